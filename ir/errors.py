@@ -1,0 +1,33 @@
+"""The family of errors the IR raises; each says what was wrong, what was expected, and where."""
+
+from __future__ import annotations
+
+
+class IRError(Exception):
+    """Base of every error about a program."""
+
+
+class TypeMismatch(IRError, TypeError):
+    """A primitive was given operands it has no type for."""
+
+
+class ParseError(IRError):
+    """Text that is not IR: `line` and `column` count from 1; the message carries the line and a caret."""
+
+    def __init__(self, message: str, line: int = 0, column: int = 0, source: str = "") -> None:
+        self.line, self.column = line, column
+        where = f"line {line}, column {column}: " if line else ""
+        caret = f"\n  {source}\n  {' ' * (column - 1)}^" if source and column else ""
+        super().__init__(f"{where}{message}{caret}")
+
+
+class VerifyError(IRError):
+    """A program breaks a numbered invariant of its level."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(f"{rule}: {message}")
+
+
+class MissingData(IRError):
+    """Text holds an elided constant whose data is not at hand."""

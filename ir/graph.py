@@ -1,0 +1,312 @@
+"""Level 1, the tensor graph: immutable, interned, typed nodes.
+
+    node   = op(inputs...)          op is a Primitive with its attributes; a node that exists is well typed
+    graph  = inputs, outputs {name: node}, updates {input: node}, names and origins of the nodes
+
+Two nodes with the same op and inputs are the same object, so common subexpressions are shared by construction.
+Names and origins belong to a graph, not to a node: they never keep equal nodes apart.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Union
+
+from symc.ir.errors import TypeMismatch
+from symc.ir.types import DType, Shape, TensorType, TupleType, Type
+
+if TYPE_CHECKING:
+    from symc.ir.op import Primitive
+
+Scalar = Union[int, float, bool]
+
+
+# --------------------------------------------------------------------------------------------- origins
+
+
+@dataclass(frozen=True)
+class SymOrigin:
+    """The Symbol a value comes from: its name, MXNet operator, and the user's file and line (0: unknown)."""
+
+    name: str
+    op: str
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class DerivedOrigin:
+    """A value made by a pass: `fuse#3(...)`; parents are the origins it was made from (a shared DAG)."""
+
+    pass_name: str
+    action: int
+    parents: tuple[Origin, ...]
+
+
+Origin = Union[SymOrigin, DerivedOrigin]
+
+
+def symbols_of(origin: Origin) -> list[SymOrigin]:
+    """Every Symbol an origin goes back to, in order of first appearance."""
+    found: dict[SymOrigin, None] = {}
+    seen: set[int] = set()
+    stack: list[Origin] = [origin]
+    while stack:
+        here = stack.pop()
+        if isinstance(here, SymOrigin):
+            found.setdefault(here)
+        elif id(here) not in seen:
+            seen.add(id(here))
+            stack.extend(reversed(here.parents))
+    return list(found)
+
+
+class Recorder:
+    """Notes, while active, the origin and the wished name of every node that is built.
+
+    `with Recorder() as rec: rec.origin = o; ...` gives all nodes built in between the origin `o`
+    (the first one noted for a node stays).
+    """
+
+    def __init__(self) -> None:
+        self.origin: Origin | None = None
+        self.origins: dict[Node, Origin] = {}
+        self.names: dict[Node, str] = {}
+
+    @contextmanager
+    def at(self, origin: Origin | None) -> Iterator[None]:
+        previous, self.origin = self.origin, origin
+        try:
+            yield
+        finally:
+            self.origin = previous
+
+    def __enter__(self) -> Recorder:
+        self._outer = _active.recorder
+        _active.recorder = self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _active.recorder = self._outer
+
+
+class _Active(threading.local):
+    recorder: Recorder | None = None
+
+
+_active = _Active()
+
+
+# --------------------------------------------------------------------------------------------- nodes
+
+_interned: weakref.WeakValueDictionary[tuple[Primitive, tuple[int, ...]], Node] = weakref.WeakValueDictionary()
+_intern_lock = threading.Lock()
+
+
+class Node:
+    """One SSA value: a primitive applied to other nodes. Make them with `Node.make` (or a primitive's function)."""
+
+    __slots__ = ("op", "inputs", "type", "__weakref__")
+
+    op: Primitive
+    inputs: tuple[Node, ...]
+    type: Type
+
+    @staticmethod
+    def make(op: Primitive, inputs: Sequence[Node] = ()) -> Node:
+        """The node op(inputs), typed and interned. Raises TypeMismatch where the op has no type for the inputs."""
+        # Keyed by the inputs' ids, which are stable while the node (and so its inputs) lives; holding the
+        # inputs themselves in the key would make freeing a deep chain recurse.
+        key = (op, tuple(map(id, inputs)))
+        node = _interned.get(key)
+        if node is None:
+            node = Node()
+            node.op = op
+            node.inputs = tuple(inputs)
+            node.type = op.type([tensor_type(i, op) for i in inputs]) if op.takes_tensors else op.type_of_nodes(inputs)
+            with _intern_lock:
+                node = _interned.setdefault(key, node)
+        recorder = _active.recorder
+        if recorder is not None and recorder.origin is not None:
+            recorder.origins.setdefault(node, recorder.origin)
+        return node
+
+    @property
+    def tensor(self) -> TensorType:
+        """The type of a node with one result."""
+        if isinstance(self.type, TupleType):
+            raise TypeMismatch(f"{self.op.name} has several results; take one with get")
+        return self.type
+
+    @property
+    def shape(self) -> Shape:
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.tensor.dtype
+
+    @property
+    def rank(self) -> int:
+        return len(self.tensor.shape)
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name}: {self.type}>"
+
+    # Arithmetic sugar; the functions live in symc.ir.prims.elementwise.
+    def __add__(self, other: Node | Scalar) -> Node:
+        return _binary("add", self, other)
+
+    def __radd__(self, other: Scalar) -> Node:
+        return _binary("add", other, self)
+
+    def __sub__(self, other: Node | Scalar) -> Node:
+        return _binary("sub", self, other)
+
+    def __rsub__(self, other: Scalar) -> Node:
+        return _binary("sub", other, self)
+
+    def __mul__(self, other: Node | Scalar) -> Node:
+        return _binary("mul", self, other)
+
+    def __rmul__(self, other: Scalar) -> Node:
+        return _binary("mul", other, self)
+
+    def __truediv__(self, other: Node | Scalar) -> Node:
+        return _binary("div", self, other)
+
+    def __rtruediv__(self, other: Scalar) -> Node:
+        return _binary("div", other, self)
+
+    def __neg__(self) -> Node:
+        from symc.ir.prims import elementwise
+
+        return elementwise.neg(self)
+
+
+def _binary(name: str, a: Node | Scalar, b: Node | Scalar) -> Node:
+    from symc.ir.prims import elementwise
+
+    return elementwise.binary_functions[name](a, b)
+
+
+def tensor_type(node: Node, user: Primitive) -> TensorType:
+    if isinstance(node.type, TupleType):
+        raise TypeMismatch(f"{user.name}: operand has several results {node.type}; take one with get")
+    return node.type
+
+
+# --------------------------------------------------------------------------------------------- graphs
+
+
+def topological(roots: Iterable[Node]) -> list[Node]:
+    """Every node the roots need, operands before users, in a deterministic order; no recursion."""
+    order: list[Node] = []
+    done: set[Node] = set()
+    for root in roots:
+        if root in done:
+            continue
+        stack: list[tuple[Node, int]] = [(root, 0)]
+        done.add(root)
+        while stack:
+            node, at = stack.pop()
+            inputs = node.inputs
+            while at < len(inputs) and inputs[at] in done:
+                at += 1
+            if at < len(inputs):
+                stack.append((node, at + 1))
+                done.add(inputs[at])
+                stack.append((inputs[at], 0))
+            else:
+                order.append(node)
+    return order
+
+
+@dataclass(frozen=True)
+class Update:
+    """`input` becomes `value` when the program has run; `phase` says in which half ("forward" or "backward")."""
+
+    input: str
+    value: Node
+    phase: str = "forward"
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A function over tensors. `inputs` are nodes of the primitive `input` (name, role, type)."""
+
+    name: str
+    inputs: tuple[Node, ...]
+    outputs: tuple[tuple[str, Node], ...]
+    updates: tuple[Update, ...] = ()
+    names: Mapping[Node, str] = field(default_factory=dict)
+    origins: Mapping[Node, Origin] = field(default_factory=dict)
+    #: number of leading outputs that make the forward half of a program run in two halves; 0: not cut
+    cut: int = 0
+
+    @property
+    def roots(self) -> list[Node]:
+        return [node for _, node in self.outputs] + [update.value for update in self.updates]
+
+    def nodes(self) -> list[Node]:
+        """All nodes in topological order: the inputs first (used or not), then what the roots need."""
+        return topological([*self.inputs, *self.roots])
+
+    def _key(self) -> tuple[object, ...]:
+        return (self.inputs, self.outputs, self.updates, self.cut)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Graph) and self._key() == other._key())
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+def users_of(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
+    """Def-use chains: for every node its users, in order (a user that reads a value twice is listed once)."""
+    users: dict[Node, list[Node]] = {}
+    for node in nodes:
+        users.setdefault(node, [])
+        for source in dict.fromkeys(node.inputs):
+            users.setdefault(source, []).append(node)
+    return users
+
+
+def finish(
+    name: str,
+    inputs: Sequence[Node],
+    outputs: Sequence[tuple[str, Node]],
+    updates: Sequence[Update] = (),
+    names: Mapping[Node, str] | None = None,
+    origins: Mapping[Node, Origin] | None = None,
+    cut: int = 0,
+) -> Graph:
+    """A Graph whose names are complete and unique: nodes without one get `<symbol>.<op>` and a counter per stem."""
+    names, origins = names or {}, origins or {}
+    full: dict[Node, str] = {}
+    used: set[str] = set()
+    nodes = topological([*inputs, *(n for _, n in outputs), *(u.value for u in updates)])
+    for node in nodes:
+        wished = getattr(node.op, "input_name", None) or names.get(node)
+        if wished and wished not in used:
+            full[node] = wished
+            used.add(wished)
+    counters: dict[str, int] = {}
+    for node in nodes:
+        if node in full or node.op.is_literal(node):
+            continue
+        origin = origins.get(node)
+        sources = symbols_of(origin)[:1] if origin is not None else []
+        stem = f"{sources[0].name}.{node.op.name}" if sources else node.op.name
+        candidate = stem
+        while candidate in used:
+            counters[stem] = counters.get(stem, 0) + 1
+            candidate = f"{stem}.{counters[stem]}"
+        full[node] = candidate
+        used.add(candidate)
+    kept = {node: origins[node] for node in nodes if node in origins}
+    return Graph(name, tuple(inputs), tuple(outputs), tuple(updates), full, kept, cut)

@@ -1,0 +1,130 @@
+"""The questions a primitive answers.
+
+A primitive is a frozen dataclass; its fields are its attributes, so `Dot(tb=True)` is both the operation and
+its parameters. Beside each other it answers:
+
+    type      what comes out, from the operands' types (raises TypeMismatch)
+    value     what it means, in numpy; must follow the operands' own precision (the interpreter also runs in f64)
+    grad      the reverse rule (VJP), written with primitives; None for an operand without a gradient
+    element   how one output element is computed from operands read at any index; None: the lowering has a
+              loop nest for the primitive (symc.passes.lower)
+
+A new primitive registers itself under its text name with `@primitive("name")`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+
+from symc.ir.errors import TypeMismatch
+from symc.ir.graph import Node
+from symc.ir.index import Affine
+from symc.ir.types import Array, DType, TensorType, Type
+
+if TYPE_CHECKING:
+    from symc.ir.loops import Ref
+
+Index = tuple[Affine, ...]
+
+
+class Scalars(Protocol):
+    """What an element rule computes with: scalar values of the loop level (`Ref`s), one lane at a time."""
+
+    def apply(self, op: Primitive, args: Sequence[Ref]) -> Ref:
+        """The scalar result of an elementwise primitive."""
+
+    def const(self, value: float | int | bool, dtype: DType) -> Ref:
+        """A literal."""
+
+    def from_index(self, index: Affine, dtype: DType) -> Ref:
+        """The value of an index expression as a scalar of `dtype`."""
+
+    def to_index(self, scalar: Ref) -> Affine:
+        """An integer scalar as (part of) an index expression."""
+
+    def guard(self, inside: Sequence[tuple[Affine, int, int]], then: Callable[[], Ref], other: Ref) -> Ref:
+        """`then()` where lo <= index < hi for every (index, lo, hi), else `other`; loads in `then` do not happen outside."""
+
+
+Read = Callable[[Index], "Ref"]
+
+
+class Primitive:
+    """Base of all primitives; see the module text. Subclasses are frozen dataclasses."""
+
+    name: ClassVar[str] = "?"
+    takes_tensors: ClassVar[bool] = True
+    #: element by element, same shape in and out (scalar operands of rank 0 are allowed everywhere)
+    elementwise: ClassVar[bool] = False
+    #: cost of one element relative to an addition: what recomputing it instead of storing it would cost
+    cost: ClassVar[int] = 1
+    #: the primitive has effects or an identity of its own (host calls): never merged, dropped or reordered
+    opaque: ClassVar[bool] = False
+
+    def type(self, ins: Sequence[TensorType]) -> Type:
+        raise NotImplementedError(f"{self.name} must say its type")
+
+    def type_of_nodes(self, inputs: Sequence[Node]) -> Type:
+        """For the few primitives whose operands may be tuples (takes_tensors = False)."""
+        raise NotImplementedError(f"{self.name} must say its type")
+
+    def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array | tuple[Array, ...]:
+        """The numpy meaning; `out` are the result types at the precision the interpreter runs in."""
+        raise NotImplementedError(f"{self.name} must say its value")
+
+    def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
+        """Cotangents of the operands from those of the results (one entry per result; at least one is a Node)."""
+        raise TypeMismatch(f"{self.name} has no gradient")
+
+    def element(self, k: Scalars, node: Node, index: Index, reads: Sequence[Read]) -> Ref | None:
+        """The scalar at `index` of the result, reading operands through `reads`; None if it has no such form."""
+        return None
+
+    def is_literal(self, node: Node) -> bool:
+        """Whether the node is a scalar constant that is printed in place and needs no name."""
+        return False
+
+
+PRIMITIVES: dict[str, type[Primitive]] = {}
+P = TypeVar("P", bound=type[Primitive])
+
+
+def primitive(name: str) -> Callable[[P], P]:
+    """Register a primitive class under its text name and make it a frozen dataclass."""
+
+    def register(cls: P) -> P:
+        if name in PRIMITIVES:
+            raise ValueError(f"primitive {name!r} is defined twice")
+        cls.name = name
+        made: P = dataclass(frozen=True)(cls)
+        PRIMITIVES[name] = made
+        return made
+
+    return register
+
+
+def require(condition: bool, op: Primitive, message: str, *types: Type) -> None:
+    """Raise TypeMismatch with the operand types unless `condition` holds."""
+    if not condition:
+        raise TypeMismatch(f"{op.name}: {message}; got {', '.join(map(str, types))}")
+
+
+@primitive("input")
+class Input(Primitive):
+    """A parameter of a graph. Roles: data, label, arg, aux, head (a cotangent given from outside), grad, state, key."""
+
+    input_name: str = ""
+    role: str = "arg"
+    tensor: TensorType | None = None
+
+    def type(self, ins: Sequence[TensorType]) -> Type:
+        require(self.tensor is not None and not ins, self, "needs a type and no operands")
+        assert self.tensor is not None
+        return self.tensor
+
+
+def input_node(name: str, tensor: TensorType, role: str = "arg") -> Node:
+    """A graph parameter."""
+    return Node.make(Input(name, role, tensor))

@@ -1,0 +1,153 @@
+"""Control: results of tuples, operators with their own gradient rule, and calls into the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from symc.ir.graph import Graph, Node, Recorder, finish
+from symc.ir.op import Primitive, input_node, primitive, require
+from symc.ir.types import Array, TensorType, TupleType, Type
+
+
+@primitive("get")
+class Get(Primitive):
+    """One result of a node with several."""
+
+    index: int = 0
+    takes_tensors: ClassVar[bool] = False
+    cost: ClassVar[int] = 0
+
+    def type_of_nodes(self, inputs: Sequence[Node]) -> Type:
+        source = inputs[0].type
+        require(isinstance(source, TupleType), self, "takes a node with several results", source)
+        assert isinstance(source, TupleType)
+        require(0 <= self.index < len(source.items), self, f"there is no result {self.index}", source)
+        return source.items[self.index]
+
+    def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
+        return args[0]
+
+    def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
+        raise AssertionError("autodiff hands the cotangent of a result to its tuple")
+
+
+def get(node: Node, index: int) -> Node:
+    """Result number `index` of a node with several."""
+    return Node.make(Get(index), [node])
+
+
+def results(node: Node) -> list[Node]:
+    """All results of a node, one by one."""
+    return [get(node, i) for i in range(len(node.type.items))] if isinstance(node.type, TupleType) else [node]
+
+
+def instantiate(graph: Graph, inputs: Sequence[Node]) -> list[Node]:
+    """The graph's outputs with its inputs replaced by these nodes."""
+    new: dict[Node, Node] = dict(zip(graph.inputs, inputs))
+    for node in graph.nodes():
+        if node not in new:
+            new[node] = Node.make(node.op, [new[i] for i in node.inputs])
+    return [new[node] for _, node in graph.outputs]
+
+
+@primitive("custom_grad")
+class CustomGrad(Primitive):
+    """The value is `body`(operands); the gradient is `rule`(operands, results, cotangents).
+
+    The rule's outputs are named by the operand they belong to; operands without one have no gradient.
+    """
+
+    body: Graph
+    rule: Graph
+
+    def type(self, ins: Sequence[TensorType]) -> Type:
+        require(list(ins) == [i.tensor for i in self.body.inputs], self, "operands are not the body's", *ins)
+        types = tuple(node.tensor for _, node in self.body.outputs)
+        return types[0] if len(types) == 1 else TupleType(types)
+
+    def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array | tuple[Array, ...]:
+        from symc.ir.interp import evaluate_nodes
+
+        wide = out[0].dtype.name == "f64" and self.body.outputs[0][1].dtype.name != "f64"
+        found = evaluate_nodes(
+            [n for _, n in self.body.outputs], dict(zip(self.body.inputs, args)), "f64" if wide else "declared"
+        )
+        made = tuple(found[n] for _, n in self.body.outputs)
+        return made[0] if len(made) == 1 else made
+
+    def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
+        from symc.ir.prims.elementwise import zeros_like
+
+        outs = results(node)
+        given = [zeros_like(o) if c is None else c for o, c in zip(outs, ct)]
+        made = instantiate(self.rule, [*node.inputs, *outs, *given])
+        by_name = {name: g for (name, _), g in zip(self.rule.outputs, made)}
+        return [by_name.get(f"d{i}") for i in range(len(node.inputs))]
+
+
+Body = Callable[..., "Node | Sequence[Node]"]
+GradRule = Callable[[Sequence[Node], Sequence[Node], Sequence[Node]], Sequence["Node | None"]]
+
+
+def custom_grad(inputs: Sequence[Node], body: Body, rule: GradRule) -> Node | list[Node]:
+    """body(*inputs) with the gradient rule(inputs, outputs, cotangents) -> one cotangent (or None) per input.
+
+    Returns the node, or the list of results if the body has several.
+    """
+    with Recorder():  # the traced graphs' nodes are not part of the program that is being built
+        placeholders = [input_node(f"in{i}", x.tensor) for i, x in enumerate(inputs)]
+        made = body(*placeholders)
+        outs = [made] if isinstance(made, Node) else list(made)
+        traced = finish("body", placeholders, [(f"out{i}", o) for i, o in enumerate(outs)])
+        results_in = [input_node(f"y{i}", o.tensor) for i, o in enumerate(outs)]
+        cotangents = [input_node(f"ct{i}", o.tensor) for i, o in enumerate(outs)]
+        grads = rule(placeholders, results_in, cotangents)
+        named = [(f"d{i}", g) for i, g in enumerate(grads) if g is not None]
+        backward = finish("rule", [*placeholders, *results_in, *cotangents], named)
+    node = Node.make(CustomGrad(traced, backward), list(inputs))
+    return node if isinstance(made, Node) else results(node)
+
+
+# --------------------------------------------------------------------------------------------- host calls
+
+HostFunction = Callable[..., "Array | tuple[Array, ...]"]
+HOST_FUNCTIONS: dict[str, HostFunction] = {}
+
+
+def register_host(name: str, function: HostFunction) -> None:
+    """Make a numpy function callable from programs: it takes arrays and returns one array per result type."""
+    HOST_FUNCTIONS[name] = function
+
+
+@primitive("host_call")
+class HostCall(Primitive):
+    """A registered Python function on arrays. With `effects` every call is kept apart (`uid`) and in order."""
+
+    function: str = ""
+    types: tuple[TensorType, ...] = ()
+    uid: int = 0
+
+    def type(self, ins: Sequence[TensorType]) -> Type:
+        require(bool(self.types), self, "needs result types", *ins)
+        return self.types[0] if len(self.types) == 1 else TupleType(self.types)
+
+    def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array | tuple[Array, ...]:
+        function = HOST_FUNCTIONS.get(self.function)
+        if function is None:
+            raise LookupError(f"host function {self.function!r} is not registered in this process")
+        made = function(*args)
+        parts = made if isinstance(made, tuple) else (made,)
+        converted = tuple(np.asarray(p).astype(t.dtype.numpy).reshape(t.shape) for p, t in zip(parts, out))
+        return converted[0] if len(converted) == 1 else converted
+
+    def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
+        return [None] * len(node.inputs)
+
+
+def host_call(function: str, inputs: Sequence[Node], types: Sequence[TensorType], uid: int = 0) -> Node | list[Node]:
+    """Call a registered function. Its gradient is none: wrap it in custom_grad to give it one."""
+    node = Node.make(HostCall(function, tuple(types), uid), list(inputs))
+    return node if len(types) == 1 else results(node)

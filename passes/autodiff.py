@@ -1,0 +1,111 @@
+"""autodiff: gradients join the graph, by reverse mode on primitives.
+
+Every primitive's `grad` is written with primitives, so the result can be differentiated again. Loss heads still
+carry their own rule (custom_grad) here; `inline` replaces them afterwards.
+"""
+
+from __future__ import annotations
+
+from symc.ir.errors import IRError
+from symc.ir.graph import Graph, Node, Origin, Recorder, Update, finish
+from symc.ir.op import input_node
+from symc.ir.prims.control import Get
+from symc.ir.prims.elementwise import add, full, zeros_like
+from symc.ir.types import TupleType
+from symc.passes.pipeline import Pass, option, register_pass
+from symc.passes.rewrite import Rewriter
+
+
+def head_name(output: str) -> str:
+    """Name of the input that gives an output's cotangent."""
+    return f"{output}.head"
+
+
+def grad_name(argument: str) -> str:
+    """Name of an argument's gradient."""
+    return f"{argument}.grad"
+
+
+@register_pass("autodiff", numerics="extends")
+class Autodiff(Pass):
+    """Add the gradients of the outputs, weighted by head cotangents, with respect to `wrt`."""
+
+    wrt: tuple[str, ...] = option((), "arguments, joined by ':' (all float arguments if none)")
+    add: tuple[str, ...] = option((), "those of them whose gradient is added to what the buffer holds")
+    ones: bool = option(False, "head cotangents are 1 instead of inputs")
+
+    def run(self, graph: Graph, rw: Rewriter) -> Graph:
+        inputs = {graph.names[i]: i for i in graph.inputs}
+        wanted = self.wrt or tuple(n for n, i in inputs.items() if i.op.role == "arg" and i.dtype.is_float)  # type: ignore[attr-defined]
+        for name in (*wanted, *self.add):
+            if name not in inputs:
+                raise IRError(f"autodiff: {name!r} is not an argument; there are {', '.join(inputs)}")
+        targets = [inputs[name] for name in wanted]
+        nodes = graph.nodes()
+        active = _reaching(nodes, targets)
+        recorder = Recorder()
+        extra: dict[Node, Node] = {}
+        names = dict(graph.names)
+        with recorder:
+            cotangents: dict[Node, list[Node | None]] = {}
+            for name, node in graph.outputs:
+                if node in active and node.dtype.is_float:
+                    origin = graph.origins[node]
+                    with recorder.at(origin):
+                        head = full(1, node.tensor) if self.ones else input_node(head_name(name), node.tensor, "head")
+                    if not self.ones:
+                        extra[head] = head
+                    _accumulate(cotangents, node, 0, head)
+            for node in reversed(nodes):
+                given = cotangents.get(node)
+                if given is None or not node.inputs:
+                    continue
+                origin = rw.act(node.op.name, [graph.origins[node]])
+                if origin is None:
+                    continue
+                with recorder.at(origin):
+                    if isinstance(node.op, Get):
+                        _accumulate(cotangents, node.inputs[0], node.op.index, given[0])
+                        continue
+                    for source, ct in zip(node.inputs, node.op.grad(node, given)):
+                        if ct is not None and source in active:
+                            _accumulate(cotangents, source, 0, ct)
+            outputs, updates, buffers = list(graph.outputs), list(graph.updates), []
+            for name, target in zip(wanted, targets):
+                found = cotangents.get(target, [None])[0]
+                origin = graph.origins[target]
+                with recorder.at(rw.act("argument", [origin]) or origin):
+                    gradient = zeros_like(target) if found is None else found
+                    if name in self.add:
+                        buffer = input_node(grad_name(name), target.tensor, "grad")
+                        recorder.origins[buffer] = origin
+                        buffers.append(buffer)
+                        gradient = add(buffer, gradient)
+                        updates.append(Update(grad_name(name), gradient, "backward"))
+                    else:
+                        outputs.append((grad_name(name), gradient))
+                names.setdefault(gradient, grad_name(name))
+        origins: dict[Node, Origin] = {**recorder.origins, **graph.origins}
+        made = finish(graph.name, [*graph.inputs, *extra, *buffers], outputs, updates, names, origins)
+        # heads that no gradient depends on (all loss operators ignore theirs) are not inputs
+        used = {i for n in made.nodes() for i in n.inputs}
+        kept = [i for i in made.inputs if i not in extra or i in used]
+        return Graph(made.name, tuple(kept), made.outputs, made.updates, made.names, made.origins)
+
+
+def _reaching(nodes: list[Node], targets: list[Node]) -> set[Node]:
+    """The nodes that depend on a target through values that can carry a cotangent."""
+    active = set(targets)
+    for node in nodes:
+        if node not in active and any(i in active for i in node.inputs):
+            if isinstance(node.type, TupleType) or node.dtype.kind != "b":
+                active.add(node)
+    return active
+
+
+def _accumulate(cotangents: dict[Node, list[Node | None]], node: Node, index: int, ct: Node | None) -> None:
+    count = len(node.type.items) if isinstance(node.type, TupleType) else 1
+    held = cotangents.setdefault(node, [None] * count)
+    if ct is not None:
+        before = held[index]
+        held[index] = ct if before is None else add(before, ct)

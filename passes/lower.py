@@ -1,0 +1,287 @@
+"""lower: every kernel of a program becomes a loop nest, written plainly.
+
+Row kernels follow from the primitives' element rules; contractions and the other nests have theirs in
+symc.passes.nests. The loops say which turns are independent; how they run (threads, vectors, register tiles)
+is the next pass's decision. Equal kernels are lowered once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from symc.ir.graph import Graph, Node, Recorder, finish
+from symc.ir.index import Affine
+from symc.ir.loops import Buffer, LoopKernel, Ref
+from symc.ir.op import Index, Input, input_node
+from symc.ir.prims.reduce import Reduction
+from symc.ir.program import KernelStep, Program
+from symc.ir.types import Shape, TensorType
+from symc.passes.build import Builder
+from symc.passes.coalesce import coalesce
+from symc.passes.pipeline import Pass, register_pass
+from symc.passes.rewrite import Rewriter
+from symc.passes.units import has_element, is_pointwise
+
+#: an elementwise value this dear is kept for later passes over the same row instead of being computed again
+DEAR = 10
+
+
+@dataclass(frozen=True, eq=False)
+class LoopModule:
+    """A planned program whose fused steps call loop kernels: `calls[i]` is the kernel of step i (None for a view)."""
+
+    program: Program
+    kernels: tuple[LoopKernel, ...]
+    calls: tuple[int | None, ...]
+
+
+@register_pass("lower", takes="program", gives="loop", numerics="reassoc")
+class Lower(Pass):
+    """Write every kernel as loops."""
+
+    def run(self, program: Program, rw: Rewriter) -> LoopModule:
+        kernels: list[LoopKernel] = []
+        calls: list[int | None] = []
+        known: dict[Graph, int] = {}
+        for step in program.steps:
+            if not isinstance(step, KernelStep):
+                calls.append(None)
+                continue
+            canonical = canonical_body(step.body)
+            if canonical not in known:
+                known[canonical] = len(kernels)
+                name = f"k{len(kernels)}.{step.label}"
+                kernels.append(replace(lower_body(canonical, name), origin=step.origin))
+            calls.append(known[canonical])
+        return LoopModule(program, tuple(kernels), tuple(calls))
+
+
+def canonical_body(body: Graph) -> Graph:
+    """The body with inputs and outputs named by position, so that equal kernels are equal graphs."""
+    new: dict[Node, Node] = {}
+    names: dict[Node, str] = {}
+    origins = {}
+    with Recorder():
+        for at, node in enumerate(body.inputs):
+            new[node] = input_node(f"in{at}", node.tensor)
+        for node in body.nodes():
+            if node not in new:
+                new[node] = Node.make(node.op, [new[i] for i in node.inputs]) if node.inputs else node
+            if node in body.names and not isinstance(node.op, Input):
+                names[new[node]] = node.op.name
+            if node in body.origins:
+                origins[new[node]] = body.origins[node]
+    outputs = [(f"out{at}", new[node]) for at, (_, node) in enumerate(body.outputs)]
+    return finish("body", [new[i] for i in body.inputs], outputs, (), {}, origins)
+
+
+def lower_body(body: Graph, name: str) -> LoopKernel:
+    """The loop kernel of a (canonical) body: its buffers are the inputs, then the outputs."""
+    from symc.passes.nests import NESTS
+
+    nests = [n for n in body.nodes() if n.inputs and not is_pointwise(n.op) and not isinstance(n.op, Reduction)]
+    body, space, axes = (body, (), ()) if nests else coalesce(body)
+    outs = [Buffer(out, node.tensor, "out") for out, node in body.outputs]
+    kernel = _Kernel(body, outs)
+    if nests:
+        nest = nests[0]
+        reads = [kernel.reader(i) for i in nest.inputs]
+        NESTS[type(nest.op)](kernel.b, nest, reads, kernel.finisher(nest))
+    else:
+        _lower_rows(kernel, space, axes)
+    return LoopKernel(name, (*kernel.ins.values(), *outs), kernel.b.body())
+
+
+class _Kernel:
+    """The state of lowering one body: buffers, and the element at an index of any node."""
+
+    def __init__(self, body: Graph, outs: list[Buffer]) -> None:
+        self.body, self.outs, self.b = body, outs, Builder()
+        self.ins = {i: Buffer(i.op.input_name, i.tensor, "in") for i in body.inputs}  # type: ignore[attr-defined]
+        self.stored: dict[Node, Callable[[Index], Ref]] = {}
+
+    def value(self, node: Node, index: Index) -> Ref:
+        """The scalar of `node` at `index`, computed here and now."""
+        b = self.b
+        known = b.remembered((node, index))
+        if known is not None:
+            return known
+        with b.at(self.body.origins.get(node), node.op.name):
+            if node in self.ins:
+                made = b.load(self.ins[node], index)
+            elif node in self.stored:
+                made = self.stored[node](index)
+            else:
+                element = node.op.element(b, node, index, [self.reader(i) for i in node.inputs])
+                assert element is not None, f"{node.op.name} has no element here"
+                made = element
+        if not b._guard:
+            b.remember((node, index), made)
+        return made
+
+    def reader(self, node: Node) -> Callable[[Index], Ref]:
+        return lambda index: self.value(node, index)
+
+    def finisher(self, nest: Node) -> Callable[[Index, Ref], None]:
+        """Stores the nest's result at an index, after the epilogue."""
+
+        def store(index: Index, value: Ref) -> None:
+            self.b.remember((nest, index), value)
+            for (_, node), buffer in zip(self.body.outputs, self.outs):
+                result = self.value(node, index)
+                with self.b.at(self.body.origins.get(node), node.op.name):
+                    self.b.store(result, buffer, index)
+
+        return store
+
+
+def _lower_rows(kernel: _Kernel, space: Shape, axes: tuple[int, ...]) -> None:
+    """Loops over the axes that stay; inside, one pass over the reduced axes for each level of reductions, and one
+    that stores the values of the whole row."""
+    body, b = kernel.body, kernel.b
+    outer = tuple(a for a in range(len(space)) if a not in axes)
+    nodes = body.nodes()
+    reductions = [n for n in nodes if isinstance(n.op, Reduction)]
+    is_full = _full_nodes(body, reductions, bool(axes))
+    level: dict[Node, int] = {}
+    for node in nodes:
+        below = max((level[i] for i in node.inputs), default=0)
+        level[node] = below + 1 if isinstance(node.op, Reduction) else below
+    finals = [(buffer, node) for buffer, (_, node) in zip(kernel.outs, body.outputs) if is_full(node)]
+    singles = [(buffer, node) for buffer, (_, node) in zip(kernel.outs, body.outputs) if not is_full(node)]
+    passes: list[list[Node]] = [
+        [r for r in reductions if level[r] == at] for at in range(1, max((level[r] for r in reductions), default=0) + 1)
+    ]
+    needed = [_full_cone([r.inputs[0] for r in group], is_full) for group in passes]
+    if finals:
+        needed.append(_full_cone([n for _, n in finals], is_full))
+    row = tuple(space[a] for a in axes)
+
+    def at_full(outside: Index, inside: Index) -> Index:
+        index: list[Affine] = [Affine()] * len(space)
+        for a, i in zip(outer, outside):
+            index[a] = i
+        for a, i in zip(axes, inside):
+            index[a] = i
+        return tuple(index)
+
+    def one_row(outside: Index) -> None:
+        kept = _dear_values(needed, kernel, row) if axes else {}
+        holders = {node: b.alloc(node.op.name, node.tensor.with_shape(row)) for node in kept}
+
+        def keep(stage: int, inside: Index) -> None:
+            for node, first in kept.items():
+                if first == stage:
+                    value = kernel.value(node, at_full(outside, inside))
+                    with b.at(body.origins.get(node), node.op.name):
+                        b.store(value, holders[node], inside)
+
+        def use(stage: int) -> None:
+            for node, first in kept.items():
+                if first < stage:
+                    kernel.stored[node] = lambda index, h=holders[node]: b.load_fresh(h, tuple(index[a] for a in axes))
+
+        for stage, group in enumerate(passes):
+            use(stage)
+            _hoist(kernel, needed[stage], outside, is_full)
+            inits = [b.const(r.op.identity(r.dtype), _accumulator(r)) for r in group]  # type: ignore[attr-defined]
+
+            def step(inside: Index, carried: list[Ref], group: list[Node] = group, stage: int = stage) -> list[Ref]:
+                keep(stage, inside)
+                made = []
+                for r, held in zip(group, carried):
+                    with b.at(body.origins.get(r), r.op.name):
+                        value = b.cast(kernel.value(r.inputs[0], at_full(outside, inside)), held.dtype)
+                        made.append(b.apply(r.op.combine, [held, value]))  # type: ignore[attr-defined]
+                return made
+
+            with b.at(body.origins.get(group[0]), group[0].op.name):
+                sums = b.reduce(row, inits, step)
+            for r, total in zip(group, sums):
+                b.remember((r, outside), b.cast(total, r.dtype))
+        for buffer, node in singles:
+            value = kernel.value(node, outside)
+            with b.at(body.origins.get(node), node.op.name):
+                b.store(value, buffer, outside)
+        if finals:
+            use(len(passes))
+            _hoist(kernel, needed[-1], outside, is_full)
+
+            def final(inside: Index) -> None:
+                for buffer, node in finals:
+                    index = at_full(outside, inside)
+                    value = kernel.value(node, index)
+                    with b.at(body.origins.get(node), node.op.name):
+                        b.store(value, buffer, index)
+
+            b.nest(row, final)
+        kernel.stored.clear()
+
+    with b.at(body.origins.get(body.outputs[0][1]), body.outputs[0][1].op.name):
+        b.nest(tuple(space[a] for a in outer), one_row)
+
+
+def _accumulator(reduction: Node) -> object:
+    """The type sums are taken in: half precision accumulates in single."""
+    from symc.ir.types import F16, F32
+
+    return F32 if reduction.dtype == F16 else reduction.dtype
+
+
+def _full_nodes(body: Graph, reductions: list[Node], rows: bool) -> Callable[[Node], bool]:
+    """Tells the values of the whole space from those of a row."""
+    if not rows:
+        return lambda node: True
+    full: set[Node] = set()
+    stack = [r.inputs[0] for r in reductions]
+    while stack:
+        node = stack.pop()
+        if node in full or not node.type.shape:  # type: ignore[union-attr]
+            continue
+        full.add(node)
+        if node.op.elementwise:
+            stack.extend(i for i in node.inputs if i.shape == node.shape)
+    # upwards: what is elementwise on a full value is full
+    for node in body.nodes():
+        if node.op.elementwise and any(i in full and i.shape == node.shape for i in node.inputs):
+            full.add(node)
+    space = reductions[0].inputs[0].shape
+    outer_rank = len(space) - len(reductions[0].op.axes)  # type: ignore[attr-defined]
+    for node in body.nodes():
+        if node.rank == len(space) and node.shape == space and node.rank != outer_rank:
+            full.add(node)
+    return full.__contains__
+
+
+def _full_cone(roots: list[Node], is_full: Callable[[Node], bool]) -> set[Node]:
+    """The values computed per element for these roots."""
+    found: set[Node] = set()
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        if node not in found and node.inputs:
+            found.add(node)
+            if node.op.elementwise:
+                stack.extend(i for i in node.inputs if is_full(i))
+    return found
+
+
+def _dear_values(needed: list[set[Node]], kernel: _Kernel, row: Shape) -> dict[Node, int]:
+    """Values that several passes over a row need and that cost more than a load: {value: first pass}."""
+    kept: dict[Node, int] = {}
+    for node in kernel.body.nodes():
+        stages = [s for s, nodes in enumerate(needed) if node in nodes]
+        if len(stages) > 1 and node.op.cost >= DEAR:
+            kept[node] = stages[0]
+    return kept
+
+
+def _hoist(kernel: _Kernel, cone: set[Node], outside: Index, is_full: Callable[[Node], bool]) -> None:
+    """Compute what a pass reads per row (broadcast operands of the row's shape) once, before its loop."""
+    for node in kernel.body.nodes():
+        if node in cone and not node.op.elementwise and len(node.inputs) == 1:
+            source = node.inputs[0]
+            outer = tuple(getattr(node.op, "dims", ()))
+            if not is_full(source) and len(outer) == len(outside) == source.rank and has_element(node.op):
+                kernel.value(source, outside)

@@ -1,0 +1,202 @@
+"""The pass manager: registered passes with typed options, run one step at a time under instruments.
+
+A step runs one pass, verifies what came out, times it and tells the instruments. Everything the tools do
+(printing, timing, bisecting, stepping) is an instrument.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from symc.ir.errors import IRError, ParseError
+from symc.passes.rewrite import Rewriter
+
+Module = Any  # SymbolModule | Graph | Program | LoopModule: the level is checked by the verifier
+
+
+class PipelineError(IRError):
+    """A pipeline string that names an unknown pass or option, or a pass that does not fit the level."""
+
+
+class Pass:
+    """Base of all passes: a frozen dataclass whose fields are its options.
+
+    `takes` and `gives` are levels; `numerics` is what the pass promises of the values: "exact" (bit for bit),
+    "reassoc" (sums may be taken in another order) or "extends" (adds results, keeps the others).
+    """
+
+    name: ClassVar[str] = "?"
+    takes: ClassVar[str] = "tensor"
+    gives: ClassVar[str] = "tensor"
+    numerics: ClassVar[str] = "exact"
+    #: the program is right without it (tests run every subset of these)
+    optional: ClassVar[bool] = False
+
+    def run(self, module: Module, rw: Rewriter) -> Module:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        changed = [
+            f"{f.name.replace('_', '-')}={_option_text(getattr(self, f.name))}"
+            for f in dataclasses.fields(self)  # type: ignore[arg-type]
+            if getattr(self, f.name) != f.default
+        ]
+        return self.name + (f"{{{' '.join(changed)}}}" if changed else "")
+
+
+PASSES: dict[str, type[Pass]] = {}
+P = TypeVar("P", bound=type[Pass])
+
+
+def register_pass(
+    name: str, takes: str = "tensor", gives: str = "tensor", numerics: str = "exact", optional: bool = False
+) -> Callable[[P], P]:
+    """Register a pass class under its name and make it a frozen dataclass."""
+
+    def register(cls: P) -> P:
+        made: Any = dataclasses.dataclass(frozen=True)(cls)
+        made.name, made.takes, made.gives, made.numerics, made.optional = name, takes, gives, numerics, optional
+        PASSES[name] = made
+        result: P = made
+        return result
+
+    return register
+
+
+def option(default: Any, help: str = "") -> Any:
+    """A pass option with its help text."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+# --------------------------------------------------------------------------------------------- instruments
+
+
+class Instrument:
+    """Listens to a pipeline; override what you need."""
+
+    def before_pass(self, pass_: Pass, module: Module) -> bool:
+        """False skips the pass (only one that keeps its level)."""
+        return True
+
+    def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None: ...
+
+    def failed_pass(self, pass_: Pass, before: Module, error: BaseException) -> None: ...
+
+    def action(self, pass_name: str, number: int, rule: str) -> bool:
+        """False vetoes one rewrite."""
+        return True
+
+
+class Manager:
+    """Runs passes one by one; `verify` checks every result (always in tests and tools)."""
+
+    def __init__(self, instruments: Sequence[Instrument] = (), verify: bool = True) -> None:
+        self.instruments, self.verify = list(instruments), verify
+        self.seconds: dict[str, float] = {}
+
+    def step(self, pass_: Pass, module: Module) -> Module:
+        """The module after the pass. Errors of the pass or of the verifier pass through, after the instruments
+        have been told."""
+        if not all([i.before_pass(pass_, module) for i in self.instruments]):
+            if pass_.takes != pass_.gives:
+                raise PipelineError(f"pass {pass_.name} changes the level from {pass_.takes} to {pass_.gives}: it cannot be skipped")
+            return module
+        rewriter = Rewriter(pass_.name, self._may_act if self.instruments else None)
+        start = time.perf_counter()
+        try:
+            after = pass_.run(module, rewriter)
+            seconds = time.perf_counter() - start
+            self.seconds[pass_.name] = self.seconds.get(pass_.name, 0.0) + seconds
+            if self.verify:
+                self._verify(after, pass_.name)
+        except Exception as error:
+            for instrument in self.instruments:
+                instrument.failed_pass(pass_, module, error)
+            raise
+        for instrument in self.instruments:
+            instrument.after_pass(pass_, module, after, seconds)
+        return after
+
+    def run(self, passes: Iterable[Pass], module: Module) -> Module:
+        for pass_ in passes:
+            module = self.step(pass_, module)
+        return module
+
+    def _may_act(self, pass_name: str, number: int, rule: str) -> bool:
+        return all([i.action(pass_name, number, rule) for i in self.instruments])
+
+    def _verify(self, module: Module, pass_name: str) -> None:
+        from symc.ir.verify import verify
+
+        start = time.perf_counter()
+        verify(module)
+        self.seconds["verify"] = self.seconds.get("verify", 0.0) + time.perf_counter() - start
+
+
+# --------------------------------------------------------------------------------------------- text
+
+
+def _option_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ":".join(map(str, value))
+    return str(value)
+
+
+_ITEM = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(\{([^{}]*)\})?\s*(,|$)")
+
+
+def parse_pipeline(text: str) -> list[Pass]:
+    """`fuse{max-ops=8},plan_memory`: passes in order. ParseError with a caret where the text is wrong."""
+    import symc.passes.registry  # noqa: F401  (registers every pass)
+
+    passes: list[Pass] = []
+    at = 0
+    while at < len(text):
+        match = _ITEM.match(text, at)
+        if match is None:
+            raise ParseError("expected a pass name, options in braces, and a comma", 1, at + 1, text)
+        name = match.group(1).replace("-", "_")
+        if name not in PASSES:
+            close = difflib.get_close_matches(name, PASSES, 1)
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(PASSES)}"
+            raise ParseError(f"unknown pass {match.group(1)!r}{hint}", 1, match.start(1) + 1, text)
+        cls = PASSES[name]
+        passes.append(cls(**_parse_options(cls, match.group(3) or "", match.start(3) if match.group(3) else 0, text)))
+        at = match.end()
+    for before, after in zip(passes, passes[1:]):
+        if before.gives != after.takes:
+            raise PipelineError(f"pass {after.name} takes {after.takes} IR, but {before.name} gives {before.gives}")
+    return passes
+
+
+def _parse_options(cls: type[Pass], body: str, offset: int, text: str) -> dict[str, Any]:
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for match in re.finditer(r"\S+", body):
+        key, _, raw = match.group().partition("=")
+        name = key.replace("-", "_")
+        column = offset + match.start() + 1
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, 1)
+            hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(fields) or 'none'}"
+            raise ParseError(f"pass {cls.name} has no option {key!r}{hint}", 1, column, text)
+        default = fields[name].default
+        try:
+            if isinstance(default, bool):
+                values[name] = {"true": True, "false": False, "": True}[raw]
+            elif isinstance(default, int):
+                values[name] = int(raw)
+            elif isinstance(default, tuple):
+                values[name] = tuple(raw.split(":")) if raw else ()
+            else:
+                values[name] = raw
+        except (KeyError, ValueError):
+            raise ParseError(f"option {key} of {cls.name} wants {type(default).__name__}, got {raw!r}", 1, column, text) from None
+    return values

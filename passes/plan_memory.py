@@ -1,0 +1,320 @@
+"""plan_memory: every value gets a place.
+
+Results go to the caller's buffers, updates into their parameters where that is safe, and everything else into one
+arena, at offsets chosen so that values alive at the same time never overlap. A value may take over the memory of an
+operand that dies in its kernel, if the kernel reads that operand only at the index it writes.
+
+The offsets are found by greedy placement (large values first, at the lowest offset free over the whole live range;
+Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020) under several orders; the best
+is kept. The largest live set is reported as the lower bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from symc.ir.graph import Graph, Node
+from symc.ir.op import input_node
+from symc.ir.prims.reduce import Reduction
+from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, operands_of, results_of
+from symc.ir.types import TensorType
+from symc.passes.pipeline import Pass, option, register_pass
+from symc.passes.rewrite import Rewriter
+from symc.passes.units import access_through, is_pointwise
+
+
+@dataclass
+class _Storage:
+    """One piece of memory: the values that share it (views, in-place results), its size and live range in steps."""
+
+    values: list[str]
+    size: int
+    first: int
+    last: int
+    place: Place = field(default_factory=Place)
+
+
+@register_pass("plan_memory", takes="program", gives="program")
+class PlanMemory(Pass):
+    """Assign places; `inplace` lets results take over dying operands."""
+
+    inplace: bool = option(True, "results may take over the memory of operands that die")
+    align: int = option(64, "alignment of arena offsets in bytes")
+
+    def run(self, program: Program, rw: Rewriter) -> Program:
+        program = copy_results(program)
+        program = _Planner(program, self).planned()
+        return program
+
+
+def copy_results(program: Program) -> Program:
+    """Add copies so that every output and every update is a value of its own, written by a kernel of its half."""
+    types = program.value_types()
+    made_by = {r.name: at for at, step in enumerate(program.steps) for r in results_of(step)}
+    base = _bases(program)
+    steps = list(program.steps)
+    taken: set[str] = set()
+    forward: list[Step] = []
+    backward: list[Step] = []
+
+    def own(value: str, label: str, half: list[Step], earliest: int) -> str:
+        at = made_by.get(base[value])
+        direct = at is not None and isinstance(steps[at], KernelStep) and base[value] not in taken and at >= earliest
+        if direct:
+            taken.add(base[value])
+            return value
+        name = f"{value}.{label}"
+        node = input_node(value, types[value])
+        origin = steps[at].origin if at is not None else _any_origin(program)
+        body = Graph("body", (node,), ((name, node),), (), {node: value}, {node: origin})
+        half.append(KernelStep("copy", (value,), (Result(name, types[value]),), body, origin))
+        return name
+
+    outputs = [(name, own(value, f"out{at}", forward if name_in_forward(program, at) else backward, 0)) for at, (name, value) in enumerate(program.outputs)]
+    updates = []
+    for parameter, value, phase in program.updates:
+        late = phase == "backward" and program.cut < len(program.steps)
+        updates.append((parameter, own(value, f"to.{parameter}", backward if late else forward, program.cut if late else 0), phase))
+    cut = program.cut + len(forward)
+    ordered = [*steps[: program.cut], *forward, *steps[program.cut :], *backward]
+    return replace(program, steps=tuple(ordered), outputs=tuple(outputs), updates=tuple(updates), cut=cut)
+
+
+def name_in_forward(program: Program, output: int) -> bool:
+    """Whether an output is written by the forward half (all of them, where the program is not cut)."""
+    if program.cut == len(program.steps):
+        return True
+    made = {r.name for step in program.steps[program.cut :] for r in results_of(step)}
+    value = _bases(program)[program.outputs[output][1]]
+    return value not in made and not program.outputs[output][0].endswith(".grad")
+
+
+def _any_origin(program: Program):  # type: ignore[no-untyped-def]
+    from symc.ir.graph import SymOrigin
+
+    return program.steps[0].origin if program.steps else SymOrigin(program.name, "Group")
+
+
+def _bases(program: Program) -> dict[str, str]:
+    """For every value the one whose memory it is: itself, or what it is a view of."""
+    base = {name: name for name in program.value_types()}
+    for step in program.steps:
+        if isinstance(step, ViewStep):
+            base[step.result.name] = base[step.operand]
+    return base
+
+
+def inplace_pairs(body: Graph) -> dict[str, set[str]]:
+    """For every result of a kernel the operands whose memory it may take over: operands of the same type that the
+    whole kernel reads only at the index being written."""
+    reads: dict[Node, set[object]] = {}
+    space = _space(body)
+    stack: list[tuple[Node, object]] = []
+    for _, node in body.outputs:
+        stack.append((node, "same" if node.shape == space else "other"))
+    seen = set(stack)
+    while stack:
+        node, access = stack.pop()
+        if not node.inputs:
+            reads.setdefault(node, set()).add(access)
+            continue
+        for source in node.inputs:
+            through: object
+            if isinstance(node.op, Reduction):
+                through = "same" if source.shape == space else "other"
+            elif not is_pointwise(node.op):
+                through = "other"
+            else:
+                through = access_through(node, source, access)  # type: ignore[arg-type]
+            if (source, through) not in seen:
+                seen.add((source, through))
+                stack.append((source, through))
+    allowed: dict[str, set[str]] = {}
+    for name, node in body.outputs:
+        if node.shape == space:
+            allowed[name] = {
+                i.op.input_name  # type: ignore[attr-defined]
+                for i in body.inputs
+                if reads.get(i) == {"same"} and i.tensor.nbytes == node.tensor.nbytes and i.shape == node.shape
+            }
+    return allowed
+
+
+def _space(body: Graph) -> tuple[int, ...]:
+    for node in body.nodes():
+        if isinstance(node.op, Reduction):
+            return node.inputs[0].shape
+    return max((node.shape for _, node in body.outputs), key=lambda s: (len(s), s))
+
+
+class _Planner:
+    def __init__(self, program: Program, options: PlanMemory) -> None:
+        self.program, self.options = program, options
+        self.base = _bases(program)
+        self.types = program.value_types()
+        self.last_read: dict[str, int] = {}
+        for at, step in enumerate(program.steps):
+            for operand in operands_of(step):
+                self.last_read[self.base[operand]] = at
+        self.storage: dict[str, _Storage] = {}
+        self.inplace: dict[str, str] = {}
+        self.pieces: list[_Storage] = []
+        self.fixed: dict[str, Place] = {}
+
+    def planned(self) -> Program:
+        self._fix_results()
+        for at, step in enumerate(self.program.steps):
+            if isinstance(step, KernelStep):
+                self._kernel(at, step)
+        arena = [p for p in self.pieces if not p.place.kind]
+        size = place_all(arena, self.options.align)
+        steps = tuple(self._placed(step) for step in self.program.steps)
+        return replace(self.program, steps=steps, arena=size, lower_bound=lower_bound(arena, self.options.align))
+
+    def _fix_results(self) -> None:
+        """Outputs live in the caller's buffers; updates in their parameter's, once nobody reads its old value."""
+        for number, (_, value) in enumerate(self.program.outputs):
+            self.fixed[self.base[value]] = Place("out", number)
+        made_by = {r.name: at for at, step in enumerate(self.program.steps) for r in results_of(step)}
+        for parameter, value, _ in self.program.updates:
+            at = made_by[self.base[value]]
+            step = self.program.steps[at]
+            last = self.last_read.get(parameter, -1)
+            safe = last < at
+            if last == at and isinstance(step, KernelStep):
+                safe = parameter in _pairs(step, self.base[value])
+            if safe and self.base[value] not in self.fixed:
+                self.fixed[self.base[value]] = Place("arg", 0, parameter)
+
+    def _kernel(self, at: int, step: KernelStep) -> None:
+        taken: set[str] = set()
+        for result in step.results:
+            place = self.fixed.get(result.name)
+            if place is None and self.options.inplace:
+                operand = self._victim(at, step, result, taken)
+                if operand:
+                    taken.add(self.base[operand])
+                    piece = self.storage[self.base[operand]]
+                    piece.values.append(result.name)
+                    piece.last = max(piece.last, self.last_read.get(result.name, at))
+                    self.storage[result.name] = piece
+                    self.inplace[result.name] = operand
+                    continue
+            last = self.last_read.get(result.name, at)
+            piece = _Storage([result.name], result.type.nbytes, at, last, place or Place())
+            if place is not None and place.kind == "arg" and place.name in step.operands:
+                self.inplace[result.name] = place.name
+            self.storage[result.name] = piece
+            self.pieces.append(piece)
+
+    def _victim(self, at: int, step: KernelStep, result: Result, taken: set[str]) -> str:
+        allowed = _pairs(step, result.name)
+        for operand in step.operands:
+            base = self.base[operand]
+            piece = self.storage.get(base)
+            if piece is None or piece.place.kind or base in taken or piece.size != result.type.nbytes:
+                continue  # a parameter's or a result's memory is not ours to take
+            if operand in allowed and piece.last <= at and self._read_once(step, base):
+                return operand
+        return ""
+
+    def _read_once(self, step: KernelStep, base: str) -> bool:
+        """No other operand of the kernel is a view of the same memory."""
+        piece = self.storage[base]
+        return sum(1 for o in step.operands if self.storage.get(self.base[o]) is piece) == 1
+
+    def _placed(self, step: Step) -> Step:
+        if isinstance(step, ViewStep):
+            return replace(step, result=replace(step.result, place=self._place_of(step.operand, step.result.type)))
+        results = tuple(
+            replace(r, place=self._place_of(r.name, r.type), inplace=self.inplace.get(r.name, "")) for r in step.results
+        )
+        return replace(step, results=results)
+
+    def _place_of(self, value: str, type: TensorType) -> Place:
+        base = self.base[value]
+        piece = self.storage.get(base)
+        if piece is None:
+            return Place("arg", 0, base)
+        return piece.place
+
+
+def _pairs(step: KernelStep, result: str) -> set[str]:
+    """Operands whose memory a result may take over, by the step's own names."""
+    position = [r.name for r in step.results].index(result)
+    name = step.body.outputs[position][0]
+    allowed = inplace_pairs(step.body).get(name, set())
+    inputs = [i.op.input_name for i in step.body.inputs]  # type: ignore[attr-defined]
+    return {operand for operand, inner in zip(step.operands, inputs) if inner in allowed}
+
+
+# --------------------------------------------------------------------------------------------- offsets
+
+
+def _rounded(size: int, align: int) -> int:
+    return -(-max(size, 1) // align) * align
+
+
+def lower_bound(pieces: Sequence[_Storage], align: int) -> int:
+    """The largest sum of sizes alive at one step."""
+    change: dict[int, int] = {}
+    for p in pieces:
+        change[p.first] = change.get(p.first, 0) + _rounded(p.size, align)
+        change[p.last + 1] = change.get(p.last + 1, 0) - _rounded(p.size, align)
+    alive = peak = 0
+    for step in sorted(change):
+        alive += change[step]
+        peak = max(peak, alive)
+    return peak
+
+
+def place_all(pieces: Sequence[_Storage], align: int) -> int:
+    """Give every piece an arena offset; returns the arena's size in bytes."""
+    if not pieces:
+        return 0
+    bound = lower_bound(pieces, align)
+    sizes = np.array([_rounded(p.size, align) for p in pieces], np.int64)
+    first = np.array([p.first for p in pieces], np.int64)
+    last = np.array([p.last for p in pieces], np.int64)
+    best: tuple[int, np.ndarray] | None = None  # type: ignore[type-arg]
+    orders = [
+        np.lexsort((first, -sizes)),
+        np.lexsort((first, -sizes * (last - first + 1))),
+        np.lexsort((-sizes, first)),
+        np.lexsort((-sizes, -(last - first))),
+    ]
+    for order in orders:
+        offsets, size = _greedy(order, sizes, first, last)
+        if best is None or size < best[0]:
+            best = size, offsets
+        if best[0] <= bound or len(pieces) > 4000:
+            break
+    assert best is not None
+    for piece, offset in zip(pieces, best[1]):
+        piece.place = Place("arena", int(offset))
+    return best[0]
+
+
+def _greedy(order, sizes, first, last):  # type: ignore[no-untyped-def]
+    """Each piece at the lowest offset where it overlaps no placed piece alive at the same time."""
+    count = len(sizes)
+    offsets = np.zeros(count, np.int64)
+    placed = np.zeros(count, bool)
+    top = 0
+    for at in order:
+        alive = np.nonzero(placed & (first <= last[at]) & (last >= first[at]))[0]
+        starts = offsets[alive]
+        by_offset = np.argsort(starts, kind="stable")
+        starts = starts[by_offset]
+        ends = np.maximum.accumulate(starts + sizes[alive][by_offset]) if len(alive) else starts
+        # gaps before the first, between ends and the next start, and after all
+        lows = np.concatenate(([0], ends))
+        highs = np.concatenate((starts, [np.iinfo(np.int64).max]))
+        fits = np.nonzero(highs - lows >= sizes[at])[0]
+        offsets[at] = lows[fits[0]]
+        placed[at] = True
+        top = max(top, int(offsets[at] + sizes[at]))
+    return offsets, top

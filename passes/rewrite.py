@@ -1,0 +1,119 @@
+"""The rewriter: the only way a pass changes a tensor graph.
+
+A rule looks at one node (its inputs already rewritten) and returns its replacement or None. Every accepted
+replacement is an action with a number; the new nodes' origin is `pass#number(origins of what was matched)`.
+Names and origins of everything that stays are carried over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from symc.ir.errors import IRError
+from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, Update, finish, topological
+
+Match = Callable[[Node], "Node | None"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A named local rewrite: `match(node)` gives an equal node, or None."""
+
+    name: str
+    match: Match
+
+
+class Rewriter:
+    """Numbers the actions of one pass and asks whether each may happen."""
+
+    def __init__(self, pass_name: str, may_act: Callable[[str, int, str], bool] | None = None) -> None:
+        self.pass_name = pass_name
+        self.actions = 0
+        self.hits: dict[str, int] = {}
+        self._may_act = may_act
+
+    def act(self, rule: str, parents: Sequence[Origin]) -> Origin | None:
+        """The origin for what this action makes, or None if it is vetoed."""
+        number = self.actions
+        self.actions += 1
+        if self._may_act is not None and not self._may_act(self.pass_name, number, rule):
+            return None
+        self.hits[rule] = self.hits.get(rule, 0) + 1
+        unique = tuple({id(p): p for p in parents}.values())
+        return DerivedOrigin(self.pass_name, number, unique)
+
+
+def rebuild(graph: Graph, new: Mapping[Node, Node], recorder: Recorder | None = None) -> Graph:
+    """`graph` with nodes replaced: `new` maps every node that changed (roots included) to its replacement."""
+    names: dict[Node, str] = {}
+    origins: dict[Node, Origin] = dict(recorder.origins) if recorder else {}
+    for old, name in graph.names.items():
+        made = new.get(old, old)
+        if made is old or made not in names:
+            names[made] = name
+    for old, origin in graph.origins.items():
+        made = new.get(old, old)
+        if made is old:
+            origins[made] = origin
+        else:
+            origins.setdefault(made, origin)
+    outputs = [(name, new.get(node, node)) for name, node in graph.outputs]
+    updates = [Update(u.input, new.get(u.value, u.value), u.phase) for u in graph.updates]
+    return finish(graph.name, graph.inputs, outputs, updates, names, origins, graph.cut)
+
+
+def rewrite(graph: Graph, rules: Sequence[Rule], rw: Rewriter, rounds: int = 10) -> Graph:
+    """Apply the rules bottom-up until nothing changes. IRError if that takes more than `rounds` sweeps (two rules
+    undo each other)."""
+    for _ in range(rounds):
+        before = dict(rw.hits)
+        after = _sweep(graph, rules, rw)
+        if after is graph:
+            return graph
+        graph = after
+    last = [name for name, hits in rw.hits.items() if hits != before.get(name, 0)]
+    raise IRError(f"{rw.pass_name}: no fixed point after {rounds} rounds; rules still acting: {', '.join(last)}")
+
+
+def _sweep(graph: Graph, rules: Sequence[Rule], rw: Rewriter) -> Graph:
+    new: dict[Node, Node] = {}
+    with Recorder() as recorder:
+        for node in graph.nodes():
+            inputs = [new.get(i, i) for i in node.inputs]
+            made = node
+            if any(a is not b for a, b in zip(inputs, node.inputs)):
+                with recorder.at(graph.origins.get(node)):
+                    made = Node.make(node.op, inputs)
+            for rule in rules:
+                replaced = _try(rule, made, node, graph, recorder, rw)
+                if replaced is not None:
+                    made = replaced
+                    break
+            if made is not node:
+                new[node] = made
+    return rebuild(graph, new, recorder) if new else graph
+
+
+def _try(rule: Rule, made: Node, old: Node, graph: Graph, recorder: Recorder, rw: Rewriter) -> Node | None:
+    trial = Recorder()
+    placeholder = DerivedOrigin(rw.pass_name, rw.actions, ())
+    with trial, trial.at(placeholder):
+        replaced = rule.match(made)
+    if replaced is None or replaced is made:
+        return None
+    matched = [old, *(i for i in old.inputs if i.inputs)]
+    origin = rw.act(rule.name, [graph.origins[n] for n in matched if n in graph.origins])
+    if origin is None:
+        return None
+    for node in trial.origins:
+        recorder.origins.setdefault(node, origin)
+    return replaced
+
+
+def rewrite_nodes(roots: Sequence[Node], visit: Callable[[Node, list[Node]], Node]) -> dict[Node, Node]:
+    """Map every node below the roots through `visit(node, rewritten inputs)`, operands first."""
+    new: dict[Node, Node] = {}
+    for node in topological(roots):
+        new[node] = visit(node, [new[i] for i in node.inputs])
+    return new

@@ -1,0 +1,1 @@
+"""symc: MXNet's Symbol API, compiled."""

@@ -1,0 +1,116 @@
+"""Which machine the code is made for: vector width, registers and the exact instruction sets LLVM may use.
+
+Three x86 levels exist (`avx512`, `avx2`, `baseline`); every other machine is `baseline`. The level is chosen from the
+host's feature flags, never from its CPU name, because LLVM's name detection is wrong on some virtual machines while its
+feature detection is right. `SYMC_TARGET` forces a lower level, for example to reproduce another machine's results.
+"""
+from __future__ import annotations
+
+import functools
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from symc.codegen.errors import TargetError
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine to generate code for. `cpu` and `features` are passed to LLVM as they are."""
+
+    name: str
+    cpu: str
+    features: str
+    vector_bytes: int
+    has_fma: bool
+    has_f16c: bool
+    registers: int
+
+    def lanes(self, item_bytes: int) -> int:
+        """How many elements of `item_bytes` bytes fit one vector register."""
+        return self.vector_bytes // item_bytes
+
+
+_AVX2_REQUIRED = ("avx", "avx2", "fma")
+_AVX2_EXTRAS = ("bmi", "bmi2", "cx16", "f16c", "lzcnt", "movbe", "popcnt", "sahf", "sse3", "ssse3", "sse4.1", "sse4.2")
+_AVX512_REQUIRED = (*_AVX2_REQUIRED, "avx512f", "avx512vl", "avx512dq", "avx512bw")
+_AVX512_EXTRAS = (*_AVX2_EXTRAS, "avx512cd")
+_REQUIRED: dict[str, tuple[str, ...]] = {"avx512": _AVX512_REQUIRED, "avx2": _AVX2_REQUIRED, "baseline": ()}
+
+TARGET_NAMES = tuple(_REQUIRED)
+
+
+def is_x86() -> bool:
+    """True if this process runs on a 64-bit x86 processor."""
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
+@functools.cache
+def host_features() -> Mapping[str, bool]:
+    """The host's LLVM feature flags; empty where LLVM cannot tell."""
+    from llvmlite import binding
+
+    try:
+        return dict(binding.get_host_cpu_features())
+    except RuntimeError:  # LLVM knows no way to ask this operating system
+        return {}
+
+
+def _flags(names: tuple[str, ...], available: Mapping[str, bool]) -> str:
+    """LLVM's feature string: `names` switched on or off as `available` says."""
+    return ",".join(("+" if available.get(name, False) else "-") + name for name in names)
+
+
+@functools.cache
+def named_target(name: str) -> Target:
+    """The target called `name`, whether or not this host could run its code (the dump tool prints code for any).
+
+    Optional instructions (f16c, bmi...) are left out if the host supports the level but lacks them.
+    Raises TargetError for an unknown name, and for an x86 level on another architecture.
+    """
+    if name not in _REQUIRED:
+        raise TargetError(f"unknown target {name!r}: expected one of {', '.join(TARGET_NAMES)}; correct SYMC_TARGET")
+    if not is_x86():
+        if name != "baseline":
+            machine = platform.machine()
+            raise TargetError(f"target {name!r} needs an x86 processor, this is {machine}; unset SYMC_TARGET")
+        arm = platform.machine().lower() in ("aarch64", "arm64")
+        return Target("baseline", "generic", "", 16, has_fma=arm, has_f16c=False, registers=32 if arm else 16)
+    if name == "baseline":
+        return Target("baseline", "x86-64", "", 16, has_fma=False, has_f16c=False, registers=16)
+    required = _REQUIRED[name]
+    extras = _AVX512_EXTRAS if name == "avx512" else _AVX2_EXTRAS
+    supported = all(host_features().get(feature, False) for feature in required)
+    available = {**(host_features() if supported else dict.fromkeys(extras, True)), **dict.fromkeys(required, True)}
+    features = _flags((*required, *extras), available)
+    has_f16c = available.get("f16c", False)
+    if name == "avx2":
+        return Target(name, "x86-64-v3", features, 32, has_fma=True, has_f16c=has_f16c, registers=16)
+    # The generic level prefers 256-bit operations; the emitter chooses widths itself and means them.
+    return Target(name, "x86-64-v4", features + ",-prefer-256-bit", 64, has_fma=True, has_f16c=has_f16c, registers=32)
+
+
+def host_target() -> Target:
+    """The best target this host can run, or the one `SYMC_TARGET` names.
+
+    Raises TargetError if `SYMC_TARGET` is no target's name or needs instructions the host lacks.
+    """
+    wanted = os.environ.get("SYMC_TARGET", "")
+    if not wanted:
+        return named_target(_best_name())
+    target = named_target(wanted)
+    missing = [feature for feature in _REQUIRED[wanted] if not host_features().get(feature, False)]
+    if missing:
+        raise TargetError(
+            f"SYMC_TARGET={wanted}: this host lacks {', '.join(missing)}; unset it, or use {_best_name()!r} or lower"
+        )
+    return target
+
+
+@functools.cache
+def _best_name() -> str:
+    if not is_x86():
+        return "baseline"
+    features = host_features()
+    return next(name for name, required in _REQUIRED.items() if all(features.get(f, False) for f in required))

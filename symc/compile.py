@@ -1,0 +1,228 @@
+"""The whole compiler on one page: from a Symbol with known types to native code.
+
+    types   = infer_shape, infer_type          complete what the user left out        (Symbol.infer_*, bind)
+    graph   = decompose(symbol, types)         MXNet's operators become primitives, with types
+    graph   = autodiff(graph, wrt)             gradients join the same graph; loss heads still carry their own rule
+    graph   = inline(graph)                    ... and from here all is ordinary arithmetic
+    graph   = simplify(graph)                  fewer, canonical nodes for fuse to see
+    graph   = layout(graph)                    where blocked layouts are chosen
+    graph   = partition(graph)                 forward | backward
+    program = fuse(graph)                      which values get memory, and which kernels compute them
+    program = plan_memory(program)             offsets in one arena, updates in place
+    loops   = lower(program)                   every kernel a loop nest
+    loops   = tile(loops)                      threads, vectors, register tiles
+    table   = emit(loops)                      LLVM IR, machine code, one table of kernels to run
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from symc.codegen.emit import NativeKernel, emit_kernel
+from symc.codegen.jit import compile_kernels
+from symc.codegen.runtime import Entry, Table, aligned_empty, host_callback, make_table
+from symc.codegen.target import Target, host_target
+from symc.ir.interp import evaluate
+from symc.ir.prims.elementwise import Const
+from symc.ir.program import KernelStep, Program, ViewStep
+from symc.ir.types import Array
+from symc.passes.autodiff import Autodiff
+from symc.passes.decompose import Decompose, SymbolModule
+from symc.passes.fuse import Fuse
+from symc.passes.inline import Inline
+from symc.passes.layout import Layout
+from symc.passes.lower import Lower, LoopModule
+from symc.passes.partition import Partition
+from symc.passes.pipeline import Manager, Pass
+from symc.passes.plan_memory import PlanMemory
+from symc.passes.simplify import Simplify
+from symc.passes.tile import Tile
+
+#: elements touched by a thread that are worth waking it for
+GRAIN = 16384
+
+
+def tensor_passes(cut: int = 0) -> list[Pass]:
+    """From a tensor graph to a planned program."""
+    return [Inline(), Simplify(), Layout(), Partition(outputs=cut), Fuse(), PlanMemory()]
+
+
+def pipeline(
+    train: bool = False, wrt: Sequence[str] = (), add: Sequence[str] = (), cut: int = 0, target: Target | None = None
+) -> list[Pass]:
+    """The passes from a symbol graph to loops. `wrt`: arguments whose gradients are wanted; `cut`: the number of
+    outputs that make the forward half of a program run in two halves (0: one program)."""
+    target = target or host_target()
+    gradients: list[Pass] = [Autodiff(wrt=tuple(wrt), add=tuple(add))] if wrt else []
+    return [Decompose(train=train), *gradients, *tensor_passes(cut), *loop_passes(target)]
+
+
+def loop_passes(target: Target) -> list[Pass]:
+    """From a planned program to scheduled loops."""
+    return [Lower(), Tile(vector_bytes=target.vector_bytes, registers=target.registers)]
+
+
+def compile_symbol(
+    module: SymbolModule,
+    train: bool = False,
+    wrt: Sequence[str] = (),
+    add: Sequence[str] = (),
+    cut: int = 0,
+    manager: Manager | None = None,
+) -> Executable:
+    """Native code for a symbol graph with known types."""
+    target = host_target()
+    manager = manager or Manager(verify=False)
+    loops = manager.run(pipeline(train, wrt, add, cut, target), module)
+    return emit(loops, target)
+
+
+@dataclass(frozen=True)
+class Executable:
+    """A compiled program: bind it to buffers to run it, as often as wanted."""
+
+    loops: LoopModule
+    target: Target
+    kernels: tuple[NativeKernel, ...]
+    addresses: tuple[int, ...]
+
+    @property
+    def program(self) -> Program:
+        return self.loops.program
+
+    def bind(self, buffers: Mapping[str, Array], outputs: Sequence[Array] | None = None) -> Instance:
+        """Ready to run on these buffers (parameters by name; C-contiguous). Output arrays are made if not given."""
+        return Instance(self, buffers, outputs)
+
+
+def emit(loops: LoopModule, target: Target) -> Executable:
+    """Machine code for every kernel; equal kernels are compiled once, in this process and on disk."""
+    kernels: list[NativeKernel] = []
+    wanted: list[tuple[str, str, Callable[[], str] | str]] = []
+    for kernel in loops.kernels:
+        native = emit_kernel(kernel, target)
+        kernels.append(native)
+        wanted.append((kernel_key(native), "kernel", native.text))
+    found = compile_kernels(wanted, target) if wanted else {}
+    return Executable(loops, target, tuple(kernels), tuple(found[key] for key, _, _ in wanted))
+
+
+def kernel_key(native: NativeKernel) -> str:
+    """Identity of a kernel's code."""
+    return hashlib.sha256(native.text.encode()).hexdigest()
+
+
+@dataclass
+class Instance:
+    """An executable on its buffers. `run_forward` and `run_backward` are one native call each."""
+
+    executable: Executable
+    buffers: Mapping[str, Array]
+    given: Sequence[Array] | None = None
+    outputs: list[Array] = field(init=False)
+    table: Table = field(init=False)
+    forward_entries: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        program = self.executable.program
+        types = program.value_types()
+        if self.given is not None:
+            self.outputs = list(self.given)
+        else:
+            self.outputs = [empty(types[value].shape, types[value].dtype.numpy) for _, value in program.outputs]
+        for p in program.params:
+            array = self.buffers[p.name]
+            if array.shape != p.type.shape or array.dtype != p.type.dtype.numpy or not array.flags.c_contiguous:
+                raise ValueError(f"buffer {p.name}: needs contiguous {p.type}, got {array.dtype}{list(array.shape)}")
+        self.arena = aligned_empty(max(program.arena, 64))
+        self._constants: dict[str, Array] = {}
+        for name, node in program.constants:
+            assert isinstance(node.op, Const)
+            self._constants[name] = empty(node.shape, node.dtype.numpy)
+            self._constants[name][...] = node.op.array()
+        self._address = self._place_values()
+        self.table = self._make_table()
+
+    def _place_values(self) -> dict[str, Array]:
+        """Every value of the program as an array over its place."""
+        program = self.executable.program
+        held: dict[str, Array] = {**self.buffers, **self._constants}
+        for step in program.steps:
+            for result in (step.results if isinstance(step, KernelStep) else (step.result,)):
+                place, t = result.place, result.type
+                if place.kind == "arena":
+                    raw = self.arena[place.offset : place.offset + t.nbytes]
+                    held[result.name] = raw.view(t.dtype.numpy).reshape(t.shape)
+                elif place.kind == "out":
+                    held[result.name] = self.outputs[place.offset].reshape(t.shape)
+                else:
+                    held[result.name] = held[place.name].reshape(t.shape)
+        return held
+
+    def _make_table(self) -> Table:
+        exe, program = self.executable, self.executable.program
+        entries: list[Entry] = []
+        keep: list[Any] = [self.arena, self.outputs, self.buffers, self._constants]
+        scratch = 0
+        for at, step in enumerate(program.steps):
+            if at == program.cut:
+                self.forward_entries = len(entries)
+            if isinstance(step, ViewStep):
+                continue
+            call = exe.loops.calls[at]
+            if call is None:
+                entries.append(self._host_entry(step, keep))
+                continue
+            names = (*step.operands, *(r.name for r in step.results))
+            args = [_pointer(self._address[n]) for n in names]
+            kernel = exe.kernels[call]
+            grain = max(1, GRAIN // max(kernel.work, 1)) if kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN else 0
+            entries.append(Entry(exe.addresses[call], args, kernel.extent, grain))
+            scratch = max(scratch, kernel.scratch)
+        if program.cut >= len(program.steps):
+            self.forward_entries = len(entries)
+        self.entries = len(entries)
+        return make_table(entries, scratch, keep)
+
+    def _host_entry(self, step: KernelStep, keep: list[Any]) -> Entry:
+        """A step that runs in Python: operators written by users, and what has no loop nest."""
+        inputs = {i.op.input_name: self._address[name] for i, name in zip(step.body.inputs, step.operands)}  # type: ignore[attr-defined]
+        results = [self._address[r.name] for r in step.results]
+        names = [name for name, _ in step.body.outputs]
+
+        def run(_: int) -> None:
+            made = evaluate(step.body, inputs).outputs
+            for name, array in zip(names, results):
+                array[...] = made[name]
+
+        address = host_callback(run)
+        keep.append(address)
+        return Entry(address, [], 1, 0)
+
+    def run_forward(self) -> None:
+        self.table.run(0, self.forward_entries)
+
+    def run_backward(self) -> None:
+        self.table.run(self.forward_entries, self.entries)
+
+    def run(self) -> None:
+        self.table.run(0, self.entries)
+
+
+def _pointer(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def empty(shape: Sequence[int], dtype: Any) -> Array:
+    """An uninitialised array aligned for vector access."""
+    count = int(np.prod(shape, dtype=np.int64))
+    raw = aligned_empty(max(count * np.dtype(dtype).itemsize, 1))
+    return raw[: count * np.dtype(dtype).itemsize].view(dtype).reshape(tuple(shape))
+
+

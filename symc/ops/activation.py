@@ -1,0 +1,243 @@
+"""Activations and the softmax family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod, sqrt
+from typing import Literal
+
+import numpy as np
+
+from symc.ir.graph import Node
+from symc.ir.prims import elementwise as ew
+from symc.ir.prims.control import custom_grad
+from symc.ir.prims.movement import broadcast, reshape
+from symc.ir.prims.random import uniform
+from symc.ir.prims.reduce import reduce_max, reduce_sum
+from symc.ir.types import I32, dtype_of
+from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
+from symc.ops.layers import along, data_like_output, indices, narrow, rows, wide
+
+
+def softsign(x: Node) -> Node:
+    """x / (1 + |x|)."""
+    return x / (ew.abs_(x) + 1.0)
+
+
+def gelu(x: Node) -> Node:
+    """x times the normal distribution function, in the erf form."""
+    return x * (ew.erf(x * (1.0 / sqrt(2.0))) + 1.0) * 0.5
+
+
+_ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
+    "relu": ew.relu,
+    "sigmoid": ew.sigmoid,
+    "softrelu": ew.softrelu,
+    "softsign": softsign,
+    "tanh": ew.tanh,
+}
+
+
+@operator("Activation")
+class Activation(Operator):
+    """relu, sigmoid, softrelu = log(1 + exp(x)), softsign = x / (1 + |x|) or tanh, element by element."""
+
+    act_type: Literal["relu", "sigmoid", "softrelu", "softsign", "tanh"]
+
+    def complete(self, s: Shapes) -> None:
+        data_like_output(s)
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        return narrow(_ACTIVATIONS[self.act_type](wide(inputs[0])), inputs[0])
+
+
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+
+
+@operator("LeakyReLU", inputs="data gamma")
+class LeakyReLU(Operator):
+    """Rectifiers with a slope below zero: leaky, prelu (learned, per channel or shared), rrelu (random), elu, selu, gelu.
+
+    leaky: Maas et al. 2013; prelu: He et al. 2015; elu: Clevert et al. 2015; selu: Klambauer et al. 2017;
+    gelu: Hendrycks & Gimpel 2016 (erf form).
+    """
+
+    act_type: Literal["elu", "gelu", "leaky", "prelu", "rrelu", "selu"] = "leaky"
+    slope: float = 0.25
+    lower_bound: float = 0.125
+    upper_bound: float = 0.334
+
+    def list_inputs(self) -> tuple[str, ...]:
+        return ("data", "gamma") if self.act_type == "prelu" else ("data",)
+
+    def complete(self, s: Shapes) -> None:
+        s.all_alike((0,), (0,))
+        data = s.ins[0]
+        if self.act_type != "prelu" or data is None:
+            return
+        gamma = s.ins[1]
+        if gamma is not None and len(gamma) == 1 and gamma[0] == 1:
+            return
+        if len(data) < 2 and not gamma:
+            raise ShapeError(f"gamma cannot be told from data {data}: prelu takes one slope per channel (axis 1)")
+        s.set_in(1, (data[1 if len(data) > 1 else 0],))
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        x = wide(inputs[0])
+        return narrow(self._value(ctx, x, *(wide(i) for i in inputs[1:])), inputs[0])
+
+    def _value(self, ctx: BuildContext, x: Node, *gamma: Node) -> Node:
+        if self.act_type == "gelu":
+            return gelu(x)
+        if self.act_type == "selu":
+            low = ew.expm1(x) * _SELU_ALPHA
+            return ew.select(ew.gt(x, 0), x, low) * _SELU_SCALE
+        if self.act_type == "elu":
+            return ew.select(ew.gt(x, 0), x, ew.expm1(x) * self.slope)
+        if self.act_type == "leaky":
+            return ew.select(ew.gt(x, 0), x, x * self.slope)
+        if self.act_type == "rrelu":
+            middle = (self.lower_bound + self.upper_bound) / 2
+            if not ctx.train:
+                return ew.select(ew.gt(x, 0), x, x * middle)
+            slopes = uniform(ctx.random_key(), x.shape, x.dtype) * (self.upper_bound - self.lower_bound)
+            return ew.select(ew.gt(x, 0), x, x * (slopes + self.lower_bound))
+        shared = gamma[0].shape == (1,)
+        slope = broadcast(reshape(gamma[0], ()), x.shape, ()) if shared else along(gamma[0], x.shape, min(1, x.rank - 1))
+        return ew.select(ew.gt(x, 0), x, x * slope)
+
+
+# --------------------------------------------------------------------------------------------- softmax
+
+
+def softmax(x: Node, axes: tuple[int, ...]) -> Node:
+    """exp(x - max) / sum over the axes, accumulated wide; gradient y * (ct - sum(ct * y))."""
+
+    def body(x: Node) -> Node:
+        shape = x.shape
+        e = ew.exp(x - rows(reduce_max(x, axes), shape, axes))
+        return e / rows(reduce_sum(e, axes), shape, axes)
+
+    def rule(ins: list[Node], outs: list[Node], cts: list[Node]) -> list[Node | None]:
+        y, ct = outs[0], cts[0]
+        return [y * (ct - rows(reduce_sum(ct * y, axes), y.shape, axes))]
+
+    return _one(custom_grad([x], body, rule))
+
+
+def log_softmax(x: Node, axes: tuple[int, ...]) -> Node:
+    """x - max - log(sum(exp(x - max))) over the axes; gradient ct - exp(y) * sum(ct)."""
+
+    def body(x: Node) -> Node:
+        shape = x.shape
+        z = x - rows(reduce_max(x, axes), shape, axes)
+        return z - rows(ew.log(reduce_sum(ew.exp(z), axes)), shape, axes)
+
+    def rule(ins: list[Node], outs: list[Node], cts: list[Node]) -> list[Node | None]:
+        y, ct = outs[0], cts[0]
+        return [ct - ew.exp(y) * rows(reduce_sum(ct, axes), y.shape, axes)]
+
+    return _one(custom_grad([x], body, rule))
+
+
+def _one(made: Node | list[Node]) -> Node:
+    return made if isinstance(made, Node) else made[0]
+
+
+class _SoftmaxLike(Operator):
+    """Base: axis, temperature and output type."""
+
+    axis: int = -1
+    temperature: float | None = None
+    dtype: Literal["None", "float16", "float32", "float64"] = "None"
+    use_length: bool | None = False
+
+    def _axis(self, rank: int) -> int:
+        if not -rank <= self.axis < rank:
+            raise ShapeError(f"axis={self.axis} is outside of data with {rank} axes")
+        return self.axis % rank
+
+    def complete(self, s: Shapes) -> None:
+        s.all_alike((0,), (0,))
+        data = s.ins[0]
+        if data is not None:
+            axis = self._axis(len(data))
+            if len(s.ins) > 1:
+                s.set_in(1, data[:axis] + data[axis + 1 :])
+
+    def complete_types(self, t: Types) -> None:
+        if self.dtype != "None":
+            t.set_out(0, np.dtype(self.dtype))
+        else:
+            t.all_alike((0,), (0,))
+        if len(t.ins) > 1 and t.ins[1] is None and t.ins[0] is not None:
+            t.set_in(1, np.int32)
+
+    def _apply(self, x: Node, axis: int) -> Node:
+        return softmax(x, (axis,))
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        data = inputs[0]
+        out = data.dtype if self.dtype == "None" else dtype_of(self.dtype)
+        axis = self._axis(data.rank)
+        x = wide(data)
+        if out.numpy.itemsize > x.dtype.numpy.itemsize:
+            x = ew.cast(x, out)
+        if self.temperature is not None and self.temperature != 1.0:
+            x = x * (1.0 / self.temperature)
+        if len(inputs) > 1:
+            kept = _within(inputs[1], x.shape, axis)
+            y = self._apply(ew.select(kept, x, float("-inf")), axis)
+            y = ew.select(kept, y, 0.0)
+        else:
+            y = self._apply(x, axis)
+        return ew.cast(y, out)
+
+
+def _within(length: Node, shape: tuple[int, ...], axis: int) -> Node:
+    """i1: the index along `axis` is below the row's length."""
+    return ew.lt(indices(shape, axis), rows(ew.cast(length, I32), shape, (axis,)))
+
+
+@operator("softmax", inputs="data length")
+class Softmax(_SoftmaxLike):
+    """exp(x / temperature) normalised along `axis`; with use_length positions from `length` on give 0."""
+
+    def list_inputs(self) -> tuple[str, ...]:
+        return ("data", "length") if self.use_length else ("data",)
+
+
+@operator("softmin")
+class Softmin(_SoftmaxLike):
+    """softmax of -x."""
+
+    def _apply(self, x: Node, axis: int) -> Node:
+        return softmax(-x, (axis,))
+
+
+@operator("log_softmax")
+class LogSoftmax(_SoftmaxLike):
+    """Logarithm of softmax, computed without overflow."""
+
+    def _apply(self, x: Node, axis: int) -> Node:
+        return log_softmax(x, (axis,))
+
+
+@operator("SoftmaxActivation")
+class SoftmaxActivation(Operator):
+    """Softmax over everything but the batch (instance), or over axis 1 (channel)."""
+
+    mode: Literal["channel", "instance"] = "instance"
+
+    def complete(self, s: Shapes) -> None:
+        s.all_alike((0,), (0,))
+        data = s.ins[0]
+        if data is not None and self.mode == "channel" and len(data) < 3:
+            raise ShapeError(f"mode='channel' needs data with at least 3 axes, not {data}")
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        x = wide(inputs[0])
+        if self.mode == "channel":
+            return narrow(softmax(x, (1,)), inputs[0])
+        flat = reshape(x, (x.shape[0], prod(x.shape[1:])))
+        return narrow(reshape(softmax(flat, (1,)), x.shape), inputs[0])

@@ -1,0 +1,390 @@
+"""How an MXNet operator is defined: one class in one place.
+
+    @operator("FullyConnected", inputs="data weight bias")
+    class FullyConnected(Operator):
+        '''y = data . weight^T + bias; `flatten` folds all trailing axes of data into one.'''
+
+        num_hidden: int                       # typed parameters with MXNet's defaults; required without one
+        no_bias: bool = False
+        flatten: bool = True
+
+        def list_inputs(self): ...            # only where the attributes decide which inputs exist
+        def complete(self, s: Shapes): ...    # bidirectional shape completion; default: see Operator.complete
+        def complete_types(self, t: Types): ... # default: all element types agree
+        def build(self, ctx, data, weight, bias=None): ...   # the operator as a program over primitives
+
+Everything else (the Python functions of `mx.sym` and `mx.nd`, signature, docstring, output types, gradient,
+reference value, kernels) follows from these.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union
+
+import numpy as np
+
+from symc.ir.graph import Node
+from symc.ir.types import TensorType, dtype_of
+
+ShapeLike = Union[tuple[int, ...], None]
+#: a tuple-valued parameter: (2, 2); None entries where the operator allows them
+Tuple = tuple[Any, ...]
+
+
+class MXNetError(RuntimeError):
+    """What every refused program raises: the message names the Symbol, its operator, what was got and expected."""
+
+
+class ShapeError(MXNetError):
+    """Shapes (or types) that contradict each other."""
+
+
+# --------------------------------------------------------------------------------------------- completion
+
+
+def unify_shapes(a: ShapeLike, b: ShapeLike) -> ShapeLike:
+    """The shape that both allow; 0 is an unknown dimension, None an unknown shape. ValueError if there is none."""
+    if a is None or b is None:
+        return b if a is None else a
+    if len(a) != len(b) or any(x and y and x != y for x, y in zip(a, b)):
+        raise ValueError(f"{a} and {b}")
+    return tuple(x or y for x, y in zip(a, b))
+
+
+def is_known(shape: ShapeLike) -> bool:
+    return shape is not None and all(shape)
+
+
+class Shapes:
+    """What is known of one node's shapes. `ins` covers arguments, then auxiliary states; `outs` all outputs.
+
+    Read `ins`/`outs` (entries None or tuples, 0 = unknown dimension); write with `set_in`/`set_out`, which unify
+    with what is known and raise ShapeError on a contradiction.
+    """
+
+    what: ClassVar[str] = "shape"
+
+    def __init__(self, ins: Sequence[ShapeLike], outs: Sequence[ShapeLike], names: Sequence[str] = ()) -> None:
+        self.ins, self.outs, self.names = list(ins), list(outs), list(names)
+
+    def set_in(self, at: int, shape: ShapeLike) -> None:
+        try:
+            self.ins[at] = unify_shapes(self.ins[at], tuple(shape) if shape is not None else None)
+        except ValueError:
+            label = self.names[at] if at < len(self.names) else f"input {at}"
+            raise ShapeError(f"{label} has {self.what} {self.ins[at]}, but {shape} is needed") from None
+
+    def set_out(self, at: int, shape: ShapeLike) -> None:
+        try:
+            self.outs[at] = unify_shapes(self.outs[at], tuple(shape) if shape is not None else None)
+        except ValueError:
+            raise ShapeError(f"output {at} has {self.what} {self.outs[at]}, but {shape} is needed") from None
+
+    def all_alike(self, ins: Iterable[int] | None = None, outs: Iterable[int] | None = None) -> None:
+        """All of these (default: everything) unify to one shape."""
+        ins = range(len(self.ins)) if ins is None else list(ins)
+        outs = range(len(self.outs)) if outs is None else list(outs)
+        for i in ins:
+            for o in outs:
+                self.set_out(o, self.ins[i])
+            for j in ins:
+                self.set_in(j, self.ins[i])
+        for o in outs:
+            for i in ins:
+                self.set_in(i, self.outs[o])
+            for p in outs:
+                self.set_out(p, self.outs[o])
+
+
+class Types:
+    """As Shapes, for element types: entries are numpy dtypes or None."""
+
+    def __init__(
+        self, ins: Sequence[np.dtype[Any] | None], outs: Sequence[np.dtype[Any] | None], names: Sequence[str] = ()
+    ) -> None:
+        self.ins, self.outs, self.names = list(ins), list(outs), list(names)
+
+    def set_in(self, at: int, dtype: Any) -> None:
+        if dtype is None:
+            return
+        dtype = np.dtype(dtype)
+        if self.ins[at] not in (None, dtype):
+            label = self.names[at] if at < len(self.names) else f"input {at}"
+            raise ShapeError(f"{label} has type {self.ins[at]}, but {dtype} is needed")
+        self.ins[at] = dtype
+
+    def set_out(self, at: int, dtype: Any) -> None:
+        if dtype is None:
+            return
+        dtype = np.dtype(dtype)
+        if self.outs[at] not in (None, dtype):
+            raise ShapeError(f"output {at} has type {self.outs[at]}, but {dtype} is needed")
+        self.outs[at] = dtype
+
+    def all_alike(self, ins: Iterable[int] | None = None, outs: Iterable[int] | None = None) -> None:
+        ins = range(len(self.ins)) if ins is None else list(ins)
+        outs = range(len(self.outs)) if outs is None else list(outs)
+        known = [self.ins[i] for i in ins if self.ins[i] is not None]
+        known += [self.outs[o] for o in outs if self.outs[o] is not None]
+        for dtype in known[:1] + known[1:]:
+            for i in ins:
+                self.set_in(i, dtype)
+            for o in outs:
+                self.set_out(o, dtype)
+
+
+# --------------------------------------------------------------------------------------------- operators
+
+
+class BuildContext(Protocol):
+    """What `build` may ask of the program it is built into."""
+
+    #: the training form is wanted (Dropout drops, BatchNorm uses the batch)
+    train: bool
+    #: the Symbol's name
+    name: str
+
+    def update(self, position: int, value: Node, phase: str = "backward") -> None:
+        """The input at `position` (an auxiliary state, or an argument the operator overwrites) becomes `value` when
+        that half of the program ("forward" or "backward") has run."""
+
+    def random_key(self) -> Node:
+        """A fresh key (u32[2]) for random bits, different for every node and every run of the program."""
+
+
+class Operator:
+    """Base of all operators; see the module text. Instances are parsed attributes: frozen dataclasses."""
+
+    op_name: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    #: prefix of automatic names
+    hint: ClassVar[str]
+    input_names: ClassVar[tuple[str, ...]] = ("data",)
+    aux_names: ClassVar[tuple[str, ...]] = ()
+    output_names: ClassVar[tuple[str, ...]] = ("output",)
+    #: name of the parameter that counts a variadic operator's inputs ("num_args"), else ""
+    variadic: ClassVar[str] = ""
+    #: "yes"; "zero": gradients are zero; "none": asking for a gradient through it refuses at bind
+    gradient: ClassVar[str] = "yes"
+    #: draws random numbers
+    random: ClassVar[bool] = False
+
+    # -- signature
+    def list_inputs(self) -> tuple[str, ...]:
+        """Argument names for these attributes, without auxiliary states."""
+        if self.variadic:
+            return tuple(f"arg{i}" for i in range(getattr(self, self.variadic)))
+        return self.input_names
+
+    def list_aux(self) -> tuple[str, ...]:
+        return self.aux_names
+
+    def list_outputs(self) -> tuple[str, ...]:
+        """Names of all outputs; a single one called "output" prints as <name>_output."""
+        return self.output_names
+
+    def num_visible_outputs(self) -> int:
+        """Outputs that composition and list_outputs show; the rest are internal."""
+        return len(self.list_outputs())
+
+    # -- inference
+    def complete(self, s: Shapes) -> None:
+        """Complete shapes from what is known. Default: outputs from fully known inputs, by building the program."""
+        self.outputs_from_build(s)
+
+    def outputs_from_build(self, s: Shapes, dtype: Any = np.float32) -> None:
+        """Set the outputs' shapes by building with inputs of the known shapes (nothing happens while one is unknown)."""
+        if all(is_known(i) for i in s.ins):
+            for at, shape in enumerate(_built_shapes(self, tuple(s.ins), np.dtype(dtype))):
+                s.set_out(at, shape)
+
+    def complete_types(self, t: Types) -> None:
+        """Complete element types. Default: all inputs, states and outputs have the same type."""
+        t.all_alike()
+
+    # -- meaning
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node | Sequence[Node]:
+        """The operator over primitives: one node per output (hidden outputs included)."""
+        raise NotImplementedError(f"{self.op_name} has no program")
+
+    def check(self) -> None:
+        """Refuse attribute combinations that MXNet refuses when composing (raise MXNetError)."""
+
+
+class _ShapeContext:
+    """Context for building only to learn types."""
+
+    train = True
+    name = "?"
+
+    def update(self, position: int, value: Node, phase: str = "backward") -> None: ...
+
+    def random_key(self) -> Node:
+        from symc.ir.op import input_node
+        from symc.ir.types import U32
+
+        return input_node("key", TensorType(U32, (2,)), "key")
+
+
+@functools.lru_cache(maxsize=4096)
+def _built_shapes(op: Operator, shapes: tuple[tuple[int, ...], ...], dtype: np.dtype[Any]) -> list[tuple[int, ...]]:
+    from symc.ir.errors import TypeMismatch
+    from symc.ir.op import input_node
+
+    types = Types([dtype] + [None] * (len(shapes) - 1), [None] * len(op.list_outputs()))
+    op.complete_types(types)
+    nodes = [
+        input_node(f"in{i}", TensorType(dtype_of(t if t is not None else dtype), shape))
+        for i, (t, shape) in enumerate(zip(types.ins, shapes))
+    ]
+    try:
+        made = op.build(_ShapeContext(), *nodes)
+    except TypeMismatch as problem:
+        raise ShapeError(str(problem)) from None
+    return [n.shape for n in ([made] if isinstance(made, Node) else made)]
+
+
+OPERATORS: dict[str, type[Operator]] = {}
+O = TypeVar("O", bound=type[Operator])
+
+
+def operator(
+    name: str,
+    inputs: str | None = None,
+    aux: str | None = None,
+    outputs: str | None = None,
+    aliases: str = "",
+    hint: str = "",
+    variadic: str = "",
+    gradient: str = "",
+    random: bool = False,
+) -> Callable[[O], O]:
+    """Register an operator class under its MXNet name and aliases. `inputs`, `aux`, `outputs`: names, space-separated."""
+
+    def register(cls: O) -> O:
+        made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        made.op_name = name
+        made.hint = hint or name.lower()
+        made.aliases = tuple(aliases.split())
+        if inputs is not None:
+            made.input_names = tuple(inputs.split())
+        if aux is not None:
+            made.aux_names = tuple(aux.split())
+        if outputs is not None:
+            made.output_names = tuple(outputs.split())
+        if variadic:
+            made.variadic = variadic
+        if gradient:
+            made.gradient = gradient
+        if random:
+            made.random = True
+        for key in (name, *made.aliases):
+            if key in OPERATORS:
+                raise ValueError(f"operator {key!r} is defined twice")
+            OPERATORS[key] = made
+        return typing.cast(O, made)
+
+    return register
+
+
+# --------------------------------------------------------------------------------------------- attributes
+
+
+class Parameter(typing.NamedTuple):
+    """One attribute of an operator: name, Python type as annotated, default (`dataclasses.MISSING` if required)."""
+
+    name: str
+    annotation: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is dataclasses.MISSING
+
+
+@functools.lru_cache(maxsize=None)
+def parameters(cls: type[Operator]) -> tuple[Parameter, ...]:
+    """The operator's attributes in the order of definition."""
+    hints = typing.get_type_hints(cls)
+    return tuple(Parameter(f.name, hints[f.name], f.default) for f in dataclasses.fields(typing.cast(Any, cls)))
+
+
+#: attributes that any node may carry without the operator knowing them
+_IGNORED_BY_ALL = ("name",)
+
+
+@functools.lru_cache(maxsize=65536)
+def _parse_cached(cls: type[Operator], items: tuple[tuple[str, str], ...]) -> Operator:
+    attrs = dict(items)
+    values: dict[str, Any] = {}
+    for p in parameters(cls):
+        if p.name in attrs:
+            values[p.name] = parse_value(cls.op_name, p.name, p.annotation, attrs.pop(p.name))
+        elif p.required:
+            raise MXNetError(f"{cls.op_name}: required parameter {p.name} is missing")
+    if attrs:
+        known = ", ".join(p.name for p in parameters(cls)) or "none"
+        raise MXNetError(f"{cls.op_name}: unknown parameter {', '.join(sorted(attrs))}; it has {known}")
+    op = cls(**values)
+    op.check()
+    return op
+
+
+def parse(cls: type[Operator], attrs: Mapping[str, str]) -> Operator:
+    """An operator instance from MXNet's text attributes. MXNetError on missing, unknown or ill-formed ones."""
+    items = tuple((k, v) for k, v in attrs.items() if not (k.startswith("__") and k.endswith("__")))
+    return _parse_cached(cls, items)
+
+
+def parse_value(op: str, name: str, annotation: Any, text: str) -> Any:
+    """Read one attribute's text as its annotated type."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    try:
+        if origin is Union and type(None) in args or (args and type(None) in args and origin is not Literal):
+            if text in ("None", ""):
+                return None
+            inner = next(a for a in args if a is not type(None))
+            return parse_value(op, name, inner, text)
+        if origin is Literal:
+            # MXNet prints enumerations by name; None is spelled "None".
+            for choice in args:
+                if text == str(choice):
+                    return choice
+            raise ValueError(f"expected one of {', '.join(map(repr, args))}")
+        if annotation is bool:
+            if text in ("True", "true", "1"):
+                return True
+            if text in ("False", "false", "0"):
+                return False
+            raise ValueError("expected True or False")
+        if annotation is int:
+            return _parse_int(text)
+        if annotation is float:
+            return float(text)
+        if annotation is str:
+            return text
+        if origin is tuple:
+            value = ast.literal_eval(text.replace("L", "")) if text not in ("None", "") else ()
+            if not isinstance(value, (tuple, list)):
+                value = (value,)
+            return tuple(value)
+    except (ValueError, SyntaxError) as problem:
+        raise MXNetError(f"{op}: parameter {name}={text!r} is not valid: {problem}") from None
+    raise TypeError(f"{op}: parameter {name} has an unsupported annotation {annotation}")
+
+
+def _parse_int(text: str) -> int:
+    if text in ("True", "False"):
+        return int(text == "True")
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+        if value != int(value):
+            raise ValueError("expected a whole number") from None
+        return int(value)

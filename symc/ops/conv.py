@@ -1,0 +1,193 @@
+"""Convolution and deconvolution, in one to three spatial dimensions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from symc.ir.graph import Node
+from symc.ir.prims.linear import conv, conv_dx
+from symc.ir.prims.movement import pad, slice_
+from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
+from symc.ops.layers import along, refuse, spatial_tuple, types_from_data
+
+Layout = Literal["None", "NCDHW", "NCHW", "NCW", "NDHWC", "NHWC", "NWC"]
+
+
+class _ConvolutionLike(Operator):
+    """What convolution and deconvolution share: windows, groups, layouts and inference."""
+
+    kernel: Tuple
+    stride: Tuple = ()
+    dilate: Tuple = ()
+    pad: Tuple = ()
+    num_filter: int
+    num_group: int = 1
+    workspace: int = 1024
+    no_bias: bool = False
+    cudnn_tune: Literal["None", "fastest", "limited_workspace", "off"] = "None"
+    cudnn_off: bool = False
+    layout: Layout = "None"
+
+    def check(self) -> None:
+        rank = len(self.kernel)
+        if rank not in (1, 2, 3):
+            raise refuse(self, f"kernel={self.kernel} must have one to three entries")
+        if self.layout != "None" and len(self.layout) != rank + 2:
+            raise refuse(self, f"layout={self.layout!r} does not fit a kernel of {rank} dimensions")
+        if self.num_filter < 1 or self.num_group < 1 or self.num_filter % self.num_group:
+            raise refuse(self, f"num_filter={self.num_filter} must be a positive multiple of num_group={self.num_group}")
+        if min(self.kernel) < 1 or min(self.strides) < 1 or min(self.dilates) < 1 or min(self.pads) < 0:
+            raise refuse(self, "kernel, stride and dilate must be positive and pad not negative")
+
+    @property
+    def rank(self) -> int:
+        """Spatial dimensions."""
+        return len(self.kernel)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return spatial_tuple(self, "stride", self.stride, self.rank, 1)
+
+    @property
+    def dilates(self) -> tuple[int, ...]:
+        return spatial_tuple(self, "dilate", self.dilate, self.rank, 1)
+
+    @property
+    def pads(self) -> tuple[int, ...]:
+        return spatial_tuple(self, "pad", self.pad, self.rank, 0)
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """Extent of the dilated kernel."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilates))
+
+    def list_inputs(self) -> tuple[str, ...]:
+        return ("data", "weight") if self.no_bias else ("data", "weight", "bias")
+
+    def complete_types(self, t: Types) -> None:
+        types_from_data(t)
+
+    def to_channels_first(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) != self.rank + 2:
+            raise ShapeError(f"data must have {self.rank + 2} axes for kernel {self.kernel}, not {shape}")
+        return (shape[0], shape[-1], *shape[1:-1]) if self.layout.endswith("C") else shape
+
+    def from_channels_first(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[0], *shape[2:], shape[1]) if self.layout.endswith("C") else shape
+
+    def only_channels_first(self) -> None:
+        if self.layout.endswith("C"):
+            raise refuse(self, f"layout={self.layout!r} is not offered on the CPU; use {'NCW NCHW NCDHW'.split()[self.rank - 1]}")
+
+
+class _Convolution(_ConvolutionLike):
+    def complete(self, s: Shapes) -> None:
+        if s.ins[0] is None:
+            return
+        data = self.to_channels_first(s.ins[0])
+        if data[1] % self.num_group:
+            raise ShapeError(f"data has {data[1]} channels, which {self.num_group} groups do not divide")
+        s.set_in(1, self.from_channels_first((self.num_filter, data[1] // self.num_group, *self.kernel)))
+        if not self.no_bias:
+            s.set_in(2, (self.num_filter,))
+        spatial = []
+        for d, k, st, p in zip(data[2:], self.reach, self.strides, self.pads):
+            if d and d + 2 * p < k:
+                raise ShapeError(f"kernel of extent {self.reach} exceeds data {data[2:]} padded by {self.pads}")
+            spatial.append((d + 2 * p - k) // st + 1 if d else 0)
+        s.set_out(0, self.from_channels_first((data[0], self.num_filter, *spatial)))
+        out = s.outs[0]
+        assert out is not None
+        out = self.to_channels_first(out)
+        back = [
+            o + k - 1 - 2 * p if o and st == 1 else 0 for o, k, st, p in zip(out[2:], self.reach, self.strides, self.pads)
+        ]
+        s.set_in(0, self.from_channels_first((out[0], data[1], *back)))
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        self.only_channels_first()
+        data, weight = inputs[:2]
+        around = (0, 0, *self.pads)
+        y = conv(pad(data, around, around), weight, self.strides, self.dilates, self.num_group)
+        return y if self.no_bias else y + along(inputs[2], y.shape, 1)
+
+
+@operator("Convolution", inputs="data weight bias")
+class Convolution(_Convolution):
+    """Cross-correlation of data (N, C, ...) with weight (F, C/groups, k...), plus a bias per filter."""
+
+
+@operator("Convolution_v1", inputs="data weight bias")
+class ConvolutionV1(_Convolution):
+    """The older Convolution: the same function, 2-d and 3-d."""
+
+    layout: Literal["None", "NCDHW", "NCHW", "NDHWC", "NHWC"] = "None"
+
+
+@operator("Deconvolution", inputs="data weight bias")
+class Deconvolution(_ConvolutionLike):
+    """The transpose of Convolution: data (N, C, ...), weight (C, F/groups, k...), output extent
+    (i-1)*stride - 2*pad + dilate*(k-1)+1 + adj. `target_shape` gives the output's extent and overrides pad and adj.
+    """
+
+    adj: Tuple = ()
+    target_shape: Tuple = ()
+    workspace: int = 512
+    no_bias: bool = True
+
+    def check(self) -> None:
+        super().check()
+        spatial_tuple(self, "target_shape", self.target_shape, self.rank, 0)
+        adj = spatial_tuple(self, "adj", self.adj, self.rank, 0)
+        if any(a >= st for a, st in zip(adj, self.strides)):
+            raise refuse(self, f"adj={adj} must be smaller than stride={self.strides}")
+
+    def _margins(self, spatial: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Padding and adjustment for input of this extent."""
+        adj = spatial_tuple(self, "adj", self.adj, self.rank, 0)
+        target = spatial_tuple(self, "target_shape", self.target_shape, self.rank, 0)
+        if not any(target):
+            return self.pads, adj
+        cut = [st * (d - 1) + k - t for st, d, k, t in zip(self.strides, spatial, self.reach, target)]
+        if min(cut) < 0:
+            raise ShapeError(f"target_shape={target} is larger than what data of extent {spatial} gives")
+        return tuple((c + 1) // 2 for c in cut), tuple(c % 2 for c in cut)
+
+    def complete(self, s: Shapes) -> None:
+        if s.ins[0] is None:
+            return
+        data = self.to_channels_first(s.ins[0])
+        if data[1] % self.num_group:
+            raise ShapeError(f"data has {data[1]} channels, which {self.num_group} groups do not divide")
+        s.set_in(1, self.from_channels_first((data[1], self.num_filter // self.num_group, *self.kernel)))
+        if not self.no_bias:
+            s.set_in(2, (self.num_filter,))
+        target = spatial_tuple(self, "target_shape", self.target_shape, self.rank, 0)
+        spatial = []
+        for at, (d, k, st) in enumerate(zip(data[2:], self.reach, self.strides)):
+            if not d:
+                spatial.append(target[at])
+                continue
+            margin, adj = self._margins(tuple(d if a == at else data[2 + a] or 1 << 30 for a in range(self.rank)))
+            spatial.append(st * (d - 1) + k - 2 * margin[at] + adj[at])
+        if all(data[2:]) and min(spatial) < 1:
+            raise ShapeError(f"pad={self.pads} leaves nothing of the output {tuple(spatial)}")
+        s.set_out(0, self.from_channels_first((data[0], self.num_filter, *spatial)))
+        out = s.outs[0]
+        assert out is not None
+        back: list[int] = []
+        for at, (o, k, st) in enumerate(zip(self.to_channels_first(out)[2:], self.reach, self.strides)):
+            adj = spatial_tuple(self, "adj", self.adj, self.rank, 0)
+            back.append(o + 2 * self.pads[at] - adj[at] - k + 1 if o and st == 1 and not any(target) else 0)
+        s.set_in(0, self.from_channels_first((self.to_channels_first(out)[0], data[1], *back)))
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        self.only_channels_first()
+        data, weight = inputs[:2]
+        extent = data.shape[2:]
+        margin, adj = self._margins(extent)
+        full = tuple(st * (d - 1) + k + a for st, d, k, a in zip(self.strides, extent, self.reach, adj))
+        y = conv_dx(data, weight, self.strides, self.dilates, self.num_group, full)
+        end = tuple(f - m for f, m in zip(full, margin))
+        y = slice_(y, (0, 0, *margin), (*y.shape[:2], *end), (1,) * y.rank)
+        return y if self.no_bias else y + along(inputs[2], y.shape, 1)

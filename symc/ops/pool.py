@@ -1,0 +1,175 @@
+"""Pooling: maximum, average, sum and Lp norm over windows."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from symc.ir.graph import Node
+from symc.ir.prims import elementwise as ew
+from symc.ir.prims.movement import broadcast, pad, slice_, transpose
+from symc.ir.prims.window import window_max, window_sum
+from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, operator
+from symc.ops.layers import narrow, refuse, spatial_tuple, wide
+
+
+def lowest(node: Node) -> float:
+    """The least finite value of the element type: what padding counts as in a maximum."""
+    dtype = node.dtype.numpy
+    return float(np.finfo(dtype).min) if node.dtype.is_float else float(np.iinfo(dtype).min)
+
+
+class _Pooling(Operator):
+    """What the two generations of Pooling share."""
+
+    kernel: Tuple = ()
+    pool_type: Literal["avg", "lp", "max", "sum"] = "max"
+    global_pool: bool = False
+    cudnn_off: bool = False
+    pooling_convention: Literal["full", "same", "valid"] = "valid"
+    stride: Tuple = ()
+    pad: Tuple = ()
+    p_value: int | None = None
+    count_include_pad: bool | None = None
+    layout: Literal["None", "NCDHW", "NCHW", "NCW", "NDHWC", "NHWC", "NWC"] = "None"
+
+    def _window(self, spatial: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Kernel, stride and padding for data of this extent."""
+        rank = len(spatial)
+        if self.global_pool:
+            return spatial, (1,) * rank, (0,) * rank
+        if len(self.kernel) != rank:
+            raise ShapeError(f"kernel={self.kernel} needs data with {len(self.kernel) + 2} axes, not {rank + 2}")
+        stride = spatial_tuple(self, "stride", self.stride, rank, 1)
+
+        return tuple(self.kernel), stride, spatial_tuple(self, "pad", tuple(self.pad)[:rank], rank, 0)
+
+    def check(self) -> None:
+        if not self.global_pool:
+            if len(self.kernel) not in (1, 2, 3) or min(self.kernel) < 1:
+                raise refuse(self, f"kernel={self.kernel} must have one to three positive entries")
+            if self.stride and min(spatial_tuple(self, "stride", self.stride, len(self.kernel), 1)) < 1:
+                raise refuse(self, f"stride={self.stride} must be positive")
+            if self.pooling_convention != "same":
+                spatial_tuple(self, "pad", self.pad, len(self.kernel), 0)
+
+    def _check_data(self, data: tuple[int, ...]) -> None:
+        if not 3 <= len(data) <= 5:
+            raise ShapeError(f"data must have 3 to 5 axes, not {data}")
+        if self.layout != "None" and len(self.layout) != len(data):
+            raise ShapeError(f"layout {self.layout!r} does not fit data {data}")
+        if self.pool_type == "lp" and self.p_value is None:
+            raise ShapeError("pool_type='lp' needs p_value")
+        if self.pooling_convention == "same" and (len(data) != 3 or len(self.pad) != 3 or any(self.pad)):
+            raise ShapeError("pooling_convention='same' takes 1-d pooling without padding only")
+
+    def _last(self) -> bool:
+        return self.layout.endswith("C")
+
+    def _extent(self, d: int, k: int, st: int, p: int) -> int:
+        if not d:
+            return 0
+        if self.pooling_convention == "same":
+            return -(-d // st)
+        if d + 2 * p < k:
+            raise ShapeError(f"kernel of extent {k} exceeds data of {d} padded by {p}")
+        free = d + 2 * p - k
+        return 1 + (free // st if self.pooling_convention == "valid" else -(-free // st))
+
+    def complete(self, s: Shapes) -> None:
+        data = s.ins[0]
+        if data is None:
+            return
+        self._check_data(data)
+        spatial = data[1:-1] if self._last() else data[2:]
+        if self.global_pool:
+            out: tuple[int, ...] = (1,) * len(spatial)
+        else:
+            out = tuple(map(self._extent, spatial, *self._window(spatial)))
+        s.set_out(0, (data[0], *out, data[-1]) if self._last() else (*data[:2], *out))
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        data = inputs[0]
+        self._check_data(data.shape)
+        if not self._last():
+            return self._pool(data)
+        rank = data.rank
+        first = transpose(data, (0, rank - 1, *range(1, rank - 1)))
+        return transpose(self._pool(first), (0, *range(2, rank), 1))
+
+    def _pool(self, data: Node) -> Node:
+        spatial = data.shape[2:]
+        size, stride, margin = self._window(spatial)
+        out = (1,) * len(spatial) if self.global_pool else tuple(map(self._extent, spatial, size, stride, margin))
+        covered = tuple((o - 1) * st + k for o, st, k in zip(out, stride, size))
+
+        def padded(x: Node, value: float) -> Node:
+            """Exactly what the windows cover."""
+            high = tuple(max(0, c - d - p) for c, d, p in zip(covered, spatial, margin))
+            x = pad(x, (0, 0, *margin), (0, 0, *high), value=value)
+            if x.shape[2:] != covered:
+                x = slice_(x, (0,) * x.rank, (*x.shape[:2], *covered), (1,) * x.rank)
+            return x
+
+        if self.pool_type == "max":
+            return window_max(padded(data, lowest(data)), size, stride)
+        x = wide(data)
+        if self.pool_type == "lp":
+            return narrow(_lp(padded(x, 0.0), size, stride, self.p_value or 1), data)
+        total = window_sum(padded(x, 0.0), size, stride)
+        if self.pool_type == "avg":
+            total = total * self._reciprocals(total, spatial, size, stride, margin)
+        return narrow(total, data)
+
+    def _reciprocals(
+        self, like: Node, spatial: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...], margin: tuple[int, ...]
+    ) -> Node:
+        """1 / number of cells that count in every window: a scalar if all are alike."""
+        counts: np.ndarray[Any, Any] = np.ones((), np.int64)
+        for d, k, st, p, o in zip(spatial, size, stride, margin, like.shape[2:]):
+            begin = np.arange(o) * st - p
+            end = np.minimum(begin + k, d + p)
+            if self._counts_padding():
+                counts = counts[..., None] * (end - begin)
+            else:
+                counts = counts[..., None] * (np.minimum(end, d) - np.maximum(begin, 0))
+        with np.errstate(divide="ignore"):
+            shares = 1.0 / counts
+        if np.all(counts == counts.flat[0]):
+            return ew.const(float(shares.flat[0]), like.dtype)
+        shares = shares.astype(like.dtype.numpy)
+        return broadcast(ew.const(shares), like.shape, tuple(range(2, like.rank)))
+
+    def _counts_padding(self) -> bool:
+        return self.count_include_pad is None or self.count_include_pad
+
+
+def _lp(x: Node, size: tuple[int, ...], stride: tuple[int, ...], p: int) -> Node:
+    """(sum |x|^p)^(1/p) over windows."""
+    a = ew.abs_(x)
+    if p == 1:
+        return window_sum(a, size, stride)
+    power = a
+    for _ in range(p - 1):
+        power = power * a
+    total = window_sum(power, size, stride)
+    return ew.sqrt(total) if p == 2 else ew.cbrt(total) if p == 3 else ew.pow_(total, 1.0 / p)
+
+
+@operator("Pooling")
+
+class Pooling(_Pooling):
+    """max, avg, sum or lp over windows of `kernel`; 'valid' drops an incomplete last window, 'full' keeps it.
+
+    avg divides by the window clipped to the padded extent, or by the true cells (count_include_pad=False).
+    """
+
+
+@operator("Pooling_v1")
+
+class PoolingV1(_Pooling):
+    """The older Pooling: max, avg and sum in 2-d and 3-d."""
+
+    pool_type: Literal["avg", "max", "sum"] = "max"  # type: ignore[assignment]
+    pooling_convention: Literal["full", "valid"] = "valid"  # type: ignore[assignment]
