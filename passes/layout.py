@@ -1,15 +1,37 @@
-"""layout: how tensors lie in memory. All are row-major today; blocked layouts of convolutions are chosen here."""
+"""layout: how operands of loop nests lie in memory.
+
+All tensors are row-major; blocked layouts of convolutions are to be chosen here. What is done now: the operand of a
+transposed convolution gets a halo of zeros, so that its inner loops read without conditions.
+"""
 
 from __future__ import annotations
 
-from symc.ir.graph import Graph
+import dataclasses
+
+from symc.ir.graph import Graph, Node
+from symc.ir.prims.linear import ConvDx, halo, scatters
+from symc.ir.prims.movement import pad
 from symc.passes.pipeline import Pass, register_pass
-from symc.passes.rewrite import Rewriter
+from symc.passes.rewrite import Rewriter, Rule, rewrite
+
+
+def _halo(node: Node) -> Node | None:
+    """conv_dx(ct, w) -> conv_dx(pad(ct), w) {low, high}."""
+    op = node.op
+    if not isinstance(op, ConvDx) or op.low:
+        return None
+    ct, w = node.inputs
+    if scatters(op, ct.shape[2:]):
+        return None
+    low, high = halo(op, ct.shape[2:], w.shape[2:])
+    if not any((*low, *high)):
+        return None
+    return Node.make(dataclasses.replace(op, low=low, high=high), [pad(ct, (0, 0, *low), (0, 0, *high)), w])
 
 
 @register_pass("layout", optional=True)
 class Layout(Pass):
-    """Keep the row-major layout of every tensor."""
+    """Put halos around the operands of transposed convolutions."""
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
-        return graph
+        return rewrite(graph, [Rule("halo", _halo)], rw)

@@ -15,7 +15,7 @@ from symc.ir.loops import Ref
 from symc.ir.op import Index, Primitive
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.indexing import ScatterAdd, ScatterAlongAdd
-from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot
+from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot, scatters
 from symc.ir.prims.movement import Concat, Pad
 from symc.ir.prims.reduce import ArgMax, ArgMin, CumSum
 from symc.ir.prims.window import WindowMax, WindowMaxGrad, WindowPick, WindowSpread, WindowSum
@@ -121,6 +121,10 @@ def conv_dx_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) ->
     wide = accumulator(node.dtype)
     outs, channels = w.shape[0] // op.groups, w.shape[1]
     places = ct.shape[2:]
+    low = op.low or (0,) * len(places)
+    if scatters(op, places):
+        _conv_dx_scatter(b, node, reads, store)
+        return
 
     def phase(residue: tuple[int, ...], extents: tuple[int, ...], n: Affine, g: Affine, c: Affine) -> None:
         taps = [
@@ -139,7 +143,7 @@ def conv_dx_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) ->
                     shift = (residue[axis] - found[0] * op.dilate[axis]) // op.stride[axis]
                     slope = period * op.dilate[axis] // op.stride[axis]
                     tap.append(turn * period + found[0])
-                    at.append(q[axis] + shift - turn * slope)
+                    at.append(q[axis] + (shift + low[axis]) - turn * slope)
                 inside = [(i, 0, extent) for i, extent in zip(at, places)]
                 left = b.guard(inside, lambda: reads[0]((n, g * outs + o, *at)), b.const(0, ct.dtype))
                 return [_multiply_add(b, left, reads[1]((g * outs + o, c, *tap)), total)]
@@ -162,6 +166,40 @@ def conv_dx_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) ->
 
     with b.at(None, "conv_dx"):
         b.nest((node.shape[0], op.groups, channels), image)
+
+
+def _conv_dx_scatter(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
+    """Every tap's products, summed over the channels of ct, are added into the plane at the tap's shift."""
+    op = node.op
+    assert isinstance(op, ConvDx)
+    ct, w = node.inputs
+    wide = accumulator(node.dtype)
+    outs, channels = w.shape[0] // op.groups, w.shape[1]
+
+    def image(index: Index) -> None:
+        n, g = index
+        plane = b.alloc("plane", TensorType(wide, (channels, *op.spatial)))
+        b.nest(plane.type.shape, lambda q: b.store(b.const(0, wide), plane, q))
+
+        def tap(where: Index) -> None:
+            c, t, p = where[0], where[1 : 1 + len(op.spatial)], where[1 + len(op.spatial) :]
+
+            def step(o: Index, held: list[Ref]) -> list[Ref]:
+                channel = g * outs + o[0]
+                return [_multiply_add(b, reads[0]((n, channel, *p)), reads[1]((channel, c, *t)), held[0])]
+
+            (total,) = b.reduce([outs], [b.const(0, wide)], step, "k")
+            b.store(total, plane, (c, *(i + j * d for i, j, d in zip(p, t, op.dilate))), add=True)
+
+        b.nest((channels, *w.shape[2:], *ct.shape[2:]), tap)
+
+        def finish(q: Index) -> None:
+            store((n, g * channels + q[0], *q[1:]), b.cast(b.load_fresh(plane, q), node.dtype))
+
+        b.nest(plane.type.shape, finish)
+
+    with b.at(None, "conv_dx"):
+        b.nest((node.shape[0], op.groups), image)
 
 
 @nest(ConvDw)
@@ -290,9 +328,12 @@ def window_max_grad_nest(b: Builder, node: Node, reads: Sequence[Read], store: S
         values = [reads[0]((*lead, *w)) for w in where]
         top, given = _window_top(b, values), reads[1]((*lead, *place))
         free: Ref | None = None
-        for w, value in zip(where, values):
+        shares = []
+        for value in values:
             first, free = _first_hit(b, value, top, free)
-            put((*lead, *w), b.apply(ew.Select(), [first, given, zero]))
+            shares.append(b.apply(ew.Select(), [first, given, zero]))
+        for w, share in zip(where, shares):
+            put((*lead, *w), share)
 
     def plane(lead: Index) -> None:
         exact = apart and all(k == s for k, s in zip(op.size, op.stride)) and covered == spatial

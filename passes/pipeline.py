@@ -91,6 +91,9 @@ class Instrument:
         """False vetoes one rewrite."""
         return True
 
+    def acted(self, pass_name: str, number: int, rule: str) -> None:
+        """One rewrite that nobody vetoed."""
+
 
 class Manager:
     """Runs passes one by one; `verify` checks every result (always in tests and tools)."""
@@ -128,7 +131,11 @@ class Manager:
         return module
 
     def _may_act(self, pass_name: str, number: int, rule: str) -> bool:
-        return all([i.action(pass_name, number, rule) for i in self.instruments])
+        allowed = all([i.action(pass_name, number, rule) for i in self.instruments])
+        if allowed:
+            for instrument in self.instruments:
+                instrument.acted(pass_name, number, rule)
+        return allowed
 
     def _verify(self, module: Module, pass_name: str) -> None:
         from symc.ir.verify import verify

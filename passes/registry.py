@@ -1,7 +1,8 @@
-"""Every pass, registered: importing this module fills symc.passes.pipeline.PASSES."""
+"""Importing this module registers every pass, so that pipelines can be named in text."""
 
-from symc.passes import (
-    autodiff, decompose, fuse, inline, layout, lower, partition, plan_memory, simplify, tile,
-)  # fmt: skip
+from symc.passes import autodiff, decompose, fuse, inline, layout, lower, partition, plan_memory, simplify, tile
+from symc.passes.pipeline import PASSES
 
-__all__ = ["autodiff", "decompose", "fuse", "inline", "layout", "lower", "partition", "plan_memory", "simplify", "tile"]
+__all__ = [
+    "PASSES", "autodiff", "decompose", "fuse", "inline", "layout", "lower", "partition", "plan_memory", "simplify", "tile",
+]  # fmt: skip

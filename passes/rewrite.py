@@ -12,16 +12,20 @@ from dataclasses import dataclass
 
 from symc.ir.errors import IRError
 from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, Update, finish, topological
+from symc.ir.op import Primitive
 
 Match = Callable[[Node], "Node | None"]
+#: rules applied one after the other at one node within a sweep
+CHAIN = 20
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A named local rewrite: `match(node)` gives an equal node, or None."""
+    """A named local rewrite: `match(node)` gives an equal node, or None. `roots` are the primitives it looks at."""
 
     name: str
     match: Match
+    roots: tuple[type[Primitive], ...] = (Primitive,)
 
 
 class Rewriter:
@@ -66,9 +70,10 @@ def rebuild(graph: Graph, new: Mapping[Node, Node], recorder: Recorder | None = 
 def rewrite(graph: Graph, rules: Sequence[Rule], rw: Rewriter, rounds: int = 10) -> Graph:
     """Apply the rules bottom-up until nothing changes. IRError if that takes more than `rounds` sweeps (two rules
     undo each other)."""
+    table: dict[type[Primitive], list[Rule]] = {}
     for _ in range(rounds):
         before = dict(rw.hits)
-        after = _sweep(graph, rules, rw)
+        after = _sweep(graph, rules, table, rw)
         if after is graph:
             return graph
         graph = after
@@ -76,7 +81,15 @@ def rewrite(graph: Graph, rules: Sequence[Rule], rw: Rewriter, rounds: int = 10)
     raise IRError(f"{rw.pass_name}: no fixed point after {rounds} rounds; rules still acting: {', '.join(last)}")
 
 
-def _sweep(graph: Graph, rules: Sequence[Rule], rw: Rewriter) -> Graph:
+def _rules_for(op: Primitive, rules: Sequence[Rule], table: dict[type[Primitive], list[Rule]]) -> list[Rule]:
+    """The rules that look at this primitive, in order (kept in `table`)."""
+    found = table.get(type(op))
+    if found is None:
+        found = table[type(op)] = [rule for rule in rules if isinstance(op, rule.roots)]
+    return found
+
+
+def _sweep(graph: Graph, rules: Sequence[Rule], table: dict[type[Primitive], list[Rule]], rw: Rewriter) -> Graph:
     new: dict[Node, Node] = {}
     with Recorder() as recorder:
         for node in graph.nodes():
@@ -85,11 +98,12 @@ def _sweep(graph: Graph, rules: Sequence[Rule], rw: Rewriter) -> Graph:
             if any(a is not b for a, b in zip(inputs, node.inputs)):
                 with recorder.at(graph.origins.get(node)):
                     made = Node.make(node.op, inputs)
-            for rule in rules:
-                replaced = _try(rule, made, node, graph, recorder, rw)
-                if replaced is not None:
-                    made = replaced
+            for _ in range(CHAIN):
+                attempts = (_try(rule, made, node, graph, recorder, rw) for rule in _rules_for(made.op, rules, table))
+                replaced = next((r for r in attempts if r is not None), None)
+                if replaced is None:
                     break
+                made = replaced
             if made is not node:
                 new[node] = made
     return rebuild(graph, new, recorder) if new else graph

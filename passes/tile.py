@@ -16,9 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from symc.ir.index import Affine, Var
-from symc.ir.loops import Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, walk
+from symc.ir.loops import (
+    Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, map_body, walk,
+)  # fmt: skip
 from symc.ir.prims import elementwise as ew
-from symc.ir.types import BOOL, I64
+from symc.ir.types import BOOL, I64, TensorType
 from symc.passes.lower import LoopModule
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
@@ -186,38 +188,103 @@ class _Tiler:
         self, loops: list[For], body: tuple[Stmt, ...], vector: For | None, jams: dict[str, int], chunk: int, width: int
     ) -> list[Stmt]:
         """Split the loops into tiles: outer loops in their order, then the jam loops and the vector loop."""
+        panel = self._panel(loops, body, vector, jams, chunk) if vector is not None else None
+        if panel is not None:
+            # the packed panel serves all tiles of the jam loops, which therefore stand inside
+            tiled = [x for x in loops if x.var in jams]
+            order = [x for x in loops if x.var not in jams and x is not vector] + [x for x in loops if x is vector] + tiled
+        else:
+            order = _threaded_first(loops, {**jams, **({vector.var: chunk} if vector else {})})
 
-        def level(at: int, values: dict[str, Affine], inner: list[For]) -> list[Stmt]:
-            if at == len(loops):
+        def level(at: int, values: dict[str, Affine], inner: list[For], body: tuple[Stmt, ...]) -> list[Stmt]:
+            if at == len(order):
                 return _rebuild(inner, substitute(body, values)) if inner else list(substitute(body, values))
-            loop = loops[at]
+            loop = order[at]
             size = jams.get(loop.var, chunk if loop is vector else 0)
             if not size:
-                return [replace(loop, body=tuple(level(at + 1, values, inner)))]
-            made: list[Stmt] = []
-            whole, rest = divmod(loop.trips, size)
-            for lo, trips, tiles in ((0, size, whole), (whole * size, rest, 1)):
-                if not trips or not tiles:
-                    continue
-                var = self._fresh(f"{loop.var}t")
-                inside = Var(f"{loop.var}", 0, trips)
-                if tiles > 1:
-                    tile_var = Affine.of(Var(var, 0, tiles)) * size
-                else:
-                    tile_var = Affine.of(lo)
-                kind = "vector" if loop is vector else "jam"
-                unroll = -(-trips // width) if loop is vector else 1
-                piece = For(loop.var, 0, trips, (), (), kind, width if loop is vector else 0, 1, unroll, loop.origin)
-                nested = level(at + 1, {**values, loop.var: tile_var + inside}, _with_vector_last(inner, piece))
-                if tiles > 1:
-                    made.append(For(var, 0, tiles, tuple(nested), (), "parallel", origin=loop.origin))
-                else:
-                    made.extend(nested)
-            return made
+                return [replace(loop, body=tuple(level(at + 1, values, inner, body)))]
 
-        order = _threaded_first(loops, {**jams, **({vector.var: chunk} if vector else {})})
-        loops = order
-        return level(0, {}, [])
+            def piece(tile: Affine, trips: int) -> list[Stmt]:
+                kind = "vector" if loop is vector else "jam"
+                lanes = _narrowed(width, trips) if loop is vector else 0
+                unroll = -(-trips // lanes) if loop is vector else 1
+                made = For(loop.var, 0, trips, (), (), kind, lanes, 1, unroll, loop.origin)
+                inside = {**values, loop.var: tile + Var(loop.var, 0, trips)}
+                if loop is vector and panel is not None:
+                    packing, packed = self._pack(panel, body, loop.var, tile, made)
+                    nested = level(at + 1, inside, _with_vector_last(inner, made), packed)
+                    return [*substitute(tuple(packing), values), *nested]
+                return level(at + 1, inside, _with_vector_last(inner, made), body)
+
+            whole, rest = divmod(loop.trips, size)
+            if whole + bool(rest) == 1:
+                return piece(Affine(), loop.trips)
+            var = Var(self._fresh(f"{loop.var}t"), 0, whole)
+            full = piece(Affine.of(var) * size, size)
+            last = piece(Affine.of(whole * size), rest) if rest else []
+            if not last:
+                return [For(var.name, 0, whole, tuple(full), (), "parallel", origin=loop.origin)]
+            if at > 0:
+                head = full if whole == 1 else [For(var.name, 0, whole, tuple(full), (), "parallel", origin=loop.origin)]
+                if whole == 1:
+                    head = list(substitute(tuple(full), {var.name: Affine()}))
+                return [*head, *last]
+            return [self._ragged(var.name, whole, full, last, loop)]
+
+        return level(0, {}, [], body)
+
+    def _ragged(self, var: str, whole: int, full: list[Stmt], last: list[Stmt], loop: For) -> Stmt:
+        """One loop over the whole tiles and the rest, so that all of them are shared between threads."""
+        index = Affine.of(Var(var, 0, whole + 1))
+        at = IndexValue(self._fresh(f"{var}.at"), I64, index, loop.origin)
+        inside = Let(self._fresh(f"{var}.whole"), BOOL, ew.lt, (at.ref, Ref("", I64, whole)), loop.origin)
+        beyond = Let(self._fresh(f"{var}.rest"), BOOL, ew.ge, (at.ref, Ref("", I64, whole)), loop.origin)
+        body = (at, inside, beyond, If(inside.ref, tuple(full), loop.origin), If(beyond.ref, tuple(last), loop.origin))
+        return For(var, 0, whole + 1, body, (), "parallel", origin=loop.origin)
+
+    def _panel(
+        self, loops: list[For], body: tuple[Stmt, ...], vector: For, jams: dict[str, int], chunk: int
+    ) -> Load | None:
+        """The operand of a matrix product that is worth copying into a dense panel: read along the vector loop, with
+        rows far apart, and used by several tiles of the jam loops."""
+        inner = next(s for s in body if isinstance(s, For))
+        nest, last = _nest_of(inner)
+        tiles = 1
+        for loop in loops:
+            if loop.var in jams:
+                tiles *= -(-loop.trips // jams[loop.var])
+        if len(nest) != 1 or tiles < 4 or inner.trips < 16:
+            return None
+        for access in accesses(last, self.buffers):
+            load = access.stmt
+            step = access.stride(inner.var)
+            if isinstance(load, Load) and not load.guard and access.stride(vector.var) == 1 and step is not None:
+                fixed = all(access.stride(v) == 0 for v in jams)
+                if fixed and step >= 128 and chunk * inner.trips * load.dtype.itemsize <= 1 << 18:
+                    return load
+        return None
+
+    def _pack(
+        self, panel: Load, body: tuple[Stmt, ...], column: str, tile: Affine, piece: For
+    ) -> tuple[list[Stmt], tuple[Stmt, ...]]:
+        """Statements that copy the panel's tile into scratch memory, and the body reading it there."""
+        inner = next(s for s in body if isinstance(s, For))
+        buffer = Buffer(self._fresh("panel"), TensorType(panel.dtype, (inner.trips, piece.trips)), "scratch")
+        self.buffers[buffer.name] = buffer
+        row, col = Var(self._fresh("row"), 0, inner.trips), Var(self._fresh("col"), 0, piece.trips)
+        index = tuple(i.substitute({inner.var: Affine.of(row), column: tile + col}) for i in panel.index)
+        load = Load(self._fresh("packed"), panel.buffer, panel.dtype, index, origin=panel.origin)
+        copy = Store(load.ref, buffer.name, (Affine.of(row), Affine.of(col)), origin=panel.origin)
+        columns = replace(piece, var=col.name, body=(load, copy))
+        rows = For(row.name, 0, inner.trips, (columns,), (), "serial", origin=panel.origin)
+        local = (Affine.of(Var(inner.var, 0, inner.trips)), Affine.of(Var(column, 0, piece.trips)))
+
+        def read(stmt: Stmt) -> Stmt:
+            if isinstance(stmt, Load) and stmt.name == panel.name and stmt.buffer == panel.buffer:
+                return replace(stmt, buffer=buffer.name, index=tuple(i - t for i, t in zip(local, (Affine(), tile))))
+            return stmt
+
+        return [Alloc(buffer, panel.origin), rows], map_body(body, read)
 
     def _fresh(self, stem: str) -> str:
         name, count = stem, 0
@@ -457,6 +524,13 @@ def _pieces(extent: int, size: int) -> list[tuple[int, int]]:
     return [p for p in ((size, whole), (rest, 1)) if p[0] and p[1]]
 
 
+def _narrowed(width: int, trips: int) -> int:
+    """The narrowest vector (a power of two, at least 2) that holds a few turns: no lane idles behind a mask."""
+    while width > 2 and trips <= width // 2:
+        width //= 2
+    return width
+
+
 def _trips(loops: list[For]) -> int:
     total = 1
     for loop in loops:
@@ -480,8 +554,8 @@ def _access_cost(found: list[Access], var: str, width: int) -> float:
             cost = 0.6 if not access.is_store else float(width)
         elif stride == -1:
             cost = 1.6
-        elif stride == 2 and not access.is_store:
-            cost = 2.5
+        elif stride == 2:
+            cost = 3.0 if access.is_store else 2.5
         else:
             cost = 1.3 * width
         total += access.weight * cost

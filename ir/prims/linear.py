@@ -5,12 +5,14 @@ The three convolution primitives are each other's gradients, so they differentia
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import ClassVar
 
 import numpy as np
 
+from symc.ir.errors import TypeMismatch
 from symc.ir.graph import Node
 from symc.ir.op import Primitive, primitive, require
 from symc.ir.prims.movement import swapaxes
@@ -134,17 +136,28 @@ class Conv(_Conv):
 
 @primitive("conv_dx")
 class ConvDx(_Conv):
-    """The adjoint of conv in x (a transposed convolution): ct (N, O, *P), w (O, C/groups, *K) -> (N, C, *spatial)."""
+    """The adjoint of conv in x (a transposed convolution): ct (N, O, *P), w (O, C/groups, *K) -> (N, C, *spatial).
+
+    `low` and `high` zeros stand around ct already (see `halo`), so that no tap reads outside.
+    """
 
     stride: Shape = ()
     dilate: Shape = ()
     groups: int = 1
     spatial: Shape = ()
+    low: Shape = ()
+    high: Shape = ()
+
+    def places(self, ct: Shape) -> Shape:
+        """The spatial size of ct without what stands around it."""
+        if not self.low:
+            return ct[2:]
+        return tuple(p - lo - hi for p, lo, hi in zip(ct[2:], self.low, self.high))
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         self._check(ins, self.stride, self.dilate)
         ct, w = ins
-        fits = output_spatial(self.spatial, w.shape[2:], self.stride, self.dilate) == ct.shape[2:]
+        fits = output_spatial(self.spatial, w.shape[2:], self.stride, self.dilate) == self.places(ct.shape)
         require(fits and ct.shape[1] == w.shape[0], self, f"no convolution of {self.spatial} gives this", *ins)
         return ct.with_shape((ct.shape[0], w.shape[1] * self.groups, *self.spatial))
 
@@ -153,7 +166,9 @@ class ConvDx(_Conv):
         n, c, *spatial = out[0].shape
         g = self.groups
         x = np.zeros((n, g, c // g, *spatial), ct.dtype)
-        p = ct.shape[2:]
+        p = self.places(ct.shape)
+        if self.low:
+            ct = ct[(slice(None),) * 2 + tuple(slice(lo, lo + n) for lo, n in zip(self.low, p))]
         ct = ct.reshape(n, g, ct.shape[1] // g, *p)
         w = w.reshape(g, w.shape[0] // g, *w.shape[1:])
         for tap in _taps(w.shape[3:]):
@@ -165,6 +180,8 @@ class ConvDx(_Conv):
         y, w = node.inputs
         if ct[0] is None:
             return [None, None]
+        if self.low:
+            raise TypeMismatch("conv_dx is differentiated before a halo is put around its operand")
         return [
             conv(ct[0], w, self.stride, self.dilate, self.groups),
             conv_dw(ct[0], y, self.stride, self.dilate, self.groups, w.shape[2:]),
@@ -220,6 +237,19 @@ def conv_dx(
 ) -> Node:
     """Transposed convolution: the adjoint of `conv` in x of spatial size `spatial`."""
     return Node.make(ConvDx(tuple(stride), tuple(dilate), groups, tuple(spatial)), [ct, w])
+
+
+def scatters(op: ConvDx, places: Shape) -> bool:
+    """Whether adding each product into its place does clearly fewer multiplications than gathering with a halo:
+    small maps under large kernels, unit strides."""
+    return all(s == 1 for s in op.stride) and math.prod(op.spatial) > 1.3 * math.prod(places)
+
+
+def halo(op: ConvDx, places: Shape, kernel: Shape) -> tuple[Shape, Shape]:
+    """How many zeros around ct keep every tap inside: (before, after) for every axis."""
+    low = tuple(-(-((k - 1) * d) // s) for k, d, s in zip(kernel, op.dilate, op.stride))
+    high = tuple(max(0, (n - 1) // s - (p - 1)) for n, s, p in zip(op.spatial, op.stride, places))
+    return low, high
 
 
 def conv_dw(

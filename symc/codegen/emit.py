@@ -95,8 +95,11 @@ class _Emitter:
         self.at_block = label
 
     def statements(self, body: tuple[Stmt, ...]) -> None:
-        for stmt in body:
-            if isinstance(stmt, Let):
+        paired = False
+        for stmt, after in zip(body, (*body[1:], None)):
+            if paired:
+                paired = False
+            elif isinstance(stmt, Let):
                 self.values[stmt.name] = self.apply(stmt.op, [self.operand(a) for a in stmt.args], stmt.dtype)
             elif isinstance(stmt, IndexValue):
                 value = self.index(stmt.index)
@@ -104,7 +107,9 @@ class _Emitter:
             elif isinstance(stmt, Load):
                 self.values[stmt.name] = self.memory.load(stmt)
             elif isinstance(stmt, Store):
-                self.memory.store(stmt)
+                paired = isinstance(after, Store) and self.memory.store_pair(stmt, after)
+                if not paired:
+                    self.memory.store(stmt)
             elif isinstance(stmt, For):
                 self._for(stmt)
             elif isinstance(stmt, If):

@@ -331,6 +331,40 @@ class Memory:
                     here, spread.items[at], dtype, vector, register, strides.get(vector, 0), stmt.add, condition, wide
                 )
 
+    def store_pair(self, first: Store, second: Store) -> bool:
+        """Two stores to every other element of one row, put together as whole vectors. False: not of that kind."""
+        e = self.e
+        if first.buffer != second.buffer or first.add or second.add or first.guard or second.guard:
+            return False
+        offset, strides, regular = self._offset(first.buffer, first.index)
+        other, other_strides, other_regular = self._offset(second.buffer, second.index)
+        if not (regular and other_regular and strides == other_strides):
+            return False
+        assert isinstance(offset, _Uniform) and isinstance(other, _Uniform)
+        vector = next((d for d in e.open if d.width and strides.get(d) == 2), None)
+        same = [(str(a), f) for a, f in offset.terms] == [(str(a), f) for a, f in other.terms]
+        if vector is None or not same or other.const != offset.const + 1 or vector.turns % vector.width:
+            return False
+        values = [e.operand(first.value), e.operand(second.value)]
+        dtype = values[0].dtype
+        varying = {d for d, s in strides.items() if s} | {d for v in values for d in v.dims}
+        dims = tuple(d for d in e.open if d in varying)
+        if dtype == BOOL or vector not in dims:
+            return False
+        pointer = self._uniform_pointer(first.buffer, offset, dtype.itemsize)
+        even, odd = (e.spread(v, dims) for v in values)
+        width = vector.width
+        t, wide = type_name(dtype, width), type_name(dtype, 2 * width)
+        order = ", ".join(f"i32 {k // 2 + (k % 2) * width}" for k in range(2 * width))
+        for at in coordinates(dims):
+            shift = sum(strides.get(d, 0) * k * max(d.width, 1) for d, k in zip(dims, at))
+            here = self._at(pointer, shift, dtype.itemsize)
+            both = self.lines.value(
+                f"shufflevector {t} {even.items[at]}, {t} {odd.items[at]}, <{2 * width} x i32> <{order}>"
+            )
+            self.lines.do(f"store {wide} {both}, ptr {here}, align {dtype.itemsize}")
+        return True
+
     def _store_one(self, pointer: str, value: str, dtype: DType, add: bool, condition: str) -> None:
         lines = self.lines
         after = ""
@@ -424,6 +458,9 @@ class _Base:
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
+
+    def __str__(self) -> str:
+        return f"base of {self.lane.var}"
 
 
 class _Uniform:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod, sqrt
 from typing import Literal
 
@@ -16,7 +17,7 @@ from symc.ir.prims.random import uniform
 from symc.ir.prims.reduce import reduce_max, reduce_sum
 from symc.ir.types import I32, dtype_of
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
-from symc.ops.layers import along, data_like_output, indices, narrow, rows, wide
+from symc.ops.layers import along, data_like_output, data_to_output, indices, narrow, rows, wide
 
 
 def softsign(x: Node) -> Node:
@@ -54,6 +55,19 @@ class Activation(Operator):
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 
 
+def selu(x: Node) -> Node:
+    """Scaled elu. The gradient below zero is scale * (alpha + y), as in MXNet, not scale * alpha + y."""
+
+    def body(x: Node) -> Node:
+        return ew.select(ew.gt(x, 0), x, ew.expm1(x) * _SELU_ALPHA) * _SELU_SCALE
+
+    def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+        slope = ew.select(ew.gt(ins[0], 0), ew.const(_SELU_SCALE, ins[0].dtype), (outs[0] + _SELU_ALPHA) * _SELU_SCALE)
+        return [cts[0] * slope]
+
+    return _one(custom_grad([x], body, rule))
+
+
 @operator("LeakyReLU", inputs="data gamma")
 class LeakyReLU(Operator):
     """Rectifiers with a slope below zero: leaky, prelu (learned, per channel or shared), rrelu (random), elu, selu, gelu.
@@ -71,7 +85,7 @@ class LeakyReLU(Operator):
         return ("data", "gamma") if self.act_type == "prelu" else ("data",)
 
     def complete(self, s: Shapes) -> None:
-        s.all_alike((0,), (0,))
+        data_to_output(s)
         data = s.ins[0]
         if self.act_type != "prelu" or data is None:
             return
@@ -90,8 +104,7 @@ class LeakyReLU(Operator):
         if self.act_type == "gelu":
             return gelu(x)
         if self.act_type == "selu":
-            low = ew.expm1(x) * _SELU_ALPHA
-            return ew.select(ew.gt(x, 0), x, low) * _SELU_SCALE
+            return selu(x)
         if self.act_type == "elu":
             return ew.select(ew.gt(x, 0), x, ew.expm1(x) * self.slope)
         if self.act_type == "leaky":
@@ -118,7 +131,7 @@ def softmax(x: Node, axes: tuple[int, ...]) -> Node:
         e = ew.exp(x - rows(reduce_max(x, axes), shape, axes))
         return e / rows(reduce_sum(e, axes), shape, axes)
 
-    def rule(ins: list[Node], outs: list[Node], cts: list[Node]) -> list[Node | None]:
+    def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
         y, ct = outs[0], cts[0]
         return [y * (ct - rows(reduce_sum(ct * y, axes), y.shape, axes))]
 
@@ -133,7 +146,7 @@ def log_softmax(x: Node, axes: tuple[int, ...]) -> Node:
         z = x - rows(reduce_max(x, axes), shape, axes)
         return z - rows(ew.log(reduce_sum(ew.exp(z), axes)), shape, axes)
 
-    def rule(ins: list[Node], outs: list[Node], cts: list[Node]) -> list[Node | None]:
+    def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
         y, ct = outs[0], cts[0]
         return [ct - ew.exp(y) * rows(reduce_sum(ct, axes), y.shape, axes)]
 
@@ -144,6 +157,7 @@ def _one(made: Node | list[Node]) -> Node:
     return made if isinstance(made, Node) else made[0]
 
 
+@dataclass(frozen=True, kw_only=True)
 class _SoftmaxLike(Operator):
     """Base: axis, temperature and output type."""
 
@@ -159,17 +173,14 @@ class _SoftmaxLike(Operator):
 
     def complete(self, s: Shapes) -> None:
         s.all_alike((0,), (0,))
-        data = s.ins[0]
-        if data is not None:
-            axis = self._axis(len(data))
-            if len(s.ins) > 1:
-                s.set_in(1, data[:axis] + data[axis + 1 :])
+        if s.ins[0] is not None:
+            self._axis(len(s.ins[0]))
 
     def complete_types(self, t: Types) -> None:
         if self.dtype != "None":
             t.set_out(0, np.dtype(self.dtype))
         else:
-            t.all_alike((0,), (0,))
+            t.set_out(0, t.ins[0])
         if len(t.ins) > 1 and t.ins[1] is None and t.ins[0] is not None:
             t.set_in(1, np.int32)
 
@@ -205,6 +216,14 @@ class Softmax(_SoftmaxLike):
 
     def list_inputs(self) -> tuple[str, ...]:
         return ("data", "length") if self.use_length else ("data",)
+
+    def complete(self, s: Shapes) -> None:
+        data_to_output(s)
+        data = s.ins[0]
+        if data is not None:
+            axis = self._axis(len(data))
+            if self.use_length:
+                s.set_in(1, data[:axis] + data[axis + 1 :])
 
 
 @operator("softmin")

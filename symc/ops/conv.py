@@ -10,7 +10,7 @@ from symc.ir.prims.movement import pad, slice_
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.layers import along, refuse, spatial_tuple, types_from_data
 
-Layout = Literal["None", "NCDHW", "NCHW", "NCW", "NDHWC", "NHWC", "NWC"]
+Tune = Literal["None", "fastest", "limited_workspace", "off"]
 
 
 class _ConvolutionLike(Operator):
@@ -22,11 +22,8 @@ class _ConvolutionLike(Operator):
     pad: Tuple = ()
     num_filter: int
     num_group: int = 1
-    workspace: int = 1024
     no_bias: bool = False
-    cudnn_tune: Literal["None", "fastest", "limited_workspace", "off"] = "None"
-    cudnn_off: bool = False
-    layout: Layout = "None"
+    layout: str = "None"
 
     def check(self) -> None:
         rank = len(self.kernel)
@@ -116,11 +113,33 @@ class _Convolution(_ConvolutionLike):
 class Convolution(_Convolution):
     """Cross-correlation of data (N, C, ...) with weight (F, C/groups, k...), plus a bias per filter."""
 
+    kernel: Tuple
+    stride: Tuple = ()
+    dilate: Tuple = ()
+    pad: Tuple = ()
+    num_filter: int
+    num_group: int = 1
+    workspace: int = 1024
+    no_bias: bool = False
+    cudnn_tune: Tune = "None"
+    cudnn_off: bool = False
+    layout: Literal["None", "NCDHW", "NCHW", "NCW", "NDHWC", "NHWC"] = "None"
+
 
 @operator("Convolution_v1", inputs="data weight bias")
 class ConvolutionV1(_Convolution):
     """The older Convolution: the same function, 2-d and 3-d."""
 
+    kernel: Tuple
+    stride: Tuple = ()
+    dilate: Tuple = ()
+    pad: Tuple = ()
+    num_filter: int
+    num_group: int = 1
+    workspace: int = 1024
+    no_bias: bool = False
+    cudnn_tune: Tune = "None"
+    cudnn_off: bool = False
     layout: Literal["None", "NCDHW", "NCHW", "NDHWC", "NHWC"] = "None"
 
 
@@ -130,10 +149,19 @@ class Deconvolution(_ConvolutionLike):
     (i-1)*stride - 2*pad + dilate*(k-1)+1 + adj. `target_shape` gives the output's extent and overrides pad and adj.
     """
 
+    kernel: Tuple
+    stride: Tuple = ()
+    dilate: Tuple = ()
+    pad: Tuple = ()
     adj: Tuple = ()
     target_shape: Tuple = ()
+    num_filter: int
+    num_group: int = 1
     workspace: int = 512
     no_bias: bool = True
+    cudnn_tune: Tune = "None"
+    cudnn_off: bool = False
+    layout: Literal["None", "NCDHW", "NCHW", "NCW", "NDHWC", "NHWC"] = "None"
 
     def check(self) -> None:
         super().check()

@@ -10,7 +10,7 @@ from symc.ir.prims.movement import broadcast
 from symc.ir.prims.random import uniform
 from symc.ir.types import F16, F32
 from symc.ops.base import BuildContext, Operator, Shapes, Tuple, operator
-from symc.ops.layers import data_like_output, refuse
+from symc.ops.layers import data_to_output, refuse
 
 
 @operator("Dropout", random=True)
@@ -30,7 +30,7 @@ class Dropout(Operator):
             raise refuse(self, f"p={self.p} must lie between 0 and 1")
 
     def complete(self, s: Shapes) -> None:
-        data_like_output(s)
+        data_to_output(s)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         x = inputs[0]

@@ -65,6 +65,12 @@ def data_like_output(s: Shapes) -> None:
     s.all_alike((0,), (0,))
 
 
+def data_to_output(s: Shapes) -> None:
+    """The output has the data's shape; nothing flows back."""
+    if s.ins[0] is not None:
+        s.set_out(0, s.ins[0])
+
+
 def types_from_data(t: Types) -> None:
     """Everything has the type of the data, or, that unknown, of the output: weights tell nothing."""
     dtype = t.ins[0] if t.ins[0] is not None else t.outs[0] if t.outs else None

@@ -5,10 +5,12 @@ from __future__ import annotations
 from math import prod
 from typing import Literal
 
+import numpy as np
+
 from symc.ir.graph import Node
 from symc.ir.prims.linear import conv_dx, dot
 from symc.ir.prims.movement import broadcast, concat, reshape, slice_
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, operator
+from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.layers import along, refuse
 
 
@@ -164,6 +166,12 @@ class Crop(Operator):
         if all(data) and any(n > d for n, d in zip(size, data[2:])):
             raise ShapeError(f"height and width {size} exceed those of data {data}")
         s.set_out(0, (*data[:2], *size))
+
+    def complete_types(self, t: Types) -> None:
+        t.all_alike()
+        if t.ins[0] is None:
+            t.set_in(0, np.float32)
+            t.all_alike()
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data = inputs[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from math import prod
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast, pad, slice_, transpose
 from symc.ir.prims.window import window_max, window_sum
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, operator
+from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.layers import narrow, refuse, spatial_tuple, wide
 
 
@@ -21,18 +22,23 @@ def lowest(node: Node) -> float:
 
 
 class _Pooling(Operator):
-    """What the two generations of Pooling share."""
+    """What the two generations of Pooling share; the attributes that one lacks keep these values."""
 
     kernel: Tuple = ()
-    pool_type: Literal["avg", "lp", "max", "sum"] = "max"
+    pool_type: str = "max"
     global_pool: bool = False
-    cudnn_off: bool = False
-    pooling_convention: Literal["full", "same", "valid"] = "valid"
+    pooling_convention: str = "valid"
     stride: Tuple = ()
     pad: Tuple = ()
     p_value: int | None = None
     count_include_pad: bool | None = None
-    layout: Literal["None", "NCDHW", "NCHW", "NCW", "NDHWC", "NHWC", "NWC"] = "None"
+    layout: str = "None"
+    #: averages divide by the kernel's size even where a window is cut
+    whole_windows: ClassVar[bool] = False
+
+    def padding(self, data: Node) -> float:
+        """What a padded cell counts as in a maximum."""
+        return lowest(data)
 
     def _window(self, spatial: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Kernel, stride and padding for data of this extent."""
@@ -42,7 +48,6 @@ class _Pooling(Operator):
         if len(self.kernel) != rank:
             raise ShapeError(f"kernel={self.kernel} needs data with {len(self.kernel) + 2} axes, not {rank + 2}")
         stride = spatial_tuple(self, "stride", self.stride, rank, 1)
-
         return tuple(self.kernel), stride, spatial_tuple(self, "pad", tuple(self.pad)[:rank], rank, 0)
 
     def check(self) -> None:
@@ -89,6 +94,9 @@ class _Pooling(Operator):
             out = tuple(map(self._extent, spatial, *self._window(spatial)))
         s.set_out(0, (data[0], *out, data[-1]) if self._last() else (*data[:2], *out))
 
+    def complete_types(self, t: Types) -> None:
+        t.set_out(0, t.ins[0])
+
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data = inputs[0]
         self._check_data(data.shape)
@@ -106,14 +114,15 @@ class _Pooling(Operator):
 
         def padded(x: Node, value: float) -> Node:
             """Exactly what the windows cover."""
-            high = tuple(max(0, c - d - p) for c, d, p in zip(covered, spatial, margin))
-            x = pad(x, (0, 0, *margin), (0, 0, *high), value=value)
+            x = pad(x, (0, 0, *margin), (0, 0, *margin), value=value)
+            past = tuple(max(0, c - d - 2 * p) for c, d, p in zip(covered, spatial, margin))
+            x = pad(x, (0,) * x.rank, (0, 0, *past), value=lowest(x) if self.pool_type == "max" else 0.0)
             if x.shape[2:] != covered:
                 x = slice_(x, (0,) * x.rank, (*x.shape[:2], *covered), (1,) * x.rank)
             return x
 
         if self.pool_type == "max":
-            return window_max(padded(data, lowest(data)), size, stride)
+            return window_max(padded(data, self.padding(data)), size, stride)
         x = wide(data)
         if self.pool_type == "lp":
             return narrow(_lp(padded(x, 0.0), size, stride, self.p_value or 1), data)
@@ -126,6 +135,8 @@ class _Pooling(Operator):
         self, like: Node, spatial: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...], margin: tuple[int, ...]
     ) -> Node:
         """1 / number of cells that count in every window: a scalar if all are alike."""
+        if self.whole_windows:
+            return ew.const(1.0 / prod(size), like.dtype)
         counts: np.ndarray[Any, Any] = np.ones((), np.int64)
         for d, k, st, p, o in zip(spatial, size, stride, margin, like.shape[2:]):
             begin = np.arange(o) * st - p
@@ -146,30 +157,47 @@ class _Pooling(Operator):
 
 
 def _lp(x: Node, size: tuple[int, ...], stride: tuple[int, ...], p: int) -> Node:
-    """(sum |x|^p)^(1/p) over windows."""
-    a = ew.abs_(x)
+    """(sum x^p)^(1/p) over windows; as in MXNet without absolute values, which shows for odd p."""
     if p == 1:
-        return window_sum(a, size, stride)
-    power = a
+        return window_sum(x, size, stride)
+    power = x
     for _ in range(p - 1):
-        power = power * a
+        power = power * x
     total = window_sum(power, size, stride)
     return ew.sqrt(total) if p == 2 else ew.cbrt(total) if p == 3 else ew.pow_(total, 1.0 / p)
 
 
 @operator("Pooling")
-
 class Pooling(_Pooling):
     """max, avg, sum or lp over windows of `kernel`; 'valid' drops an incomplete last window, 'full' keeps it.
 
     avg divides by the window clipped to the padded extent, or by the true cells (count_include_pad=False).
     """
 
+    kernel: Tuple = ()
+    pool_type: Literal["avg", "lp", "max", "sum"] = "max"
+    global_pool: bool = False
+    cudnn_off: bool = False
+    pooling_convention: Literal["full", "same", "valid"] = "valid"
+    stride: Tuple = ()
+    pad: Tuple = ()
+    p_value: int | None = None
+    count_include_pad: bool | None = None
+    layout: Literal["None", "NCDHW", "NCHW", "NCW", "NDHWC", "NHWC", "NWC"] = "None"
+
 
 @operator("Pooling_v1")
-
 class PoolingV1(_Pooling):
-    """The older Pooling: max, avg and sum in 2-d and 3-d."""
+    """The older Pooling: max, avg and sum in 2-d and 3-d; padding counts as 0, and averages divide by the kernel's size."""
 
-    pool_type: Literal["avg", "max", "sum"] = "max"  # type: ignore[assignment]
-    pooling_convention: Literal["full", "valid"] = "valid"  # type: ignore[assignment]
+    whole_windows: ClassVar[bool] = True
+
+    kernel: Tuple = ()
+    pool_type: Literal["avg", "max", "sum"] = "max"
+    global_pool: bool = False
+    pooling_convention: Literal["full", "valid"] = "valid"
+    stride: Tuple = ()
+    pad: Tuple = ()
+
+    def padding(self, data: Node) -> float:
+        return 0.0
