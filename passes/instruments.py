@@ -12,14 +12,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
+
+from symc.ir.text import collect_constants, print_module
 from symc.passes.pipeline import Instrument, Module, Pass
-
-
-def module_text(module: Module) -> str:
-    """The text form of a module of any level."""
-    from symc.ir.text import print_module
-
-    return print_module(module)
 
 
 def is_unchanged(before: Module, after: Module) -> bool:
@@ -52,7 +48,7 @@ class PrintIR(Instrument):
             self.stream.write(f"// ----- {pass_} failed: {error} -----\n")
 
     def _print(self, title: str, module: Module) -> None:
-        self.stream.write(f"// ----- {title} -----\n{module_text(module).rstrip()}\n")
+        self.stream.write(f"// ----- {title} -----\n{print_module(module).rstrip()}\n")
 
 
 class TreeDir(Instrument):
@@ -72,7 +68,7 @@ class TreeDir(Instrument):
         self._write(pass_.name, after)
 
     def _write(self, name: str, module: Module) -> None:
-        (self.directory / f"{self.count:02d}-{name}.sir").write_text(module_text(module), encoding="utf-8")
+        (self.directory / f"{self.count:02d}-{name}.sir").write_text(print_module(module), encoding="utf-8")
         self.count += 1
 
 
@@ -138,7 +134,8 @@ class Bisect(Instrument):
 
 
 class Reproducer(Instrument):
-    """When a pass fails, writes the program it was given, and how to run it again, as a `.sir` file.
+    """When a pass fails, writes the program it was given, and how to run it again, as a `.sir` file (large
+    constants beside it, as `.npz`).
 
     `rest` are the passes of the pipeline, so that the file's RUN line holds the failing pass and those after it.
     """
@@ -157,5 +154,8 @@ class Reproducer(Instrument):
             *(f"//   {line}" for line in cause.splitlines()),
         ]
         self.directory.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join([*header, module_text(before)]), encoding="utf-8")
+        path.write_text("\n".join([*header, print_module(before)]), encoding="utf-8")
+        constants = collect_constants(before)
+        if constants:
+            np.savez(path.with_suffix(".npz"), **constants)
         self.path = path

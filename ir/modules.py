@@ -1,0 +1,33 @@
+"""What passes hand on where a level needs more than one structure: a symbol graph with its types, and a program with
+the loop kernels it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from symc.ir.loops import LoopKernel
+from symc.ir.program import Program
+from symc.ir.symbolic import SymGraph
+from symc.ir.types import TensorType
+
+
+@dataclass(frozen=True)
+class SymbolModule:
+    """A symbol graph, the types of its variables, and its outputs' names. `roles` overrides "arg" per variable."""
+
+    name: str
+    graph: SymGraph
+    types: Mapping[str, TensorType] = field(default_factory=dict)
+    output_names: tuple[str, ...] = ()
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class LoopModule:
+    """A planned program whose fused steps call loop kernels: `calls[i]` is the kernel of step i (None for a view and
+    for a step that runs in the host)."""
+
+    program: Program
+    kernels: tuple[LoopKernel, ...]
+    calls: tuple[int | None, ...]

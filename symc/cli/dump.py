@@ -1,0 +1,120 @@
+"""`symc dump`: a program at any level."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from symc.cli.inputs import Loaded, level_of, load, passes_for
+from symc.cli.opt import run_passes, write
+from symc.cli.report import CliError
+from symc.cli.views import memory_table, select, shorten
+from symc.ir.program import Program
+from symc.ir.text import print_module
+from symc.passes.pipeline import Module, Pass
+
+#: the last pass that gives a level
+_REACHED_BY = {"fused": "fuse", "planned": "plan_memory", "program": "plan_memory", "loop": "tile"}
+
+
+def dump(options: argparse.Namespace) -> int:
+    """Compile as far as asked and print."""
+    level = options.level
+    if options.memory and level is None and options.after is None:
+        level = "planned"
+    structure = level == "symbol" or level is None and options.after is None
+    loaded = load(options.input, options.shapes, needs_types=not structure)
+    native = level in ("llvm", "asm")
+    module, _ = run_passes(_wanted(loaded, "loop" if native else level, options.after, options.train), loaded.module)
+    if native:
+        if options.format != "text":
+            raise CliError(f"--level={level} is text only")
+        write(_native(module, level, options.select), options.output)
+    elif options.memory:
+        program = module if isinstance(module, Program) else getattr(module, "program", None)
+        if program is None:
+            raise CliError(f"--memory needs a program, not {level_of(module)} IR; use --level=planned")
+        write(memory_table(program), options.output)
+    elif options.format == "text":
+        write(_text(module, options.locs, options.select), options.output)
+    else:
+        write(_drawn(module, options.format), options.output)
+    return 0
+
+
+def _wanted(loaded: Loaded, level: str | None, after: str | None, train: bool) -> list[Pass]:
+    """The passes that lead from the input to what was asked for."""
+    if after is None and (level is None or level == loaded.level == "symbol"):
+        return []
+    passes = passes_for(loaded, train)
+    if after is not None:
+        name, _, number = after.replace("-", "_").partition("#")
+        if number and not number.isdigit():
+            raise CliError(f"--after={after}: {number!r} is not a number")
+        at = [i for i, p in enumerate(passes) if p.name == name]
+        if len(at) <= int(number or 0):
+            ran = ", ".join(p.name for p in passes)
+            raise CliError(f"--after={after}: pass {name} does not run {int(number or 0) + 1} times on this input; these run: {ran}")
+        return passes[: at[int(number or 0)] + 1]
+    assert level is not None
+    if level == "tensor":
+        return [p for p in passes if p.gives == "tensor"] if loaded.level in ("symbol", "tensor") else _below(loaded, level)
+    names = [p.name for p in passes]
+    if _REACHED_BY.get(level) in names:
+        return passes[: names.index(_REACHED_BY[level]) + 1]
+    if level in ("planned", "program") and loaded.level == "program" or level == loaded.level:
+        return []
+    return _below(loaded, level)
+
+
+def _below(loaded: Loaded, level: str) -> list[Pass]:
+    raise CliError(f"the input is {loaded.level} IR already; it cannot be shown at the level {level}")
+
+
+def _text(module: Module, locs: str, pattern: str | None) -> str:
+    text = print_module(module)
+    if pattern is not None:
+        lines = select(text, pattern)
+        if not lines:
+            raise CliError(f"--select: no value and no Symbol matches {pattern!r}", 1)
+        table = [line for line in text.splitlines() if line.startswith("!")]
+        text = "\n".join([*lines, *table])
+        return text if locs == "full" else _without_locs(text, locs)
+    return text if locs == "full" else _without_locs(text, locs) if locs == "short" else print_module(module, locs=False)
+
+
+def _without_locs(text: str, locs: str) -> str:
+    short = shorten(text)
+    return short if locs == "short" else "\n".join(line.partition("  // ")[0] for line in short.splitlines())
+
+
+def _drawn(module: Module, format: str) -> str:
+    from symc.cli.drawing import diagram, to_dot, to_svg
+
+    name = getattr(module, "name", "program")
+    drawing = diagram(module)
+    return to_dot(drawing, name) if format == "dot" else to_svg(drawing, name)
+
+
+def _native(module: Module, level: str, pattern: str | None) -> str:
+    """Optimised LLVM IR, or machine code, of the kernels."""
+    import fnmatch
+
+    from symc.codegen.emit import emit_kernel
+    from symc.codegen.jit import assembly, llvm_ir
+    from symc.codegen.target import host_target
+    from symc.ir.graph import symbols_of
+
+    target = host_target()
+    parts: list[str] = []
+    mark = ";" if level == "llvm" else "#"
+    for kernel in module.kernels:
+        symbols: Sequence[str] = [s.name for s in symbols_of(kernel.origin)] if kernel.origin is not None else []
+        if pattern is not None and not any(fnmatch.fnmatchcase(n, pattern) for n in (kernel.name, *symbols)):
+            continue
+        text = emit_kernel(kernel, target).text
+        made = llvm_ir(text, target) if level == "llvm" else assembly(text, target)
+        parts.append(f"{mark} ----- {kernel.name} ({', '.join(symbols)}) for {target.name} -----\n{made.strip()}\n")
+    if pattern is not None and not parts:
+        raise CliError(f"--select: no kernel and no Symbol matches {pattern!r}", 1)
+    return "\n".join(parts)

@@ -1,0 +1,159 @@
+"""INPUT arguments: a Symbol (JSON or Python) or a program in text form, as a module the passes take."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from symc.cli.report import INPUT, CliError
+from symc.passes.pipeline import Module, Pass
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A module, its level, and for a Symbol the arguments whose gradients a training program has."""
+
+    module: Module
+    level: str
+    wrt: tuple[str, ...] = ()
+    outputs: int = 0
+
+
+def load(text: str, shapes: Shapes | None = None, needs_types: bool = True) -> Loaded:
+    """What INPUT names. A Symbol is completed with `shapes`, unless only its structure is looked at."""
+    if text == "-":
+        return load_text(sys.stdin.read())
+    if text.endswith(".sir"):
+        return load_text(Path(text).read_text(encoding="utf-8"))
+    symbol = load_symbol(text)
+    if not hasattr(symbol, "list_arguments"):
+        return Loaded(symbol, level_of(symbol))
+    return symbol_input(symbol, shapes or {}, needs_types)
+
+
+def load_symbol(text: str) -> Any:
+    """The Symbol of NAME-symbol.json, FILE.py:NAME or package.module:NAME."""
+    if text.endswith(".json"):
+        from symc import symbol
+
+        source = Path(text).read_text(encoding="utf-8")
+        try:
+            return symbol.load_json(source)
+        except (ValueError, KeyError) as problem:
+            raise CliError(f"{text} is not a symbol JSON: {problem}", INPUT) from None
+    where, colon, name = text.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise CliError(f"cannot read {text!r}: expected a -symbol.json or .sir file, FILE.py:NAME, or -")
+    python = _import(where)
+    try:
+        found = getattr(python, name)
+    except AttributeError:
+        known = [n for n, v in vars(python).items() if not n.startswith("_") and (callable(v) or hasattr(v, "list_arguments"))]
+        raise CliError(f"{where} has no {name!r}; it has {', '.join(known) or 'nothing to compile'}", INPUT) from None
+    if callable(found) and not hasattr(found, "list_arguments"):
+        found = found()
+    return found
+
+
+def _import(where: str) -> Any:
+    if not where.endswith(".py"):
+        try:
+            return importlib.import_module(where)
+        except ModuleNotFoundError as problem:
+            raise CliError(f"cannot import {where}: {problem}", INPUT) from None
+    path = Path(where).resolve()
+    if not path.exists():
+        raise FileNotFoundError(2, "no such file", where)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    python = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(python)
+    except Exception as problem:
+        raise CliError(f"{where} failed when it was run: {type(problem).__name__}: {problem}", INPUT) from None
+    finally:
+        sys.path.remove(str(path.parent))
+    return python
+
+
+def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loaded:
+    """A Symbol with the types of its variables, completed from the given shapes."""
+    from symc.passes.decompose import SymbolModule
+
+    outputs = tuple(symbol.list_outputs())
+    types = _types(symbol, shapes) if needs_types else {}
+    roles = {n: "label" if n.endswith("label") else "data" for n in types if n in shapes or n.endswith("label")}
+    module = SymbolModule(symbol.name or "net", symbol.graph, types, outputs, roles)
+    parameters = tuple(n for n in symbol.list_arguments() if n not in roles and n in types and types[n].dtype.is_float)
+    return Loaded(module, "symbol", parameters or tuple(roles), len(outputs))
+
+
+def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
+    from symc.ir.types import TensorType, dtype_of
+
+    arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
+    unknown = sorted(set(shapes) - set(arguments))
+    if unknown:
+        raise CliError(f"--shapes: the Symbol has no argument {', '.join(unknown)}; it has {', '.join(arguments)}")
+    argument_shapes, _, state_shapes = symbol.infer_shape_partial(**shapes)
+    argument_types, _, state_types = symbol.infer_type()
+    types: dict[str, Any] = {}
+    missing = []
+    named = zip(
+        [*arguments, *states],
+        [*(argument_shapes or ()), *(state_shapes or ())],
+        [*(argument_types or [None] * len(arguments)), *(state_types or [None] * len(states))],
+    )
+    for name, shape, dtype in named:
+        if shape is None or 0 in shape and name not in shapes:
+            missing.append(name)
+        else:
+            types[name] = TensorType(dtype_of(dtype or "float32"), tuple(shape))
+    if missing or len(types) < len(arguments) + len(states):
+        first = missing[0] if missing else arguments[0]
+        raise CliError(f"the shape of {', '.join(missing) or 'the arguments'} is not known; give --shapes {first}=...")
+    return types
+
+
+def load_text(text: str) -> Loaded:
+    """A program in text form."""
+    from symc.ir.parse import parse
+
+    module = parse(text)
+    return Loaded(module, level_of(module))
+
+
+def level_of(module: Module) -> str:
+    """The level of a module, by its type."""
+    from symc.ir.graph import Graph
+    from symc.ir.program import Program
+    from symc.passes.decompose import SymbolModule
+    from symc.passes.lower import LoopModule
+
+    for kind, level in ((Graph, "tensor"), (Program, "program"), (LoopModule, "loop"), (SymbolModule, "symbol")):
+        if isinstance(module, kind):
+            return level
+    raise CliError(f"{type(module).__name__} is not a Symbol or a program", INPUT)
+
+
+def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
+    """The compiler's passes from the level of the input on."""
+    from symc.codegen.target import host_target
+    from symc.compile import loop_passes, pipeline, tensor_passes
+
+    if loaded.level == "symbol":
+        wrt: Sequence[str] = loaded.wrt if train else ()
+        return pipeline(train, wrt, cut=loaded.outputs if train else 0)
+    if loaded.level == "tensor":
+        return [*tensor_passes(loaded.module.cut), *loop_passes(host_target())]
+    planned = loaded.level == "program" and loaded.module.arena
+    plan = [p for p in tensor_passes(0) if p.takes == "program" and not planned]
+    return [*plan, *loop_passes(host_target())] if loaded.level == "program" else loop_passes(host_target())[1:]

@@ -1,0 +1,163 @@
+"""Arguments, commands and exit codes of `symc`.
+
+Exit codes: 0 fine; 1 the answer to the question asked is "bad"; 2 usage; 3 input that cannot be read (text that does
+not parse, missing files or data); 4 the verifier; 5 a pass refused the program; 6 an internal error.
+Standard output holds results only; messages go to standard error, never as a bare traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from symc.cli.report import CliError, explain
+
+Command = Callable[[argparse.Namespace], int]
+
+LEVELS = ("symbol", "tensor", "fused", "program", "planned", "loop", "llvm", "asm")
+INPUT_HELP = "NAME-symbol.json, FILE.py:NAME (a Symbol or a function that returns one), a .sir file, or - (.sir from stdin)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for name, run in (("demo", _demo), ("bench", _bench)):
+        if arguments[:1] == [name]:  # these parse their own arguments
+            return _guarded(lambda run=run: run(arguments[1:]))  # type: ignore[misc]
+    parsed = _parser().parse_args(arguments)
+    command: Command = parsed.run
+    return _guarded(lambda: command(parsed))
+
+
+def _guarded(run: Callable[[], int]) -> int:
+    try:
+        return run()
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep the interpreter from complaining when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("symc: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        text, code = explain(error)
+        print(text, file=sys.stderr)
+        return code
+
+
+def _demo(arguments: list[str]) -> int:
+    from symc.examples.demo import main as run
+
+    return int(run(arguments) or 0)
+
+
+def _bench(arguments: list[str]) -> int:
+    from symc.bench.cli import main as run
+
+    return int(run(arguments) or 0)
+
+
+def _dump(options: argparse.Namespace) -> int:
+    from symc.cli.dump import dump
+
+    return dump(options)
+
+
+def _opt(options: argparse.Namespace) -> int:
+    from symc.cli.opt import opt
+
+    return opt(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from symc.cli.run import run
+
+    return run(options)
+
+
+def _passes(options: argparse.Namespace) -> int:
+    from symc.cli.info import show_passes
+
+    return show_passes(options.name)
+
+
+def _ops(options: argparse.Namespace) -> int:
+    from symc.cli.info import show_operators
+
+    return show_operators(options.name)
+
+
+def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
+    """`data=32x784,label=32` as shapes by name; `key=` is a scalar's shape."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for item in filter(None, text.split(",")):
+        name, equals, extents = item.partition("=")
+        if not equals or not name:
+            raise argparse.ArgumentTypeError(f"{item!r} is not NAME=EXTENTxEXTENT...")
+        try:
+            shapes[name] = tuple(int(d) for d in extents.split("x")) if extents else ()
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{extents!r} is not a shape like 32x784") from None
+    return shapes
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="symc", description="symc: see and run what becomes of a Symbol.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Command, help: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=help, description=help)
+        made.set_defaults(run=run)
+        return made
+
+    dump = command("dump", _dump, "print a program at any level of the compiler")
+    _input(dump)
+    dump.add_argument("--level", choices=LEVELS, help="how far to compile (default: the input's own level)")
+    dump.add_argument("--after", metavar="PASS[#N]", help="stop after this pass (its N-th run, counted from 0)")
+    dump.add_argument("--format", choices=("text", "dot", "svg"), default="text", help="default: text")
+    dump.add_argument("--memory", action="store_true", help="a table of the memory plan instead of the program")
+    dump.add_argument("--select", metavar="GLOB", help="only values whose name, or Symbol, matches")
+    dump.add_argument("--locs", choices=("none", "short", "full"), default="full", help="origins of values (default: full)")
+    dump.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
+
+    opt = command("opt", _opt, "run passes on a program")
+    _input(opt)
+    opt.add_argument("-p", "--passes", required=True, metavar="PIPELINE", help="such as 'inline,simplify,fuse{max-ops=8}'")
+    opt.add_argument("--print-ir-before-all", action="store_true", help="print the program before every pass (stderr)")
+    opt.add_argument("--print-ir-after-all", action="store_true", help="print the program after every pass (stderr)")
+    opt.add_argument("--print-ir-after-change", action="store_true", help="as after-all; unchanged programs are one line")
+    opt.add_argument("--print-ir-before", action="append", default=[], metavar="PASS", help="before this pass")
+    opt.add_argument("--print-ir-after", action="append", default=[], metavar="PASS", help="after this pass")
+    opt.add_argument("--print-ir-tree-dir", metavar="DIR", help="write NN-pass.sir files there")
+    opt.add_argument("--verify-each", action=argparse.BooleanOptionalAction, default=True, help="verify after every pass")
+    opt.add_argument("--timing", action="store_true", help="seconds per pass (stderr)")
+    opt.add_argument("--pass-statistics", action="store_true", help="rewrites per rule (stderr)")
+    opt.add_argument("--bisect-limit", type=int, metavar="N", help="only the first N rewrites happen")
+    opt.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
+
+    passes = command("passes", _passes, "list the passes, or describe one")
+    passes.add_argument("name", nargs="?")
+    ops = command("ops", _ops, "list MXNet's operators, or describe one")
+    ops.add_argument("name", nargs="?")
+
+    run = command("run", _run, "run a model on arrays and print its outputs")
+    run.add_argument("model", help="NAME-symbol.json or FILE.py:NAME")
+    run.add_argument("--params", metavar="FILE", help="the parameters (.params)")
+    run.add_argument("--input", action="append", default=[], metavar="NAME=FILE.npy", help="an input array (repeatable)")
+    run.add_argument("--summary", action="store_true", help="shape, range and norm of every output instead of its elements")
+    run.add_argument("--save", metavar="FILE.npz", help="write the outputs there")
+
+    commands.add_parser("demo", help="train LeNet on real digits, save, load, predict")
+    commands.add_parser("bench", help="measure against the machine's limits, and MXNet where it is installed")
+    return parser
+
+
+def _input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", help=INPUT_HELP)
+    parser.add_argument("--shapes", type=parse_shapes, default={}, metavar="data=32x784,...", help="input shapes of a Symbol")
+    parser.add_argument("--train", action="store_true", help="the training program: with gradients of the parameters")
+
+
+__all__ = ["CliError", "main", "parse_shapes"]

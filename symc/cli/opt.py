@@ -1,0 +1,79 @@
+"""`symc opt`: named passes on a program, under instruments."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from symc.cli.inputs import load
+from symc.cli.report import CliError, StageError
+from symc.ir.errors import ParseError
+from symc.ir.text import print_module
+from symc.passes.instruments import Bisect, PrintIR, Reproducer, Statistics, Timing, TreeDir
+from symc.passes.pipeline import PASSES, Instrument, Manager, Module, Pass, PipelineError, parse_pipeline
+
+
+def run_passes(
+    passes: Sequence[Pass], module: Module, instruments: Sequence[Instrument] = (), verify: bool = True
+) -> tuple[Module, Manager]:
+    """Run passes; an error becomes a StageError that names the pass and the reproducer."""
+    reproducer = Reproducer(tempfile.gettempdir(), passes)
+    manager = Manager([*instruments, reproducer], verify)
+    for pass_ in passes:
+        try:
+            module = manager.step(pass_, module)
+        except PipelineError:
+            raise
+        except Exception as error:
+            raise StageError(error, str(pass_), reproducer.path) from error
+    return module, manager
+
+
+def opt(options: argparse.Namespace) -> int:
+    """Run the pipeline and print the result."""
+    try:
+        passes = parse_pipeline(options.passes)
+    except ParseError as problem:
+        raise CliError(f"pipeline: {problem}") from None
+    for name in (*options.print_ir_before, *options.print_ir_after):
+        if name.replace("-", "_") not in PASSES:
+            raise CliError(f"there is no pass {name!r}; there are {', '.join(PASSES)}")
+    loaded = load(options.input, options.shapes)
+    if passes and passes[0].takes != loaded.level:
+        raise PipelineError(f"pass {passes[0].name} takes {passes[0].takes} IR, but {options.input} is {loaded.level} IR")
+    timing, statistics = Timing(), Statistics()
+    instruments: list[Instrument] = [timing, statistics, *_printers(options)]
+    bisect = Bisect(options.bisect_limit) if options.bisect_limit is not None else None
+    if bisect is not None:
+        instruments.append(bisect)
+    module, manager = run_passes(passes, loaded.module, instruments, options.verify_each)
+    write(print_module(module), options.output)
+    if options.timing:
+        print(timing.report(manager.seconds.get("verify", 0.0)), file=sys.stderr)
+    if options.pass_statistics:
+        print(statistics.report(), file=sys.stderr)
+    if bisect is not None:
+        print(bisect.report(), file=sys.stderr)
+    return 0
+
+
+def _printers(options: argparse.Namespace) -> list[Instrument]:
+    before = {"all"} if options.print_ir_before_all else {n.replace("-", "_") for n in options.print_ir_before}
+    after = {"all"} if options.print_ir_after_all else {n.replace("-", "_") for n in options.print_ir_after}
+    made: list[Instrument] = [PrintIR(sys.stderr, before, after, options.print_ir_after_change)]
+    if options.print_ir_tree_dir:
+        made.append(TreeDir(options.print_ir_tree_dir))
+    return made
+
+
+def write(text: str, output: str | None) -> None:
+    """Text to a file or to standard output."""
+    text = text.rstrip("\n") + "\n"
+    if output:
+        Path(output).write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+        sys.stdout.flush()

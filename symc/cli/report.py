@@ -1,0 +1,60 @@
+"""Errors as the user sees them: what, where, what to do, and the exit code."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from symc.ir.errors import IRError, MissingData, ParseError, VerifyError
+
+FINE, BAD, USAGE, INPUT, VERIFIER, PASS, INTERNAL = range(7)
+
+
+class CliError(Exception):
+    """An error whose message is all there is to say."""
+
+    def __init__(self, message: str, code: int = USAGE) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class StageError(Exception):
+    """An error inside the compiler, with the reproducer that was written."""
+
+    def __init__(self, error: Exception, stage: str, reproducer: Path | None) -> None:
+        self.error, self.stage, self.reproducer = error, stage, reproducer
+        super().__init__(str(error))
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The text for standard error and the exit code."""
+    from symc.ops.base import MXNetError
+    from symc.passes.pipeline import PipelineError
+
+    if isinstance(error, StageError):
+        text, code = explain(error.error)
+        # What a pass raises about a program is the pass's refusal, not a fault of the input's text.
+        code = PASS if code in (USAGE, INPUT) else code
+        lines = [text, f"  in pass {error.stage}"]
+        if error.reproducer is not None:
+            lines.append(f"  reproducer: {error.reproducer}")
+        return "\n".join(lines), code
+    if isinstance(error, CliError):
+        return f"symc: {error}", error.code
+    if isinstance(error, PipelineError):
+        return f"symc: pipeline: {error}", USAGE
+    if isinstance(error, (ParseError, MissingData)):
+        return f"symc: {error}", INPUT
+    if isinstance(error, VerifyError):
+        return f"symc: the verifier rejects the program: {error}", VERIFIER
+    if isinstance(error, (IRError, MXNetError)):
+        return f"symc: {error}", PASS
+    if isinstance(error, OSError):
+        return f"symc: {error.filename or ''}: {error.strerror or error}".replace(": :", ":"), INPUT
+    return _internal(error), INTERNAL
+
+
+def _internal(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" (at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    return f"symc: internal error: {type(error).__name__}: {error}{where}"

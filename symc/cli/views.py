@@ -1,0 +1,108 @@
+"""Text views of a printed program: origins shortened or left out, lines selected, the memory plan as a table."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from pathlib import Path
+
+from symc.ir.graph import SymOrigin, symbols_of
+from symc.ir.program import KernelStep, Program, Result, results_of
+
+_TABLE = re.compile(r"^!(\d+) = (.*)$")
+_SYMBOL = re.compile(r'^sym ("(?:[^"\\]|\\.)*") (\S+)(?: at ("(?:[^"\\]|\\.)*"):(\d+))?$')
+_LOC = re.compile(r" !(\d+)$")
+_DEFINED = re.compile(r'^\s*(?:kernel @|for |\(?)%?("(?:[^"\\]|\\.)*"|[\w./$-]+)')
+
+
+class OriginTable:
+    """The `!n` table at the end of a text: for each number the Symbols it goes back to."""
+
+    def __init__(self, text: str) -> None:
+        self.symbols: dict[int, list[SymOrigin]] = {}
+        for line in text.splitlines():
+            entry = _TABLE.match(line)
+            if entry is None:
+                continue
+            symbol = _SYMBOL.match(entry.group(2))
+            if symbol is not None:
+                name, op, file, number = symbol.groups()
+                self.symbols[int(entry.group(1))] = [SymOrigin(json.loads(name), op, json.loads(file or '""'), int(number or 0))]
+            else:
+                found: dict[SymOrigin, None] = {}
+                for parent in re.findall(r"!(\d+)", entry.group(2)):
+                    found.update(dict.fromkeys(self.symbols.get(int(parent), [])))
+                self.symbols[int(entry.group(1))] = list(found)
+
+    def of_line(self, line: str) -> list[SymOrigin]:
+        """The Symbols of a line that ends in `!n`."""
+        loc = _LOC.search(line)
+        return self.symbols.get(int(loc.group(1)), []) if loc else []
+
+
+def label(symbols: list[SymOrigin]) -> str:
+    """`fc1 mlp.py:5`, and how many more Symbols there are."""
+    if not symbols:
+        return ""
+    first = symbols[0]
+    where = f" {Path(first.file).name}:{first.line}" if first.file else ""
+    return f"{first.name}{where}{f' +{len(symbols) - 1}' if len(symbols) > 1 else ''}"
+
+
+def shorten(text: str) -> str:
+    """The same program (it still parses) with origins as comments `// Symbol file:line` instead of the table."""
+    table = OriginTable(text)
+    lines = []
+    for line in text.splitlines():
+        if _TABLE.match(line):
+            continue
+        symbols = table.of_line(line)
+        bare = _LOC.sub("", line)
+        lines.append(f"{bare}  // {label(symbols)}" if symbols else bare)
+    return "\n".join(lines)
+
+
+def select(text: str, pattern: str) -> list[str]:
+    """The lines that define a value (or kernel) whose name, or one of whose Symbols, matches the glob pattern."""
+    table = OriginTable(text)
+    found = []
+    for line in text.splitlines():
+        if _TABLE.match(line) or line.startswith(("symc ir", "func ", "arena ", "}")):
+            continue
+        symbols = table.of_line(line)
+        name = _DEFINED.match(line)
+        names = [s.name for s in symbols]
+        if name is not None and (line.lstrip().startswith(("%", "(%")) or " @" in line[:8]):
+            names.append(json.loads(name.group(1)) if name.group(1).startswith('"') else name.group(1))
+        if any(fnmatch.fnmatchcase(n, pattern) for n in names):
+            found.append(line)
+    return found
+
+
+def memory_table(program: Program) -> str:
+    """Every value the program writes: where, how many bytes, for which Symbol; and the arena beside the lower bound."""
+    rows = [("step", "kernel", "writes", "place", "bytes", "Symbol", "line")]
+    unplanned = 0
+    for at, step in enumerate(program.steps):
+        symbols = symbols_of(step.origin)[:1]
+        name = symbols[0].name if symbols else ""
+        line = f"{Path(symbols[0].file).name}:{symbols[0].line}" if symbols and symbols[0].file else ""
+        kernel = step.label if isinstance(step, KernelStep) else "view"
+        for result in results_of(step):
+            if isinstance(step, KernelStep) and result.place.kind in ("", "arena"):
+                unplanned += result.type.nbytes
+            rows.append((str(at), kernel, f"%{result.name}", _place(result), str(result.type.nbytes), name, line))
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    right = {0, 4}
+    lines = [
+        "  ".join(cell.rjust(w) if c in right else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths))).rstrip()
+        for row in rows
+    ]
+    saved = f", {100 * (1 - program.arena / unplanned):.0f}% less than the {unplanned} B of one buffer per value" if unplanned else ""
+    bound = f"; the largest live set is {program.lower_bound} B" if program.lower_bound else ""
+    return "\n".join([*lines, f"arena {program.arena} B{saved}{bound}"])
+
+
+def _place(result: Result) -> str:
+    return f"{str(result.place).lstrip('@') or 'unplanned'}{f' over %{result.inplace}' if result.inplace else ''}"
