@@ -21,8 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from symc.codegen.emit import NativeKernel, emit_kernel
 from symc.codegen.jit import compile_kernels
 from symc.codegen.runtime import Entry, Table, aligned_empty, host_callback, make_table
@@ -31,6 +29,7 @@ from symc.ir.interp import evaluate
 from symc.ir.prims.elementwise import Const
 from symc.ir.program import KernelStep, Program, ViewStep
 from symc.ir.types import Array
+from symc.memory import empty
 from symc.passes.autodiff import Autodiff
 from symc.passes.decompose import Decompose, SymbolModule
 from symc.passes.fuse import Fuse
@@ -217,12 +216,3 @@ class Instance:
 def _pointer(array: Array) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
-
-
-def empty(shape: Sequence[int], dtype: Any) -> Array:
-    """An uninitialised array aligned for vector access."""
-    count = int(np.prod(shape, dtype=np.int64))
-    raw = aligned_empty(max(count * np.dtype(dtype).itemsize, 1))
-    return raw[: count * np.dtype(dtype).itemsize].view(dtype).reshape(tuple(shape))
-
-

@@ -16,6 +16,7 @@ from symc.compile import Executable, Instance, compile_symbol
 from symc.context import Context
 from symc.ir.symbolic import SymGraph
 from symc.ir.types import Array, TensorType, dtype_of
+from symc.memory import empty
 from symc.ndarray import NDArray
 from symc.passes.autodiff import grad_name, head_name
 from symc.passes.decompose import KEY_INPUT, SymbolModule
@@ -307,8 +308,6 @@ class Executor:
 
 
 def _empty(t: TensorType) -> Array:
-    from symc.compile import empty
-
     made = empty(t.shape, t.dtype.numpy)
     made[...] = 0
     return made

@@ -1,0 +1,29 @@
+"""Arrays in memory aligned for vector access."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symc.ir.types import Array
+
+ALIGN = 64
+
+
+def empty(shape: Sequence[int], dtype: Any) -> Array:
+    """An uninitialised array, aligned to 64 bytes."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size >= mmap.PAGESIZE * 512:
+        from symc.codegen.runtime import aligned_empty
+
+        raw = aligned_empty(size)
+    else:
+        raw = np.empty(size + ALIGN, np.uint8)
+        start = -raw.__array_interface__["data"][0] % ALIGN
+        raw = raw[start : start + size]
+    return raw[:size].view(dtype).reshape(tuple(shape))

@@ -1,0 +1,398 @@
+"""NDArray: MXNet's array over a contiguous, aligned numpy array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from symc import params
+from symc.context import Context, cpu, current_context
+from symc.ir.types import Array
+from symc.ops.base import MXNetError
+
+DTYPES = (np.float32, np.float64, np.float16, np.uint8, np.int32, np.int8, np.int64, np.bool_)
+
+
+class NDArray:
+    """A dense array on the CPU. Arithmetic follows MXNet's rules (no type promotion; comparisons give 0 and 1 in the
+    operands' type)."""
+
+    __slots__ = ("_data", "_ctx", "_grad", "__weakref__")
+    __array_priority__ = 1000.0
+
+    def __init__(self, data: Array, ctx: Context | None = None) -> None:
+        self._data = np.ascontiguousarray(data).reshape(np.shape(data))
+        self._ctx = ctx or cpu()
+
+    @staticmethod
+    def _of(data: Array, ctx: Context | None = None) -> NDArray:
+        """An NDArray over this very memory."""
+        made = NDArray.__new__(NDArray)
+        made._data, made._ctx = data, ctx or cpu()
+        return made
+
+    # -- facts
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def size(self) -> int:
+        return self._data.size
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def dtype(self) -> type:
+        return self._data.dtype.type
+
+    @property
+    def context(self) -> Context:
+        return self._ctx
+
+    ctx = context
+
+    @property
+    def stype(self) -> str:
+        return "default"
+
+    @property
+    def T(self) -> NDArray:
+        """The axes reversed."""
+        return NDArray(self._data.T, self._ctx)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        return f"\n{self._data}\n<{type(self).__name__} {shape} @{self._ctx}>"
+
+    def __bool__(self) -> bool:
+        if self.size == 0:
+            return False
+        if self.size == 1:
+            return bool(self._data.reshape(-1)[0])
+        raise ValueError("The truth value of an NDArray with multiple elements is ambiguous.")
+
+    __nonzero__ = __bool__
+
+    def __float__(self) -> float:
+        return float(self.asscalar())
+
+    def __int__(self) -> int:
+        return int(self.asscalar())
+
+    def __index__(self) -> int:
+        if self.size == 1 and np.issubdtype(self.dtype, np.integer):
+            return int(self._data.reshape(-1)[0])
+        raise TypeError("only integer scalar arrays can be converted to a scalar index")
+
+    def __iter__(self) -> Iterator[NDArray]:
+        return (self[i] for i in range(len(self)))
+
+    def __hash__(self) -> int:
+        return id(self) // 16
+
+    # -- to and from others
+
+    def asnumpy(self) -> Array:
+        """A numpy copy."""
+        return self._data.copy()
+
+    def asscalar(self) -> Any:
+        """The value of an array of one element."""
+        if self.size != 1:
+            raise ValueError("The current array is not a scalar")
+        return self._data.reshape(-1)[0]
+
+    item = asscalar
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self._data.astype(dtype) if dtype is not None else self._data.copy()
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self._data.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def to_dlpack_for_read(self) -> Any:
+        """A DLPack capsule of this memory."""
+        return self._data.__dlpack__()
+
+    to_dlpack_for_write = to_dlpack_for_read
+
+    def copy(self) -> NDArray:
+        """A new array of the same content."""
+        return array(self._data, self._ctx, self._data.dtype)
+
+    def copyto(self, other: NDArray | Context) -> NDArray:
+        """Copy into another array, or to a context as a new one."""
+        if isinstance(other, Context):
+            other.check()
+            return array(self._data, other, self._data.dtype)
+        if not isinstance(other, NDArray):
+            raise TypeError(f"copyto does not support type {type(other)}")
+        if other is self:
+            return other
+        if other.shape != self.shape:
+            raise MXNetError(f"copyto: shapes {self.shape} and {other.shape} differ")
+        other._data[...] = self._data
+        return other
+
+    def astype(self, dtype: Any, copy: bool = True) -> NDArray:
+        """The content in another element type."""
+        dtype = np.dtype(dtype)
+        if not copy and dtype == self._data.dtype:
+            return self
+        from symc.ir.prims.numeric import cast_numpy
+
+        return array(cast_numpy(self._data, dtype), self._ctx, dtype)
+
+    def as_in_context(self, context: Context) -> NDArray:
+        """This array (contexts of the CPU are one)."""
+        context.check()
+        return self if context == self._ctx else self.copyto(context)
+
+    as_in_ctx = as_in_context
+
+    def tostype(self, stype: str) -> NDArray:
+        """Dense stays dense; other storage does not exist."""
+        if stype != "default":
+            raise MXNetError(f"storage type {stype!r} is not supported: symc's arrays are dense")
+        return self
+
+    def wait_to_read(self) -> None:
+        """Results are there when a call returns."""
+
+    wait_to_write = wait_to_read
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"data": self._data, "ctx": (self._ctx.device_type, self._ctx.device_id)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._data, self._ctx = aligned(state["data"]), Context(*state["ctx"])
+
+    # -- shape
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> NDArray:
+        """A view under another shape, with MXNet's special codes (0, -1, -2, -3, -4)."""
+        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+            shape = tuple(shape[0])
+        if not shape:
+            shape = tuple(kwargs["shape"])
+        from symc.ops.base import OPERATORS
+
+        op = OPERATORS["Reshape"](shape=tuple(shape), reverse=bool(kwargs.get("reverse", False)))
+        target = op.target(self.shape) if hasattr(op, "target") else _plain_reshape(self.shape, shape)
+        return NDArray._of(self._data.reshape(target), self._ctx)
+
+    def reshape_like(self, other: NDArray) -> NDArray:
+        return NDArray._of(self._data.reshape(other.shape), self._ctx)
+
+    def expand_dims(self, axis: int) -> NDArray:
+        return NDArray._of(np.expand_dims(self._data, axis), self._ctx)
+
+    def flatten(self) -> NDArray:
+        return NDArray._of(self._data.reshape(self.shape[0], -1), self._ctx)
+
+    # -- reading and writing parts
+
+    def __getitem__(self, key: Any) -> NDArray:
+        found = self._data[_index(key)]
+        if not isinstance(found, np.ndarray):
+            found = np.asarray(found)
+        if found.ndim == 0:
+            found = found.reshape(1)
+            return NDArray._of(self._one(key, found), self._ctx)
+        return NDArray._of(found if found.flags.c_contiguous else aligned(found), self._ctx)
+
+    def _one(self, key: Any, found: Array) -> Array:
+        """A single element as an array of shape (1,) over the same memory where it can be."""
+        index = _index(key)
+        parts = index if isinstance(index, tuple) else (index,)
+        if all(isinstance(p, (int, np.integer)) for p in parts) and len(parts) == self.ndim:
+            last = parts[-1]
+            stop = last + 1 if last != -1 else None
+            return self._data[(*parts[:-1], slice(last, stop))]
+        return found
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        source = value._data if isinstance(value, NDArray) else value
+        where = _index(key)
+        if isinstance(source, np.ndarray) and source.dtype != self._data.dtype:
+            from symc.ir.prims.numeric import cast_numpy
+
+            source = cast_numpy(source, self._data.dtype)
+        target = self._data[where]
+        if isinstance(source, np.ndarray) and isinstance(target, np.ndarray) and source.size == target.size:
+            if source.shape != target.shape and [d for d in source.shape if d != 1] == [d for d in target.shape if d != 1]:
+                source = source.reshape(target.shape)
+        self._data[where] = source
+
+    def slice_assign(self, begin: Sequence[int], end: Sequence[int], value: NDArray) -> None:
+        self._data[tuple(slice(b, e) for b, e in zip(begin, end))] = value._data
+
+    # arithmetic and operator methods are attached by symc.ndarray.imperative
+
+
+def _plain_reshape(old: tuple[int, ...], new: Sequence[int]) -> tuple[int, ...]:
+    return tuple(old[i] if d == 0 else d for i, d in enumerate(new))
+
+
+def _index(key: Any) -> Any:
+    """An index with NDArrays as numpy integer arrays."""
+    if isinstance(key, tuple):
+        return tuple(_index(k) for k in key)
+    if isinstance(key, NDArray):
+        return key._data.astype(np.int64) if key._data.dtype != np.bool_ else key._data
+    if isinstance(key, list):
+        return np.asarray(key)
+    return key
+
+
+def aligned(data: Array) -> Array:
+    """A contiguous copy in aligned memory."""
+    from symc.memory import empty as allocate
+
+    made = allocate(data.shape, data.dtype)
+    made[...] = data
+    return made
+
+
+# --------------------------------------------------------------------------------------------- creation
+
+
+def _context(ctx: Context | None) -> Context:
+    found = ctx if ctx is not None else current_context()
+    if not isinstance(found, Context):
+        raise TypeError(f"ctx needs to be a Context, got {type(found).__name__}")
+    found.check()
+    return found
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(d) for d in shape)
+
+
+def empty(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any = None) -> NDArray:
+    """An array whose content is not defined."""
+    from symc.memory import empty as allocate
+
+    return NDArray._of(allocate(_shape(shape), np.dtype(dtype or np.float32)), _context(ctx))
+
+
+def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any = None, **kwargs: Any) -> NDArray:
+    """An array of zeros."""
+    if stype not in (None, "default"):
+        raise MXNetError(f"storage type {stype!r} is not supported: symc's arrays are dense")
+    return full(shape, 0, ctx, dtype)
+
+
+def ones(shape: Any, ctx: Context | None = None, dtype: Any = None, **kwargs: Any) -> NDArray:
+    """An array of ones."""
+    return full(shape, 1, ctx, dtype)
+
+
+def full(shape: Any, val: float, ctx: Context | None = None, dtype: Any = None, out: NDArray | None = None) -> NDArray:
+    """An array filled with `val`."""
+    made = out if out is not None else empty(shape, ctx, dtype)
+    made._data[...] = val
+    return made
+
+
+def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> NDArray:
+    """An array from anything numpy understands; float32 unless the source is an NDArray or a dtype is given."""
+    if isinstance(source_array, NDArray):
+        dtype = source_array.dtype if dtype is None else dtype
+        source_array = source_array._data
+    elif dtype is None:
+        dtype = np.float32
+    data = np.asarray(source_array)
+    made = empty(data.shape if data.ndim else (1,), ctx, dtype)
+    made._data[...] = data
+    return made
+
+
+def arange(
+    start: float, stop: float | None = None, step: float = 1.0, repeat: int = 1, infer_range: Any = None,
+    ctx: Context | None = None, dtype: Any = np.float32,
+) -> NDArray:  # fmt: skip
+    """Numbers from start (0 if only one bound is given) below stop, each `repeat` times."""
+    if stop is None:
+        start, stop = 0, start
+    return array(np.repeat(np.arange(start, stop, step), repeat), ctx, dtype)
+
+
+def linspace(start: float, stop: float, num: int, endpoint: bool = True, ctx: Context | None = None, dtype: Any = np.float32) -> NDArray:
+    """`num` evenly spaced numbers."""
+    return array(np.linspace(start, stop, num, endpoint=endpoint), ctx, dtype)
+
+
+def eye(N: int, M: int = 0, k: int = 0, ctx: Context | None = None, dtype: Any = None, **kwargs: Any) -> NDArray:
+    """Ones on the k-th diagonal."""
+    return array(np.eye(N, M or N, k), ctx, dtype or np.float32)
+
+
+def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = True) -> NDArray:
+    """Arrays one after the other along an axis."""
+    if len(arrays) == 1 and not always_copy:
+        return arrays[0]
+    return array(np.concatenate([a._data for a in arrays], axis), arrays[0].context, arrays[0].dtype)
+
+
+def from_numpy(ndarray: Array, zero_copy: bool = True) -> NDArray:
+    """An NDArray of a numpy array, sharing its memory if `zero_copy`."""
+    if zero_copy:
+        if not ndarray.flags.c_contiguous:
+            raise ValueError("Only c-contiguous arrays are supported for zero-copy")
+        return NDArray._of(ndarray, cpu())
+    return array(ndarray, dtype=ndarray.dtype)
+
+
+def from_dlpack(dlpack: Any) -> NDArray:
+    """An NDArray over memory given by DLPack (an object with __dlpack__)."""
+    found = np.from_dlpack(dlpack)
+    return NDArray._of(found if found.flags.c_contiguous else aligned(found), cpu())
+
+
+def waitall() -> None:
+    """Everything is finished when a call returns."""
+
+
+def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
+    """Axes moved to other positions."""
+    return array(np.moveaxis(tensor._data, source, destination), tensor.context, tensor.dtype)
+
+
+# --------------------------------------------------------------------------------------------- files
+
+
+def save(fname: str | os.PathLike[str], data: Any) -> None:
+    """Write an array, a list or a dict of arrays in MXNet's binary format."""
+    arrays, names = params.split(data)
+    for item in arrays:
+        if not isinstance(item, NDArray):
+            raise TypeError("save only accept dict str->NDArray or list of NDArray")
+    with open(fname, "wb") as file:
+        file.write(params.dumps([a._data for a in arrays], names))
+
+
+def load_frombuffer(buf: bytes) -> list[NDArray] | dict[str, NDArray]:
+    """Arrays from the bytes of a file."""
+    found, names = params.loads(bytes(buf))
+    arrays = [NDArray._of(aligned(a) if a is not None else np.zeros((0,), np.float32)) for a in found]
+    return dict(zip(names, arrays)) if names else arrays
+
+
+def load(fname: str | os.PathLike[str]) -> list[NDArray] | dict[str, NDArray]:
+    """Arrays from a file: a list, or a dict if they have names."""
+    with open(fname, "rb") as file:
+        return load_frombuffer(file.read())

@@ -1,0 +1,136 @@
+"""From a Symbol and arrays, or input shapes, to an Executor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from symc.base import MXNetError
+from symc.context import Context
+from symc.symbol.symbol import Symbol
+
+if TYPE_CHECKING:
+    from symc.executor import Executor
+
+REQUESTS = ("null", "write", "add")
+
+
+def requests(symbol: Symbol, grad_req: Any) -> list[str]:
+    """`grad_req` (one word, a list or a dict by name) for every argument."""
+    names = symbol.list_arguments()
+    if isinstance(grad_req, str):
+        found = [grad_req] * len(names)
+    elif isinstance(grad_req, (list, tuple)):
+        if len(grad_req) != len(names):
+            raise ValueError(f"grad_req has {len(grad_req)} entries for {len(names)} arguments")
+        found = list(grad_req)
+    elif isinstance(grad_req, Mapping):
+        found = [grad_req.get(n, "null") for n in names]
+    else:
+        raise TypeError(f"grad_req needs to be a string, list or dict, got {type(grad_req).__name__}")
+    for name, word in zip(names, found):
+        if word not in REQUESTS:
+            raise ValueError(f"grad_req of {name!r} must be one of {', '.join(REQUESTS)}, got {word!r}")
+    return found
+
+
+def _arrays(kind: str, given: Any, names: Sequence[str], allow_missing: bool) -> list[Any]:
+    """Arrays in the order of `names`, from a list or a dict."""
+    from symc.ndarray import NDArray
+
+    if isinstance(given, Mapping):
+        found = [given.get(n) for n in names]
+    else:
+        found = list(given)
+        if len(found) != len(names):
+            raise ValueError(f"Length of {kind} does not match the number: {len(found)} given for {len(names)} ({', '.join(names)})")
+    for name, array in zip(names, found):
+        if array is None:
+            if not allow_missing:
+                raise ValueError(f"key `{name}` is missing in `{kind}`")
+        elif not isinstance(array, NDArray):
+            raise TypeError(f"{kind}: {name!r} needs to be an NDArray, got {type(array).__name__}")
+    return found
+
+
+def bind(
+    symbol: Symbol, ctx: Context, args: Any, args_grad: Any, grad_req: Any, aux_states: Any, group2ctx: Any, shared_exec: Any
+) -> Executor:
+    """See Symbol.bind."""
+    from symc.executor import Executor
+
+    if not isinstance(ctx, Context):
+        raise TypeError("Context type error: bind needs a Context, as mx.cpu()")
+    ctx.check()
+    names, states = symbol.list_arguments(), symbol.list_auxiliary_states()
+    arrays = _arrays("args", args, names, False)
+    grads = [None] * len(names) if args_grad is None else _arrays("args_grad", args_grad, names, True)
+    aux = _arrays("aux_states", [] if aux_states is None else aux_states, states, False)
+    reqs = requests(symbol, grad_req)
+    shapes, _, aux_shapes = symbol.infer_shape_partial(**{n: a.shape for n, a in zip(names, arrays)})
+    for name, array, shape in [*zip(names, arrays, shapes), *zip(states, aux, aux_shapes)]:
+        if shape and all(shape) and array.shape != shape:
+            raise MXNetError(f"bind: {name!r} has shape {array.shape}, but {shape} is needed")
+    for name, array, gradient, req in zip(names, arrays, grads, reqs):
+        if gradient is not None and req != "null" and (gradient.shape != array.shape or gradient.dtype != array.dtype):
+            raise MXNetError(
+                f"bind: the gradient of {name!r} is {np.dtype(gradient.dtype).name}{gradient.shape}, "
+                f"but the argument is {np.dtype(array.dtype).name}{array.shape}"
+            )
+    types = {n: a.dtype for n, a in zip(names, arrays)}
+    symbol.infer_type_partial(**types)
+    return Executor(symbol, ctx, arrays, grads, reqs, aux, group2ctx)
+
+
+def simple_bind(
+    symbol: Symbol, ctx: Context, grad_req: Any, type_dict: Any, group2ctx: Any, shared_exec: Any, shared_buffer: Any,
+    shapes: Mapping[str, Any],
+) -> Executor:  # fmt: skip
+    """See Symbol.simple_bind."""
+    from symc import ndarray
+    from symc.executor import Executor
+
+    ctx.check()
+    names, states = symbol.list_arguments(), symbol.list_auxiliary_states()
+    arg_shapes, _, aux_shapes = symbol.infer_shape(**{k: v for k, v in shapes.items() if k in {*names, *states}})
+    if arg_shapes is None:
+        partial, _, _ = symbol.infer_shape_partial(**{k: v for k, v in shapes.items() if k in {*names, *states}})
+        missing = [f"{n}: {s}" for n, s in zip(names, partial) if not s or 0 in s]
+        raise RuntimeError(f"simple_bind error. Cannot decide the shapes of {', '.join(missing)}; give more input shapes")
+    arg_types, _, aux_types = symbol.infer_type_partial(**(type_dict or {}))
+    arg_types = [t or np.float32 for t in arg_types]
+    aux_types = [t or np.float32 for t in aux_types]
+    reqs = requests(symbol, grad_req)
+    shared = dict(shared_exec.arg_dict) if shared_exec is not None else {}
+    shared_grads = dict(shared_exec.grad_dict) if shared_exec is not None else {}
+    shared_aux = dict(shared_exec.aux_dict) if shared_exec is not None else {}
+
+    def make(name: str, shape: tuple[int, ...], dtype: Any, pools: Sequence[dict[str, Any]]) -> Any:
+        for pool in pools:
+            held = pool.get(name)
+            if held is not None and held.shape == shape and held.dtype == dtype:
+                return held
+        made = ndarray.zeros(shape, ctx=ctx, dtype=dtype)
+        if shared_buffer is not None:
+            shared_buffer[name] = made
+        return made
+
+    buffers = [shared_buffer] if shared_buffer is not None else []
+    args = [make(n, s, t, [shared, *buffers]) for n, s, t in zip(names, arg_shapes, arg_types)]
+    grads = [
+        (make_grad(n, a, shared_grads, ctx) if r != "null" else None) for n, a, r in zip(names, args, reqs)
+    ]
+    aux = [make(n, s, t, [shared_aux]) for n, s, t in zip(states, aux_shapes, aux_types)]
+    return Executor(symbol, ctx, args, grads, reqs, aux, group2ctx)
+
+
+def make_grad(name: str, array: Any, shared: Mapping[str, Any], ctx: Context) -> Any:
+    """A gradient array like the argument, taken from the shared executor where it fits."""
+    from symc import ndarray
+
+    held = shared.get(name)
+    if held is not None and held.shape == array.shape and held.dtype == array.dtype:
+        return held
+    return ndarray.zeros(array.shape, ctx=ctx, dtype=array.dtype)

@@ -1,0 +1,265 @@
+"""The functions of `mx.sym`, its sub-namespaces, and the operators and methods of Symbol, all from the registry.
+
+A function is made from an operator's class: inputs first, then its parameters with MXNet's defaults, `name` and `attr`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from symc.ops.base import OPERATORS, Operator, parameters
+from symc.symbol.compose import compose
+from symc.symbol.symbol import Symbol
+
+#: prefix of an operator's name -> sub-namespace of mx.sym
+NAMESPACES = {"_contrib_": "contrib", "_linalg_": "linalg", "_random_": "random", "_sample_": "random", "_image_": "image"}
+
+
+def describe(cls: type[Operator]) -> str:
+    """The docstring of an operator's function."""
+    lines = [inspect.cleandoc(cls.__doc__ or cls.op_name), "", "Parameters", "----------"]
+    if cls.variadic:
+        lines.append("*args : Symbols")
+    else:
+        lines += [f"{n} : Symbol" for n in (*cls.input_names, *cls.aux_names)]
+    for p in parameters(cls):
+        kind = getattr(p.annotation, "__name__", None) or str(p.annotation).replace("typing.", "")
+        lines.append(f"{p.name} : {kind}, {'required' if p.required else f'default {p.default!r}'}")
+    return "\n".join(lines)
+
+
+def signature(cls: type[Operator], inputs: type | None = None) -> inspect.Signature:
+    """The Python signature of an operator's function."""
+    kinds = inspect.Parameter
+    made: list[inspect.Parameter] = []
+    if cls.variadic:
+        made.append(kinds("args", kinds.VAR_POSITIONAL, annotation=inputs or Symbol))
+    else:
+        for n in (*cls.input_names, *cls.aux_names):
+            made.append(kinds(n, kinds.POSITIONAL_OR_KEYWORD, default=None, annotation=inputs or Symbol))
+    after = kinds.KEYWORD_ONLY if cls.variadic else kinds.POSITIONAL_OR_KEYWORD
+    for p in parameters(cls):
+        if p.name == cls.variadic:
+            continue
+        default = inspect.Parameter.empty if p.required else p.default
+        if p.required and after is kinds.POSITIONAL_OR_KEYWORD and made:
+            default = None
+        made.append(kinds(p.name, after, default=default, annotation=p.annotation))
+    taken = {m.name for m in made}
+    made += [kinds(n, kinds.KEYWORD_ONLY, default=None) for n in ("name", "attr") if n not in taken]
+    made.append(kinds("kwargs", kinds.VAR_KEYWORD))
+    return inspect.Signature(made, return_annotation=inputs or Symbol)
+
+
+def make_function(cls: type[Operator], called: str) -> Callable[..., Symbol]:
+    """The function of `mx.sym` for an operator under one of its names."""
+
+    def function(*args: Any, name: str | None = None, attr: dict[str, str] | None = None, **kwargs: Any) -> Symbol:
+        kwargs.pop("out", None)
+        return compose(cls, called, args, kwargs, name, attr)
+
+    function.__name__ = function.__qualname__ = called
+    function.__doc__ = describe(cls)
+    function.__module__ = "symc.symbol"
+    function.__signature__ = signature(cls)  # type: ignore[attr-defined]
+    return function
+
+
+def install(namespace: dict[str, Any], package: str, make: Callable[[type[Operator], str], Any]) -> None:
+    """Put a function for every operator into a namespace and its sub-namespaces (modules `package.contrib`, ...)."""
+    internal = _module(namespace, package, "_internal")
+    everything = _module(namespace, package, "op")
+    for called, cls in OPERATORS.items():
+        function = make(cls, called)
+        setattr(everything, called, function)
+        for prefix, sub in NAMESPACES.items():
+            if called.startswith(prefix):
+                short = called[len(prefix) :]
+                if sub == "random" and prefix == "_sample_":
+                    short = f"sample_{short}"
+                setattr(_module(namespace, package, sub), short, function)
+        if called.startswith("_"):
+            setattr(internal, called, function)
+        else:
+            namespace.setdefault(called, function)
+    for prefix, word in (("random_", "random"), ("sample_", "random")):
+        for called, cls in OPERATORS.items():
+            if called.startswith(prefix):
+                short = called[len(prefix) :]
+                target = _module(namespace, package, word)
+                if not hasattr(target, short):
+                    setattr(target, short, make(cls, called))
+
+
+def _module(namespace: dict[str, Any], package: str, name: str) -> types.ModuleType:
+    found = namespace.get(name)
+    if not isinstance(found, types.ModuleType):
+        found = types.ModuleType(f"{package}.{name}", f"Functions of {package}.{name}.")
+        namespace[name] = found
+        sys.modules[f"{package}.{name}"] = found
+    return found
+
+
+# --------------------------------------------------------------------------------------------- Python operators
+
+
+def _call(op: str, called: str, *args: Any, **kwargs: Any) -> Symbol:
+    return compose(OPERATORS[op], called, args, kwargs)
+
+
+#: method: (operator on two Symbols, its hint, operator with a scalar, its hint)
+_BINARY = {
+    "add": ("elemwise_add", "_plus", "_plus_scalar", "_plusscalar"),
+    "sub": ("elemwise_sub", "_minus", "_minus_scalar", "_minusscalar"),
+    "mul": ("elemwise_mul", "_mul", "_mul_scalar", "_mulscalar"),
+    "truediv": ("elemwise_div", "_div", "_div_scalar", "_divscalar"),
+    "mod": ("_mod", "_mod", "_mod_scalar", "_modscalar"),
+    "pow": ("_power", "_power", "_power_scalar", "_powerscalar"),
+    "eq": ("_equal", "_equal", "_equal_scalar", "_equal_scalar"),
+    "ne": ("_not_equal", "_not_equal", "_not_equal_scalar", "_not_equal_scalar"),
+    "gt": ("_greater", "_greater", "_greater_scalar", "_greater_scalar"),
+    "ge": ("_greater_equal", "_greater_equal", "_greater_equal_scalar", "_greater_equal_scalar"),
+    "lt": ("_lesser", "_lesser", "_lesser_scalar", "_lesser_scalar"),
+    "le": ("_lesser_equal", "_lesser_equal", "_lesser_equal_scalar", "_lesser_equal_scalar"),
+}
+_REVERSED = {
+    "sub": ("_rminus_scalar", "_rminusscalar"),
+    "truediv": ("_rdiv_scalar", "_rdivscalar"),
+    "mod": ("_rmod_scalar", "_rmodscalar"),
+    "pow": ("_rpower_scalar", "_rpower_scalar"),
+}
+
+
+def is_scalar(value: Any) -> bool:
+    """Python and numpy numbers."""
+    import numpy as np
+
+    return isinstance(value, (int, float, bool, np.number))
+
+
+def _binary(word: str) -> Callable[[Symbol, Any], Symbol]:
+    both, both_hint, one, one_hint = _BINARY[word]
+
+    def method(self: Symbol, other: Any) -> Symbol:
+        if isinstance(other, Symbol):
+            return _call(both, both_hint, self, other)
+        if is_scalar(other):
+            return _call(one, one_hint, self, scalar=other)
+        raise TypeError(f"type {type(other)} not supported")
+
+    return method
+
+
+def _reversed(word: str) -> Callable[[Symbol, Any], Symbol]:
+    one, hint = _REVERSED[word]
+
+    def method(self: Symbol, other: Any) -> Symbol:
+        if is_scalar(other):
+            return _call(one, hint, self, scalar=other)
+        raise TypeError(f"type {type(other)} not supported")
+
+    return method
+
+
+#: operators that are methods of Symbol too (first input = the Symbol)
+METHODS = """
+abs arccos arccosh arcsin arcsinh arctan arctanh argmax argmax_channel argmin argsort broadcast_axes broadcast_like
+broadcast_to cbrt ceil clip cos cosh degrees depth_to_space diag exp expand_dims expm1 fix flatten flip floor log log10
+log1p log2 log_softmax max mean min nanprod nansum norm one_hot ones_like pad pick prod radians rcbrt reciprocal relu
+repeat reshape reshape_like rint round rsqrt shape_array sigmoid sign sin sinh size_array slice slice_axis slice_like
+softmax softmin sort space_to_depth split split_v2 sqrt square squeeze sum swapaxes take tan tanh tile topk transpose trunc
+zeros_like
+""".split()
+
+
+def attach_methods(namespace: dict[str, Any]) -> None:
+    """Give Symbol its arithmetic and its operator methods."""
+    for word in _BINARY:
+        setattr(Symbol, f"__{word}__", _binary(word))
+    for word in ("add", "mul"):
+        setattr(Symbol, f"__r{word}__", _binary(word))
+    for word in _REVERSED:
+        setattr(Symbol, f"__r{word}__", _reversed(word))
+    Symbol.__neg__ = lambda self: _call("_mul_scalar", "_mulscalar", self, scalar=-1.0)  # type: ignore[attr-defined]
+    Symbol.__abs__ = lambda self: self.abs()  # type: ignore[attr-defined]
+    Symbol.__div__ = Symbol.__truediv__  # type: ignore[attr-defined]
+    for name in METHODS:
+        if name in namespace:
+            setattr(Symbol, name, _method(namespace[name], name))
+    Symbol.astype = lambda self, dtype: compose(OPERATORS["Cast"], "cast", (self,), {"dtype": dtype})  # type: ignore[attr-defined]
+    Symbol.reshape = _reshape  # type: ignore[attr-defined]
+
+
+def _reshape(self: Symbol, *shape: Any, **kwargs: Any) -> Symbol:
+    """Reshape with MXNet's codes; the shape as a tuple or as arguments."""
+    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+        shape = tuple(shape[0])
+    if shape:
+        kwargs["shape"] = tuple(shape)
+    return compose(OPERATORS["Reshape"], "reshape", (self,), kwargs)
+
+
+def _method(function: Callable[..., Symbol], name: str) -> Callable[..., Symbol]:
+    def method(self: Symbol, *args: Any, **kwargs: Any) -> Symbol:
+        return function(self, *args, **kwargs)
+
+    method.__name__, method.__doc__ = name, function.__doc__
+    return method
+
+
+# --------------------------------------------------------------------------------------------- helpers
+
+
+def _either(both: str, scalar: str, reverse: str, hints: tuple[str, str, str], python: Callable[[Any, Any], Any]) -> Any:
+    """A function of two operands, each a Symbol or a number."""
+
+    def function(left: Any, right: Any) -> Any:
+        if isinstance(left, Symbol) and isinstance(right, Symbol):
+            return _call(both, hints[0], left, right)
+        if isinstance(left, Symbol) and is_scalar(right):
+            return _call(scalar, hints[1], left, scalar=right)
+        if is_scalar(left) and isinstance(right, Symbol):
+            return _call(reverse, hints[2], right, scalar=left)
+        if is_scalar(left) and is_scalar(right):
+            return python(left, right)
+        raise TypeError(f"types ({type(left)}, {type(right)}) not supported")
+
+    return function
+
+
+def helper_functions() -> dict[str, Any]:
+    """pow, maximum, minimum, hypot and the comparisons of Symbols and numbers."""
+    import operator
+
+    def three(word: str, mirrored: str) -> tuple[str, str, str, tuple[str, str, str]]:
+        return f"_{word}", f"_{word}_scalar", f"_{mirrored}_scalar", (f"_{word}", f"_{word}_scalar", f"_{mirrored}_scalar")
+
+    import math
+
+    made: dict[str, Any] = {}
+    table: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
+        "power": ("power", "rpower", operator.pow), "pow": ("power", "rpower", operator.pow),
+        "maximum": ("maximum", "maximum", max), "minimum": ("minimum", "minimum", min),
+        "hypot": ("hypot", "hypot", math.hypot), "modulo": ("mod", "rmod", operator.mod),
+        "equal": ("equal", "equal", operator.eq), "not_equal": ("not_equal", "not_equal", operator.ne),
+        "greater": ("greater", "lesser", operator.gt), "greater_equal": ("greater_equal", "lesser_equal", operator.ge),
+        "lesser": ("lesser", "greater", operator.lt), "lesser_equal": ("lesser_equal", "greater_equal", operator.le),
+        "logical_and": ("logical_and", "logical_and", lambda a, b: a and b),
+        "logical_or": ("logical_or", "logical_or", lambda a, b: a or b),
+        "logical_xor": ("logical_xor", "logical_xor", lambda a, b: bool(a) != bool(b)),
+    }  # fmt: skip
+    spelled = {"power": ("_power", "_powerscalar", "_rpowerscalar"), "pow": ("_power", "_powerscalar", "_rpowerscalar"),
+               "maximum": ("_maximum", "_maximumscalar", "_maximumscalar"),
+               "minimum": ("_minimum", "_minimumscalar", "_minimumscalar"),
+               "hypot": ("_hypot", "_hypotscalar", "_hypotscalar"), "modulo": ("_mod", "_modscalar", "_rmodscalar")}  # fmt: skip
+    for name, (word, mirrored, python) in table.items():
+        both, one, other, hints = three(word, mirrored)
+        if both in OPERATORS and one in OPERATORS:
+            made[name] = _either(both, one, other, spelled.get(name, hints), python)
+    return made
+
+
