@@ -1,1 +1,41 @@
-"""symc: MXNet's Symbol API, compiled."""
+"""symc: MXNet's Symbol API on a modern Python, compiled to native code. `import symc as mx`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+#: public name -> (module, attribute or "" for the module itself); loaded when first used
+_LAZY = {
+    "sym": ("symc.symbol", ""), "symbol": ("symc.symbol", ""), "nd": ("symc.ndarray", ""), "ndarray": ("symc.ndarray", ""),
+    "mod": ("symc.module", ""), "module": ("symc.module", ""), "model": ("symc.model", ""), "io": ("symc.io", ""),
+    "init": ("symc.initializer", ""), "initializer": ("symc.initializer", ""), "optimizer": ("symc.optimizer", ""),
+    "opt": ("symc.optimizer", ""), "metric": ("symc.metric", ""), "callback": ("symc.callback", ""),
+    "lr_scheduler": ("symc.lr_scheduler", ""), "monitor": ("symc.monitor", ""), "mon": ("symc.monitor", ""),
+    "operator": ("symc.operator", ""), "executor": ("symc.executor", ""), "random": ("symc.random", ""),
+    "rnd": ("symc.random", ""), "name": ("symc.name", ""), "attribute": ("symc.attribute", ""), "base": ("symc.base", ""),
+    "context": ("symc.context", ""), "kvstore": ("symc.kvstore", ""), "kv": ("symc.kvstore", ""),
+    "visualization": ("symc.visualization", ""), "viz": ("symc.visualization", ""), "test_utils": ("symc.test_utils", ""),
+    "rnn": ("symc.rnn", ""),
+    "AttrScope": ("symc.attribute", "AttrScope"), "MXNetError": ("symc.base", "MXNetError"),
+    "Context": ("symc.context", "Context"), "cpu": ("symc.context", "cpu"), "gpu": ("symc.context", "gpu"),
+    "cpu_pinned": ("symc.context", "cpu_pinned"), "num_gpus": ("symc.context", "num_gpus"),
+    "current_context": ("symc.context", "current_context"), "Monitor": ("symc.monitor", "Monitor"),
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module, attribute = _LAZY[name]
+    except KeyError:
+        raise AttributeError(f"module 'symc' has no attribute {name!r}") from None
+    found = importlib.import_module(module)
+    value = getattr(found, attribute) if attribute else found
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,18 @@
+"""mx.nd: arrays and the operators that run on them at once."""
+
+import symc.ops  # noqa: F401  (registers every operator)
+from symc.ndarray import imperative as _imperative
+from symc.ndarray.ndarray import (
+    NDArray, arange, array, concatenate, empty, eye, from_dlpack, from_numpy, full, linspace, load, load_frombuffer,
+    moveaxis, ones, save, waitall, zeros,
+)  # fmt: skip
+from symc.symbol.operators import install as _install
+
+_install(globals(), __name__, _imperative.make_function)
+globals().update(_imperative.helper_functions())
+_imperative.attach_methods(globals())
+
+__all__ = [
+    "NDArray", "arange", "array", "concatenate", "empty", "eye", "from_dlpack", "from_numpy", "full", "linspace", "load",
+    "load_frombuffer", "moveaxis", "ones", "save", "waitall", "zeros",
+]  # fmt: skip

@@ -1,0 +1,248 @@
+"""mx.nd's operators: each call is a compiled program of one operator, kept by operator and types."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from symc.ir.graph import Node, Recorder, SymOrigin, Update, finish
+from symc.ir.op import input_node
+from symc.ir.types import Array, TensorType, dtype_of
+from symc.ndarray.ndarray import NDArray, aligned
+from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, parameters, parse
+from symc.passes.decompose import KEY_INPUT, Context
+
+#: compiled programs of single operators kept at a time
+KEEP = 2048
+
+
+class _Build(Context):
+    """Updates by the operator's own input numbers."""
+
+    def __init__(self, train: bool) -> None:
+        super().__init__(train)
+        self.changed: dict[int, Node] = {}
+
+    def update(self, position: int, value: Node, phase: str = "backward") -> None:
+        self.changed[position] = value
+
+
+@functools.lru_cache(maxsize=KEEP)
+def _program(op: Operator, types: tuple[TensorType, ...], train: bool) -> tuple[Any, int, tuple[int, ...], bool]:
+    """(executable, visible outputs, positions of inputs that change, whether it draws random numbers)."""
+    from symc.compile import emit, loop_passes, tensor_passes
+    from symc.codegen.target import host_target
+    from symc.passes.pipeline import Manager
+
+    origin = SymOrigin(op.op_name, op.op_name)
+    inputs = [input_node(f"in{i}", t) for i, t in enumerate(types)]
+    context = _Build(train)
+    context.name = op.op_name
+    with Recorder() as recorder, recorder.at(origin):
+        made = op.build(context, *inputs)
+        outs = [made] if isinstance(made, Node) else list(made)
+    for node in inputs:
+        recorder.origins[node] = origin
+    if context.key is not None:
+        inputs.append(context.key)
+        recorder.origins[context.key] = origin
+    updates = [Update(f"in{i}", node, "forward") for i, node in context.changed.items()]
+    shown = op.num_visible_outputs()
+    graph = finish(op.op_name, inputs, [(f"out{i}", n) for i, n in enumerate(outs[:shown])], updates, {}, recorder.origins)
+    target = host_target()
+    manager = Manager(verify=False)
+    loops = manager.run([*tensor_passes(), *loop_passes(target)], graph)
+    return emit(loops, target), shown, tuple(context.changed), context.key is not None
+
+
+def run_operator(op: Operator, arrays: Sequence[Array], train: bool = False) -> list[Array]:
+    """Outputs of an operator on numpy arrays; inputs that it changes are changed in place."""
+    from symc.random import next_key
+
+    arrays = [a if a.flags.c_contiguous else aligned(a) for a in arrays]
+    types = tuple(TensorType(dtype_of(a.dtype), a.shape) for a in arrays)
+    executable, _, _, random = _program(op, types, train)
+    buffers = {f"in{i}": a for i, a in enumerate(arrays)}
+    if random:
+        buffers[KEY_INPUT] = next_key()
+    instance = executable.bind(buffers)
+    instance.run()
+    return list(instance.outputs)
+
+
+def invoke(
+    cls: type[Operator], called: str, args: Sequence[Any], kwargs: dict[str, Any], out: Any = None
+) -> NDArray | list[NDArray]:
+    """Run an operator on NDArrays; results go into `out` if it is given."""
+    from symc.symbol.compose import attribute_text
+
+    values = list(args)
+    inputs: list[NDArray] = []
+    while values and isinstance(values[0], NDArray):
+        inputs.append(values.pop(0))
+    if values and values[0] is None and not inputs:
+        values.pop(0)
+    named: dict[str, NDArray] = {k: v for k, v in kwargs.items() if isinstance(v, NDArray)}
+    given: dict[str, str] = {}
+    free = [p.name for p in parameters(cls) if p.name not in kwargs and p.name != cls.variadic]
+    if len(values) > len(free):
+        raise TypeError(f"{called}: too many positional arguments")
+    for name, value in zip(free, values):
+        given[name] = attribute_text(value)
+    for key, value in kwargs.items():
+        if key not in named and value is not None:
+            given[key] = attribute_text(value)
+    if cls.variadic and cls.variadic not in given:
+        given[cls.variadic] = str(len(inputs) + len(named))
+    op = parse(cls, given)
+    names = [*op.list_inputs(), *op.list_aux()]
+    unknown = [k for k in named if k not in names]
+    if unknown and not cls.variadic:
+        raise MXNetError(f"{called}: has no input {unknown[0]!r}; it has {', '.join(names)}")
+    ordered = list(inputs)
+    if cls.variadic and unknown:
+        ordered += list(named.values())
+    else:
+        for name in names[len(inputs) :]:
+            if name not in named:
+                raise MXNetError(f"{called}: input {name!r} is missing; it takes {', '.join(names)}")
+            ordered.append(named[name])
+    if len(ordered) > len(names):
+        raise MXNetError(f"{called}: takes {len(names)} inputs ({', '.join(names)}), got {len(ordered)}")
+    shapes = Shapes([a.shape for a in ordered], [None] * len(op.list_outputs()), names)
+    try:
+        op.complete(shapes)
+    except MXNetError as problem:
+        raise MXNetError(f"{called}: {problem}") from None
+    results = [NDArray._of(a, ordered[0].context if ordered else None) for a in run_operator(op, [a._data for a in ordered])]
+    if out is not None:
+        targets = out if isinstance(out, (list, tuple)) else [out]
+        for target, made in zip(targets, results):
+            target._data[...] = made._data
+        results = list(targets)
+    return results[0] if len(results) == 1 else results
+
+
+def make_function(cls: type[Operator], called: str) -> Callable[..., Any]:
+    """The function of `mx.nd` for an operator under one of its names."""
+    from symc.symbol.operators import describe, signature
+
+    def function(*args: Any, out: Any = None, name: str | None = None, **kwargs: Any) -> Any:
+        kwargs.pop("ctx", None)
+        return invoke(cls, called, args, kwargs, out)
+
+    function.__name__ = function.__qualname__ = called
+    function.__doc__ = describe(cls).replace(": Symbol", ": NDArray")
+    function.__module__ = "symc.ndarray"
+    function.__signature__ = signature(cls, NDArray)  # type: ignore[attr-defined]
+    return function
+
+
+# --------------------------------------------------------------------------------------------- NDArray's operators
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float, bool, np.number))
+
+
+def binary(left: Any, right: Any, both: str, scalar: str, reverse: str = "") -> NDArray:
+    """left op right, with broadcasting between arrays."""
+    if isinstance(left, NDArray) and isinstance(right, NDArray):
+        result = invoke(OPERATORS[both], both, (left, right), {})
+    elif isinstance(left, NDArray) and _number(right):
+        result = invoke(OPERATORS[scalar], scalar, (left,), {"scalar": float(right)})
+    elif _number(left) and isinstance(right, NDArray):
+        result = invoke(OPERATORS[reverse or scalar], reverse or scalar, (right,), {"scalar": float(left)})
+    elif isinstance(left, NDArray) and isinstance(right, np.ndarray):
+        return binary(left, NDArray(right.astype(left.dtype)), both, scalar, reverse)
+    else:
+        raise TypeError(f"types ({type(left).__name__}, {type(right).__name__}) not supported")
+    assert isinstance(result, NDArray)
+    return result
+
+
+_BINARY = {
+    "add": ("broadcast_add", "_plus_scalar", "_plus_scalar"), "sub": ("broadcast_sub", "_minus_scalar", "_rminus_scalar"),
+    "mul": ("broadcast_mul", "_mul_scalar", "_mul_scalar"), "truediv": ("broadcast_div", "_div_scalar", "_rdiv_scalar"),
+    "mod": ("broadcast_mod", "_mod_scalar", "_rmod_scalar"), "pow": ("broadcast_power", "_power_scalar", "_rpower_scalar"),
+}  # fmt: skip
+_COMPARE = {
+    "eq": ("broadcast_equal", "_equal_scalar"), "ne": ("broadcast_not_equal", "_not_equal_scalar"),
+    "gt": ("broadcast_greater", "_greater_scalar"), "ge": ("broadcast_greater_equal", "_greater_equal_scalar"),
+    "lt": ("broadcast_lesser", "_lesser_scalar"), "le": ("broadcast_lesser_equal", "_lesser_equal_scalar"),
+}  # fmt: skip
+
+
+def attach_methods(namespace: dict[str, Any]) -> None:
+    """Give NDArray its arithmetic and its operator methods."""
+    from symc.symbol.operators import METHODS
+
+    def arithmetic(word: str) -> None:
+        both, scalar, reverse = _BINARY[word]
+
+        def forward(self: NDArray, other: Any) -> NDArray:
+            return binary(self, other, both, scalar, reverse)
+
+        def backward(self: NDArray, other: Any) -> NDArray:
+            return binary(other, self, both, scalar, reverse)
+
+        def inplace(self: NDArray, other: Any) -> NDArray:
+            self._data[...] = binary(self, other, both, scalar, reverse)._data
+            return self
+
+        setattr(NDArray, f"__{word}__", forward)
+        setattr(NDArray, f"__r{word}__", backward)
+        setattr(NDArray, f"__i{word}__", inplace)
+
+    def comparison(word: str) -> None:
+        both, scalar = _COMPARE[word]
+
+        def compare(self: NDArray, other: Any) -> Any:
+            if other is None and word in ("eq", "ne"):
+                return word == "ne"
+            return binary(self, other, both, scalar)
+
+        setattr(NDArray, f"__{word}__", compare)
+
+    for word in _BINARY:
+        arithmetic(word)
+    for word in _COMPARE:
+        comparison(word)
+    NDArray.__neg__ = lambda self: binary(self, -1.0, "broadcast_mul", "_mul_scalar")  # type: ignore[attr-defined]
+    NDArray.__abs__ = lambda self: namespace["abs"](self)  # type: ignore[attr-defined]
+    for name in METHODS:
+        if name in namespace and name not in ("reshape", "expand_dims", "flatten", "reshape_like"):
+            setattr(NDArray, name, _method(namespace[name], name))
+
+
+def _method(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def method(self: NDArray, *args: Any, **kwargs: Any) -> Any:
+        return function(self, *args, **kwargs)
+
+    method.__name__, method.__doc__ = name, function.__doc__
+    return method
+
+
+def helper_functions() -> dict[str, Any]:
+    """add, subtract, maximum, equal...: of arrays and numbers, broadcasting."""
+    table = {
+        "add": _BINARY["add"], "subtract": _BINARY["sub"], "multiply": _BINARY["mul"], "divide": _BINARY["truediv"],
+        "true_divide": _BINARY["truediv"], "modulo": _BINARY["mod"], "power": _BINARY["pow"],
+        "maximum": ("broadcast_maximum", "_maximum_scalar", "_maximum_scalar"),
+        "minimum": ("broadcast_minimum", "_minimum_scalar", "_minimum_scalar"),
+        "hypot": ("broadcast_hypot", "_hypot_scalar", "_hypot_scalar"),
+        "equal": (*_COMPARE["eq"], _COMPARE["eq"][1]), "not_equal": (*_COMPARE["ne"], _COMPARE["ne"][1]),
+        "greater": (*_COMPARE["gt"], _COMPARE["lt"][1]), "greater_equal": (*_COMPARE["ge"], _COMPARE["le"][1]),
+        "lesser": (*_COMPARE["lt"], _COMPARE["gt"][1]), "lesser_equal": (*_COMPARE["le"], _COMPARE["ge"][1]),
+        "logical_and": ("broadcast_logical_and", "_logical_and_scalar", "_logical_and_scalar"),
+        "logical_or": ("broadcast_logical_or", "_logical_or_scalar", "_logical_or_scalar"),
+        "logical_xor": ("broadcast_logical_xor", "_logical_xor_scalar", "_logical_xor_scalar"),
+    }  # fmt: skip
+
+    def make(both: str, scalar: str, reverse: str) -> Callable[[Any, Any], NDArray]:
+        return lambda lhs, rhs: binary(lhs, rhs, both, scalar, reverse)
+
+    return {name: make(*row) for name, row in table.items()}
