@@ -49,13 +49,18 @@ def propagate(
             except Exception as problem:
                 raise Conflict(node, problem) from problem
             for entry, before, after in zip(node.inputs, ins, row.ins):
-                if after != before:
+                if _differs(before, after):
                     values[entry] = after
                     changed = True
             for i, (before, after) in enumerate(zip(outs, row.outs)):
-                if after != before:
+                if _differs(before, after):
                     values[node, i] = after
                     changed = True
         if not changed:
             break
     return values
+
+
+def _differs(before: Any, after: Any) -> bool:
+    # numpy's float64 compares equal to None
+    return (before is None) != (after is None) or after is not None and after != before

@@ -60,9 +60,17 @@ def copy_results(program: Program) -> Program:
     forward: list[Step] = []
     backward: list[Step] = []
 
-    def own(value: str, label: str, half: list[Step], earliest: int) -> str:
+    last_read = {base[o]: at for at, step in enumerate(steps) for o in operands_of(step)}
+
+    def own(value: str, label: str, half: list[Step], earliest: int, parameter: str = "") -> str:
         at = made_by.get(base[value])
         direct = at is not None and isinstance(steps[at], KernelStep) and base[value] not in taken and at >= earliest
+        if direct and parameter:
+            # written straight into the parameter, once nobody reads its old value any more
+            assert at is not None
+            step, last = steps[at], last_read.get(parameter, -1)
+            assert isinstance(step, KernelStep)
+            direct = last < at or last == at and parameter in _pairs(step, base[value])
         if direct:
             taken.add(base[value])
             return value
@@ -77,7 +85,7 @@ def copy_results(program: Program) -> Program:
     updates = []
     for parameter, value, phase in program.updates:
         late = phase == "backward" and program.cut < len(program.steps)
-        updates.append((parameter, own(value, f"to.{parameter}", backward if late else forward, program.cut if late else 0), phase))
+        updates.append((parameter, own(value, f"to.{parameter}", backward if late else forward, program.cut if late else 0, parameter), phase))
     cut = program.cut + len(forward)
     ordered = [*steps[: program.cut], *forward, *steps[program.cut :], *backward]
     return replace(program, steps=tuple(ordered), outputs=tuple(outputs), updates=tuple(updates), cut=cut)
@@ -114,7 +122,7 @@ def inplace_pairs(body: Graph) -> dict[str, set[str]]:
     space = _space(body)
     stack: list[tuple[Node, object]] = []
     for _, node in body.outputs:
-        stack.append((node, "same" if node.shape == space else "other"))
+        stack.append((node, "same" if node.shape == space else "row"))
     seen = set(stack)
     while stack:
         node, access = stack.pop()
@@ -129,17 +137,18 @@ def inplace_pairs(body: Graph) -> dict[str, set[str]]:
                 through = "other"
             else:
                 through = access_through(node, source, access)  # type: ignore[arg-type]
+                through = "other" if through == () and source.rank else through
             if (source, through) not in seen:
                 seen.add((source, through))
                 stack.append((source, through))
     allowed: dict[str, set[str]] = {}
     for name, node in body.outputs:
-        if node.shape == space:
-            allowed[name] = {
-                i.op.input_name  # type: ignore[attr-defined]
-                for i in body.inputs
-                if reads.get(i) == {"same"} and i.tensor.nbytes == node.tensor.nbytes and i.shape == node.shape
-            }
+        wanted = {"same"} if node.shape == space else {"row"}
+        allowed[name] = {
+            i.op.input_name  # type: ignore[attr-defined]
+            for i in body.inputs
+            if reads.get(i) == wanted and i.tensor.nbytes == node.tensor.nbytes and i.shape == node.shape
+        }
     return allowed
 
 
@@ -175,19 +184,11 @@ class _Planner:
         return replace(self.program, steps=steps, arena=size, lower_bound=lower_bound(arena, self.options.align))
 
     def _fix_results(self) -> None:
-        """Outputs live in the caller's buffers; updates in their parameter's, once nobody reads its old value."""
+        """Outputs live in the caller's buffers, updates in their parameter's."""
         for number, (_, value) in enumerate(self.program.outputs):
             self.fixed[self.base[value]] = Place("out", number)
-        made_by = {r.name: at for at, step in enumerate(self.program.steps) for r in results_of(step)}
         for parameter, value, _ in self.program.updates:
-            at = made_by[self.base[value]]
-            step = self.program.steps[at]
-            last = self.last_read.get(parameter, -1)
-            safe = last < at
-            if last == at and isinstance(step, KernelStep):
-                safe = parameter in _pairs(step, self.base[value])
-            if safe and self.base[value] not in self.fixed:
-                self.fixed[self.base[value]] = Place("arg", 0, parameter)
+            self.fixed[self.base[value]] = Place("arg", 0, parameter)
 
     def _kernel(self, at: int, step: KernelStep) -> None:
         taken: set[str] = set()

@@ -114,8 +114,8 @@ def make_unit(root: Node, demanded: set[Node]) -> Unit:
     seen: set[tuple[Node, Access]] = set(stack)
     while stack:
         node, access = stack.pop()
-        if node in demanded or not node.inputs and not (has_element(node.op) and node.op.elementwise):
-            if not node.inputs and has_element(node.op):
+        if node in demanded or not node.inputs:
+            if not node.inputs and has_element(node.op) and not is_leaf_const(node):
                 cone_order.setdefault(node)  # iota: computed from the index
                 continue
             if not node.op.is_literal(node):

@@ -1,6 +1,6 @@
 """`python -m symc` is the `symc` command."""
 
-from symc.cli.main import main
+from symc.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -1,83 +1,101 @@
-"""Contexts: where arrays live. Only the CPU exists; a GPU context can be named but not used."""
+"""Devices: `mx.cpu(i)`. There is one kind that computes, the CPU; the others exist so that programs can name them."""
 
 from __future__ import annotations
 
 import threading
+from typing import Any, ClassVar
 
-from symc.ops.base import MXNetError
+from symc.base import MXNetError
+
+__all__ = ["Context", "cpu", "cpu_pinned", "current_context", "gpu", "gpu_memory_info", "num_gpus"]
 
 
 class Context:
-    """A device. `with mx.cpu(1): ...` makes it the current one."""
+    """A device type and number. As a `with` scope it is the default device of arrays made inside."""
 
-    devtype2str = {1: "cpu", 2: "gpu", 3: "cpu_pinned", 5: "cpu_shared"}
-    devstr2type = {v: k for k, v in devtype2str.items()}
-    _current = threading.local()
+    devtype2str: ClassVar[dict[int, str]] = {1: "cpu", 2: "gpu", 3: "cpu_pinned", 5: "cpu_shared"}
+    devstr2type: ClassVar[dict[str, int]] = {name: number for number, name in devtype2str.items()}
+    _default = threading.local()
 
     def __init__(self, device_type: str | Context, device_id: int = 0) -> None:
         if isinstance(device_type, Context):
             self.device_typeid, self.device_id = device_type.device_typeid, device_type.device_id
+        elif device_type in self.devstr2type:
+            self.device_typeid, self.device_id = self.devstr2type[device_type], int(device_id)
         else:
-            if device_type not in Context.devstr2type:
-                raise ValueError(f"unknown device type {device_type!r}; there are {', '.join(Context.devstr2type)}")
-            self.device_typeid, self.device_id = Context.devstr2type[device_type], device_id
+            raise ValueError(f"unknown device type {device_type!r}; there are {', '.join(self.devstr2type)}")
         self._outer: Context | None = None
 
     @property
     def device_type(self) -> str:
-        return Context.devtype2str[self.device_typeid]
+        """The kind of device: "cpu", "gpu", ..."""
+        return self.devtype2str[self.device_typeid]
 
-    def check(self) -> None:
-        """Refuse a device that is not here."""
+    def check(self) -> Context:
+        """This context, if arrays can live there. MXNetError for a GPU."""
         if self.device_type == "gpu":
-            raise MXNetError(f"{self}: symc compiles for the CPU only; use mx.cpu() instead of mx.gpu()")
+            raise MXNetError(f"{self} cannot be used: symc compiles for the CPU only; use mx.cpu()")
+        return self
+
+    def empty_cache(self) -> None:
+        """Nothing is held back on a CPU."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Context) and (self.device_typeid, self.device_id) == (other.device_typeid, other.device_id)
+        return (
+            isinstance(other, Context)
+            and self.device_typeid == other.device_typeid
+            and self.device_id == other.device_id
+        )
 
     def __hash__(self) -> int:
         return hash((self.device_typeid, self.device_id))
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return f"{self.device_type}({self.device_id})"
 
-    __str__ = __repr__
+    __repr__ = __str__
 
     def __enter__(self) -> Context:
         self._outer = current_context()
-        Context._current.value = self
+        Context._default.value = self
         return self
 
     def __exit__(self, *exc: object) -> None:
-        Context._current.value = self._outer
+        Context._default.value = self._outer
 
-    def empty_cache(self) -> None:
-        """Nothing is cached."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Context, (self.device_type, self.device_id)
 
 
 def cpu(device_id: int = 0) -> Context:
-    """The CPU."""
+    """The CPU. The number distinguishes contexts but not memory."""
     return Context("cpu", device_id)
 
 
 def cpu_pinned(device_id: int = 0) -> Context:
-    """The CPU, too."""
+    """The CPU; nothing needs pinned memory here."""
     return Context("cpu_pinned", device_id)
 
 
 def gpu(device_id: int = 0) -> Context:
-    """A GPU: can be named, refuses to be used."""
+    """Names a GPU. Using it, to make an array or to bind, raises MXNetError."""
     return Context("gpu", device_id)
 
 
 def num_gpus() -> int:
-    """0."""
+    """Always 0."""
     return 0
 
 
+def gpu_memory_info(device_id: int = 0) -> tuple[int, int]:
+    """MXNetError: there is no GPU."""
+    gpu(device_id).check()
+    return (0, 0)
+
+
 def current_context() -> Context:
-    """The context in force."""
-    found: Context | None = getattr(Context._current, "value", None)
+    """The device of the innermost `with` scope; cpu(0) outside of all."""
+    found: Context | None = getattr(Context._default, "value", None)
     if found is None:
-        found = Context._current.value = Context("cpu", 0)
+        found = Context._default.value = Context("cpu", 0)
     return found

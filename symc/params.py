@@ -1,119 +1,154 @@
-"""MXNet's binary array files (.params): lists and dictionaries of arrays, of every age.
+"""MXNet's binary format of named arrays (`.params`, `mx.nd.save`).
 
-    file    u64 0x112, u64 0, u64 count, arrays, u64 number of names, names (u64 length, bytes)
-    array   V2: u32 0xF993FAC9, i32 storage type (0 dense), shape, i32 device type, i32 device id, i32 dtype, data
-            V1: u32 0xF993FAC8, shape ...;  V3 (numpy shapes): 0xF993FACA as V2
-            before: u32 rank, u32 dims ...
-    shape   u32 rank, i64 dims   (before V1: u32 dims)
+    file   = u64 0x112, u64 0, u64 count, count arrays, u64 names (0 for a list), that many (u64 length, bytes)
+    array  = u32 magic, then by magic
+             V2 (0xF993FAC9)  i32 storage (0: dense), shape, device, i32 type, data     what is written
+             V3 (0xF993FACA)  the same; a shape of rank 0 is a scalar, rank -1 is unknown
+             V1 (0xF993FAC8)  shape, device, i32 type, data
+             V0               the magic itself is the rank, sizes are u32; device, type, data
+    shape  = i32 rank, i64 sizes;   device = i32 kind, i32 number
+
+All numbers are little-endian. Works on numpy arrays; symc.ndarray wraps them.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from symc.ir.types import Array
-from symc.ops.base import MXNetError
+from symc.base import MXNetError
 
 LIST_MAGIC = 0x112
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
-DTYPE_BY_FLAG = {
-    0: np.dtype("float32"), 1: np.dtype("float64"), 2: np.dtype("float16"), 3: np.dtype("uint8"), 4: np.dtype("int32"),
-    5: np.dtype("int8"), 6: np.dtype("int64"), 7: np.dtype("bool"),
-}  # fmt: skip
-FLAG_BY_DTYPE = {v: k for k, v in DTYPE_BY_FLAG.items()}
+
+TYPES = (
+    "float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool", "int16", "uint16", "uint32", "uint64",
+)  # fmt: skip
+_NUMBER_OF = {np.dtype(name): number for number, name in enumerate(TYPES)}
+_BFLOAT16 = 12
+_STORAGE = {1: "row_sparse", 2: "csr"}
+
+Array = npt.NDArray[Any]
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
+    """Bytes with a position; running out of them is an error that says where."""
 
-    def take(self, count: int) -> bytes:
+    def __init__(self, data: bytes | memoryview, what: str) -> None:
+        self.data, self.what, self.at = memoryview(data), what, 0
+
+    def take(self, count: int) -> memoryview:
         if count < 0 or self.at + count > len(self.data):
-            raise MXNetError(f"array file: it ends at byte {len(self.data)}, but {count} more bytes are needed at {self.at}")
-        part = self.data[self.at : self.at + count]
+            raise MXNetError(
+                f"{self.what} ends early: {count} bytes are needed at offset {self.at}, "
+                f"but the file has {len(self.data)}; it is truncated or not a parameter file"
+            )
         self.at += count
-        return part
+        return self.data[self.at - count : self.at]
 
     def number(self, form: str) -> int:
-        value: int = struct.unpack(f"<{form}", self.take(struct.calcsize(form)))[0]
+        value: int = struct.unpack("<" + form, self.take(struct.calcsize("<" + form)))[0]
         return value
 
+    def shape(self) -> tuple[int, ...] | None:
+        """Rank and sizes; None for an unknown shape."""
+        rank = self.number("i")
+        if rank == -1:
+            return None
+        if not 0 <= rank <= 64:
+            raise MXNetError(f"{self.what} has an array of rank {rank} at offset {self.at - 4}; it is corrupt")
+        return self._sizes(rank, "q")
 
-def loads(data: bytes) -> tuple[list[Array | None], list[str]]:
-    """(arrays, names) of a file's bytes; a list has no names. None stands for an array without a shape."""
-    reader = _Reader(data)
-    if reader.number("Q") != LIST_MAGIC:
-        raise MXNetError("array file: it does not start with MXNet's list header (0x112); is it another kind of file?")
+    def _sizes(self, rank: int, form: str) -> tuple[int, ...]:
+        width = struct.calcsize("<" + form)
+        sizes = struct.unpack(f"<{rank}{form}", self.take(rank * width))
+        if any(s < 0 for s in sizes):
+            raise MXNetError(f"{self.what} has an array of shape {sizes} at offset {self.at}; it is corrupt")
+        return sizes
+
+    def array(self) -> Array:
+        magic = self.number("I")
+        if magic in (V2, V3):
+            storage = self.number("i")
+            if storage in _STORAGE:
+                raise MXNetError(
+                    f"{self.what} holds a {_STORAGE[storage]} array; symc has no sparse arrays. "
+                    "Convert it in MXNet with tostype('default') and save it again"
+                )
+            if storage != 0:
+                raise MXNetError(f"{self.what} has unknown storage type {storage} at offset {self.at - 4}")
+            shape = self.shape()
+            if shape is None or (not shape and magic == V2):
+                return np.zeros((0,), np.float32)
+        elif magic == V1:
+            shape = self.shape()
+            if not shape:
+                return np.zeros((0,), np.float32)
+        elif magic <= 64:
+            if magic == 0:
+                return np.zeros((0,), np.float32)
+            shape = self._sizes(magic, "I")
+        else:
+            raise MXNetError(f"{self.what} has no array at offset {self.at - 4} (found 0x{magic:08X}); it is corrupt")
+        self.number("i")  # device
+        self.number("i")
+        kind = self.number("i")
+        if kind == _BFLOAT16:
+            bits = np.frombuffer(self.take(2 * prod(shape)), "<u2").astype(np.uint32) << 16
+            return bits.view(np.float32).reshape(shape)
+        if not 0 <= kind < len(TYPES):
+            raise MXNetError(f"{self.what} has unknown element type {kind} at offset {self.at - 4}; it is corrupt")
+        dtype = np.dtype(TYPES[kind])
+        raw = self.take(prod(shape) * dtype.itemsize)
+        return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+
+
+def loads(data: bytes | memoryview, what: str = "buffer") -> tuple[list[Array], list[str]]:
+    """Arrays and names (empty for a list). MXNetError for what is no such file; `what` names it in messages."""
+    reader = _Reader(data, what)
+    if len(reader.data) < 24 or reader.number("Q") != LIST_MAGIC:
+        raise MXNetError(f"{what} is not a file of MXNet arrays (it does not begin with 0x112)")
     reader.number("Q")
     count = reader.number("Q")
-    if count > len(data):
-        raise MXNetError(f"array file: it claims {count} arrays in {len(data)} bytes")
-    arrays = [_array(reader) for _ in range(count)]
-    names = [reader.take(reader.number("Q")).decode("utf-8") for _ in range(reader.number("Q"))]
-    if names and len(names) != len(arrays):
-        raise MXNetError(f"array file: {len(names)} names for {len(arrays)} arrays")
+    if count > len(reader.data):
+        raise MXNetError(f"{what} says it holds {count} arrays; it is corrupt")
+    arrays = [reader.array() for _ in range(count)]
+    names = []
+    for _ in range(reader.number("Q")):
+        raw = bytes(reader.take(reader.number("Q")))
+        try:
+            names.append(raw.decode("utf-8"))
+        except UnicodeDecodeError:
+            raise MXNetError(f"{what} has a name that is not UTF-8 at offset {reader.at}; it is corrupt") from None
+    if names and len(names) != count:
+        raise MXNetError(f"{what} has {count} arrays but {len(names)} names; it is corrupt")
     return arrays, names
 
 
-def _array(reader: _Reader) -> Array | None:
-    magic = reader.number("I")
-    if magic in (V2, V3):
-        storage = reader.number("i")
-        if storage not in (0, -1):
-            raise MXNetError("array file: it holds a sparse array; symc's arrays are dense: convert it with MXNet's tostype('default')")
-        shape = _dims(reader, reader.number("i"), "q")
-    elif magic == V1:
-        shape = _dims(reader, reader.number("I"), "q")
-    else:
-        shape = _dims(reader, magic, "I")
-    if magic != V3 and not shape:
-        return None
-    if magic == V3 and shape is None:
-        return None
-    reader.number("i")
-    reader.number("i")
-    flag = reader.number("i")
-    if flag not in DTYPE_BY_FLAG:
-        raise MXNetError(f"array file: element type number {flag} is not known")
-    dtype = DTYPE_BY_FLAG[flag]
-    size = int(np.prod(shape, dtype=np.int64))
-    return np.frombuffer(reader.take(size * dtype.itemsize), dtype).reshape(shape).copy()
+def dump_array(array: Array) -> bytes:
+    """One array as V2 (rank 0 as V3, the only form that has scalars)."""
+    dtype = array.dtype
+    if dtype not in _NUMBER_OF:
+        raise MXNetError(f"arrays of {dtype} cannot be saved; the format has {', '.join(TYPES)}")
+    head = struct.pack("<Iii", V2 if array.ndim else V3, 0, array.ndim) + struct.pack(f"<{array.ndim}q", *array.shape)
+    body = struct.pack("<iii", 1, 0, _NUMBER_OF[dtype])
+    return head + body + np.ascontiguousarray(array, dtype.newbyteorder("<")).tobytes()
 
 
-def _dims(reader: _Reader, rank: int, form: str) -> tuple[int, ...] | None:
-    if rank == -1:
-        return None
-    if rank > 32 or rank < 0:
-        raise MXNetError(f"array file: an array of rank {rank} at byte {reader.at}: the file is damaged")
-    return tuple(reader.number(form) for _ in range(rank))
+def load_array(data: bytes) -> Array:
+    """The array that `dump_array` wrote."""
+    return _Reader(data, "buffer").array()
 
 
 def dumps(arrays: Sequence[Array], names: Sequence[str] = ()) -> bytes:
-    """The bytes MXNet 1.9.1 would write (V2)."""
-    parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays))]
-    for array in arrays:
-        shape = array.shape
-        parts.append(struct.pack("<Iii", V2, 0, len(shape)))
-        parts.append(struct.pack(f"<{len(shape)}q", *shape))
-        parts.append(struct.pack("<iii", 1, 0, FLAG_BY_DTYPE[array.dtype]))
-        parts.append(np.ascontiguousarray(array).tobytes())
-    parts.append(struct.pack("<Q", len(names)))
+    """The file's bytes."""
+    parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays)), *map(dump_array, arrays), struct.pack("<Q", len(names))]
     for name in names:
         raw = name.encode("utf-8")
         parts.append(struct.pack("<Q", len(raw)) + raw)
     return b"".join(parts)
-
-
-def split(data: Any) -> tuple[list[Any], list[str]]:
-    """What `save` takes (an array, a list, a dict) as arrays and names."""
-    if isinstance(data, Mapping):
-        if not all(isinstance(k, str) for k in data):
-            raise TypeError("save only accept dict str->NDArray or list of NDArray")
-        return list(data.values()), list(data)
-    if isinstance(data, (list, tuple)):
-        return list(data), []
-    return [data], []

@@ -1,7 +1,4 @@
-"""mx.random: the seed of the process, and random arrays.
-
-Every run of a random program takes the next key of a counter, so a seed makes a whole session repeatable.
-"""
+"""Random numbers: one process-wide seed and a counter of programs run, from which every program's key follows."""
 
 from __future__ import annotations
 
@@ -9,38 +6,42 @@ import threading
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from symc.ir.types import Array
+__all__ = [
+    "exponential", "gamma", "generalized_negative_binomial", "multinomial", "negative_binomial", "next_key", "normal",
+    "poisson", "randint", "randn", "seed", "shuffle", "uniform",
+]  # fmt: skip
 
 _lock = threading.Lock()
-_state = {"seed": 0x5EED, "count": 0}
+_state = {"seed": 0, "counter": 0}
 
 
 def seed(seed_state: int, ctx: Any = "all") -> None:
-    """Start the sequence of random numbers anew."""
-    if not isinstance(seed_state, (int, np.integer)):
-        raise ValueError("sd must be int")
+    """Start over: the same seed and the same sequence of programs give the same numbers. `ctx` is not needed, as all
+    devices are one."""
+    if isinstance(seed_state, bool) or not isinstance(seed_state, (int, np.integer)):
+        raise ValueError(f"seed_state must be int, got {type(seed_state).__name__}")
     with _lock:
-        _state["seed"], _state["count"] = int(seed_state), 0
+        _state["seed"], _state["counter"] = int(seed_state), 0
 
 
-def next_key() -> Array:
-    """A key u32[2] for one run."""
+def next_key() -> npt.NDArray[np.uint32]:
+    """A key (two words) that no earlier program had since the last `seed`."""
     with _lock:
-        _state["count"] += 1
-        return np.array([_state["seed"] & 0xFFFFFFFF, (_state["count"] + (_state["seed"] >> 32)) & 0xFFFFFFFF], np.uint32)
-
-
-def numpy_generator() -> np.random.Generator:
-    """A numpy generator that follows the seed (for initializers and data order)."""
-    return np.random.default_rng(next_key())
+        count = _state["counter"]
+        _state["counter"] = count + 1
+        start = _state["seed"]
+    # Neighbouring seeds are spread over all bits, so that seed 1, run 2 is not seed 2, run 1.
+    high = (start * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & 0xFFFFFFFFFFFFFFFF
+    mixed = (high ^ (high >> 29)) & 0xFFFFFFFF
+    return np.array([mixed ^ (count >> 32), ((high >> 32) + count) & 0xFFFFFFFF], np.uint32)
 
 
 def __getattr__(name: str) -> Any:
-    """uniform, normal, ...: as in mx.nd.random."""
-    from symc import ndarray
+    """The distributions are those of mx.nd.random."""
+    if name in __all__:
+        from symc.ndarray import random as distributions
 
-    functions = vars(ndarray).get("random")
-    if functions is None or not hasattr(functions, name):
-        raise AttributeError(f"module 'symc.random' has no attribute {name!r}")
-    return getattr(functions, name)
+        return getattr(distributions, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -255,11 +255,11 @@ pow_ = _define(
     arity=2, kinds="fiu", cost=40, doc="a to the power b",
 )  # fmt: skip
 maximum = _define(
-    "maximum", np.maximum, lambda ct, y, a, b: [select(ge(a, b), ct, 0), select(ge(a, b), 0, ct)],
+    "maximum", np.maximum, lambda ct, y, a, b: [select(ge(a, b), ct, 0), select(lt(a, b), ct, 0)],
     arity=2, kinds="fiu", doc="the larger; nan wins; at a tie the gradient goes to a",
 )  # fmt: skip
 minimum = _define(
-    "minimum", np.minimum, lambda ct, y, a, b: [select(le(a, b), ct, 0), select(le(a, b), 0, ct)],
+    "minimum", np.minimum, lambda ct, y, a, b: [select(le(a, b), ct, 0), select(gt(a, b), ct, 0)],
     arity=2, kinds="fiu", doc="the smaller; nan wins; at a tie the gradient goes to a",
 )  # fmt: skip
 atan2 = _define(

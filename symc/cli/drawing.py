@@ -57,7 +57,8 @@ def _of_symbols(graph: SymGraph, outputs: Sequence[str]) -> Diagram:
     made = Diagram()
     for node in graph.nodes():
         attrs = [f"{k}={v}" for k, v in node.attrs.items() if not k.startswith("__")]
-        made.box(node.name, [node.name, "" if node.is_variable else node.op, *attrs[:3]], "input" if node.is_variable else "plain")
+        variable = node.is_variable
+        made.box(node.name, [node.name, "" if variable else node.op, *attrs[:3]], "input" if variable else "plain")
         for source, _ in node.inputs:
             made.edge(source.name, node.name)
     _add_outputs(made, [(name, node.name) for name, (node, _) in zip(outputs, graph.outputs)])
@@ -109,7 +110,8 @@ def _add_outputs(made: Diagram, outputs: Sequence[tuple[str, str]]) -> None:
 
 def to_dot(drawing: Diagram, title: str) -> str:
     """Graphviz text."""
-    lines = [f"digraph {json.dumps(title)} {{", '  node [shape=box style="rounded,filled" fontname="monospace" fontsize=10];']
+    style = 'shape=box style="rounded,filled" fontname="monospace" fontsize=10'
+    lines = [f"digraph {json.dumps(title)} {{", f"  node [{style}];"]
     for key, box in drawing.boxes.items():
         text = json.dumps("\n".join(box.lines))
         lines.append(f"  {json.dumps(key)} [label={text} fillcolor={json.dumps(COLOURS[box.kind])}];")
@@ -140,9 +142,8 @@ def to_svg(drawing: Diagram, title: str) -> str:
         lines.append(f'<path d="{path}" fill="none" stroke="#999" marker-end="url(#tip)">{tip}</path>')
     for key, box in drawing.boxes.items():
         x, y, w, h = places[key]
-        lines.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" rx="5" fill="{COLOURS[box.kind]}" stroke="#888"/>'
-        )
+        size = f'x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}"'
+        lines.append(f'<rect {size} rx="5" fill="{COLOURS[box.kind]}" stroke="#888"/>')
         for at, text in enumerate(box.lines):
             weight = ' font-weight="bold"' if at == 0 else ""
             lines.append(f'<text x="{x + MARGIN:.1f}" y="{y + LINE * (at + 1):.1f}"{weight}>{escape(text)}</text>')
@@ -169,16 +170,17 @@ def _layers(drawing: Diagram) -> list[list[str]]:
 
 def _untangled(layers: list[list[str]], graph: Any) -> list[list[str]]:
     """Each layer ordered by the mean position of its operands, then upwards by that of its users: fewer crossings."""
+    position = {key: at / len(layer) for layer in layers for at, key in enumerate(layer)}
+
+    def mean(key: str, others: Sequence[str]) -> float:
+        return sum(position[o] for o in others) / len(others) if others else position[key]
+
     for sweep in range(4):
         down = sweep % 2 == 0
-        position = {key: at / max(len(layer), 1) for layer in layers for at, key in enumerate(layer)}
         for layer in layers if down else reversed(layers):
-            def mean(key: str) -> float:
-                others = list(graph.predecessors(key) if down else graph.successors(key))
-                return sum(position[o] for o in others) / len(others) if others else position[key]
-
-            layer.sort(key=mean)
-            position.update((key, at / max(len(layer), 1)) for at, key in enumerate(layer))
+            means = {key: mean(key, list(graph.predecessors(key) if down else graph.successors(key))) for key in layer}
+            layer.sort(key=means.__getitem__)
+            position.update((key, at / len(layer)) for at, key in enumerate(layer))
     return layers
 
 

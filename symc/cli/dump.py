@@ -54,21 +54,24 @@ def _wanted(loaded: Loaded, level: str | None, after: str | None, train: bool) -
         at = [i for i, p in enumerate(passes) if p.name == name]
         if len(at) <= int(number or 0):
             ran = ", ".join(p.name for p in passes)
-            raise CliError(f"--after={after}: pass {name} does not run {int(number or 0) + 1} times on this input; these run: {ran}")
+            times = f"{int(number) + 1} times " if number else ""
+            raise CliError(f"--after={after}: pass {name} does not run {times}on this input; these do: {ran}")
         return passes[: at[int(number or 0)] + 1]
     assert level is not None
     if level == "tensor":
-        return [p for p in passes if p.gives == "tensor"] if loaded.level in ("symbol", "tensor") else _below(loaded, level)
+        if loaded.level not in ("symbol", "tensor"):
+            raise _below(loaded, level)
+        return [p for p in passes if p.gives == "tensor"]
     names = [p.name for p in passes]
     if _REACHED_BY.get(level) in names:
         return passes[: names.index(_REACHED_BY[level]) + 1]
     if level in ("planned", "program") and loaded.level == "program" or level == loaded.level:
         return []
-    return _below(loaded, level)
+    raise _below(loaded, level)
 
 
-def _below(loaded: Loaded, level: str) -> list[Pass]:
-    raise CliError(f"the input is {loaded.level} IR already; it cannot be shown at the level {level}")
+def _below(loaded: Loaded, level: str) -> CliError:
+    return CliError(f"the input is {loaded.level} IR already; it cannot be shown at the level {level}")
 
 
 def _text(module: Module, locs: str, pattern: str | None) -> str:
@@ -79,13 +82,7 @@ def _text(module: Module, locs: str, pattern: str | None) -> str:
             raise CliError(f"--select: no value and no Symbol matches {pattern!r}", 1)
         table = [line for line in text.splitlines() if line.startswith("!")]
         text = "\n".join([*lines, *table])
-        return text if locs == "full" else _without_locs(text, locs)
-    return text if locs == "full" else _without_locs(text, locs) if locs == "short" else print_module(module, locs=False)
-
-
-def _without_locs(text: str, locs: str) -> str:
-    short = shorten(text)
-    return short if locs == "short" else "\n".join(line.partition("  // ")[0] for line in short.splitlines())
+    return text if locs == "full" else shorten(text, comments=locs == "short")
 
 
 def _drawn(module: Module, format: str) -> str:

@@ -19,7 +19,8 @@ def show_passes(name: str | None) -> int:
             print(f"{pass_.name:{width}}  {pass_.takes:7} -> {pass_.gives:7}  {pass_.numerics:8}  {_first_line(pass_)}")
         return 0
     pass_ = _find(name.replace("-", "_"), PASSES, "pass")
-    print(f"{pass_.name}: {pass_.takes} -> {pass_.gives}; values: {pass_.numerics}; {'optional' if pass_.optional else 'required'}")
+    needed = "optional" if pass_.optional else "required"
+    print(f"{pass_.name}: {pass_.takes} -> {pass_.gives}; values: {pass_.numerics}; {needed}")
     print(f"\n{(pass_.__doc__ or '').strip()}")
     for option in dataclasses.fields(pass_):  # type: ignore[arg-type]
         text = ":".join(option.default) if isinstance(option.default, tuple) else str(option.default).lower()
@@ -52,8 +53,9 @@ def _operators() -> dict[str, Any]:
 
 
 def _inputs(cls: Any) -> list[str]:
-    names = cls.inputs
-    return names.split() if isinstance(names, str) else list(names)
+    if cls.variadic:
+        return ["*data"]
+    return [*cls.input_names, *cls.aux_names]
 
 
 def _parameters(cls: Any) -> list[str]:

@@ -55,7 +55,8 @@ def load_symbol(text: str) -> Any:
     try:
         found = getattr(python, name)
     except AttributeError:
-        known = [n for n, v in vars(python).items() if not n.startswith("_") and (callable(v) or hasattr(v, "list_arguments"))]
+        public = {n: v for n, v in vars(python).items() if not n.startswith("_")}
+        known = [n for n, v in public.items() if callable(v) or hasattr(v, "list_arguments")]
         raise CliError(f"{where} has no {name!r}; it has {', '.join(known) or 'nothing to compile'}", INPUT) from None
     if callable(found) and not hasattr(found, "list_arguments"):
         found = found()

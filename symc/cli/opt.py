@@ -43,7 +43,8 @@ def opt(options: argparse.Namespace) -> int:
             raise CliError(f"there is no pass {name!r}; there are {', '.join(PASSES)}")
     loaded = load(options.input, options.shapes)
     if passes and passes[0].takes != loaded.level:
-        raise PipelineError(f"pass {passes[0].name} takes {passes[0].takes} IR, but {options.input} is {loaded.level} IR")
+        first = passes[0]
+        raise PipelineError(f"pass {first.name} takes {first.takes} IR, but {options.input} is {loaded.level} IR")
     timing, statistics = Timing(), Statistics()
     instruments: list[Instrument] = [timing, statistics, *_printers(options)]
     bisect = Bisect(options.bisect_limit) if options.bisect_limit is not None else None

@@ -30,7 +30,8 @@ def run(options: argparse.Namespace) -> int:
     arrays = {**executor.arg_dict, **executor.aux_dict}
     missing = [n for n in (*arguments, *states) if n not in given and not n.endswith("label")]
     if missing:
-        raise CliError(f"no values for {', '.join(missing)}; give --params FILE or --input {missing[0]}=FILE.npy", INPUT)
+        hint = f"give --params FILE or --input {missing[0]}=FILE.npy"
+        raise CliError(f"no values for {', '.join(missing)}; {hint}", INPUT)
     for name, value in given.items():
         if name in arrays:
             arrays[name][:] = value

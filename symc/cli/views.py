@@ -28,7 +28,8 @@ class OriginTable:
             symbol = _SYMBOL.match(entry.group(2))
             if symbol is not None:
                 name, op, file, number = symbol.groups()
-                self.symbols[int(entry.group(1))] = [SymOrigin(json.loads(name), op, json.loads(file or '""'), int(number or 0))]
+                origin = SymOrigin(json.loads(name), op, json.loads(file or '""'), int(number or 0))
+                self.symbols[int(entry.group(1))] = [origin]
             else:
                 found: dict[SymOrigin, None] = {}
                 for parent in re.findall(r"!(\d+)", entry.group(2)):
@@ -50,8 +51,8 @@ def label(symbols: list[SymOrigin]) -> str:
     return f"{first.name}{where}{f' +{len(symbols) - 1}' if len(symbols) > 1 else ''}"
 
 
-def shorten(text: str) -> str:
-    """The same program (it still parses) with origins as comments `// Symbol file:line` instead of the table."""
+def shorten(text: str, comments: bool = True) -> str:
+    """The same program without the table of origins; with `comments`, every line says `// Symbol file:line` instead."""
     table = OriginTable(text)
     lines = []
     for line in text.splitlines():
@@ -59,7 +60,7 @@ def shorten(text: str) -> str:
             continue
         symbols = table.of_line(line)
         bare = _LOC.sub("", line)
-        lines.append(f"{bare}  // {label(symbols)}" if symbols else bare)
+        lines.append(f"{bare}  // {label(symbols)}" if symbols and comments else bare)
     return "\n".join(lines)
 
 
@@ -95,11 +96,13 @@ def memory_table(program: Program) -> str:
             rows.append((str(at), kernel, f"%{result.name}", _place(result), str(result.type.nbytes), name, line))
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     right = {0, 4}
-    lines = [
-        "  ".join(cell.rjust(w) if c in right else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths))).rstrip()
-        for row in rows
-    ]
-    saved = f", {100 * (1 - program.arena / unplanned):.0f}% less than the {unplanned} B of one buffer per value" if unplanned else ""
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(w) if c in right else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths))]
+        lines.append("  ".join(cells).rstrip())
+    saved = ""
+    if unplanned:
+        saved = f", {100 * (1 - program.arena / unplanned):.0f}% less than the {unplanned} B of one buffer per value"
     bound = f"; the largest live set is {program.lower_bound} B" if program.lower_bound else ""
     return "\n".join([*lines, f"arena {program.arena} B{saved}{bound}"])
 

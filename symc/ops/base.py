@@ -113,7 +113,7 @@ class Types:
         if dtype is None:
             return
         dtype = np.dtype(dtype)
-        if self.ins[at] not in (None, dtype):
+        if self.ins[at] is not None and self.ins[at] != dtype:
             label = self.names[at] if at < len(self.names) else f"input {at}"
             raise ShapeError(f"{label} has type {self.ins[at]}, but {dtype} is needed")
         self.ins[at] = dtype
@@ -122,7 +122,7 @@ class Types:
         if dtype is None:
             return
         dtype = np.dtype(dtype)
-        if self.outs[at] not in (None, dtype):
+        if self.outs[at] is not None and self.outs[at] != dtype:
             raise ShapeError(f"output {at} has type {self.outs[at]}, but {dtype} is needed")
         self.outs[at] = dtype
 

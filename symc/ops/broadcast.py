@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from symc.ir.graph import Node
 from symc.ir.prims import movement as mv
-from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, ShapeLike, Shapes, Tuple, is_known, operator
+from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, ShapeLike, Shapes, Tuple, Types, is_known, operator
 from symc.ops.elemwise import ARITHMETIC, TESTS
 from symc.ops.families import Function, one_axis, register
 
@@ -61,8 +61,8 @@ class _Repeating(Operator):
 
     def complete(self, s: Shapes) -> None:
         data = s.ins[0]
-        if data is not None:
-            s.set_out(0, self.target(data))
+        if is_known(data):
+            s.set_out(0, self.target(_known(data)))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         return mv.broadcast_to(inputs[0], self.target(inputs[0].shape))
@@ -131,6 +131,9 @@ class BroadcastLike(Operator):
         lhs, rhs = s.ins
         if lhs is not None and is_known(rhs):
             s.set_out(0, self.target(lhs, _known(rhs)))
+
+    def complete_types(self, t: Types) -> None:
+        t.all_alike((0,))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         return mv.broadcast_to(inputs[0], self.target(inputs[0].shape, inputs[1].shape))

@@ -21,6 +21,7 @@ Function = Callable[..., Node]
 Float = Literal["float16", "float32", "float64"]
 MaybeFloat = Literal["None", "float16", "float32", "float64"]
 Number = Literal["float16", "float32", "float64", "int32", "int64", "int8", "uint8", "bfloat16"]
+MaybeNumber = Literal["None", "float16", "float32", "float64", "int32", "int64", "int8"]
 NumberOrBool = Literal["float16", "float32", "float64", "int32", "int64", "int8", "uint8", "bool", "bfloat16"]
 
 

@@ -12,12 +12,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from symc.cli.report import CliError, explain
+from symc.cli.report import explain
 
 Command = Callable[[argparse.Namespace], int]
 
 LEVELS = ("symbol", "tensor", "fused", "program", "planned", "loop", "llvm", "asm")
-INPUT_HELP = "NAME-symbol.json, FILE.py:NAME (a Symbol or a function that returns one), a .sir file, or - (.sir from stdin)"
+INPUT_HELP = "NAME-symbol.json, FILE.py:NAME (a Symbol or a function returning one), a .sir file, or - (.sir on stdin)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,19 +119,19 @@ def _parser() -> argparse.ArgumentParser:
     dump.add_argument("--format", choices=("text", "dot", "svg"), default="text", help="default: text")
     dump.add_argument("--memory", action="store_true", help="a table of the memory plan instead of the program")
     dump.add_argument("--select", metavar="GLOB", help="only values whose name, or Symbol, matches")
-    dump.add_argument("--locs", choices=("none", "short", "full"), default="full", help="origins of values (default: full)")
+    dump.add_argument("--locs", choices=("none", "short", "full"), default="full", help="origins (default: full)")
     dump.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
 
     opt = command("opt", _opt, "run passes on a program")
     _input(opt)
-    opt.add_argument("-p", "--passes", required=True, metavar="PIPELINE", help="such as 'inline,simplify,fuse{max-ops=8}'")
+    opt.add_argument("-p", "--passes", required=True, metavar="PIPELINE", help="such as 'inline,fuse{max-ops=8}'")
     opt.add_argument("--print-ir-before-all", action="store_true", help="print the program before every pass (stderr)")
     opt.add_argument("--print-ir-after-all", action="store_true", help="print the program after every pass (stderr)")
-    opt.add_argument("--print-ir-after-change", action="store_true", help="as after-all; unchanged programs are one line")
+    opt.add_argument("--print-ir-after-change", action="store_true", help="as after-all, where it changed")
     opt.add_argument("--print-ir-before", action="append", default=[], metavar="PASS", help="before this pass")
     opt.add_argument("--print-ir-after", action="append", default=[], metavar="PASS", help="after this pass")
     opt.add_argument("--print-ir-tree-dir", metavar="DIR", help="write NN-pass.sir files there")
-    opt.add_argument("--verify-each", action=argparse.BooleanOptionalAction, default=True, help="verify after every pass")
+    opt.add_argument("--verify-each", action=argparse.BooleanOptionalAction, default=True, help="default: on")
     opt.add_argument("--timing", action="store_true", help="seconds per pass (stderr)")
     opt.add_argument("--pass-statistics", action="store_true", help="rewrites per rule (stderr)")
     opt.add_argument("--bisect-limit", type=int, metavar="N", help="only the first N rewrites happen")
@@ -145,8 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", _run, "run a model on arrays and print its outputs")
     run.add_argument("model", help="NAME-symbol.json or FILE.py:NAME")
     run.add_argument("--params", metavar="FILE", help="the parameters (.params)")
-    run.add_argument("--input", action="append", default=[], metavar="NAME=FILE.npy", help="an input array (repeatable)")
-    run.add_argument("--summary", action="store_true", help="shape, range and norm of every output instead of its elements")
+    run.add_argument("--input", action="append", default=[], metavar="NAME=FILE.npy", help="an input (repeatable)")
+    run.add_argument("--summary", action="store_true", help="range and norm of outputs, not their elements")
     run.add_argument("--save", metavar="FILE.npz", help="write the outputs there")
 
     commands.add_parser("demo", help="train LeNet on real digits, save, load, predict")
@@ -156,8 +156,5 @@ def _parser() -> argparse.ArgumentParser:
 
 def _input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", help=INPUT_HELP)
-    parser.add_argument("--shapes", type=parse_shapes, default={}, metavar="data=32x784,...", help="input shapes of a Symbol")
+    parser.add_argument("--shapes", type=parse_shapes, default={}, metavar="data=32x784,...", help="input shapes")
     parser.add_argument("--train", action="store_true", help="the training program: with gradients of the parameters")
-
-
-__all__ = ["CliError", "main", "parse_shapes"]
