@@ -159,7 +159,9 @@ class _Fusion:
             if source is not cluster:
                 added |= source.before | 1 << source.number
         new = added & ~cluster.before
-        if new:
+        if new and cluster.number == len(self.clusters) - 1:
+            cluster.before |= new  # the newest cluster: nothing follows it yet
+        elif new:
             cluster.before |= new
             bit = 1 << cluster.number
             for other in self.clusters:
@@ -174,13 +176,37 @@ class _Fusion:
         steps: dict[int, Step] = {}
         for cluster in self.clusters:
             steps[cluster.number] = self._step(cluster, outside)
-        ordered = _schedule(self.clusters, steps, {graph.names[n] for n in graph.roots})
+        ordered = _schedule(self.clusters, steps, {graph.names[n] for n in graph.roots}, self._overwrites())
         params = tuple(ProgramParam(graph.names[i], i.tensor, i.op.role) for i in graph.inputs)  # type: ignore[attr-defined]
         constants = tuple((graph.names[n], n) for n in graph.nodes() if is_leaf_const(n))
         outputs = tuple((name, graph.names[node]) for name, node in graph.outputs)
         updates = tuple((u.input, graph.names[u.value], u.phase) for u in graph.updates)
         cut = sum(1 for c in ordered if c.half == 0) if graph.cut else len(ordered)
         return Program(graph.name, params, tuple(steps[c.number] for c in ordered), outputs, updates, constants, cut)
+
+    def _overwrites(self) -> list[tuple[int, int]]:
+        """(earlier, later) pairs of clusters: readers of a parameter before the cluster that computes its new value,
+        so that the new value can be written in place. Pairs that would make a cycle are left out."""
+        pairs: list[tuple[int, int]] = []
+        by_name = {self.graph.names[i]: i for i in self.graph.inputs}
+        added: dict[int, int] = {}
+        for update in self.graph.updates:
+            writer = self.home.get(update.value)
+            parameter = by_name[update.input]
+            if writer is None:
+                continue
+            for reader in self.readers.get(parameter, ()):
+                bit = 1 << writer.number
+                behind = reader.before | added.get(reader.number, 0)
+                if reader is not writer and not behind & bit and writer.half >= reader.half:
+                    pairs.append((reader.number, writer.number))
+                    # everything that follows the writer now follows the reader, too
+                    new = behind | 1 << reader.number
+                    added[writer.number] = added.get(writer.number, 0) | new
+                    for other in self.clusters:
+                        if other.before & bit or added.get(other.number, 0) & bit:
+                            added[other.number] = added.get(other.number, 0) | new
+        return pairs
 
     def _read_outside(self) -> set[Node]:
         """The demanded values that some other kernel, a result or an update reads."""
@@ -247,7 +273,9 @@ def _label(roots: Sequence[Node]) -> str:
     return "_".join(parts[:4])
 
 
-def _schedule(clusters: list[Cluster], steps: dict[int, Step], kept: set[str]) -> list[Cluster]:
+def _schedule(
+    clusters: list[Cluster], steps: dict[int, Step], kept: set[str], pairs: Sequence[tuple[int, int]]
+) -> list[Cluster]:
     """An order of the kernels: the forward half first; of those that can run, the one that lets go of most bytes
     (a list schedule), and of equal ones the earliest."""
     from symc.ir.program import operands_of, results_of
@@ -268,6 +296,10 @@ def _schedule(clusters: list[Cluster], steps: dict[int, Step], kept: set[str]) -
             followers.setdefault(source, set()).add(number)
         for operand in operands_of(step):
             readers.setdefault(operand, set()).add(number)
+    for earlier, later in pairs:
+        if later not in followers.setdefault(earlier, set()):
+            followers[earlier].add(later)
+            waits[later] += 1
     remaining = {name: len(found) for name, found in readers.items()}
 
     def growth(number: int) -> int:

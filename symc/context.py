@@ -34,7 +34,7 @@ class Context:
     def check(self) -> Context:
         """This context, if arrays can live there. MXNetError for a GPU."""
         if self.device_type == "gpu":
-            raise MXNetError(f"{self} cannot be used: symc compiles for the CPU only; use mx.cpu()")
+            raise MXNetError(f"{self}: symc compiles for the CPU only; use mx.cpu() instead of mx.gpu()")
         return self
 
     def empty_cache(self) -> None:

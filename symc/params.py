@@ -14,7 +14,7 @@ All numbers are little-endian. Works on numpy arrays; symc.ndarray wraps them.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -26,10 +26,11 @@ from symc.base import MXNetError
 LIST_MAGIC = 0x112
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 
-TYPES = (
+_NAMES = (
     "float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool", "int16", "uint16", "uint32", "uint64",
 )  # fmt: skip
-_NUMBER_OF = {np.dtype(name): number for number, name in enumerate(TYPES)}
+DTYPE_BY_FLAG = {flag: np.dtype(name) for flag, name in enumerate(_NAMES)}
+FLAG_BY_DTYPE = {dtype: flag for flag, dtype in DTYPE_BY_FLAG.items()}
 _BFLOAT16 = 12
 _STORAGE = {1: "row_sparse", 2: "csr"}
 
@@ -101,9 +102,9 @@ class _Reader:
         if kind == _BFLOAT16:
             bits = np.frombuffer(self.take(2 * prod(shape)), "<u2").astype(np.uint32) << 16
             return bits.view(np.float32).reshape(shape)
-        if not 0 <= kind < len(TYPES):
+        if kind not in DTYPE_BY_FLAG:
             raise MXNetError(f"{self.what} has unknown element type {kind} at offset {self.at - 4}; it is corrupt")
-        dtype = np.dtype(TYPES[kind])
+        dtype = DTYPE_BY_FLAG[kind]
         raw = self.take(prod(shape) * dtype.itemsize)
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
 
@@ -133,10 +134,10 @@ def loads(data: bytes | memoryview, what: str = "buffer") -> tuple[list[Array], 
 def dump_array(array: Array) -> bytes:
     """One array as V2 (rank 0 as V3, the only form that has scalars)."""
     dtype = array.dtype
-    if dtype not in _NUMBER_OF:
-        raise MXNetError(f"arrays of {dtype} cannot be saved; the format has {', '.join(TYPES)}")
+    if dtype not in FLAG_BY_DTYPE:
+        raise MXNetError(f"arrays of {dtype} cannot be saved; the format has {', '.join(_NAMES)}")
     head = struct.pack("<Iii", V2 if array.ndim else V3, 0, array.ndim) + struct.pack(f"<{array.ndim}q", *array.shape)
-    body = struct.pack("<iii", 1, 0, _NUMBER_OF[dtype])
+    body = struct.pack("<iii", 1, 0, FLAG_BY_DTYPE[dtype])
     return head + body + np.ascontiguousarray(array, dtype.newbyteorder("<")).tobytes()
 
 
@@ -152,3 +153,14 @@ def dumps(arrays: Sequence[Array], names: Sequence[str] = ()) -> bytes:
         raw = name.encode("utf-8")
         parts.append(struct.pack("<Q", len(raw)) + raw)
     return b"".join(parts)
+
+
+def split(data: Any) -> tuple[list[Any], list[str]]:
+    """What `save` takes (an array, a list, a dict) as arrays and names."""
+    if isinstance(data, Mapping):
+        if not all(isinstance(key, str) for key in data):
+            raise TypeError("save only accept dict str->NDArray or list of NDArray")
+        return list(data.values()), list(data)
+    if isinstance(data, (list, tuple)):
+        return list(data), []
+    return [data], []

@@ -1,4 +1,7 @@
-"""Random numbers: one process-wide seed and a counter of programs run, from which every program's key follows."""
+"""mx.random: the seed of the process, and random arrays.
+
+Every run of a random program takes the next key of a counter, so a seed makes a whole session repeatable.
+"""
 
 from __future__ import annotations
 
@@ -6,42 +9,38 @@ import threading
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = [
-    "exponential", "gamma", "generalized_negative_binomial", "multinomial", "negative_binomial", "next_key", "normal",
-    "poisson", "randint", "randn", "seed", "shuffle", "uniform",
-]  # fmt: skip
+from symc.ir.types import Array
 
 _lock = threading.Lock()
-_state = {"seed": 0, "counter": 0}
+_state = {"seed": 0x5EED, "count": 0}
 
 
 def seed(seed_state: int, ctx: Any = "all") -> None:
-    """Start over: the same seed and the same sequence of programs give the same numbers. `ctx` is not needed, as all
-    devices are one."""
-    if isinstance(seed_state, bool) or not isinstance(seed_state, (int, np.integer)):
-        raise ValueError(f"seed_state must be int, got {type(seed_state).__name__}")
+    """Start the sequence of random numbers anew."""
+    if not isinstance(seed_state, (int, np.integer)):
+        raise ValueError("sd must be int")
     with _lock:
-        _state["seed"], _state["counter"] = int(seed_state), 0
+        _state["seed"], _state["count"] = int(seed_state), 0
 
 
-def next_key() -> npt.NDArray[np.uint32]:
-    """A key (two words) that no earlier program had since the last `seed`."""
+def next_key() -> Array:
+    """A key u32[2] for one run."""
     with _lock:
-        count = _state["counter"]
-        _state["counter"] = count + 1
-        start = _state["seed"]
-    # Neighbouring seeds are spread over all bits, so that seed 1, run 2 is not seed 2, run 1.
-    high = (start * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & 0xFFFFFFFFFFFFFFFF
-    mixed = (high ^ (high >> 29)) & 0xFFFFFFFF
-    return np.array([mixed ^ (count >> 32), ((high >> 32) + count) & 0xFFFFFFFF], np.uint32)
+        _state["count"] += 1
+        return np.array([_state["seed"] & 0xFFFFFFFF, (_state["count"] + (_state["seed"] >> 32)) & 0xFFFFFFFF], np.uint32)
+
+
+def numpy_generator() -> np.random.Generator:
+    """A numpy generator that follows the seed (for initializers and data order)."""
+    return np.random.default_rng(next_key())
 
 
 def __getattr__(name: str) -> Any:
-    """The distributions are those of mx.nd.random."""
-    if name in __all__:
-        from symc.ndarray import random as distributions
+    """uniform, normal, ...: as in mx.nd.random."""
+    from symc import ndarray
 
-        return getattr(distributions, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    functions = vars(ndarray).get("random")
+    if functions is None or not hasattr(functions, name):
+        raise AttributeError(f"module 'symc.random' has no attribute {name!r}")
+    return getattr(functions, name)

@@ -114,7 +114,7 @@ def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
         [*(argument_types or [None] * len(arguments)), *(state_types or [None] * len(states))],
     )
     for name, shape, dtype in named:
-        if shape is None or 0 in shape and name not in shapes:
+        if name not in shapes and (not shape or 0 in shape):  # () is how an unknown shape reads
             missing.append(name)
         else:
             types[name] = TensorType(dtype_of(dtype or "float32"), tuple(shape))

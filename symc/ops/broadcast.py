@@ -56,13 +56,16 @@ for _key, (_function, _doc) in {**ARITHMETIC, **TESTS}.items():
 class _Repeating(Operator):
     """Base: `target(shape)` says what the data's shape becomes; only extents 1 may change."""
 
+    #: unknown dimensions of the data stay unknown in the output, instead of the whole shape
+    partial: ClassVar[bool] = False
+
     def target(self, data: tuple[int, ...]) -> tuple[int, ...]:
         raise NotImplementedError
 
     def complete(self, s: Shapes) -> None:
         data = s.ins[0]
-        if is_known(data):
-            s.set_out(0, self.target(_known(data)))
+        if data is not None and (self.partial or is_known(data)):
+            s.set_out(0, self.target(data))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         return mv.broadcast_to(inputs[0], self.target(inputs[0].shape))
@@ -78,6 +81,8 @@ def _stretch(data: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
 @operator("broadcast_to")
 class BroadcastTo(_Repeating):
     """The data repeated along its axes of extent 1 to `shape`; 0 keeps an axis."""
+
+    partial: ClassVar[bool] = True
 
     shape: Tuple = ()
 

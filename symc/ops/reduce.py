@@ -56,9 +56,8 @@ class _Reduction(Operator):
 
     def complete(self, s: Shapes) -> None:
         data = s.ins[0]
-        if data is not None and (is_known(data) or not self.axis):
-            known = tuple(data)
-            s.set_out(0, reduced_shape(known, self.axes(len(known)), self.keepdims))
+        if data is not None and (self.axis or is_known(data)):
+            s.set_out(0, reduced_shape(data, self.axes(len(data)), self.keepdims))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data = inputs[0]
@@ -157,7 +156,7 @@ class Moments(Operator):
 
     def complete(self, s: Shapes) -> None:
         data = s.ins[0]
-        if data is not None and is_known(data):
+        if data is not None:
             for at in range(2):
                 s.set_out(at, reduced_shape(data, self._axes(len(data)), self.keepdims))
 
