@@ -24,7 +24,15 @@ from symc.ir.index import Affine
 from symc.ir.types import Array, DType, TensorType, Type
 
 if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+
     from symc.ir.loops import Ref
+else:
+
+    def dataclass_transform(**_: object) -> Callable[[P], P]:
+        """What type checkers read; in typing itself only from Python 3.11 on."""
+        return lambda function: function
+
 
 Index = tuple[Affine, ...]
 
@@ -91,6 +99,7 @@ PRIMITIVES: dict[str, type[Primitive]] = {}
 P = TypeVar("P", bound=type[Primitive])
 
 
+@dataclass_transform(frozen_default=True)
 def primitive(name: str) -> Callable[[P], P]:
     """Register a primitive class under its text name and make it a frozen dataclass."""
 
@@ -98,9 +107,9 @@ def primitive(name: str) -> Callable[[P], P]:
         if name in PRIMITIVES:
             raise ValueError(f"primitive {name!r} is defined twice")
         cls.name = name
-        made: P = dataclass(frozen=True)(cls)
-        PRIMITIVES[name] = made
-        return made
+        dataclass(frozen=True)(cls)
+        PRIMITIVES[name] = cls
+        return cls
 
     return register
 

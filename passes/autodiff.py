@@ -88,7 +88,7 @@ class Autodiff(Pass):
         origins: dict[Node, Origin] = {**recorder.origins, **graph.origins}
         made = finish(graph.name, [*graph.inputs, *extra, *buffers], outputs, updates, names, origins)
         # heads that no gradient depends on (all loss operators ignore theirs) are not inputs
-        used = {i for n in made.nodes() for i in n.inputs}
+        used = {i for n in made.nodes() for i in n.inputs} | set(made.roots)
         kept = [i for i in made.inputs if i not in extra or i in used]
         return Graph(made.name, tuple(kept), made.outputs, made.updates, made.names, made.origins)
 

@@ -93,11 +93,10 @@ def copy_results(program: Program) -> Program:
 
 def name_in_forward(program: Program, output: int) -> bool:
     """Whether an output is written by the forward half (all of them, where the program is not cut)."""
-    if program.cut == len(program.steps):
-        return True
+    if program.outputs[output][0].endswith(".grad"):
+        return False
     made = {r.name for step in program.steps[program.cut :] for r in results_of(step)}
-    value = _bases(program)[program.outputs[output][1]]
-    return value not in made and not program.outputs[output][0].endswith(".grad")
+    return _bases(program)[program.outputs[output][1]] not in made
 
 
 def _any_origin(program: Program):  # type: ignore[no-untyped-def]

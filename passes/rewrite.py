@@ -15,8 +15,8 @@ from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, Update, 
 from symc.ir.op import Primitive
 
 Match = Callable[[Node], "Node | None"]
-#: rules applied one after the other at one node within a sweep
-CHAIN = 20
+#: rules applied one after the other at one node; more mean that two undo each other
+CHAIN = 100
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,8 @@ def _sweep(graph: Graph, rules: Sequence[Rule], table: dict[type[Primitive], lis
                 if replaced is None:
                     break
                 made = replaced
+            else:
+                raise IRError(f"{rw.pass_name}: {CHAIN} rules in a row apply to one {node.op.name}; two of them undo each other")
             if made is not node:
                 new[node] = made
     return rebuild(graph, new, recorder) if new else graph

@@ -179,6 +179,15 @@ class Executor:
                 if node.definition.gradient == "yes":
                     reached.add(node)
 
+    def _overwritten(self) -> set[str]:
+        """Arguments whose only reader overwrites their gradient whatever was asked (see Operator.ignores_add)."""
+        readers: dict[str, list[bool]] = {}
+        for node in self._symbol.graph.nodes():
+            for at, (source, _) in enumerate(node.inputs):
+                if source.is_variable:
+                    readers.setdefault(source.name, []).append(at == 0 and node.definition.ignores_add)
+        return {name for name, found in readers.items() if found == [True]}
+
     def _make_outputs(self) -> list[NDArray]:
         instance = self._instance(False)
         return [NDArray._of(a, self._ctx) for a in instance.outputs[: len(self._output_names)]]
@@ -192,7 +201,7 @@ class Executor:
     def _compile(self, train: bool) -> Instance:
         reqs = dict(zip(self._arg_names, self._reqs))
         wrt = [n for n, r in reqs.items() if r != "null"] if train else []
-        add = [n for n in wrt if reqs[n] == "add"]
+        add = [n for n in wrt if reqs[n] == "add" and n not in self._overwritten()]
         module = module_of(self._symbol, self._types)
         cut = len(self._output_names) if wrt else 0
         executable = compile_symbol(module, train, wrt, add, cut)

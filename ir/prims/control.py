@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from symc.ir.errors import TypeMismatch
 from symc.ir.graph import Graph, Node, Recorder, finish
-from symc.ir.op import Primitive, input_node, primitive, require
+from symc.ir.op import Input, Primitive, input_node, primitive, require
 from symc.ir.types import Array, TensorType, TupleType, Type
 
 
@@ -53,6 +54,38 @@ def instantiate(graph: Graph, inputs: Sequence[Node]) -> list[Node]:
     return [new[node] for _, node in graph.outputs]
 
 
+def placeholders(types: Sequence[TensorType], stem: str = "in") -> list[Node]:
+    """The parameters of a graph that a primitive holds."""
+    return [input_node(f"{stem}{i}", t) for i, t in enumerate(types)]
+
+
+def trace(name: str, inputs: Sequence[Node], outputs: Sequence[tuple[str, Node]]) -> Graph:
+    """A graph that a primitive holds. TypeMismatch if it reads a parameter that is not its own: such a graph sees
+    nothing but its operands."""
+    graph = finish(name, inputs, outputs)
+    own = set(inputs)
+    for node in graph.nodes():
+        if isinstance(node.op, Input) and node not in own:
+            raise TypeMismatch(f"{name} reads {node.op.input_name!r} from outside; hand it over as an operand")
+    return graph
+
+
+def run_region(graph: Graph, args: Sequence[Array], precision: str) -> list[Array]:
+    """The outputs of a graph that a primitive holds, in numpy."""
+    from symc.ir.interp import evaluate_nodes
+
+    roots = [node for _, node in graph.outputs]
+    found = evaluate_nodes(list(dict.fromkeys(roots)), dict(zip(graph.inputs, args)), precision)
+    return [found[node] for node in roots]
+
+
+def precision_of(declared: Sequence[TensorType], out: Sequence[TensorType], graph: Graph, args: Sequence[Array]) -> str:
+    """The precision the interpreter runs in, told from what it wants and gives where that is not as declared."""
+    results_wide = any(d.dtype != o.dtype for d, o in zip(declared, out))
+    operands_wide = any(i.dtype.numpy != a.dtype for i, a in zip(graph.inputs, args))
+    return "f64" if results_wide or operands_wide else "declared"
+
+
 @primitive("custom_grad")
 class CustomGrad(Primitive):
     """The value is `body`(operands); the gradient is `rule`(operands, results, cotangents).
@@ -69,14 +102,9 @@ class CustomGrad(Primitive):
         return types[0] if len(types) == 1 else TupleType(types)
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array | tuple[Array, ...]:
-        from symc.ir.interp import evaluate_nodes
-
-        wide = out[0].dtype.name == "f64" and self.body.outputs[0][1].dtype.name != "f64"
-        found = evaluate_nodes(
-            [n for _, n in self.body.outputs], dict(zip(self.body.inputs, args)), "f64" if wide else "declared"
-        )
-        made = tuple(found[n] for _, n in self.body.outputs)
-        return made[0] if len(made) == 1 else made
+        declared = [node.tensor for _, node in self.body.outputs]
+        made = run_region(self.body, args, precision_of(declared, out, self.body, args))
+        return made[0] if len(made) == 1 else tuple(made)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         from symc.ir.prims.elementwise import zeros_like
@@ -98,15 +126,15 @@ def custom_grad(inputs: Sequence[Node], body: Body, rule: GradRule) -> Node | li
     Returns the node, or the list of results if the body has several.
     """
     with Recorder():  # the traced graphs' nodes are not part of the program that is being built
-        placeholders = [input_node(f"in{i}", x.tensor) for i, x in enumerate(inputs)]
-        made = body(*placeholders)
+        ins = placeholders([x.tensor for x in inputs])
+        made = body(*ins)
         outs = [made] if isinstance(made, Node) else list(made)
-        traced = finish("body", placeholders, [(f"out{i}", o) for i, o in enumerate(outs)])
-        results_in = [input_node(f"y{i}", o.tensor) for i, o in enumerate(outs)]
-        cotangents = [input_node(f"ct{i}", o.tensor) for i, o in enumerate(outs)]
-        grads = rule(placeholders, results_in, cotangents)
+        traced = trace("body", ins, [(f"out{i}", o) for i, o in enumerate(outs)])
+        results_in = placeholders([o.tensor for o in outs], "y")
+        cotangents = placeholders([o.tensor for o in outs], "ct")
+        grads = rule(ins, results_in, cotangents)
         named = [(f"d{i}", g) for i, g in enumerate(grads) if g is not None]
-        backward = finish("rule", [*placeholders, *results_in, *cotangents], named)
+        backward = trace("rule", [*ins, *results_in, *cotangents], named)
     node = Node.make(CustomGrad(traced, backward), list(inputs))
     return node if isinstance(made, Node) else results(node)
 

@@ -176,114 +176,114 @@ def _fit(ct: Node | None, operand: Node) -> Node | None:
 
 # --------------------------------------------------------------------------------------------- one operand
 
-neg = _define("neg", np.negative, lambda ct, y, x: [neg(ct)], kinds="fiu", doc="-x")
-abs_ = _define("abs", np.abs, lambda ct, y, x: [mul(ct, sign(x))], kinds="fiu", doc="|x|; gradient 0 at 0")
-sign = _define("sign", numeric.sign, None, kinds="fiu", doc="-1, 0 or 1; 0 for nan; gradient 0")
-floor = _define("floor", np.floor, None, doc="largest integer not above x; gradient 0")
-ceil = _define("ceil", np.ceil, None, doc="smallest integer not below x; gradient 0")
-trunc = _define("trunc", np.trunc, None, doc="toward zero; gradient 0")
-round_ = _define("round", numeric.round_away, None, doc="nearest integer, ties away from zero; gradient 0")
-rint = _define("rint", numeric.round_half_down, None, doc="nearest integer, ties to the smaller neighbour; gradient 0")
-sqrt = _define("sqrt", np.sqrt, lambda ct, y, x: [div(mul(ct, 0.5), y)], cost=4, doc="square root")
-rsqrt = _define(
+neg: Elementwise = _define("neg", np.negative, lambda ct, y, x: [neg(ct)], kinds="fiu", doc="-x")
+abs_: Elementwise = _define("abs", np.abs, lambda ct, y, x: [mul(ct, sign(x))], kinds="fiu", doc="|x|; gradient 0 at 0")
+sign: Elementwise = _define("sign", numeric.sign, None, kinds="fiu", doc="-1, 0 or 1; 0 for nan; gradient 0")
+floor: Elementwise = _define("floor", np.floor, None, doc="largest integer not above x; gradient 0")
+ceil: Elementwise = _define("ceil", np.ceil, None, doc="smallest integer not below x; gradient 0")
+trunc: Elementwise = _define("trunc", np.trunc, None, doc="toward zero; gradient 0")
+round_: Elementwise = _define("round", numeric.round_away, None, doc="nearest integer, ties away from zero; gradient 0")
+rint: Elementwise = _define("rint", numeric.round_half_down, None, doc="nearest integer, ties to the smaller neighbour; gradient 0")
+sqrt: Elementwise = _define("sqrt", np.sqrt, lambda ct, y, x: [div(mul(ct, 0.5), y)], cost=4, doc="square root")
+rsqrt: Elementwise = _define(
     "rsqrt", numeric.rsqrt, lambda ct, y, x: [mul(ct, mul(-0.5, div(y, x)))], cost=6, doc="1 / sqrt(x)"
 )
-cbrt = _define("cbrt", np.cbrt, lambda ct, y, x: [div(ct, mul(3.0, mul(y, y)))], cost=20, doc="cube root")
-exp = _define("exp", np.exp, lambda ct, y, x: [mul(ct, y)], cost=12, doc="e to the power x")
-expm1 = _define("expm1", np.expm1, lambda ct, y, x: [mul(ct, add(y, 1.0))], cost=14, doc="exp(x) - 1")
-log = _define("log", np.log, lambda ct, y, x: [div(ct, x)], cost=12, doc="natural logarithm")
-log2 = _define("log2", np.log2, lambda ct, y, x: [div(ct, mul(x, float(np.log(2))))], cost=14, doc="logarithm base 2")
-log10 = _define("log10", np.log10, lambda ct, y, x: [div(ct, mul(x, float(np.log(10))))], cost=14, doc="logarithm base 10")
-log1p = _define("log1p", np.log1p, lambda ct, y, x: [div(ct, add(x, 1.0))], cost=14, doc="log(1 + x)")
-sin = _define("sin", np.sin, lambda ct, y, x: [mul(ct, cos(x))], cost=15, doc="sine")
-cos = _define("cos", np.cos, lambda ct, y, x: [neg(mul(ct, sin(x)))], cost=15, doc="cosine")
-tan = _define("tan", np.tan, lambda ct, y, x: [mul(ct, add(mul(y, y), 1.0))], cost=25, doc="tangent")
-asin = _define("asin", np.arcsin, lambda ct, y, x: [div(ct, sqrt(sub(1.0, mul(x, x))))], cost=20, doc="arc sine")
-acos = _define("acos", np.arccos, lambda ct, y, x: [neg(div(ct, sqrt(sub(1.0, mul(x, x)))))], cost=20, doc="arc cosine")
-atan = _define("atan", np.arctan, lambda ct, y, x: [div(ct, add(mul(x, x), 1.0))], cost=20, doc="arc tangent")
-sinh = _define("sinh", np.sinh, lambda ct, y, x: [mul(ct, cosh(x))], cost=16, doc="hyperbolic sine")
-cosh = _define("cosh", np.cosh, lambda ct, y, x: [mul(ct, sinh(x))], cost=16, doc="hyperbolic cosine")
-tanh = _define("tanh", np.tanh, lambda ct, y, x: [mul(ct, sub(1.0, mul(y, y)))], cost=14, doc="hyperbolic tangent")
-asinh = _define(
+cbrt: Elementwise = _define("cbrt", np.cbrt, lambda ct, y, x: [div(ct, mul(3.0, mul(y, y)))], cost=20, doc="cube root")
+exp: Elementwise = _define("exp", np.exp, lambda ct, y, x: [mul(ct, y)], cost=12, doc="e to the power x")
+expm1: Elementwise = _define("expm1", np.expm1, lambda ct, y, x: [mul(ct, add(y, 1.0))], cost=14, doc="exp(x) - 1")
+log: Elementwise = _define("log", np.log, lambda ct, y, x: [div(ct, x)], cost=12, doc="natural logarithm")
+log2: Elementwise = _define("log2", np.log2, lambda ct, y, x: [div(ct, mul(x, float(np.log(2))))], cost=14, doc="logarithm base 2")
+log10: Elementwise = _define("log10", np.log10, lambda ct, y, x: [div(ct, mul(x, float(np.log(10))))], cost=14, doc="logarithm base 10")
+log1p: Elementwise = _define("log1p", np.log1p, lambda ct, y, x: [div(ct, add(x, 1.0))], cost=14, doc="log(1 + x)")
+sin: Elementwise = _define("sin", np.sin, lambda ct, y, x: [mul(ct, cos(x))], cost=15, doc="sine")
+cos: Elementwise = _define("cos", np.cos, lambda ct, y, x: [neg(mul(ct, sin(x)))], cost=15, doc="cosine")
+tan: Elementwise = _define("tan", np.tan, lambda ct, y, x: [mul(ct, add(mul(y, y), 1.0))], cost=25, doc="tangent")
+asin: Elementwise = _define("asin", np.arcsin, lambda ct, y, x: [div(ct, sqrt(sub(1.0, mul(x, x))))], cost=20, doc="arc sine")
+acos: Elementwise = _define("acos", np.arccos, lambda ct, y, x: [neg(div(ct, sqrt(sub(1.0, mul(x, x)))))], cost=20, doc="arc cosine")
+atan: Elementwise = _define("atan", np.arctan, lambda ct, y, x: [div(ct, add(mul(x, x), 1.0))], cost=20, doc="arc tangent")
+sinh: Elementwise = _define("sinh", np.sinh, lambda ct, y, x: [mul(ct, cosh(x))], cost=16, doc="hyperbolic sine")
+cosh: Elementwise = _define("cosh", np.cosh, lambda ct, y, x: [mul(ct, sinh(x))], cost=16, doc="hyperbolic cosine")
+tanh: Elementwise = _define("tanh", np.tanh, lambda ct, y, x: [mul(ct, sub(1.0, mul(y, y)))], cost=14, doc="hyperbolic tangent")
+asinh: Elementwise = _define(
     "asinh", np.arcsinh, lambda ct, y, x: [div(ct, sqrt(add(mul(x, x), 1.0)))], cost=20, doc="inverse of sinh"
 )
-acosh = _define(
+acosh: Elementwise = _define(
     "acosh", np.arccosh, lambda ct, y, x: [div(ct, sqrt(sub(mul(x, x), 1.0)))], cost=20, doc="inverse of cosh"
 )
-atanh = _define("atanh", np.arctanh, lambda ct, y, x: [div(ct, sub(1.0, mul(x, x)))], cost=20, doc="inverse of tanh")
-erf = _define(
+atanh: Elementwise = _define("atanh", np.arctanh, lambda ct, y, x: [div(ct, sub(1.0, mul(x, x)))], cost=20, doc="inverse of tanh")
+erf: Elementwise = _define(
     "erf", numeric.erf, lambda ct, y, x: [mul(ct, mul(1.1283791670955126, exp(neg(mul(x, x)))))], cost=16,
     doc="error function",
 )  # fmt: skip
-erfinv = _define(
+erfinv: Elementwise = _define(
     "erfinv", numeric.erfinv, lambda ct, y, x: [mul(ct, mul(0.8862269254527580, exp(mul(y, y))))], cost=25,
     doc="inverse error function",
 )  # fmt: skip
-sigmoid = _define(
+sigmoid: Elementwise = _define(
     "sigmoid", numeric.sigmoid, lambda ct, y, x: [mul(ct, mul(y, sub(1.0, y)))], cost=14, doc="1 / (1 + exp(-x))"
 )
-softrelu = _define(
+softrelu: Elementwise = _define(
     "softrelu", numeric.softrelu, lambda ct, y, x: [mul(ct, sigmoid(x))], cost=25, doc="log(1 + exp(x))"
 )
-gamma = _define("gamma", numeric.gamma, lambda ct, y, x: [mul(ct, mul(y, digamma(x)))], cost=60, doc="gamma function")
-gammaln = _define("gammaln", numeric.gammaln, lambda ct, y, x: [mul(ct, digamma(x))], cost=60, doc="log |gamma(x)|")
-digamma = _define("digamma", numeric.digamma, lambda ct, y, x: [mul(ct, trigamma(x))], cost=60, doc="derivative of gammaln")
-trigamma = _define("trigamma", numeric.trigamma, None, cost=60, doc="derivative of digamma; its own gradient is not offered (0)")
-relu = _define(
+gamma: Elementwise = _define("gamma", numeric.gamma, lambda ct, y, x: [mul(ct, mul(y, digamma(x)))], cost=60, doc="gamma function")
+gammaln: Elementwise = _define("gammaln", numeric.gammaln, lambda ct, y, x: [mul(ct, digamma(x))], cost=60, doc="log |gamma(x)|")
+digamma: Elementwise = _define("digamma", numeric.digamma, lambda ct, y, x: [mul(ct, trigamma(x))], cost=60, doc="derivative of gammaln")
+trigamma: Elementwise = _define("trigamma", numeric.trigamma, None, cost=60, doc="derivative of digamma; its own gradient is not offered (0)")
+relu: Elementwise = _define(
     "relu", numeric.relu, lambda ct, y, x: [select(gt(x, 0), ct, 0)], kinds="fiu", doc="max(x, 0); nan stays; gradient 0 at 0"
 )
-isnan = _define("isnan", numeric.isnan, None, kinds="fiu", truth=True, doc="whether x is nan")
-isinf = _define("isinf", numeric.isinf, None, kinds="fiu", truth=True, doc="whether x is +inf or -inf")
-not_ = _define("not", np.logical_not, None, kinds="b", truth=True, doc="logical not of i1")
+isnan: Elementwise = _define("isnan", numeric.isnan, None, kinds="fiu", truth=True, doc="whether x is nan")
+isinf: Elementwise = _define("isinf", numeric.isinf, None, kinds="fiu", truth=True, doc="whether x is +inf or -inf")
+not_: Elementwise = _define("not", np.logical_not, None, kinds="b", truth=True, doc="logical not of i1")
 
 # --------------------------------------------------------------------------------------------- two operands
 
-add = _define("add", np.add, lambda ct, y, a, b: [ct, ct], arity=2, kinds="fiu", doc="a + b")
-sub = _define("sub", np.subtract, lambda ct, y, a, b: [ct, neg(ct)], arity=2, kinds="fiu", doc="a - b")
-mul = _define("mul", np.multiply, lambda ct, y, a, b: [mul(ct, b), mul(ct, a)], arity=2, kinds="fiu", doc="a * b")
-div = _define(
+add: Elementwise = _define("add", np.add, lambda ct, y, a, b: [ct, ct], arity=2, kinds="fiu", doc="a + b")
+sub: Elementwise = _define("sub", np.subtract, lambda ct, y, a, b: [ct, neg(ct)], arity=2, kinds="fiu", doc="a - b")
+mul: Elementwise = _define("mul", np.multiply, lambda ct, y, a, b: [mul(ct, b), mul(ct, a)], arity=2, kinds="fiu", doc="a * b")
+div: Elementwise = _define(
     "div", numeric.div, lambda ct, y, a, b: [div(ct, b), neg(div(mul(ct, y), b))], arity=2, kinds="fiu", cost=4,
     doc="a / b; integers truncate toward zero, x / 0 is 0 for them",
 )  # fmt: skip
-mod = _define(
+mod: Elementwise = _define(
     "mod", numeric.mod, lambda ct, y, a, b: [ct, neg(mul(ct, floor(div(a, b))))], arity=2, kinds="fiu", cost=8,
     doc="remainder with the sign of the divisor; x mod 0 is 0",
 )  # fmt: skip
-pow_ = _define(
+pow_: Elementwise = _define(
     "pow", numeric.power,
     lambda ct, y, a, b: [mul(ct, mul(b, pow_(a, sub(b, 1)))), mul(ct, mul(y, log(a)))],
     arity=2, kinds="fiu", cost=40, doc="a to the power b",
 )  # fmt: skip
-maximum = _define(
+maximum: Elementwise = _define(
     "maximum", np.maximum, lambda ct, y, a, b: [select(ge(a, b), ct, 0), select(lt(a, b), ct, 0)],
     arity=2, kinds="fiu", doc="the larger; nan wins; at a tie the gradient goes to a",
 )  # fmt: skip
-minimum = _define(
+minimum: Elementwise = _define(
     "minimum", np.minimum, lambda ct, y, a, b: [select(le(a, b), ct, 0), select(gt(a, b), ct, 0)],
     arity=2, kinds="fiu", doc="the smaller; nan wins; at a tie the gradient goes to a",
 )  # fmt: skip
-atan2 = _define(
+atan2: Elementwise = _define(
     "atan2", np.arctan2,
     lambda ct, y, a, b: [
         div(mul(ct, b), add(mul(a, a), mul(b, b))), neg(div(mul(ct, a), add(mul(a, a), mul(b, b)))),
     ],
     arity=2, cost=25, doc="angle of the point (b, a)",
 )  # fmt: skip
-hypot = _define(
+hypot: Elementwise = _define(
     "hypot", np.hypot, lambda ct, y, a, b: [mul(ct, div(a, y)), mul(ct, div(b, y))], arity=2, cost=10,
     doc="sqrt(a*a + b*b) without overflow",
 )  # fmt: skip
-eq = _define("eq", np.equal, None, arity=2, kinds="fiub", truth=True, doc="a == b")
-ne = _define("ne", np.not_equal, None, arity=2, kinds="fiub", truth=True, doc="a != b")
-lt = _define("lt", np.less, None, arity=2, kinds="fiu", truth=True, doc="a < b")
-le = _define("le", np.less_equal, None, arity=2, kinds="fiu", truth=True, doc="a <= b")
-gt = _define("gt", np.greater, None, arity=2, kinds="fiu", truth=True, doc="a > b")
-ge = _define("ge", np.greater_equal, None, arity=2, kinds="fiu", truth=True, doc="a >= b")
-and_ = _define("and", np.bitwise_and, None, arity=2, kinds="iub", doc="bitwise and")
-or_ = _define("or", np.bitwise_or, None, arity=2, kinds="iub", doc="bitwise or")
-xor = _define("xor", np.bitwise_xor, None, arity=2, kinds="iub", doc="bitwise exclusive or")
-shl = _define("shl", np.left_shift, None, arity=2, kinds="iu", doc="a shifted left by b bits (b below the width)")
-shr = _define("shr", np.right_shift, None, arity=2, kinds="iu", doc="a shifted right by b bits; arithmetic for signed")
+eq: Elementwise = _define("eq", np.equal, None, arity=2, kinds="fiub", truth=True, doc="a == b")
+ne: Elementwise = _define("ne", np.not_equal, None, arity=2, kinds="fiub", truth=True, doc="a != b")
+lt: Elementwise = _define("lt", np.less, None, arity=2, kinds="fiu", truth=True, doc="a < b")
+le: Elementwise = _define("le", np.less_equal, None, arity=2, kinds="fiu", truth=True, doc="a <= b")
+gt: Elementwise = _define("gt", np.greater, None, arity=2, kinds="fiu", truth=True, doc="a > b")
+ge: Elementwise = _define("ge", np.greater_equal, None, arity=2, kinds="fiu", truth=True, doc="a >= b")
+and_: Elementwise = _define("and", np.bitwise_and, None, arity=2, kinds="iub", doc="bitwise and")
+or_: Elementwise = _define("or", np.bitwise_or, None, arity=2, kinds="iub", doc="bitwise or")
+xor: Elementwise = _define("xor", np.bitwise_xor, None, arity=2, kinds="iub", doc="bitwise exclusive or")
+shl: Elementwise = _define("shl", np.left_shift, None, arity=2, kinds="iu", doc="a shifted left by b bits (b below the width)")
+shr: Elementwise = _define("shr", np.right_shift, None, arity=2, kinds="iu", doc="a shifted right by b bits; arithmetic for signed")
 
 binary_functions: dict[str, Elementwise] = {"add": add, "sub": sub, "mul": mul, "div": div}
 

@@ -75,7 +75,7 @@ class GatherNd(Primitive):
         return ins[0].with_shape(ins[1].shape[1:] + ins[0].shape[ins[1].shape[0] :])
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        return args[0][tuple(args[1])]
+        return np.asarray(args[0][tuple(args[1])])
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         x, idx = node.inputs
@@ -125,8 +125,8 @@ class ScatterAlongAdd(Primitive):
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
         base, idx, upd = args
-        result = base.copy()
-        where = list(np.indices(idx.shape, sparse=True))
+        result: Array = base.copy()
+        where: list[Array] = list(np.indices(idx.shape, sparse=True))
         where[self.axis] = idx
         np.add.at(result, tuple(where), upd)
         return result
@@ -149,7 +149,7 @@ class ScatterNd(Primitive):
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
         base, idx, upd = args
-        result = base.copy()
+        result: Array = base.copy()
         if self.mode == "add":
             np.add.at(result, tuple(idx), upd)
         else:

@@ -47,7 +47,7 @@ class Dot(Contraction):
         a, b = (x.astype(np.float32) if out[0].dtype == F16 else x for x in args)
         a = np.swapaxes(a, -1, -2) if self.ta else a
         b = np.swapaxes(b, -1, -2) if self.tb else b
-        return np.matmul(a, b).astype(out[0].dtype.numpy)
+        return np.asarray(np.matmul(a, b), out[0].dtype.numpy)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         a, b = node.inputs

@@ -105,7 +105,7 @@ class Transpose(Movement):
         return ins[0].with_shape(tuple(ins[0].shape[p] for p in self.perm))
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        return args[0].transpose(self.perm)
+        return np.transpose(args[0], self.perm)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         inverse = tuple(int(i) for i in np.argsort(self.perm))
@@ -144,8 +144,9 @@ class Slice(Movement):
         return ins[0].with_shape(tuple(extents))
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        bounds = zip(self.begin, self.end, self.step)
-        return args[0][tuple(slice(b, e if e >= 0 else None, s) if s < 0 else slice(b, max(b, e), s) for b, e, s in bounds)]
+        # a negative end means "before 0" here, but counts from the end in numpy; an empty axis has no bounds to keep
+        bounds = zip(self.begin, self.end, self.step, out[0].shape)
+        return args[0][tuple(slice(b, e if e >= 0 else None, s) if n else slice(0, 0) for b, e, s, n in bounds)]
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         x = node.inputs[0]

@@ -16,7 +16,7 @@ from symc.ir.index import Affine, linear
 from symc.ir.loops import Ref
 from symc.ir.op import Index, Primitive, Read, Scalars, primitive, require
 from symc.ir.prims import elementwise as ew
-from symc.ir.types import F64, U32, Array, DType, Shape, TensorType, Type, strides_of
+from symc.ir.types import F16, F32, F64, U32, Array, DType, Shape, TensorType, Type, strides_of
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -95,7 +95,7 @@ class FoldKey(Primitive):
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
         counter = (np.uint32(self.number), np.uint32(0xFFFFFFFF))
-        return np.stack(threefry((args[0][0], args[0][1]), counter))  # type: ignore[arg-type]
+        return np.stack(threefry((args[0][0], args[0][1]), counter))
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         return [None]
@@ -120,26 +120,23 @@ def fold_key(key: Node, number: int) -> Node:
 
 
 def uniform(key: Node, shape: Sequence[int], dtype: DType) -> Node:
-    """Uniform in [0, 1): 24 random bits (53 for f64, from two draws)."""
+    """Uniform in [0, 1): as many random bits as the type's significand holds (11, 24, or 53 from two draws), so that
+    no value rounds up to 1."""
     bits = random_bits(key, shape)
     high = ew.shr(bits, 8)
     if dtype == F64:
         low = ew.shr(random_bits(fold_key(key, 1), shape), 3)
         wide = ew.add(ew.mul(ew.cast(high, F64), float(1 << 29)), ew.cast(low, F64))
         return ew.mul(wide, 2.0**-53)
-    from symc.ir.types import F32
-
-    return ew.cast(ew.mul(ew.cast(high, F32), 2.0**-24), dtype)
+    if dtype == F16:
+        return ew.cast(ew.mul(ew.cast(ew.shr(bits, 21), F32), 2.0**-11), F16)
+    return ew.mul(ew.cast(high, F32), 2.0**-24)
 
 
 def normal(key: Node, shape: Sequence[int], dtype: DType) -> Node:
     """Standard normal by the Box-Muller transform."""
-    from symc.ir.types import F32
-
     wide = F64 if dtype == F64 else F32
     u = uniform(fold_key(key, 2), shape, wide)
     v = uniform(fold_key(key, 3), shape, wide)
     radius = ew.sqrt(ew.mul(ew.log(ew.sub(1.0, u)), -2.0))
     return ew.cast(ew.mul(radius, ew.cos(ew.mul(v, 2 * math.pi))), dtype)
-
-

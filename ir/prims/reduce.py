@@ -96,8 +96,8 @@ class Max(_Extremum):
         return float("-inf") if dtype.is_float else int(np.iinfo(dtype.numpy).min)
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        start = np.asarray(self.identity(out[0].dtype), out[0].dtype.numpy)
-        return np.asarray(np.max(args[0], axis=self.axes, initial=start))
+        start = out[0].dtype.numpy.type(self.identity(out[0].dtype))
+        return np.asarray(np.maximum.reduce(args[0], axis=self.axes, initial=start))
 
 
 @primitive("min")
@@ -111,8 +111,8 @@ class Min(_Extremum):
         return float("inf") if dtype.is_float else int(np.iinfo(dtype.numpy).max)
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        start = np.asarray(self.identity(out[0].dtype), out[0].dtype.numpy)
-        return np.asarray(np.min(args[0], axis=self.axes, initial=start))
+        start = out[0].dtype.numpy.type(self.identity(out[0].dtype))
+        return np.asarray(np.minimum.reduce(args[0], axis=self.axes, initial=start))
 
 
 def _axes(x: Node, axes: Sequence[int]) -> tuple[int, ...]:
@@ -174,7 +174,7 @@ class ArgMax(_Arg):
     axis: int = 0
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        return np.argmax(args[0], axis=self.axis)
+        return np.asarray(np.argmax(args[0], axis=self.axis), np.int64)
 
 
 @primitive("argmin")
@@ -184,7 +184,7 @@ class ArgMin(_Arg):
     axis: int = 0
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        return np.argmin(args[0], axis=self.axis)
+        return np.asarray(np.argmin(args[0], axis=self.axis), np.int64)
 
 
 def argmax(x: Node, axis: int) -> Node:

@@ -10,7 +10,7 @@ import numpy as np
 
 from symc.ir.graph import Node
 from symc.ir.op import Primitive, primitive, require
-from symc.ir.types import Array, Shape, TensorType, Type
+from symc.ir.types import F16, Array, Shape, TensorType, Type
 
 
 class Window(Primitive):
@@ -34,10 +34,11 @@ class Window(Primitive):
         """x at every place of a window, in row-major order: each of the result's shape."""
         r = len(self.size)
         places = self.places(x.shape[x.ndim - r :])
-        return [
-            x[(..., *(slice(t, t + (n - 1) * s + 1 if n else t, s) for t, n, s in zip(tap, places, self.stride)))]
-            for tap in product(*map(range, self.size))
-        ]
+        found = []
+        for tap in product(*map(range, self.size)):
+            window = tuple(slice(t, t + (n - 1) * s + 1 if n else t, s) for t, n, s in zip(tap, places, self.stride))
+            found.append(x[(Ellipsis,) + window])
+        return found
 
 
 @primitive("window_max")
@@ -52,7 +53,7 @@ class WindowMax(Window):
         return ins[0].with_shape(self._check(ins[0]))
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        return np.maximum.reduce(self.parts(args[0]))
+        return np.asarray(np.maximum.reduce(self.parts(args[0])))
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         return [None if ct[0] is None else window_max_grad(node.inputs[0], ct[0], self.size, self.stride)]
@@ -60,7 +61,7 @@ class WindowMax(Window):
 
 @primitive("window_sum")
 class WindowSum(Window):
-    """Sum of every window."""
+    """Sum of every window; half precision accumulates in single."""
 
     size: Shape = ()
     stride: Shape = ()
@@ -70,7 +71,8 @@ class WindowSum(Window):
         return ins[0].with_shape(self._check(ins[0]))
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        return np.add.reduce(self.parts(args[0]))
+        wide = np.float32 if out[0].dtype == F16 else out[0].dtype.numpy
+        return np.asarray(np.add.reduce(self.parts(args[0]), dtype=wide)).astype(out[0].dtype.numpy)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         x = node.inputs[0]
@@ -89,14 +91,15 @@ class WindowSpread(Window):
     def type(self, ins: Sequence[TensorType]) -> Type:
         require(len(ins) == 1, self, "takes one operand", *ins)
         r = len(self.size)
-        require(ins[0].shape[ins[0].rank - r :] == self.places(self.spatial), self, f"not the windows of {self.spatial}", *ins)
-        return ins[0].with_shape((*ins[0].shape[: ins[0].rank - r], *self.spatial))
+        lead, places = ins[0].shape[: ins[0].rank - r], ins[0].shape[ins[0].rank - r :]
+        require(places == self.places(self.spatial), self, f"not the windows of {self.spatial}", *ins)
+        return ins[0].with_shape((*lead, *self.spatial))
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        result = np.zeros(out[0].shape, args[0].dtype)
+        result = np.zeros(out[0].shape, np.float32 if out[0].dtype == F16 else out[0].dtype.numpy)
         for part in self.parts(result):
             part += args[0]
-        return result
+        return result.astype(out[0].dtype.numpy)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         return [None if ct[0] is None else window_sum(ct[0], self.size, self.stride)]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from symc.cli.report import INPUT, CliError
 from symc.passes.pipeline import Module, Pass
 
@@ -26,12 +28,15 @@ class Loaded:
     outputs: int = 0
 
 
-def load(text: str, shapes: Shapes | None = None, needs_types: bool = True) -> Loaded:
+def load(text: str, shapes: Shapes | None = None, needs_types: bool = True, verify: bool = True) -> Loaded:
     """What INPUT names. A Symbol is completed with `shapes`, unless only its structure is looked at."""
     if text == "-":
-        return load_text(sys.stdin.read())
+        return load_text(sys.stdin.read(), {}, verify)
     if text.endswith(".sir"):
-        return load_text(Path(text).read_text(encoding="utf-8"))
+        path = Path(text)
+        beside = path.with_suffix(".npz")
+        constants = dict(np.load(beside, allow_pickle=False)) if beside.exists() else {}
+        return load_text(path.read_text(encoding="utf-8"), constants, verify)
     symbol = load_symbol(text)
     if not hasattr(symbol, "list_arguments"):
         return Loaded(symbol, level_of(symbol))
@@ -124,11 +129,14 @@ def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
     return types
 
 
-def load_text(text: str) -> Loaded:
-    """A program in text form."""
+def load_text(text: str, constants: Mapping[str, Any], verify: bool) -> Loaded:
+    """A program in text form; `constants` is the data of those that the text elides."""
     from symc.ir.parse import parse
+    from symc.ir.verify import verify as check
 
-    module = parse(text)
+    module = parse(text, data=constants)
+    if verify:
+        check(module)
     return Loaded(module, level_of(module))
 
 
@@ -149,12 +157,14 @@ def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
     """The compiler's passes from the level of the input on."""
     from symc.codegen.target import host_target
     from symc.compile import loop_passes, pipeline, tensor_passes
+    from symc.ir.text_program import is_planned
 
     if loaded.level == "symbol":
         wrt: Sequence[str] = loaded.wrt if train else ()
         return pipeline(train, wrt, cut=loaded.outputs if train else 0)
     if loaded.level == "tensor":
         return [*tensor_passes(loaded.module.cut), *loop_passes(host_target())]
-    planned = loaded.level == "program" and loaded.module.arena
-    plan = [p for p in tensor_passes(0) if p.takes == "program" and not planned]
-    return [*plan, *loop_passes(host_target())] if loaded.level == "program" else loop_passes(host_target())[1:]
+    if loaded.level == "loop":
+        return loop_passes(host_target())[1:]
+    plan = [p for p in tensor_passes(0) if p.takes == "program"]
+    return [*([] if is_planned(loaded.module) else plan), *loop_passes(host_target())]

@@ -41,7 +41,7 @@ def opt(options: argparse.Namespace) -> int:
     for name in (*options.print_ir_before, *options.print_ir_after):
         if name.replace("-", "_") not in PASSES:
             raise CliError(f"there is no pass {name!r}; there are {', '.join(PASSES)}")
-    loaded = load(options.input, options.shapes)
+    loaded = load(options.input, options.shapes, verify=options.verify_each)
     if passes and passes[0].takes != loaded.level:
         first = passes[0]
         raise PipelineError(f"pass {first.name} takes {first.takes} IR, but {options.input} is {loaded.level} IR")

@@ -235,7 +235,7 @@ class Operations:
             return v(f"fcmp une {s} {x}, {zero}") if source.is_float else v(f"icmp ne {s} {x}, {zero}")
         if source.name == "f16" and to != F32:
             return self.cast(self.cast(x, source, F32, lanes), F32, to, lanes)
-        if to.name == "f16" and source != F32 and not (source == F64 and self.target.has_f16c):
+        if to.name == "f16" and source != F32:
             return self.cast(self.cast(x, source, F32, lanes), F32, to, lanes)
         if source.is_float and to.is_float:
             return v(f"{'fpext' if to.itemsize > source.itemsize else 'fptrunc'} {s} {x} to {t}")

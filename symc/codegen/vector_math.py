@@ -474,6 +474,9 @@ def _pow(c: _Code, a: _V, b: _V) -> _V:
     y = negative.both(odd).pick(-y, y)
     bad = a.cmp("olt", 0.0).both(a.cmp("ogt", -_INF)).both(integer.pick(0.0, 1.0).cmp("oeq", 1.0))
     y = bad.both(c.abs(b).cmp("olt", _INF)).pick(_NAN, y)
+    # whole numbers have whole powers: exact while the error of exp and log stays below a half
+    exact = c.call("trunc", a).cmp("oeq", a).both(integer).both(b.cmp("ogt", 0.0)).both(c.abs(y).cmp("olt", 2.0**42))
+    y = exact.pick(c.nearest(y)[0], y)
     even_small = integer.both(c.abs(b).cmp("olt", 3.0))
     square = b.cmp("oeq", 2.0).pick(a * a, b.cmp("oeq", 1.0).pick(a, b.cmp("oeq", -1.0).pick(1.0 / a, y)))
     y = even_small.pick(square, y)

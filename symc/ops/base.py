@@ -171,6 +171,9 @@ class Operator:
     variadic: ClassVar[str] = ""
     #: "yes"; "zero": gradients are zero; "none": asking for a gradient through it refuses at bind
     gradient: ClassVar[str] = "yes"
+    #: MXNet's backward overwrites the gradient of its first input even where it should be added to what is there
+    #: (grad_req="add" of a variable that feeds this operator alone)
+    ignores_add: ClassVar[bool] = False
     #: draws random numbers
     random: ClassVar[bool] = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar, Any
 
 import numpy as np
 
@@ -166,6 +166,8 @@ class SmoothL1(Elementwise):
 @operator("clip")
 class Clip(Elementwise):
     """x limited to [a_min, a_max]; the gradient passes on both limits; nan stays."""
+
+    ignores_add: ClassVar[bool] = True
 
     a_min: float
     a_max: float

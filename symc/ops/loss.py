@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 import numpy as np
@@ -50,6 +50,8 @@ class SoftmaxOutput(Operator):
     smoothes the target. Labels of the data's shape are probabilities. As in MXNet 1.9.1, out_grad multiplies by
     the output instead of the head.
     """
+
+    ignores_add: ClassVar[bool] = True
 
     grad_scale: float = 1.0
     ignore_label: float = -1.0

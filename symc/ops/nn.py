@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -62,6 +62,8 @@ class UpSampling(Operator):
 
     Several nearest inputs are each scaled to scale * the first one's size, then concatenated or summed.
     """
+
+    ignores_add: ClassVar[bool] = True
 
     scale: int
     num_filter: int = 0

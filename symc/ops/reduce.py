@@ -43,6 +43,8 @@ class _Reduction(Operator):
     """Base: the axes (None or (): all; `exclude`: the others) are folded."""
 
     function: ClassVar[Reducer]
+    #: unknown dimensions of the data stay unknown in the output, instead of the whole shape
+    partial: ClassVar[bool] = True
 
     axis: Tuple | None = None
     keepdims: bool = False
@@ -56,7 +58,7 @@ class _Reduction(Operator):
 
     def complete(self, s: Shapes) -> None:
         data = s.ins[0]
-        if data is not None and (self.axis or is_known(data)):
+        if data is not None and (self.partial or is_known(data)):
             s.set_out(0, reduced_shape(data, self.axes(len(data)), self.keepdims))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -96,9 +98,8 @@ _REDUCTIONS: list[tuple[str, str, Reducer, str]] = [
 ]  # fmt: skip
 
 for _name, _aliases, _function, _doc in _REDUCTIONS:
-    operator(_name, aliases=_aliases)(
-        type(_name, (_Reduction,), {"__doc__": _doc, "__module__": __name__, "function": staticmethod(_function)})
-    )
+    _body = {"__doc__": _doc, "__module__": __name__, "function": staticmethod(_function), "partial": _name not in ("max", "min")}
+    operator(_name, aliases=_aliases)(type(_name, (_Reduction,), _body))
 
 
 @operator("norm")
@@ -229,6 +230,8 @@ class ArgmaxChannel(Operator):
 @operator("cumsum", inputs="a")
 class CumSum(Operator):
     """Running sums along `axis` (None: of the flattened data), in `dtype` or the data's type."""
+
+    ignores_add: ClassVar[bool] = True
 
     axis: int | None = None
     dtype: MaybeNumber = "None"

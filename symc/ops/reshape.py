@@ -10,7 +10,7 @@ import numpy as np
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
-from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
+from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, ShapeLike, Shapes, Tuple, Types, is_known, operator
 from symc.ops.families import one_axis, some_axes
 
 
@@ -125,7 +125,7 @@ class Flatten(Operator):
 
     def complete(self, s: Shapes) -> None:
         data = s.ins[0]
-        if data is not None:
+        if data is not None and is_known(data):
             s.set_out(0, (data[0], prod(data[1:])))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -203,7 +203,7 @@ class Squeeze(Operator):
 
     def complete(self, s: Shapes) -> None:
         data = s.ins[0]
-        if data is not None and (self.axis is not None or is_known(data)):
+        if data is not None and is_known(data):
             s.set_out(0, self.target(data))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -246,7 +246,7 @@ class SwapAxis(Operator):
 
     def complete(self, s: Shapes) -> None:
         data = s.ins[0]
-        if data is not None and is_known(data):
+        if data is not None:
             shape = list(data)
             a, b = self._axes(len(data))
             shape[a], shape[b] = shape[b], shape[a]
@@ -268,7 +268,7 @@ class _Blocks(Operator):
 
     def complete(self, s: Shapes) -> None:
         data = s.ins[0]
-        if data is not None and is_known(data):
+        if data is not None:
             if len(data) != 4:
                 raise ShapeError(f"data must have 4 axes (N, C, H, W), not {data}")
             s.set_out(0, self.target(data))
@@ -323,10 +323,12 @@ class _AboutShape(Operator):
     def number(self, shape: tuple[int, ...]) -> Any:
         raise NotImplementedError
 
+    def rank(self, shape: ShapeLike) -> tuple[int, ...]:
+        """The output's shape, as far as the data's tells it."""
+        return (1,)
+
     def complete(self, s: Shapes) -> None:
-        data = s.ins[0]
-        if data is not None:
-            s.set_out(0, self.number(data).shape)
+        s.set_out(0, self.rank(s.ins[0]))
 
     def complete_types(self, t: Types) -> None:
         t.set_out(0, np.int64)
@@ -341,6 +343,9 @@ class ShapeArray(_AboutShape):
 
     def number(self, shape: tuple[int, ...]) -> Any:
         return np.array(shape, np.int64)
+
+    def rank(self, shape: ShapeLike) -> tuple[int, ...]:
+        return (len(shape) if shape is not None else 0,)
 
 
 @operator("size_array", gradient="zero")

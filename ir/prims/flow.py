@@ -1,0 +1,262 @@
+"""Control flow: loops and branches over traced graphs. They never unroll; gradients are loops and branches again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from symc.ir.graph import Graph, Node, Recorder, topological
+from symc.ir.op import Primitive, primitive, require
+from symc.ir.prims import elementwise as ew
+from symc.ir.prims.control import Get, get, instantiate, placeholders, precision_of, results, run_region, trace
+from symc.ir.prims.movement import iota, reverse
+from symc.ir.types import BOOL, I64, Array, TensorType, TupleType, Type
+
+
+def pullback(outputs: Sequence[Node], cts: Sequence[Node | None], targets: Sequence[Node]) -> list[Node | None]:
+    """Cotangents of the targets from those of the outputs, by reverse mode; None where nothing flows back."""
+    nodes = topological(outputs)
+    active = set(targets)
+    for node in nodes:
+        if any(i in active for i in node.inputs):
+            active.add(node)
+    held: dict[tuple[Node, int], Node] = {}
+
+    def gather(node: Node, index: int, ct: Node | None) -> None:
+        if ct is not None and node in active and ct.dtype.is_float:
+            before = held.get((node, index))
+            held[node, index] = ct if before is None else ew.add(before, ct)
+
+    for node, ct in zip(outputs, cts):
+        gather(node, 0, ct)
+    for node in reversed(nodes):
+        count = len(node.type.items) if isinstance(node.type, TupleType) else 1
+        given = [held.get((node, i)) for i in range(count)]
+        if not node.inputs or all(g is None for g in given):
+            continue
+        if isinstance(node.op, Get):
+            gather(node.inputs[0], node.op.index, given[0])
+            continue
+        for source, ct in zip(node.inputs, node.op.grad(node, given)):
+            gather(source, 0, ct)
+    return [held.get((t, 0)) for t in targets]
+
+
+def _floats(nodes: Sequence[Node]) -> list[int]:
+    return [i for i, n in enumerate(nodes) if n.dtype.is_float]
+
+
+def _or_zero(ct: Node | None, like: Node) -> Node:
+    return ew.zeros_like(like) if ct is None else ct
+
+
+# --------------------------------------------------------------------------------------------- loop
+
+
+@primitive("loop")
+class Loop(Primitive):
+    """`trips` turns of `body`, or fewer: with `cond`, until it is false.
+
+    Operands: carries, xs (with a leading axis of `trips`; the body gets one row), constants. Both graphs take them
+    in this order; the body gives the new carries, then ys; `cond` gives one i1. Results: with `cond` first the
+    number of turns taken (i64), then the last carries, then the ys stacked (rows of turns not taken are zero).
+    """
+
+    body: Graph
+    cond: Graph | None = None
+    carries: int = 0
+    xs: int = 0
+    trips: int = 0
+    cost: ClassVar[int] = 1000
+
+    def type(self, ins: Sequence[TensorType]) -> Type:
+        rows = range(self.carries, self.carries + self.xs)
+        stacked = all(ins[i].rank and ins[i].shape[0] == self.trips for i in rows if i < len(ins))
+        require(self.trips >= 0 and stacked, self, f"xs need a leading axis of {self.trips}", *ins)
+        given = [t.with_shape(t.shape[1:]) if i in rows else t for i, t in enumerate(ins)]
+        require(given == [i.tensor for i in self.body.inputs], self, "operands are not the body's", *ins)
+        made = [node.tensor for _, node in self.body.outputs]
+        require(made[: self.carries] == given[: self.carries], self, "the body changes the carries' types", *made)
+        count: list[TensorType] = []
+        if self.cond is not None:
+            ok = given == [i.tensor for i in self.cond.inputs]
+            require(ok and [n.tensor for _, n in self.cond.outputs] == [TensorType(BOOL, ())], self, "cond gives one i1")
+            count = [TensorType(I64, ())]
+        ys = [t.with_shape((self.trips, *t.shape)) for t in made[self.carries :]]
+        return TupleType((*count, *made[: self.carries], *ys))
+
+    def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> tuple[Array, ...]:
+        precision = precision_of([node.tensor for _, node in self.body.outputs], out[-len(self.body.outputs) :], self.body, args)
+        first, last = self.carries, self.carries + self.xs
+        state = list(args[:first])
+        ys = [np.zeros(t.shape, t.dtype.numpy) for t in out[len(out) - len(self.body.outputs) + first :]]
+        done = 0
+        while done < self.trips:
+            given = [*state, *(x[done] for x in args[first:last]), *args[last:]]
+            if self.cond is not None and not run_region(self.cond, given, precision)[0]:
+                break
+            made = run_region(self.body, given, precision)
+            state = made[:first]
+            for stacked, y in zip(ys, made[first:]):
+                stacked[done] = y
+            done += 1
+        count = [np.asarray(done, np.int64)] if self.cond is not None else []
+        return (*count, *state, *ys)
+
+    def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
+        """The loop again with the carries of every turn stacked, then the turns backwards over them."""
+        first, last = self.carries, self.carries + self.xs
+        carries, xs, consts = node.inputs[:first], node.inputs[first:last], node.inputs[last:]
+        head = 0 if self.cond is None else 1
+        ct_carries, ct_ys = ct[head : head + first], ct[head + first :]
+        if not self.trips:
+            return [*ct_carries, *(None for _ in (*xs, *consts))]
+
+        taken, saved = self._with_carries_saved(node)
+        rows = [i for i, (_, y) in enumerate(self.body.outputs[first:]) if y.dtype.is_float and ct_ys[i] is not None]
+        lf, xf, cf = _floats(carries), _floats(xs), _floats(consts)
+        mask = [] if taken is None else [ew.lt(iota(TensorType(I64, (self.trips,)), 0), taken)]
+
+        def turn(state: list[Node], row: list[Node], fixed: list[Node]) -> tuple[list[Node], list[Node]]:
+            flowing, totals = state[: len(lf)], state[len(lf) :]
+            on, rest = row[: len(mask)], row[len(mask) :]
+            old, x, dys = rest[:first], rest[first:last], rest[last:]
+            outs = instantiate(self.body, [*old, *x, *fixed])
+            wanted = [outs[i] for i in lf] + [outs[first + i] for i in rows]
+            targets = [old[i] for i in lf] + [x[i] for i in xf] + [fixed[i] for i in cf]
+            grads = [_or_zero(g, t) for g, t in zip(pullback(wanted, [*flowing, *dys], targets), targets)]
+            dold, dx, dfixed = grads[: len(lf)], grads[len(lf) : len(lf) + len(xf)], grads[len(lf) + len(xf) :]
+            if on:
+                # turns that were not taken saw no real carries: whatever came out of them is dropped
+                dold = [ew.select(on[0], new, before) for new, before in zip(dold, flowing)]
+                dx = [ew.select(on[0], g, 0) for g in dx]
+                dfixed = [ew.select(on[0], g, 0) for g in dfixed]
+            return [*dold, *map(ew.add, totals, dfixed)], dx
+
+        start = [_or_zero(ct_carries[i], carries[i]) for i in lf] + [ew.zeros_like(consts[i]) for i in cf]
+        stacks = [*mask, *saved, *xs, *(y for i in rows if (y := ct_ys[i]) is not None)]
+        if not start and not xf:
+            return [None] * len(node.inputs)
+        ended, dxs, _ = loop(turn, start, [reverse(s, [0]) for s in stacks], consts, self.trips)
+        found: list[Node | None] = [None] * len(node.inputs)
+        for i, g in zip([*lf, *(last + i for i in cf)], ended):
+            found[i] = g
+        for i, g in zip(xf, dxs):
+            found[first + i] = reverse(g, [0])
+        return found
+
+    def _with_carries_saved(self, node: Node) -> tuple[Node | None, list[Node]]:
+        """(number of turns taken if that is not fixed, the carries before every turn, stacked)."""
+        body = self.body
+        named = [*body.outputs[: self.carries], *((f"c{i}", body.inputs[i]) for i in range(self.carries))]
+        with Recorder():
+            saving = trace("body", body.inputs, named)
+        made = results(Node.make(Loop(saving, self.cond, self.carries, self.xs, self.trips), node.inputs))
+        return (None if self.cond is None else made[0]), made[len(made) - self.carries :] if self.carries else []
+
+
+LoopBody = Callable[[list[Node], list[Node], list[Node]], "tuple[Sequence[Node], Sequence[Node]]"]
+Condition = Callable[[list[Node], list[Node], list[Node]], Node]
+
+
+def loop(
+    body: LoopBody,
+    carries: Sequence[Node],
+    xs: Sequence[Node] = (),
+    consts: Sequence[Node] = (),
+    trips: int | None = None,
+    cond: Condition | None = None,
+) -> tuple[list[Node], list[Node], Node | None]:
+    """Repeat body(carries, rows of xs, consts) -> (new carries, ys). `trips` turns (the xs' leading extent if not
+    given), with `cond` (of the same arguments) only as long as it holds.
+
+    Returns (last carries, ys stacked, number of turns taken or None without `cond`). The functions must reach values
+    from outside through `consts`. TypeMismatch if they do not, or if a carry changes its type.
+    """
+    if trips is None:
+        trips = xs[0].shape[0]
+    types = [c.tensor for c in carries]
+    types += [x.tensor.with_shape(x.shape[1:]) for x in xs]
+    types += [c.tensor for c in consts]
+    first, last = len(carries), len(carries) + len(xs)
+    with Recorder():  # the traced graphs' nodes are not part of the program that is being built
+        ins = placeholders(types)
+        parts = (ins[:first], ins[first:last], ins[last:])
+        new, ys = body(*parts)
+        outs = [(f"c{i}", n) for i, n in enumerate(new)] + [(f"y{i}", n) for i, n in enumerate(ys)]
+        traced = trace("body", ins, outs)
+        test = None if cond is None else trace("cond", ins, [("go", cond(*parts))])
+    node = Node.make(Loop(traced, test, first, len(xs), trips), [*carries, *xs, *consts])
+    made = results(node)
+    head = 0 if cond is None else 1
+    return made[head : head + first], made[head + first :], made[0] if head else None
+
+
+# --------------------------------------------------------------------------------------------- branch
+
+
+@primitive("branch")
+class Branch(Primitive):
+    """Operands: an i1 scalar, then what both graphs take. Results: those of `then` where it is true, else of `other`."""
+
+    then: Graph
+    other: Graph
+    cost: ClassVar[int] = 1000
+
+    def type(self, ins: Sequence[TensorType]) -> Type:
+        require(bool(ins) and ins[0] == TensorType(BOOL, ()), self, "takes an i1 scalar first", *ins)
+        for side in (self.then, self.other):
+            require(list(ins[1:]) == [i.tensor for i in side.inputs], self, f"operands are not {side.name}'s", *ins)
+        then, other = (tuple(node.tensor for _, node in side.outputs) for side in (self.then, self.other))
+        require(then == other, self, "the sides give different types", TupleType(then), TupleType(other))
+        return TupleType(then)
+
+    def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> tuple[Array, ...]:
+        side = self.then if args[0] else self.other
+        precision = precision_of([node.tensor for _, node in side.outputs], out, side, args[1:])
+        return tuple(run_region(side, args[1:], precision))
+
+    def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
+        """A branch over the gradients of the two sides."""
+        pred, operands = node.inputs[0], node.inputs[1:]
+        rows = [i for i, g in enumerate(ct) if g is not None and g.dtype.is_float]
+        wrt = _floats(operands)
+        found: list[Node | None] = [None] * len(node.inputs)
+        if not rows or not wrt:
+            return found
+
+        def backward(side: Graph) -> Callable[..., list[Node]]:
+            def run(*given: Node) -> list[Node]:
+                ins = given[: len(operands)]
+                outs = instantiate(side, ins)
+                targets = [ins[i] for i in wrt]
+                grads = pullback([outs[i] for i in rows], given[len(operands) :], targets)
+                return [_or_zero(g, t) for g, t in zip(grads, targets)]
+
+            return run
+
+        cts = [g for i in rows if (g := ct[i]) is not None]
+        grads = branch(pred, backward(self.then), backward(self.other), [*operands, *cts])
+        for i, g in zip(wrt, grads):
+            found[1 + i] = g
+        return found
+
+
+def branch(
+    pred: Node, then: Callable[..., Sequence[Node]], other: Callable[..., Sequence[Node]], operands: Sequence[Node]
+) -> list[Node]:
+    """then(*operands) where the i1 scalar `pred` holds, else other(*operands); only that side is computed.
+
+    The functions must reach values from outside through `operands`. TypeMismatch if they do not, or if their results
+    differ in type.
+    """
+    with Recorder():  # the traced graphs' nodes are not part of the program that is being built
+        ins = placeholders([x.tensor for x in operands])
+        sides = [
+            trace(name, ins, [(f"out{i}", n) for i, n in enumerate(function(*ins))])
+            for name, function in (("then", then), ("other", other))
+        ]
+    node = Node.make(Branch(sides[0], sides[1]), [pred, *operands])
+    return results(node)

@@ -1,0 +1,59 @@
+"""Classes that are made by name: `create("xavier", magnitude=2)`, or from the JSON that `dumps` wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+
+class Registry(Generic[T]):
+    """Names (without case) of one base class's subclasses. `what` names the kind in messages."""
+
+    def __init__(self, base: type[T], what: str) -> None:
+        self.base, self.what = base, what
+        self.classes: dict[str, type[T]] = {}
+
+    def register(self, cls: C) -> C:
+        """Class decorator: known by its own name from now on."""
+        self.classes[cls.__name__.lower()] = cls
+        return cls
+
+    def alias(self, *names: str) -> Callable[[C], C]:
+        """Class decorator: known by these names, too."""
+
+        def mark(cls: C) -> C:
+            for name in names:
+                self.classes[name.lower()] = cls
+            return cls
+
+        return mark
+
+    def create(self, given: Any, *args: Any, **kwargs: Any) -> T:
+        """An instance from itself, a name with arguments, or JSON (`["name", {...}]` or `{"<what>": "name", ...}`).
+        ValueError for an unknown name."""
+        if isinstance(given, self.base):
+            if args or kwargs:
+                raise ValueError(f"{given} is a {self.what} already; arguments make sense with a name only")
+            return given
+        if isinstance(given, dict):
+            return self.create(**given) if self.what not in given else self._from_config(given)
+        if not isinstance(given, str):
+            raise ValueError(f"a {self.what} is named by a string, got {type(given).__name__}")
+        if given.startswith("["):
+            if args or kwargs:
+                raise ValueError(f"arguments for {self.what} are in its JSON already")
+            name, kwargs = json.loads(given)
+            return self.create(name, **kwargs)
+        if given.startswith("{"):
+            return self._from_config({**json.loads(given), **kwargs})
+        cls = self.classes.get(given.lower())
+        if cls is None:
+            raise ValueError(f"{given!r} is no {self.what}; there are {', '.join(sorted(self.classes))}")
+        return cls(*args, **kwargs)
+
+    def _from_config(self, config: dict[str, Any]) -> T:
+        return self.create(config[self.what], **{k: v for k, v in config.items() if k != self.what})

@@ -1,0 +1,263 @@
+"""Protects the pass manager: pipeline text and its errors, steps under instruments, failures, and the instruments."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from symc.ir.errors import IRError, ParseError
+from symc.ir.graph import Graph, Node, SymOrigin, finish
+from symc.ir.op import input_node
+from symc.ir.prims import elementwise as ew
+from symc.ir.types import F32, TensorType
+from symc.passes.fuse import Fuse
+from symc.passes.instruments import Bisect, PrintIR, Reproducer, Statistics, Timing, TreeDir
+from symc.passes.pipeline import (
+    PASSES,
+    Instrument,
+    Manager,
+    Module,
+    Pass,
+    PipelineError,
+    option,
+    parse_pipeline,
+    register_pass,
+)
+from symc.passes.registry import PASSES as REGISTERED
+from symc.passes.rewrite import Rewriter
+from symc.passes.simplify import Simplify
+
+x = input_node("x", TensorType(F32, (3,)))
+
+
+def graph_of(root: Node) -> Graph:
+    nodes = finish("g", [x], [("out", root)]).nodes()
+    return finish("g", [x], [("out", root)], origins={n: SymOrigin("s", "Op", "net.py", 3) for n in nodes})
+
+
+@pytest.fixture
+def failing():
+    """A pass that refuses everything, registered for one test."""
+
+    @register_pass("refuse")
+    class Refuse(Pass):
+        """Refuse."""
+
+        def run(self, module: Module, rw: Rewriter) -> Module:
+            raise IRError("no")
+
+    yield Refuse
+    del PASSES["refuse"]
+
+
+# --------------------------------------------------------------------------------------------- text
+
+
+def test_pipeline_text_round_trips() -> None:
+    text = "simplify{rounds=7 without=twice:select},layout,fuse{limit=3 rows=false}"
+    passes = parse_pipeline(text)
+    assert ",".join(map(str, passes)) == text
+    assert passes[0] == Simplify(rounds=7, without=("twice", "select")) and passes[2] == Fuse(limit=3, rows=False)
+
+
+def test_dashes_defaults_and_spaces() -> None:
+    (fuse, plan) = parse_pipeline(" fuse{ max-ops=5 } , plan-memory")
+    assert fuse == Fuse(max_ops=5) and plan.name == "plan_memory"
+    assert parse_pipeline("") == [] and str(Fuse()) == "fuse"
+    assert parse_pipeline("fuse{rows}") == [Fuse(rows=True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "column"),
+    [
+        ("inline,simplfy", "unknown pass 'simplfy'; did you mean simplify", 8),
+        ("zzz", "unknown pass 'zzz'; there are .*fuse", 1),
+        ("fuse{max-op=3}", "fuse has no option 'max-op'; did you mean max_ops", 6),
+        ("layout{q=3}", "has no option 'q'; it has none", 8),
+        ("simplify{rounds=x}", "option rounds of simplify wants int, got 'x'", 10),
+        ("fuse{rows=maybe}", "wants bool, got 'maybe'", 6),
+        ("inline simplify", "expected a pass name", 1),
+        ("inline,fuse{", "expected a pass name", 8),
+    ],
+)
+def test_errors_in_pipeline_text_point_at_it(text: str, message: str, column: int) -> None:
+    with pytest.raises(ParseError, match=message) as caught:
+        parse_pipeline(text)
+    assert caught.value.column == column
+    assert str(caught.value).splitlines()[-1].index("^") - 2 == column - 1
+
+
+def test_levels_must_fit() -> None:
+    with pytest.raises(PipelineError, match="simplify takes tensor IR, but fuse gives program"):
+        parse_pipeline("fuse,simplify")
+
+
+def test_registry_is_complete() -> None:
+    folder = Path(__import__("symc.passes.registry").passes.registry.__file__).parent
+    declared = {
+        name for file in folder.glob("*.py") for name in re.findall(r'@register_pass\(\s*"(\w+)"', file.read_text())
+    }
+    assert declared <= set(REGISTERED)
+    assert all(p.__doc__ for p in REGISTERED.values())
+
+
+def test_options_carry_help() -> None:
+    made = option(3, "three")
+    assert made.default == 3 and made.metadata["help"] == "three"
+
+
+# --------------------------------------------------------------------------------------------- manager
+
+
+class Log(Instrument):
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def before_pass(self, pass_: Pass, module: Module) -> bool:
+        self.events.append(f"before {pass_.name}")
+        return True
+
+    def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None:
+        assert seconds >= 0
+        self.events.append(f"after {pass_.name}")
+
+    def failed_pass(self, pass_: Pass, before: Module, error: BaseException) -> None:
+        self.events.append(f"failed {pass_.name}: {error}")
+
+    def acted(self, pass_name: str, number: int, rule: str) -> None:
+        self.events.append(f"{pass_name}#{number} {rule}")
+
+
+def test_a_step_tells_its_instruments() -> None:
+    log = Log()
+    manager = Manager([log])
+    after = manager.run(parse_pipeline("simplify,layout"), graph_of(ew.neg(ew.neg(x))))
+    assert after.outputs[0][1] is x
+    assert log.events == ["before simplify", "simplify#0 twice", "after simplify", "before layout", "after layout"]
+    assert set(manager.seconds) == {"simplify", "layout", "verify"}
+
+
+def test_a_failure_is_told_and_passes_through(failing: type[Pass]) -> None:
+    log = Log()
+    with pytest.raises(IRError, match="^no$"):
+        Manager([log]).run([failing()], graph_of(x))
+    assert log.events == ["before refuse", "failed refuse: no"]
+
+
+def test_the_result_is_verified() -> None:
+    @register_pass("break")
+    class Break(Pass):
+        """Lose an origin."""
+
+        def run(self, graph: Graph, rw: Rewriter) -> Graph:
+            return finish("g", [x], [("out", ew.exp(x))])
+
+    try:
+        with pytest.raises(IRError):
+            Manager().step(Break(), graph_of(x))
+        assert Manager(verify=False).step(Break(), graph_of(x)).outputs
+    finally:
+        del PASSES["break"]
+
+
+def test_a_skipped_pass_must_keep_its_level() -> None:
+    class Skip(Instrument):
+        def before_pass(self, pass_: Pass, module: Module) -> bool:
+            return False
+
+    graph = graph_of(ew.neg(ew.neg(x)))
+    assert Manager([Skip()]).step(Simplify(), graph) is graph
+    with pytest.raises(PipelineError, match="cannot be skipped"):
+        Manager([Skip()]).step(Fuse(), graph)
+
+
+# --------------------------------------------------------------------------------------------- instruments
+
+
+def printed(**options: object) -> str:
+    stream = io.StringIO()
+    manager = Manager([PrintIR(stream, **options)])  # type: ignore[arg-type]
+    manager.run(parse_pipeline("simplify,layout"), graph_of(ew.exp(ew.neg(ew.neg(x)))))
+    return stream.getvalue()
+
+
+def test_print_ir() -> None:
+    assert printed() == ""
+    everything = printed(before=("all",), after=("all",))
+    assert re.findall(r"----- (.*) -----", everything) == [
+        "before simplify", "after simplify", "before layout", "after layout",
+    ]  # fmt: skip
+    assert everything.count("symc ir 1 level=tensor") == 4
+    assert re.findall(r"----- (.*) -----", printed(after=("layout",))) == ["after layout"]
+    changed = printed(changed=True)
+    assert "after layout: unchanged" in changed and changed.count("symc ir") == 1
+
+
+def test_print_ir_tells_failures(failing: type[Pass]) -> None:
+    stream = io.StringIO()
+    with pytest.raises(IRError):
+        Manager([PrintIR(stream, after=("all",))]).step(failing(), graph_of(x))
+    assert stream.getvalue() == "// ----- refuse failed: no -----\n"
+
+
+def test_tree_dir(tmp_path: Path) -> None:
+    Manager([TreeDir(tmp_path / "deep" / "dir")]).run(parse_pipeline("simplify,fuse"), graph_of(ew.exp(x)))
+    files = sorted((tmp_path / "deep" / "dir").iterdir())
+    assert [f.name for f in files] == ["00-input.sir", "01-simplify.sir", "02-fuse.sir"]
+    assert "level=fused" in files[2].read_text()
+
+
+def test_timing_and_statistics() -> None:
+    timing, statistics = Timing(), Statistics()
+    Manager([timing, statistics]).run(parse_pipeline("simplify{rounds=9},layout"), graph_of(ew.neg(ew.neg(ew.mul(x, 1.0)))))
+    table = timing.report(verify_seconds=1.0).splitlines()
+    assert [row.split()[2] for row in table[1:]] == ["simplify{rounds=9}", "layout", "verify", "total"]
+    assert statistics.hits == {("simplify", "neutral-operand"): 1, ("simplify", "twice"): 1}
+    assert "1  simplify/twice" in statistics.report()
+    assert Timing().report().splitlines()[-1].endswith("total")
+
+
+@pytest.mark.parametrize(("limit", "left"), [(0, 4), (1, 2), (2, 1), (9, 1)])
+def test_bisect_limits_all_rewrites_together(limit: int, left: int) -> None:
+    """Two rewrites are possible: each takes away nodes."""
+    bisect = Bisect(limit)
+    root = ew.mul(ew.neg(ew.neg(x)), 1.0)
+    after = Manager([bisect]).step(Simplify(), graph_of(root))
+    assert len([n for n in after.nodes() if not n.op.is_literal(n)]) == left
+    assert bisect.report().startswith(f"bisect: {min(limit, 2)} of ")
+    assert ("last: none" in bisect.report()) == (limit == 0)
+
+
+def test_bisect_leaves_passes_that_add_results_alone() -> None:
+    passes = parse_pipeline("autodiff{wrt=x ones=true},simplify")
+    after = Manager([Bisect(0)]).run(passes, graph_of(ew.exp(x)))
+    assert [name for name, _ in after.outputs] == ["out", "x.grad"]
+
+
+def test_reproducer_holds_the_program_and_the_rest_of_the_pipeline(tmp_path: Path, failing: type[Pass]) -> None:
+    from symc.ir.parse import parse
+
+    passes = [*parse_pipeline("simplify"), failing(), *parse_pipeline("layout")]
+    reproducer = Reproducer(tmp_path, passes)
+    with pytest.raises(IRError):
+        Manager([reproducer]).run(passes, graph_of(ew.exp(ew.neg(ew.neg(x)))))
+    assert reproducer.path == tmp_path / "reproducer-refuse.sir"
+    text = reproducer.path.read_text()
+    assert text.startswith('// RUN: symc opt -p "refuse,layout" reproducer-refuse.sir\n// refuse failed:\n')
+    assert "//   symc.ir.errors.IRError: no" in text
+    assert parse(text).outputs[0][1] is ew.exp(x)
+
+
+def test_reproducer_keeps_large_constants(tmp_path: Path, failing: type[Pass]) -> None:
+    import numpy as np
+
+    big = ew.const(np.arange(5000, dtype=np.float32))
+    graph = finish("g", [], [("out", ew.exp(big))], origins={n: SymOrigin("s", "Op") for n in (big, ew.exp(big))})
+    reproducer = Reproducer(tmp_path)
+    with pytest.raises(IRError):
+        Manager([reproducer]).step(failing(), graph)
+    (data,) = np.load(tmp_path / "reproducer-refuse.npz").values()
+    assert data.tolist() == list(range(5000))

@@ -1,0 +1,350 @@
+"""Protects the command line: every command, every level and view, and the exit code and message of every error."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from symc.cli import main
+from symc.cli.command import parse_shapes
+
+NET = '''
+import symc as mx
+
+data = mx.sym.Variable("data")
+fc1 = mx.sym.FullyConnected(data, name="fc1", num_hidden=8)
+relu1 = mx.sym.Activation(fc1, name="relu1", act_type="relu")
+fc2 = mx.sym.FullyConnected(relu1, name="fc2", num_hidden=3)
+softmax = mx.sym.SoftmaxOutput(fc2, name="softmax")
+
+
+def net():
+    return softmax
+
+
+def broken():
+    return mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=2, name="flat", flatten=True)
+
+
+number = 3
+'''
+SHAPES = ["--shapes", "data=4x6"]
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> str:
+    (tmp_path / "net.py").write_text(NET)
+    return f"{tmp_path / 'net.py'}:net"
+
+
+def ran(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
+    """Standard output and error of a command that must end with `code`."""
+    given = main(list(arguments))
+    out, err = capsys.readouterr()
+    assert given == code, err
+    assert "Traceback" not in err
+    return out, err
+
+
+# --------------------------------------------------------------------------------------------- dump
+
+
+@pytest.mark.parametrize("level", ["symbol", "tensor", "fused", "planned", "loop"])
+@pytest.mark.parametrize("train", [False, True])
+def test_dump_at_every_level_parses_back(capsys, net: str, tmp_path: Path, level: str, train: bool) -> None:
+    out, err = ran(capsys, "dump", net, "--level", level, *SHAPES, *(["--train"] if train else []))
+    assert err == "" and out.startswith(f"symc ir 1 level={level}\n")
+    file = tmp_path / "again.sir"
+    file.write_text(out)
+    assert ran(capsys, "dump", str(file))[0] == out
+
+
+def test_dump_without_a_level_is_the_input_itself(capsys, net: str) -> None:
+    assert ran(capsys, "dump", net)[0].startswith("symc ir 1 level=symbol")
+    assert "FullyConnected(%data, %fc1_weight, %fc1_bias)" in ran(capsys, "dump", net)[0]
+
+
+def test_program_is_another_word_for_planned(capsys, net: str) -> None:
+    program = ran(capsys, "dump", net, "--level=program", *SHAPES)
+    assert program == ran(capsys, "dump", net, "--level=planned", *SHAPES)
+
+
+def test_train_has_gradients_of_the_parameters_only(capsys, net: str) -> None:
+    out, _ = ran(capsys, "dump", net, "--level=tensor", "--train", *SHAPES)
+    assert re.findall(r"^ +(\S+)\.grad: ", out, re.M) == ["fc1_weight", "fc1_bias", "fc2_weight", "fc2_bias"]
+
+
+def test_dump_native_code(capsys, net: str) -> None:
+    out, _ = ran(capsys, "dump", net, "--level=llvm", *SHAPES)
+    assert "define" in out and "; ----- k0" in out
+    out, _ = ran(capsys, "dump", net, "--level=asm", "--select=softmax", *SHAPES)
+    assert out.count("# -----") == 1 and "ret" in out
+    assert "text only" in ran(capsys, "dump", net, "--level=llvm", "--format=dot", *SHAPES, code=2)[1]
+
+
+def test_after(capsys, net: str) -> None:
+    out, _ = ran(capsys, "dump", net, "--after=decompose", *SHAPES)
+    assert "custom_grad" in out
+    assert "custom_grad" not in ran(capsys, "dump", net, "--after=inline#0", *SHAPES)[0]
+    _, err = ran(capsys, "dump", net, "--after=inline#1", *SHAPES, code=2)
+    assert "pass inline does not run 2 times on this input; these do: decompose, inline" in err
+    assert "'x' is not a number" in ran(capsys, "dump", net, "--after=inline#x", *SHAPES, code=2)[1]
+
+
+def test_select(capsys, net: str) -> None:
+    out, _ = ran(capsys, "dump", net, "--level=tensor", "--select=relu*", "--locs=none", *SHAPES)
+    assert out == "  %relu1: f32[4,8] = relu(%fc1)\n"
+    by_symbol, _ = ran(capsys, "dump", net, "--level=tensor", "--select=fc1", "--locs=short", *SHAPES)
+    assert [line.split(":")[0].strip() for line in by_symbol.splitlines()] == ["%fc1.dot", "%fc1.broadcast", "%fc1"]
+    assert all("// fc1 net.py:5" in line for line in by_symbol.splitlines())
+    assert "no value and no Symbol matches 'zzz'" in ran(capsys, "dump", net, "--select=zzz", code=1)[1]
+
+
+def test_locs(capsys, net: str) -> None:
+    full, _ = ran(capsys, "dump", net, "--level=tensor", *SHAPES)
+    short, _ = ran(capsys, "dump", net, "--level=tensor", "--locs=short", *SHAPES)
+    none, _ = ran(capsys, "dump", net, "--level=tensor", "--locs=none", *SHAPES)
+    assert 'FullyConnected at "' in full and "!1" in full
+    assert "!" not in short and "// relu1 net.py:6" in short
+    assert "!" not in none and "//" not in none
+
+
+def test_memory(capsys, net: str) -> None:
+    out, _ = ran(capsys, "dump", net, "--memory", "--train", *SHAPES)
+    lines = out.splitlines()
+    assert lines[0].split() == ["step", "kernel", "writes", "place", "bytes", "Symbol", "line"]
+    assert any("out.0" in line and "softmax" in line and "net.py:8" in line for line in lines)
+    assert re.fullmatch(r"arena \d+ B, -?\d+% less than .*; the largest live set is \d+ B", lines[-1])
+    assert "--memory needs a program" in ran(capsys, "dump", net, "--memory", "--level=tensor", *SHAPES, code=2)[1]
+
+
+@pytest.mark.parametrize("level", ["symbol", "tensor", "fused", "planned"])
+def test_drawings(capsys, net: str, level: str) -> None:
+    dot, _ = ran(capsys, "dump", net, "--level", level, "--format=dot", "--train", *SHAPES)
+    assert dot.startswith("digraph ") and dot.rstrip().endswith("}") and " -> " in dot
+    svg, _ = ran(capsys, "dump", net, "--level", level, "--format=svg", "--train", *SHAPES)
+    root = ElementTree.fromstring(svg)
+    width, height = float(root.get("width", 0)), float(root.get("height", 0))
+    boxes = [[float(r.get(k, 0)) for k in ("x", "y", "width", "height")] for r in root.iter("{*}rect")]
+    assert len(boxes) == dot.count("fillcolor")
+    for at, (x, y, w, h) in enumerate(boxes):
+        assert 0 <= x and x + w <= width and 0 <= y and y + h <= height
+        for x2, y2, w2, h2 in boxes[at + 1 :]:
+            assert x + w <= x2 or x2 + w2 <= x or y + h <= y2 or y2 + h2 <= y, "two boxes overlap"
+
+
+def test_loops_cannot_be_drawn(capsys, net: str) -> None:
+    assert "can be drawn" in ran(capsys, "dump", net, "--level=loop", "--format=svg", *SHAPES, code=2)[1]
+
+
+def test_text_goes_on_from_its_own_level(capsys, net: str, tmp_path: Path) -> None:
+    tensor, fused, planned = (tmp_path / f"{name}.sir" for name in ("tensor", "fused", "planned"))
+    for file, level in ((tensor, "tensor"), (fused, "fused"), (planned, "planned")):
+        assert ran(capsys, "dump", net, "--level", level, "-o", str(file), *SHAPES) == ("", "")
+    assert ran(capsys, "dump", str(fused), "--level=planned")[0] == planned.read_text()
+    direct, _ = ran(capsys, "dump", net, "--level=loop", "--locs=none", *SHAPES)
+    assert ran(capsys, "dump", str(planned), "--level=loop", "--locs=none")[0] == direct
+    assert ran(capsys, "dump", str(tensor), "--level=fused", "--locs=none")[0].count("fuse ") >= 2
+    assert "is program IR already" in ran(capsys, "dump", str(planned), "--level=tensor", code=2)[1]
+
+
+def test_symbol_json(capsys, net: str, tmp_path: Path) -> None:
+    import symc as mx
+
+    symbol = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3, name="fc")
+    file = tmp_path / "m-symbol.json"
+    symbol.save(str(file))
+    assert "%fc = FullyConnected" in ran(capsys, "dump", str(file))[0]
+    file.write_text("{}")
+    assert "not a symbol JSON" in ran(capsys, "dump", str(file), code=3)[1]
+
+
+# --------------------------------------------------------------------------------------------- opt
+
+
+def test_opt(capsys, net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, _ = ran(capsys, "dump", net, "--after=decompose", *SHAPES)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(start))
+    out, err = ran(capsys, "opt", "-", "-p", "inline,simplify,fuse{max-ops=2}", "--timing", "--pass-statistics")
+    assert out.startswith("symc ir 1 level=fused") and "fuse{max-ops=2}" in err and "inline/custom_grad" in err
+
+
+def test_opt_prints_programs_on_the_way(capsys, net: str, tmp_path: Path) -> None:
+    pipeline = ["-p", "decompose,inline,layout", *SHAPES]
+    out, err = ran(capsys, "opt", net, *pipeline, "--print-ir-after-all")
+    assert re.findall(r"----- (.*) -----", err) == ["after decompose", "after inline", "after layout"]
+    assert err.rstrip().endswith(out.rstrip())
+    _, err = ran(capsys, "opt", net, *pipeline, "--print-ir-before-all")
+    assert re.findall(r"----- (.*) -----", err)[0] == "before decompose"
+    _, err = ran(capsys, "opt", net, *pipeline, "--print-ir-after-change")
+    assert "after layout: unchanged" in err
+    _, err = ran(capsys, "opt", net, *pipeline, "--print-ir-after=inline", "--print-ir-before=layout")
+    assert re.findall(r"----- (.*) -----", err) == ["after inline", "before layout"]
+    ran(capsys, "opt", net, *pipeline, "--print-ir-tree-dir", str(tmp_path / "tree"), "-o", str(tmp_path / "out.sir"))
+    assert [f.name for f in sorted((tmp_path / "tree").iterdir())] == [
+        "00-input.sir", "01-decompose.sir", "02-inline.sir", "03-layout.sir",
+    ]  # fmt: skip
+    assert (tmp_path / "out.sir").read_text() == (tmp_path / "tree" / "03-layout.sir").read_text()
+    assert "no pass 'inlin'" in ran(capsys, "opt", net, *pipeline, "--print-ir-after=inlin", code=2)[1]
+
+
+def test_opt_bisect(capsys, net: str) -> None:
+    pipeline = ["-p", "decompose,inline,simplify,fuse", *SHAPES]
+    outputs = [ran(capsys, "opt", net, *pipeline, f"--bisect-limit={n}") for n in (0, 1, 1000)]
+    assert "bisect: 0 of" in outputs[0][1] and "bisect: 1 of" in outputs[1][1]
+    assert outputs[2][0] == ran(capsys, "opt", net, *pipeline)[0] != outputs[0][0]
+
+
+def test_opt_refuses_what_does_not_fit(capsys, net: str) -> None:
+    assert "pass fuse takes tensor IR" in ran(capsys, "opt", net, "-p", "fuse", *SHAPES, code=2)[1]
+    _, err = ran(capsys, "opt", net, "-p", "decompose,simplifi", *SHAPES, code=2)
+    assert "did you mean simplify?" in err and err.splitlines()[-1].index("^") == err.splitlines()[-2].index("simplifi")
+
+
+# --------------------------------------------------------------------------------------------- passes, ops, run
+
+
+def test_passes(capsys) -> None:
+    out, _ = ran(capsys, "passes")
+    assert {"decompose", "autodiff", "simplify", "fuse", "plan_memory", "tile"} <= {line.split()[0] for line in out.splitlines()}
+    out, _ = ran(capsys, "passes", "plan-memory")
+    assert "align=64" in out and out.startswith("plan_memory: program -> program")
+    assert "did you mean fuse" in ran(capsys, "passes", "fusee", code=2)[1]
+
+
+def test_ops(capsys) -> None:
+    out, _ = ran(capsys, "ops")
+    assert any(line.startswith("FullyConnected ") for line in out.splitlines())
+    out, _ = ran(capsys, "ops", "FullyConnected")
+    assert out.startswith("FullyConnected(data, weight, bias, num_hidden, no_bias=False, flatten=True)\n")
+    assert "did you mean FullyConnected" in ran(capsys, "ops", "FullConnected", code=2)[1]
+
+
+def test_run(capsys, tmp_path: Path) -> None:
+    import symc as mx
+
+    symbol = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=2, name="fc")
+    symbol.save(str(tmp_path / "m-symbol.json"))
+    weight, bias = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([10, 20], np.float32)
+    mx.nd.save(str(tmp_path / "m.params"), {"arg:fc_weight": mx.nd.array(weight), "arg:fc_bias": mx.nd.array(bias)})
+    data = np.ones((4, 3), np.float32)
+    np.save(tmp_path / "x.npy", data)
+    model = ["run", str(tmp_path / "m-symbol.json")]
+    given = ["--params", str(tmp_path / "m.params"), "--input", f"data={tmp_path / 'x.npy'}"]
+    out, _ = ran(capsys, *model, *given, "--save", str(tmp_path / "out.npz"))
+    assert out.startswith("fc_output: float32[4, 2]\n")
+    np.testing.assert_allclose(np.load(tmp_path / "out.npz")["fc_output"], data @ weight.T + bias)
+    assert "min 13  max 32  mean 22.5" in ran(capsys, *model, *given, "--summary")[0]
+    assert "no argument dat; it has data, fc_weight, fc_bias" in ran(
+        capsys, *model, "--input", f"dat={tmp_path / 'x.npy'}", code=2
+    )[1]
+    assert "expected NAME=FILE.npy" in ran(capsys, *model, "--input", "data", code=2)[1]
+    assert "no values for fc_weight" in ran(capsys, *model, *given[2:], code=3)[1]
+    assert "no such file" in ran(capsys, *model, "--params", "nowhere.params", code=3)[1].lower()
+    (tmp_path / "bad.params").write_bytes(b"bad")
+    assert "not a .params file" in ran(capsys, *model, "--params", str(tmp_path / "bad.params"), code=3)[1]
+
+
+# --------------------------------------------------------------------------------------------- errors
+
+
+def test_usage(capsys) -> None:
+    for arguments in ([], ["dump"], ["dump", "x.sir", "--level=q"], ["opt", "x.sir"], ["frobnicate"], ["dump", "x.sir", "--shapes=3"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        assert "usage: symc" in capsys.readouterr().err
+
+
+def test_shapes_text() -> None:
+    assert parse_shapes("data=32x784,label=32,s=") == {"data": (32, 784), "label": (32,), "s": ()}
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "code"),
+    [
+        ("nett", "has no 'nett'; it has", 3),
+        ("number", "int is not a Symbol or a program", 3),
+    ],
+)
+def test_bad_names(capsys, net: str, name: str, message: str, code: int) -> None:
+    assert message in ran(capsys, "dump", net.replace(":net", f":{name}"), code=code)[1]
+
+
+def test_unreadable_inputs(capsys, tmp_path: Path) -> None:
+    assert "no such file" in ran(capsys, "dump", str(tmp_path / "no.py:net"), code=3)[1]
+    assert "No such file" in ran(capsys, "dump", str(tmp_path / "no.sir"), code=3)[1]
+    assert "cannot read 'zzz'" in ran(capsys, "dump", "zzz", code=2)[1]
+    assert "cannot import no_such_module" in ran(capsys, "dump", "no_such_module:net", code=3)[1]
+    (tmp_path / "bad.py").write_text("1/0")
+    assert "failed when it was run: ZeroDivisionError" in ran(capsys, "dump", str(tmp_path / "bad.py:net"), code=3)[1]
+    (tmp_path / "bad.sir").write_text("symc ir 1 level=tensor\nfunc @f(%x: f32[2] arg) -> (o: f32[2]) {\n  %y: f32[2] = exq(%x)\n")
+    _, err = ran(capsys, "dump", str(tmp_path / "bad.sir"), code=3)
+    assert "line 3" in err and "exp" in err and "^" in err
+
+
+def test_missing_shapes(capsys, net: str) -> None:
+    assert "give --shapes data=..." in ran(capsys, "dump", net, "--level=tensor", code=2)[1]
+    _, err = ran(capsys, "dump", net, "--level=tensor", "--shapes=dada=4x6", code=2)
+    assert "no argument dada; it has data, fc1_weight" in err
+
+
+BROKEN = """symc ir 1 level=tensor
+func @f(%x: f32[2] arg !1) -> (o: f32[2]) {
+  %y: f32[2] = exp(%x)
+  return %y
+}
+!1 = sym "x" Variable
+"""
+
+
+def test_the_verifier_has_its_exit_code(capsys, tmp_path: Path) -> None:
+    (tmp_path / "broken.sir").write_text(BROKEN)
+    assert "the verifier rejects" in ran(capsys, "dump", str(tmp_path / "broken.sir"), code=4)[1]
+    out, _ = ran(capsys, "opt", str(tmp_path / "broken.sir"), "-p", "layout", "--no-verify-each")
+    assert "exp(%x)" in out
+
+
+def test_a_pass_that_refuses(capsys, net: str) -> None:
+    """Its message, the pass, and a file that shows the same again."""
+    _, err = ran(capsys, "opt", net, "-p", "decompose,autodiff{wrt=q}", *SHAPES, code=5)
+    assert "'q' is not an argument" in err and "in pass autodiff{wrt=q}" in err
+    (path,) = re.findall(r"reproducer: (\S+)", err)
+    command = re.match(r'// RUN: symc opt -p "(.*)" (\S+)', Path(path).read_text())
+    assert command is not None and command.group(2) == Path(path).name
+    assert "'q' is not an argument" in ran(capsys, "opt", path, "-p", command.group(1), code=5)[1]
+
+
+def test_an_internal_error_names_its_place_and_a_reproducer(capsys, net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from symc.passes.simplify import Simplify
+
+    def crash(*_: object) -> None:
+        raise KeyError("gone")
+
+    monkeypatch.setattr(Simplify, "run", crash)
+    _, err = ran(capsys, "dump", net, "--level=tensor", *SHAPES, code=6)
+    assert "internal error: KeyError: 'gone' (at test_cli.py:" in err and "in pass simplify" in err and "reproducer: " in err
+
+
+def test_module_and_broken_pipe(net: str) -> None:
+    """As a process: `python -m symc`, and a reader that stops reading."""
+    done = subprocess.run([sys.executable, "-m", "symc", "passes"], capture_output=True, text=True, check=True)
+    assert "plan_memory" in done.stdout
+    process = subprocess.Popen(
+        [sys.executable, "-m", "symc", "ops"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 0
+
+
+def test_heavy_modules_are_not_imported_for_light_commands() -> None:
+    code = "import sys; from symc.cli import main; main(['passes']); sys.exit('llvmlite' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
