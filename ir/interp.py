@@ -76,7 +76,9 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array], precision: str = "declar
     )
 
 
-def values_of(graph: Graph, inputs: Mapping[str, Array], nodes: Iterable[Node], precision: str = "declared") -> dict[Node, Array]:
+def values_of(
+    graph: Graph, inputs: Mapping[str, Array], nodes: Iterable[Node], precision: str = "declared"
+) -> dict[Node, Array]:
     """Values of any nodes of a graph."""
     given = {i: inputs[i.op.input_name] for i in graph.inputs if i.op.input_name in inputs}  # type: ignore[attr-defined]
     return evaluate_nodes(list(nodes), given, precision)

@@ -67,7 +67,10 @@ def const(value: Array | int | float | bool, dtype: DType | None = None) -> Node
 def _scalar(text: str, dtype: DType) -> Node:
     """A rank-0 constant; small numbers are used over and over."""
     value = {"True": 1, "False": 0}.get(text)
-    return _constant(float(text) if value is None and not text.lstrip("-").isdigit() else int(text) if value is None else value, dtype)
+    return _constant(
+        float(text) if value is None and not text.lstrip("-").isdigit() else int(text) if value is None else value,
+        dtype,
+    )
 
 
 def _constant(value: Array | int | float | bool, dtype: DType | None) -> Node:
@@ -159,7 +162,15 @@ def _define(
             return (None,) * arity
         return [_fit(g, i) for g, i in zip(grad(ct[0], node, *node.inputs), node.inputs)]
 
-    body = {"__doc__": doc, "arity": arity, "kinds": kinds, "truth": truth, "cost": cost, "value": value, "grad": backward}
+    body = {
+        "__doc__": doc,
+        "arity": arity,
+        "kinds": kinds,
+        "truth": truth,
+        "cost": cost,
+        "value": value,
+        "grad": backward,
+    }
     cls = type(name.title().replace("_", ""), (Elementwise,), body)
     made: Elementwise = primitive(name)(cls)()
     return made
@@ -183,7 +194,9 @@ floor: Elementwise = _define("floor", np.floor, None, doc="largest integer not a
 ceil: Elementwise = _define("ceil", np.ceil, None, doc="smallest integer not below x; gradient 0")
 trunc: Elementwise = _define("trunc", np.trunc, None, doc="toward zero; gradient 0")
 round_: Elementwise = _define("round", numeric.round_away, None, doc="nearest integer, ties away from zero; gradient 0")
-rint: Elementwise = _define("rint", numeric.round_half_down, None, doc="nearest integer, ties to the smaller neighbour; gradient 0")
+rint: Elementwise = _define(
+    "rint", numeric.round_half_down, None, doc="nearest integer, ties to the smaller neighbour; gradient 0"
+)
 sqrt: Elementwise = _define("sqrt", np.sqrt, lambda ct, y, x: [div(mul(ct, 0.5), y)], cost=4, doc="square root")
 rsqrt: Elementwise = _define(
     "rsqrt", numeric.rsqrt, lambda ct, y, x: [mul(ct, mul(-0.5, div(y, x)))], cost=6, doc="1 / sqrt(x)"
@@ -192,25 +205,39 @@ cbrt: Elementwise = _define("cbrt", np.cbrt, lambda ct, y, x: [div(ct, mul(3.0, 
 exp: Elementwise = _define("exp", np.exp, lambda ct, y, x: [mul(ct, y)], cost=12, doc="e to the power x")
 expm1: Elementwise = _define("expm1", np.expm1, lambda ct, y, x: [mul(ct, add(y, 1.0))], cost=14, doc="exp(x) - 1")
 log: Elementwise = _define("log", np.log, lambda ct, y, x: [div(ct, x)], cost=12, doc="natural logarithm")
-log2: Elementwise = _define("log2", np.log2, lambda ct, y, x: [div(ct, mul(x, float(np.log(2))))], cost=14, doc="logarithm base 2")
-log10: Elementwise = _define("log10", np.log10, lambda ct, y, x: [div(ct, mul(x, float(np.log(10))))], cost=14, doc="logarithm base 10")
+log2: Elementwise = _define(
+    "log2", np.log2, lambda ct, y, x: [div(ct, mul(x, float(np.log(2))))], cost=14, doc="logarithm base 2"
+)
+log10: Elementwise = _define(
+    "log10", np.log10, lambda ct, y, x: [div(ct, mul(x, float(np.log(10))))], cost=14, doc="logarithm base 10"
+)
 log1p: Elementwise = _define("log1p", np.log1p, lambda ct, y, x: [div(ct, add(x, 1.0))], cost=14, doc="log(1 + x)")
 sin: Elementwise = _define("sin", np.sin, lambda ct, y, x: [mul(ct, cos(x))], cost=15, doc="sine")
 cos: Elementwise = _define("cos", np.cos, lambda ct, y, x: [neg(mul(ct, sin(x)))], cost=15, doc="cosine")
 tan: Elementwise = _define("tan", np.tan, lambda ct, y, x: [mul(ct, add(mul(y, y), 1.0))], cost=25, doc="tangent")
-asin: Elementwise = _define("asin", np.arcsin, lambda ct, y, x: [div(ct, sqrt(sub(1.0, mul(x, x))))], cost=20, doc="arc sine")
-acos: Elementwise = _define("acos", np.arccos, lambda ct, y, x: [neg(div(ct, sqrt(sub(1.0, mul(x, x)))))], cost=20, doc="arc cosine")
-atan: Elementwise = _define("atan", np.arctan, lambda ct, y, x: [div(ct, add(mul(x, x), 1.0))], cost=20, doc="arc tangent")
+asin: Elementwise = _define(
+    "asin", np.arcsin, lambda ct, y, x: [div(ct, sqrt(sub(1.0, mul(x, x))))], cost=20, doc="arc sine"
+)
+acos: Elementwise = _define(
+    "acos", np.arccos, lambda ct, y, x: [neg(div(ct, sqrt(sub(1.0, mul(x, x)))))], cost=20, doc="arc cosine"
+)
+atan: Elementwise = _define(
+    "atan", np.arctan, lambda ct, y, x: [div(ct, add(mul(x, x), 1.0))], cost=20, doc="arc tangent"
+)
 sinh: Elementwise = _define("sinh", np.sinh, lambda ct, y, x: [mul(ct, cosh(x))], cost=16, doc="hyperbolic sine")
 cosh: Elementwise = _define("cosh", np.cosh, lambda ct, y, x: [mul(ct, sinh(x))], cost=16, doc="hyperbolic cosine")
-tanh: Elementwise = _define("tanh", np.tanh, lambda ct, y, x: [mul(ct, sub(1.0, mul(y, y)))], cost=14, doc="hyperbolic tangent")
+tanh: Elementwise = _define(
+    "tanh", np.tanh, lambda ct, y, x: [mul(ct, sub(1.0, mul(y, y)))], cost=14, doc="hyperbolic tangent"
+)
 asinh: Elementwise = _define(
     "asinh", np.arcsinh, lambda ct, y, x: [div(ct, sqrt(add(mul(x, x), 1.0)))], cost=20, doc="inverse of sinh"
 )
 acosh: Elementwise = _define(
     "acosh", np.arccosh, lambda ct, y, x: [div(ct, sqrt(sub(mul(x, x), 1.0)))], cost=20, doc="inverse of cosh"
 )
-atanh: Elementwise = _define("atanh", np.arctanh, lambda ct, y, x: [div(ct, sub(1.0, mul(x, x)))], cost=20, doc="inverse of tanh")
+atanh: Elementwise = _define(
+    "atanh", np.arctanh, lambda ct, y, x: [div(ct, sub(1.0, mul(x, x)))], cost=20, doc="inverse of tanh"
+)
 erf: Elementwise = _define(
     "erf", numeric.erf, lambda ct, y, x: [mul(ct, mul(1.1283791670955126, exp(neg(mul(x, x)))))], cost=16,
     doc="error function",
@@ -225,12 +252,24 @@ sigmoid: Elementwise = _define(
 softrelu: Elementwise = _define(
     "softrelu", numeric.softrelu, lambda ct, y, x: [mul(ct, sigmoid(x))], cost=25, doc="log(1 + exp(x))"
 )
-gamma: Elementwise = _define("gamma", numeric.gamma, lambda ct, y, x: [mul(ct, mul(y, digamma(x)))], cost=60, doc="gamma function")
-gammaln: Elementwise = _define("gammaln", numeric.gammaln, lambda ct, y, x: [mul(ct, digamma(x))], cost=60, doc="log |gamma(x)|")
-digamma: Elementwise = _define("digamma", numeric.digamma, lambda ct, y, x: [mul(ct, trigamma(x))], cost=60, doc="derivative of gammaln")
-trigamma: Elementwise = _define("trigamma", numeric.trigamma, None, cost=60, doc="derivative of digamma; its own gradient is not offered (0)")
+gamma: Elementwise = _define(
+    "gamma", numeric.gamma, lambda ct, y, x: [mul(ct, mul(y, digamma(x)))], cost=60, doc="gamma function"
+)
+gammaln: Elementwise = _define(
+    "gammaln", numeric.gammaln, lambda ct, y, x: [mul(ct, digamma(x))], cost=60, doc="log |gamma(x)|"
+)
+digamma: Elementwise = _define(
+    "digamma", numeric.digamma, lambda ct, y, x: [mul(ct, trigamma(x))], cost=60, doc="derivative of gammaln"
+)
+trigamma: Elementwise = _define(
+    "trigamma", numeric.trigamma, None, cost=60, doc="derivative of digamma; its own gradient is not offered (0)"
+)
 relu: Elementwise = _define(
-    "relu", numeric.relu, lambda ct, y, x: [select(gt(x, 0), ct, 0)], kinds="fiu", doc="max(x, 0); nan stays; gradient 0 at 0"
+    "relu",
+    numeric.relu,
+    lambda ct, y, x: [select(gt(x, 0), ct, 0)],
+    kinds="fiu",
+    doc="max(x, 0); nan stays; gradient 0 at 0",
 )
 isnan: Elementwise = _define("isnan", numeric.isnan, None, kinds="fiu", truth=True, doc="whether x is nan")
 isinf: Elementwise = _define("isinf", numeric.isinf, None, kinds="fiu", truth=True, doc="whether x is +inf or -inf")
@@ -240,7 +279,9 @@ not_: Elementwise = _define("not", np.logical_not, None, kinds="b", truth=True, 
 
 add: Elementwise = _define("add", np.add, lambda ct, y, a, b: [ct, ct], arity=2, kinds="fiu", doc="a + b")
 sub: Elementwise = _define("sub", np.subtract, lambda ct, y, a, b: [ct, neg(ct)], arity=2, kinds="fiu", doc="a - b")
-mul: Elementwise = _define("mul", np.multiply, lambda ct, y, a, b: [mul(ct, b), mul(ct, a)], arity=2, kinds="fiu", doc="a * b")
+mul: Elementwise = _define(
+    "mul", np.multiply, lambda ct, y, a, b: [mul(ct, b), mul(ct, a)], arity=2, kinds="fiu", doc="a * b"
+)
 div: Elementwise = _define(
     "div", numeric.div, lambda ct, y, a, b: [div(ct, b), neg(div(mul(ct, y), b))], arity=2, kinds="fiu", cost=4,
     doc="a / b; integers truncate toward zero, x / 0 is 0 for them",
@@ -282,8 +323,12 @@ ge: Elementwise = _define("ge", np.greater_equal, None, arity=2, kinds="fiu", tr
 and_: Elementwise = _define("and", np.bitwise_and, None, arity=2, kinds="iub", doc="bitwise and")
 or_: Elementwise = _define("or", np.bitwise_or, None, arity=2, kinds="iub", doc="bitwise or")
 xor: Elementwise = _define("xor", np.bitwise_xor, None, arity=2, kinds="iub", doc="bitwise exclusive or")
-shl: Elementwise = _define("shl", np.left_shift, None, arity=2, kinds="iu", doc="a shifted left by b bits (b below the width)")
-shr: Elementwise = _define("shr", np.right_shift, None, arity=2, kinds="iu", doc="a shifted right by b bits; arithmetic for signed")
+shl: Elementwise = _define(
+    "shl", np.left_shift, None, arity=2, kinds="iu", doc="a shifted left by b bits (b below the width)"
+)
+shr: Elementwise = _define(
+    "shr", np.right_shift, None, arity=2, kinds="iu", doc="a shifted right by b bits; arithmetic for signed"
+)
 
 binary_functions: dict[str, Elementwise] = {"add": add, "sub": sub, "mul": mul, "div": div}
 

@@ -82,13 +82,17 @@ class Loop(Primitive):
         count: list[TensorType] = []
         if self.cond is not None:
             ok = given == [i.tensor for i in self.cond.inputs]
-            require(ok and [n.tensor for _, n in self.cond.outputs] == [TensorType(BOOL, ())], self, "cond gives one i1")
+            require(
+                ok and [n.tensor for _, n in self.cond.outputs] == [TensorType(BOOL, ())], self, "cond gives one i1"
+            )
             count = [TensorType(I64, ())]
         ys = [t.with_shape((self.trips, *t.shape)) for t in made[self.carries :]]
         return TupleType((*count, *made[: self.carries], *ys))
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> tuple[Array, ...]:
-        precision = precision_of([node.tensor for _, node in self.body.outputs], out[-len(self.body.outputs) :], self.body, args)
+        precision = precision_of(
+            [node.tensor for _, node in self.body.outputs], out[-len(self.body.outputs) :], self.body, args
+        )
         first, last = self.carries, self.carries + self.xs
         state = list(args[:first])
         ys = [np.zeros(t.shape, t.dtype.numpy) for t in out[len(out) - len(self.body.outputs) + first :]]

@@ -22,7 +22,9 @@ class Gather(Primitive):
     cost: ClassVar[int] = 3
 
     def type(self, ins: Sequence[TensorType]) -> Type:
-        require(len(ins) == 2 and ins[1].dtype.is_int and 0 <= self.axis < ins[0].rank, self, "takes x and integers", *ins)
+        require(
+            len(ins) == 2 and ins[1].dtype.is_int and 0 <= self.axis < ins[0].rank, self, "takes x and integers", *ins
+        )
         return ins[0].with_shape(ins[0].shape[: self.axis] + ins[1].shape + ins[0].shape[self.axis + 1 :])
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
@@ -46,7 +48,9 @@ class GatherAlong(Primitive):
     cost: ClassVar[int] = 3
 
     def type(self, ins: Sequence[TensorType]) -> Type:
-        require(len(ins) == 2 and ins[1].dtype.is_int and ins[0].rank == ins[1].rank, self, "takes x and integers", *ins)
+        require(
+            len(ins) == 2 and ins[1].dtype.is_int and ins[0].rank == ins[1].rank, self, "takes x and integers", *ins
+        )
         same = all(a == b for d, (a, b) in enumerate(zip(ins[0].shape, ins[1].shape)) if d != self.axis)
         require(same, self, "other axes differ", *ins)
         return ins[0].with_shape(ins[1].shape)
@@ -96,7 +100,12 @@ class ScatterAdd(Primitive):
     axis: int = 0
 
     def type(self, ins: Sequence[TensorType]) -> Type:
-        require(len(ins) == 3 and ins[1].dtype.is_int and ins[0].dtype == ins[2].dtype, self, "takes base, integers, updates", *ins)
+        require(
+            len(ins) == 3 and ins[1].dtype.is_int and ins[0].dtype == ins[2].dtype,
+            self,
+            "takes base, integers, updates",
+            *ins,
+        )
         shape = ins[0].shape[: self.axis] + ins[1].shape + ins[0].shape[self.axis + 1 :]
         require(ins[2].shape == shape, self, f"updates need shape {shape}", *ins)
         return ins[0]
@@ -142,7 +151,12 @@ class ScatterNd(Primitive):
     mode: str = "add"
 
     def type(self, ins: Sequence[TensorType]) -> Type:
-        require(len(ins) == 3 and ins[1].dtype.is_int and ins[0].dtype == ins[2].dtype, self, "takes base, integers, updates", *ins)
+        require(
+            len(ins) == 3 and ins[1].dtype.is_int and ins[0].dtype == ins[2].dtype,
+            self,
+            "takes base, integers, updates",
+            *ins,
+        )
         shape = ins[1].shape[1:] + ins[0].shape[ins[1].shape[0] :]
         require(ins[2].shape == shape and self.mode in ("add", "set"), self, f"updates need shape {shape}", *ins)
         return ins[0]

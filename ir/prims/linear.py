@@ -78,12 +78,17 @@ def _taps(kernel: Shape) -> Iterator[tuple[int, ...]]:
 
 def _window(tap: tuple[int, ...], out: Shape, stride: Shape, dilate: Shape) -> tuple[slice, ...]:
     """The input positions that one kernel tap meets."""
-    return tuple(slice(t * d, t * d + (n - 1) * s + 1 if n else t * d, s) for t, d, n, s in zip(tap, dilate, out, stride))
+    return tuple(
+        slice(t * d, t * d + (n - 1) * s + 1 if n else t * d, s) for t, d, n, s in zip(tap, dilate, out, stride)
+    )
 
 
 def output_spatial(spatial: Shape, kernel: Shape, stride: Shape, dilate: Shape) -> Shape:
     """Spatial size of an unpadded convolution's result."""
-    return tuple((n - (k - 1) * d - 1) // s + 1 if n >= (k - 1) * d + 1 else 0 for n, k, s, d in zip(spatial, kernel, stride, dilate))
+    return tuple(
+        (n - (k - 1) * d - 1) // s + 1 if n >= (k - 1) * d + 1 else 0
+        for n, k, s, d in zip(spatial, kernel, stride, dilate)
+    )
 
 
 class _Conv(Contraction):
@@ -110,7 +115,9 @@ class Conv(_Conv):
         x, w = ins
         ok = x.shape[1] == w.shape[1] * self.groups and w.shape[0] % self.groups == 0
         require(ok, self, f"channels do not fit {self.groups} groups", *ins)
-        return x.with_shape((x.shape[0], w.shape[0], *output_spatial(x.shape[2:], w.shape[2:], self.stride, self.dilate)))
+        return x.with_shape(
+            (x.shape[0], w.shape[0], *output_spatial(x.shape[2:], w.shape[2:], self.stride, self.dilate))
+        )
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
         x, w = map(_acc, args)
@@ -214,7 +221,9 @@ class ConvDw(_Conv):
         ct = ct.reshape(n, g, o // g, *p)
         for tap in _taps(self.kernel):
             part = x[(slice(None),) * 3 + _window(tap, tuple(p), self.stride, self.dilate)]
-            w[(slice(None),) * 3 + tap] = np.einsum("ngcp,ngop->goc", part.reshape(*part.shape[:3], -1), ct.reshape(*ct.shape[:3], -1), optimize=True)
+            w[(slice(None),) * 3 + tap] = np.einsum(
+                "ngcp,ngop->goc", part.reshape(*part.shape[:3], -1), ct.reshape(*ct.shape[:3], -1), optimize=True
+            )
         return w.reshape(out[0].shape).astype(out[0].dtype.numpy)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:

@@ -59,7 +59,11 @@ class Broadcast(Movement):
 def broadcast(x: Node, shape: Sequence[int], dims: Sequence[int]) -> Node:
     """x's axis k becomes axis dims[k] of `shape`; the others are repeated."""
     shape = tuple(shape)
-    return x if x.shape == shape and tuple(dims) == tuple(range(len(shape))) else Node.make(Broadcast(shape, tuple(dims)), [x])
+    return (
+        x
+        if x.shape == shape and tuple(dims) == tuple(range(len(shape)))
+        else Node.make(Broadcast(shape, tuple(dims)), [x])
+    )
 
 
 @primitive("reshape")
@@ -101,7 +105,12 @@ class Transpose(Movement):
     perm: tuple[int, ...] = ()
 
     def type(self, ins: Sequence[TensorType]) -> Type:
-        require(len(ins) == 1 and sorted(self.perm) == list(range(ins[0].rank)), self, f"perm={self.perm} does not fit", *ins)
+        require(
+            len(ins) == 1 and sorted(self.perm) == list(range(ins[0].rank)),
+            self,
+            f"perm={self.perm} does not fit",
+            *ins,
+        )
         return ins[0].with_shape(tuple(ins[0].shape[p] for p in self.perm))
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
@@ -191,16 +200,25 @@ class Pad(Movement):
     fill: float = 0.0
 
     def type(self, ins: Sequence[TensorType]) -> Type:
-        require(len(ins) == 1 and len(self.low) == len(self.high) == len(self.interior) == ins[0].rank, self, "a width for every axis", *ins)
+        require(
+            len(ins) == 1 and len(self.low) == len(self.high) == len(self.interior) == ins[0].rank,
+            self,
+            "a width for every axis",
+            *ins,
+        )
         require(min((*self.low, *self.high, *self.interior, 0)) == 0, self, "widths are not negative", *ins)
         return ins[0].with_shape(
-            tuple(lo + hi + d + max(d - 1, 0) * i for lo, hi, i, d in zip(self.low, self.high, self.interior, ins[0].shape))
+            tuple(
+                lo + hi + d + max(d - 1, 0) * i
+                for lo, hi, i, d in zip(self.low, self.high, self.interior, ins[0].shape)
+            )
         )
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
         result = np.full(out[0].shape, self.fill, out[0].dtype.numpy)
         where = tuple(
-            slice(lo, lo + (d - 1) * (i + 1) + 1 if d else lo, i + 1) for lo, i, d in zip(self.low, self.interior, args[0].shape)
+            slice(lo, lo + (d - 1) * (i + 1) + 1 if d else lo, i + 1)
+            for lo, i, d in zip(self.low, self.interior, args[0].shape)
         )
         result[where] = args[0]
         return result
@@ -269,7 +287,9 @@ class Concat(Movement):
             if at == len(reads) - 1:
                 return reads[at](tuple(where))
             return k.guard(
-                [(index[self.axis], offset, offset + extent)], lambda: reads[at](tuple(where)), piece(at + 1, offset + extent)
+                [(index[self.axis], offset, offset + extent)],
+                lambda: reads[at](tuple(where)),
+                piece(at + 1, offset + extent),
             )
 
         return piece(0, 0)

@@ -1,0 +1,1 @@
+"""symc bench: speed beside the peers, in one run, with ratios and shares of the machine's limit."""

@@ -1,0 +1,82 @@
+"""The machine's limits, measured with kernels of our own, and what a workload needs at least."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from symc.codegen.runtime import num_threads
+from symc.codegen.target import host_target
+from symc.compile import emit, loop_passes, tensor_passes
+from symc.ir.graph import Node, Recorder, SymOrigin, finish
+from symc.ir.op import input_node
+from symc.ir.prims import add, dot
+from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot
+from symc.ir.program import KernelStep, Program
+from symc.ir.types import F32, TensorType
+from symc.memory import empty
+from symc.passes.pipeline import Manager
+
+
+def _time(build: Callable[..., Node], *shapes: tuple[int, ...]) -> float:
+    origin = SymOrigin("limit", "limit")
+    inputs = [input_node(f"in{i}", TensorType(F32, s)) for i, s in enumerate(shapes)]
+    with Recorder() as recorder, recorder.at(origin):
+        out = build(*inputs)
+    origins = {**recorder.origins, **{i: origin for i in inputs}}
+    graph = finish("limit", inputs, [("out", out)], (), {}, origins)
+    target = host_target()
+    loops = Manager(verify=False).run([*tensor_passes(), *loop_passes(target)], graph)
+    arrays = {}
+    for i, shape in enumerate(shapes):
+        arrays[f"in{i}"] = empty(shape, np.float32)
+        arrays[f"in{i}"][...] = 1.0
+    instance = emit(loops, target).bind(arrays)
+    instance.run()
+    best = 1e9
+    for _ in range(20):
+        start = time.perf_counter()
+        instance.run()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def flops_per_second() -> float:
+    """Multiply-adds of the best register tile (counted as two), all threads: operands that stay in the first cache."""
+    seconds = _time(lambda a, b: dot(a, b, True), (256, 192), (256, 192))
+    return 2.0 * 256 * 192 * 192 / seconds
+
+
+def bytes_per_second() -> float:
+    """Reading two large arrays and writing one."""
+    n = 1 << 23
+    return 12.0 * n / _time(add, (n,), (n,))
+
+
+def flops_of(program: Program) -> float:
+    """Floating-point operations of a program's contractions."""
+    total = 0.0
+    for step in program.steps:
+        if isinstance(step, KernelStep):
+            for node in step.body.nodes():
+                if isinstance(node.op, Dot):
+                    inner = node.inputs[0].shape[-2 if node.op.ta else -1]
+                    total += 2.0 * node.tensor.size * inner
+                elif isinstance(node.op, (Conv, ConvDx)):
+                    result = node if isinstance(node.op, Conv) else node.inputs[0]
+                    w = node.inputs[1]
+                    total += 2.0 * result.tensor.size * w.tensor.size / w.shape[0]
+                elif isinstance(node.op, ConvDw):
+                    total += 2.0 * node.inputs[1].tensor.size * node.tensor.size / node.shape[0]
+    return total
+
+
+def describe() -> str:
+    """One line on the machine."""
+    target = host_target()
+    return (
+        f"{target.name}, {num_threads()} threads; limits measured here: {flops_per_second() / 1e9:.0f} GFLOP/s, "
+        f"{bytes_per_second() / 1e9:.1f} GB/s"
+    )

@@ -1,0 +1,1 @@
+"""Programs that show symc at work; `symc demo` runs the first."""
