@@ -53,7 +53,7 @@ class Scalars(Protocol):
         """An integer scalar as (part of) an index expression."""
 
     def guard(self, inside: Sequence[tuple[Affine, int, int]], then: Callable[[], Ref], other: Ref) -> Ref:
-        """`then()` where lo <= index < hi for every (index, lo, hi), else `other`; loads in `then` do not happen outside."""
+        """`then()` where lo <= index < hi for every (index, lo, hi), else `other`; `then` loads nothing outside."""
 
 
 Read = Callable[[Index], "Ref"]

@@ -69,11 +69,11 @@ def rebuild(graph: Graph, new: Mapping[Node, Node], recorder: Recorder | None = 
 
 def rewrite(graph: Graph, rules: Sequence[Rule], rw: Rewriter, rounds: int = 10) -> Graph:
     """Apply the rules bottom-up until nothing changes. IRError if that takes more than `rounds` sweeps (two rules
-    undo each other)."""
-    table: dict[type[Primitive], list[Rule]] = {}
+    undo each other). A rule may depend on nothing but the node it is given."""
+    state = _State(rules, rw)
     for _ in range(rounds):
         before = dict(rw.hits)
-        after = _sweep(graph, rules, table, rw)
+        after = _sweep(graph, state)
         if after is graph:
             return graph
         graph = after
@@ -81,45 +81,64 @@ def rewrite(graph: Graph, rules: Sequence[Rule], rw: Rewriter, rounds: int = 10)
     raise IRError(f"{rw.pass_name}: no fixed point after {rounds} rounds; rules still acting: {', '.join(last)}")
 
 
-def _rules_for(op: Primitive, rules: Sequence[Rule], table: dict[type[Primitive], list[Rule]]) -> list[Rule]:
-    """The rules that look at this primitive, in order (kept in `table`)."""
-    found = table.get(type(op))
-    if found is None:
-        found = table[type(op)] = [rule for rule in rules if isinstance(op, rule.roots)]
-    return found
+class _State:
+    """What is kept between sweeps."""
+
+    def __init__(self, rules: Sequence[Rule], rw: Rewriter) -> None:
+        self.rules, self.rw = rules, rw
+        self._by_op: dict[type[Primitive], list[Rule]] = {}
+        #: nodes that no rule matches: nodes do not change, so none ever will
+        self.settled: set[Node] = set()
+        self.trial = Recorder()
+        self.trial.origin = DerivedOrigin(rw.pass_name, -1, ())
+
+    def rules_for(self, op: Primitive) -> list[Rule]:
+        """The rules that look at this primitive, in order."""
+        found = self._by_op.get(type(op))
+        if found is None:
+            found = self._by_op[type(op)] = [rule for rule in self.rules if isinstance(op, rule.roots)]
+        return found
 
 
-def _sweep(graph: Graph, rules: Sequence[Rule], table: dict[type[Primitive], list[Rule]], rw: Rewriter) -> Graph:
+def _sweep(graph: Graph, state: _State) -> Graph:
     new: dict[Node, Node] = {}
     with Recorder() as recorder:
         for node in graph.nodes():
-            inputs = [new.get(i, i) for i in node.inputs]
             made = node
-            if any(a is not b for a, b in zip(inputs, node.inputs)):
+            if any(i in new for i in node.inputs):
                 with recorder.at(graph.origins.get(node)):
-                    made = Node.make(node.op, inputs)
-            for _ in range(CHAIN):
-                attempts = (_try(rule, made, node, graph, recorder, rw) for rule in _rules_for(made.op, rules, table))
-                replaced = next((r for r in attempts if r is not None), None)
-                if replaced is None:
-                    break
-                made = replaced
-            else:
-                raise IRError(f"{rw.pass_name}: {CHAIN} rules in a row apply to one {node.op.name}; two of them undo each other")
+                    made = Node.make(node.op, [new.get(i, i) for i in node.inputs])
+            if made not in state.settled:
+                made = _at_node(made, node, graph, recorder, state)
             if made is not node:
                 new[node] = made
     return rebuild(graph, new, recorder) if new else graph
 
 
-def _try(rule: Rule, made: Node, old: Node, graph: Graph, recorder: Recorder, rw: Rewriter) -> Node | None:
-    trial = Recorder()
-    placeholder = DerivedOrigin(rw.pass_name, rw.actions, ())
-    with trial, trial.at(placeholder):
+def _at_node(made: Node, old: Node, graph: Graph, recorder: Recorder, state: _State) -> Node:
+    """What the rules, one after the other, make of one node."""
+    for _ in range(CHAIN):
+        for rule in state.rules_for(made.op):
+            replaced = _try(rule, made, old, graph, recorder, state)
+            if replaced is not None:
+                made = replaced
+                break
+        else:
+            state.settled.add(made)
+            return made
+    name = old.op.name
+    raise IRError(f"{state.rw.pass_name}: {CHAIN} rules in a row apply to one {name}; two of them undo each other")
+
+
+def _try(rule: Rule, made: Node, old: Node, graph: Graph, recorder: Recorder, state: _State) -> Node | None:
+    trial = state.trial
+    trial.origins.clear()
+    with trial:
         replaced = rule.match(made)
     if replaced is None or replaced is made:
         return None
     matched = [old, *(i for i in old.inputs if i.inputs)]
-    origin = rw.act(rule.name, [graph.origins[n] for n in matched if n in graph.origins])
+    origin = state.rw.act(rule.name, [graph.origins[n] for n in matched if n in graph.origins])
     if origin is None:
         return None
     for node in trial.origins:

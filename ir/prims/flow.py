@@ -10,7 +10,7 @@ import numpy as np
 from symc.ir.graph import Graph, Node, Recorder, topological
 from symc.ir.op import Primitive, primitive, require
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.control import Get, get, instantiate, placeholders, precision_of, results, run_region, trace
+from symc.ir.prims.control import Get, instantiate, placeholders, precision_of, results, run_region, trace
 from symc.ir.prims.movement import iota, reverse
 from symc.ir.types import BOOL, I64, Array, TensorType, TupleType, Type
 
@@ -203,7 +203,7 @@ def loop(
 
 @primitive("branch")
 class Branch(Primitive):
-    """Operands: an i1 scalar, then what both graphs take. Results: those of `then` where it is true, else of `other`."""
+    """Operands: an i1 scalar, then what both graphs take. Results: those of `then` where it holds, else of `other`."""
 
     then: Graph
     other: Graph
@@ -251,7 +251,7 @@ class Branch(Primitive):
 def branch(
     pred: Node, then: Callable[..., Sequence[Node]], other: Callable[..., Sequence[Node]], operands: Sequence[Node]
 ) -> list[Node]:
-    """then(*operands) where the i1 scalar `pred` holds, else other(*operands); only that side is computed.
+    """then(*operands) where the i1 scalar `pred` holds, else other(*operands); only one side is computed.
 
     The functions must reach values from outside through `operands`. TypeMismatch if they do not, or if their results
     differ in type.

@@ -1,4 +1,4 @@
-"""Contractions: matrix products and convolutions. Convolutions have no padding (pad first), any stride, dilation, groups.
+"""Contractions: matrix products and convolutions (no padding: pad first; any stride, dilation, groups).
 
 The three convolution primitives are each other's gradients, so they differentiate any number of times.
 """

@@ -47,12 +47,13 @@ def load_symbol(text: str) -> Any:
     """The Symbol of NAME-symbol.json, FILE.py:NAME or package.module:NAME."""
     if text.endswith(".json"):
         from symc import symbol
+        from symc.base import MXNetError
 
         source = Path(text).read_text(encoding="utf-8")
         try:
             return symbol.load_json(source)
-        except (ValueError, KeyError) as problem:
-            raise CliError(f"{text} is not a symbol JSON: {problem}", INPUT) from None
+        except MXNetError as problem:
+            raise CliError(f"{text}: {problem}", INPUT) from None
     where, colon, name = text.rpartition(":")
     if not colon or not name.isidentifier():
         raise CliError(f"cannot read {text!r}: expected a -symbol.json or .sir file, FILE.py:NAME, or -")

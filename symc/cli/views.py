@@ -12,7 +12,9 @@ from symc.ir.program import KernelStep, Program, Result, results_of
 
 _TABLE = re.compile(r"^!(\d+) = (.*)$")
 _SYMBOL = re.compile(r'^sym ("(?:[^"\\]|\\.)*") (\S+)(?: at ("(?:[^"\\]|\\.)*"):(\d+))?$')
-_LOC = re.compile(r" !(\d+)$")
+#: the origin of what a line defines, and any origin in it (operands of a kernel have theirs)
+_LOC = re.compile(r" !(\d+)(?: \{|,)?$")
+_ANY_LOC = re.compile(r" !\d+(?=[,) ]|$)")
 _DEFINED = re.compile(r'^\s*(?:kernel @|for |\(?)%?("(?:[^"\\]|\\.)*"|[\w./$-]+)')
 
 
@@ -59,7 +61,7 @@ def shorten(text: str, comments: bool = True) -> str:
         if _TABLE.match(line):
             continue
         symbols = table.of_line(line)
-        bare = _LOC.sub("", line)
+        bare = _ANY_LOC.sub("", line)
         lines.append(f"{bare}  // {label(symbols)}" if symbols and comments else bare)
     return "\n".join(lines)
 

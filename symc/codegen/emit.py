@@ -19,7 +19,7 @@ from symc.codegen.operations import Operations
 from symc.codegen.target import Target
 from symc.codegen.text import Lines, literal, splat, type_name
 from symc.ir.index import Affine, Quotient, Remainder, Var
-from symc.ir.loops import Alloc, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.loops import Alloc, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, walk
 from symc.ir.prims.elementwise import Elementwise
 from symc.ir.types import BOOL, I64, DType
 
@@ -360,56 +360,36 @@ class _Emitter:
     # -- which lanes a carried value varies over
 
     def _carry_dims(self, loop: For) -> list[tuple[Lane, ...]]:
-        names: dict[str, frozenset[Lane]] = {c.name: self._dims_of(c.init, {}) for c in loop.carries}
-        for _ in range(len(loop.carries) + 1):
-            found = self._flow(loop.body, dict(names))
-            new = {c.name: names[c.name] | self._dims_of(c.yields, found) for c in loop.carries}
-            if new == names:
-                break
-            names = new
-        return [tuple(d for d in self.open if d in names[c.name]) for c in loop.carries]
+        """Everything that a turn reads may flow into every carry: a cheap bound, exact for single reductions."""
+        found: set[Lane] = set()
+        for stmt in walk(loop.body):
+            if isinstance(stmt, Load):
+                for index in (*stmt.index, *(g for g, _, _ in stmt.guard)):
+                    found |= self._index_dims(index)
+                found.update(self.memory.lanes_of.get(stmt.buffer, ()))
+            elif isinstance(stmt, IndexValue):
+                found |= self._index_dims(stmt.index)
+            elif isinstance(stmt, Let):
+                for arg in stmt.args:
+                    found |= self._dims_of(arg)
+        dims = [found | self._dims_of(c.init) for c in loop.carries]
+        return [tuple(d for d in self.open if d in names) for names in dims]
 
-    def _dims_of(self, ref: Ref, names: dict[str, frozenset[Lane]]) -> frozenset[Lane]:
-        if ref.is_literal:
-            return frozenset()
-        if ref.name in names:
-            return names[ref.name]
-        return frozenset(self.values[ref.name].dims) if ref.name in self.values else frozenset()
+    def _dims_of(self, ref: Ref) -> frozenset[Lane]:
+        """The lanes a value varies over that is computed already (none for one that is still to come)."""
+        value = self.values.get(ref.name) if ref.name else None
+        return frozenset(value.dims) if value is not None else frozenset()
 
-    def _index_dims(self, index: Affine, names: dict[str, frozenset[Lane]]) -> frozenset[Lane]:
+    def _index_dims(self, index: Affine) -> frozenset[Lane]:
         dims: frozenset[Lane] = frozenset()
         for var in index.variables():
-            place = self.vars.get(var.name)
-            if isinstance(place, Lane) and not var.dynamic:
-                dims |= {place}
-            elif var.dynamic:
-                dims |= self._dims_of(Ref(var.name, I64), names)
+            if var.dynamic:
+                dims |= self._dims_of(Ref(var.name, I64))
+            else:
+                place = self.vars.get(var.name)
+                if isinstance(place, Lane):
+                    dims |= {place}
         return dims
-
-    def _flow(self, body: tuple[Stmt, ...], names: dict[str, frozenset[Lane]]) -> dict[str, frozenset[Lane]]:
-        for stmt in body:
-            if isinstance(stmt, Let):
-                names[stmt.name] = frozenset().union(*(self._dims_of(a, names) for a in stmt.args))
-            elif isinstance(stmt, IndexValue):
-                names[stmt.name] = self._index_dims(stmt.index, names)
-            elif isinstance(stmt, Load):
-                dims = frozenset().union(
-                    *(self._index_dims(i, names) for i in stmt.index), *(self._index_dims(g, names) for g, _, _ in stmt.guard)
-                )
-                if stmt.buffer in self.memory.lanes_of:
-                    dims |= frozenset(self.memory.lanes_of[stmt.buffer])
-                names[stmt.name] = dims
-            elif isinstance(stmt, For):
-                for c in stmt.carries:
-                    names[c.name] = names.get(c.name, frozenset()) | self._dims_of(c.init, names)
-                for _ in range(len(stmt.carries) + 1):
-                    self._flow(stmt.body, names)
-                    for c in stmt.carries:
-                        names[c.name] = names[c.name] | self._dims_of(c.yields, names)
-                        names[c.result] = names[c.name]
-            elif isinstance(stmt, If):
-                self._flow(stmt.body, names)
-        return names
 
     # -- values
 

@@ -71,7 +71,7 @@ class Memory:
                 strides[place] = strides.get(place, 0) + factor * place.step
                 if place.width or place.base != "0":
                     uniform.append((_Base(place), factor))
-            elif self.e._index_dims(Affine(((atom, 1),), 0), {}):
+            elif self.e._index_dims(Affine(((atom, 1),), 0)):
                 regular = False
             else:
                 uniform.append((atom, factor))

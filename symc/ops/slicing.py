@@ -312,7 +312,7 @@ class Stack(_Variadic):
 
     def complete(self, s: Shapes) -> None:
         for data in s.ins:
-            if data is not None:
+            if data is not None and is_known(data):
                 at = one_axis(self.axis, len(data) + 1)
                 s.set_out(0, data[:at] + (self.num_args,) + data[at:])
 

@@ -91,7 +91,7 @@ def test_vetoes_are_asked_for_every_action_by_number() -> None:
 
     root = ew.add(ew.neg(ew.neg(x)), ew.exp(ew.log(y)))
     after = rewrite(graph_of(root), [NEG_NEG, EXP_LOG], Rewriter("test", may_act))
-    assert asked == [("test", 0, "neg-neg"), ("test", 1, "exp-log"), ("test", 2, "neg-neg")]
+    assert asked == [("test", 0, "neg-neg"), ("test", 1, "exp-log")]
     assert after.outputs[0][1] is ew.add(ew.neg(ew.neg(x)), y)
 
 

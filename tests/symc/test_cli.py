@@ -78,7 +78,7 @@ def test_program_is_another_word_for_planned(capsys, net: str) -> None:
 
 def test_train_has_gradients_of_the_parameters_only(capsys, net: str) -> None:
     out, _ = ran(capsys, "dump", net, "--level=tensor", "--train", *SHAPES)
-    assert re.findall(r"^ +(\S+)\.grad: ", out, re.M) == ["fc1_weight", "fc1_bias", "fc2_weight", "fc2_bias"]
+    assert re.findall(r"^ +(\w+)\.grad: ", out, re.M) == ["fc1_weight", "fc1_bias", "fc2_weight", "fc2_bias"]
 
 
 def test_dump_native_code(capsys, net: str) -> None:
@@ -132,7 +132,7 @@ def test_drawings(capsys, net: str, level: str) -> None:
     svg, _ = ran(capsys, "dump", net, "--level", level, "--format=svg", "--train", *SHAPES)
     root = ElementTree.fromstring(svg)
     width, height = float(root.get("width", 0)), float(root.get("height", 0))
-    boxes = [[float(r.get(k, 0)) for k in ("x", "y", "width", "height")] for r in root.iter("{*}rect")]
+    boxes = [[float(r.get(k, 0)) for k in ("x", "y", "width", "height")] for r in root.findall(".//{*}rect")]
     assert len(boxes) == dot.count("fillcolor")
     for at, (x, y, w, h) in enumerate(boxes):
         assert 0 <= x and x + w <= width and 0 <= y and y + h <= height
