@@ -157,5 +157,5 @@ class Reproducer(Instrument):
         path.write_text("\n".join([*header, print_module(before)]), encoding="utf-8")
         constants = collect_constants(before)
         if constants:
-            np.savez(path.with_suffix(".npz"), **constants)
+            np.savez(path.with_suffix(".npz"), **constants)  # type: ignore[arg-type]
         self.path = path

@@ -4,5 +4,6 @@ from symc.passes import autodiff, decompose, fuse, inline, layout, lower, partit
 from symc.passes.pipeline import PASSES
 
 __all__ = [
-    "PASSES", "autodiff", "decompose", "fuse", "inline", "layout", "lower", "partition", "plan_memory", "simplify", "tile",
+    "PASSES", "autodiff", "decompose", "fuse", "inline", "layout", "lower", "partition", "plan_memory",
+    "simplify", "tile",
 ]  # fmt: skip

@@ -106,7 +106,7 @@ def before_reshape(node: Node) -> Node | None:
 
 @collect(RULES, "neutral-operand", ADD, SUB, MUL, DIV, POW, OR, XOR, SHL, SHR, AND)
 def neutral_operand(node: Node) -> Node | None:
-    """x*1, x/1, x^1, x-0, integer x+0, x + -0.0, and logic with its neutral value are x. (x + 0.0 is not: -0 + 0 is 0.)"""
+    """x*1, x/1, x^1, x-0, integer x+0, x + -0.0, logic with its neutral value are x. (x + 0.0 is not: -0 + 0 is 0)"""
     x, other = node.inputs
     value = scalar_of(other)
     if value is None or x.shape != node.shape:
@@ -203,7 +203,7 @@ def select_known(node: Node) -> Node | None:
 def _holds(source: DType, to: DType) -> bool:
     """Whether every value of `source` is one of `to`."""
     if source.kind in "iu" and to.kind == "f":
-        return source.itemsize * 8 <= np.finfo(to.numpy).nmant + 1
+        return source.itemsize * 8 <= int(np.finfo(to.numpy).nmant) + 1
     return bool(np.can_cast(source.numpy, to.numpy, "safe"))
 
 

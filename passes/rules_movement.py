@@ -207,7 +207,7 @@ def pad_fill(node: Node) -> Node | None:
     """Padding a tensor of the fill value gives a larger one."""
     assert isinstance(node.op, Pad)
     value = filled_with(node.inputs[0])
-    return broadcast(value, node.shape, ()) if value is not None and value is ew.const(node.op.fill, node.dtype) else None
+    return broadcast(value, node.shape, ()) if value is ew.const(node.op.fill, node.dtype) else None
 
 
 # --------------------------------------------------------------------------------------------- concat
@@ -287,7 +287,9 @@ def join_pads(node: Node) -> Node | None:
 
 def _joined_pads(a: Node, b: Node) -> Node | None:
     p, q = a.op, b.op
-    if not isinstance(p, Pad) or not isinstance(q, Pad) or p.fill != 0 or q.fill != 0 or any((*p.interior, *q.interior)):
+    if not isinstance(p, Pad) or not isinstance(q, Pad):
+        return None
+    if p.fill != 0 or q.fill != 0 or any((*p.interior, *q.interior)):
         return None
     different = [k for k in range(a.rank) if (p.low[k], p.high[k]) != (q.low[k], q.high[k])]
     if len(different) != 1:

@@ -52,7 +52,8 @@ def reduce_reshape(node: Node) -> Node | None:
     if not isinstance(inner.op, Reshape) or not node.op.axes:
         return None
     x = inner.inputs[0]
-    if x.rank > inner.rank or without_units(x.shape) != without_units(inner.shape) or any(inner.shape[a] == 1 for a in node.op.axes):
+    only_adds = x.rank <= inner.rank and without_units(x.shape) == without_units(inner.shape)
+    if not only_adds or any(inner.shape[a] == 1 for a in node.op.axes):
         return None
     places = iter([a for a, d in enumerate(x.shape) if d != 1])
     where = {a: next(places) for a, d in enumerate(inner.shape) if d != 1}

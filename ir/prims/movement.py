@@ -281,16 +281,14 @@ class Concat(Movement):
 
     def element(self, k: Scalars, node: Node, index: Index, reads: Sequence[Read]) -> Ref | None:
         def piece(at: int, offset: int) -> Ref:
+            # the last piece is guarded too: what stands in `other` is computed for every index
+            if at == len(reads):
+                return k.const(0, node.dtype)
             extent = node.inputs[at].shape[self.axis]
             where = list(index)
             where[self.axis] = index[self.axis] - offset
-            if at == len(reads) - 1:
-                return reads[at](tuple(where))
-            return k.guard(
-                [(index[self.axis], offset, offset + extent)],
-                lambda: reads[at](tuple(where)),
-                piece(at + 1, offset + extent),
-            )
+            inside = [(index[self.axis], offset, offset + extent)]
+            return k.guard(inside, lambda: reads[at](tuple(where)), piece(at + 1, offset + extent))
 
         return piece(0, 0)
 

@@ -22,7 +22,7 @@ def show_passes(name: str | None) -> int:
     needed = "optional" if pass_.optional else "required"
     print(f"{pass_.name}: {pass_.takes} -> {pass_.gives}; values: {pass_.numerics}; {needed}")
     print(f"\n{(pass_.__doc__ or '').strip()}")
-    for option in dataclasses.fields(pass_):  # type: ignore[arg-type]
+    for option in dataclasses.fields(pass_):
         text = ":".join(option.default) if isinstance(option.default, tuple) else str(option.default).lower()
         print(f"  {option.name.replace('_', '-')}={text}  {option.metadata.get('help', '')}")
     return 0

@@ -104,9 +104,9 @@ class Embedding(Operator):
     sparse_grad: bool = False
 
     def complete(self, s: Shapes) -> None:
-        s.set_in(1, (self.input_dim, self.output_dim))
         data = s.ins[0]
         if data is not None:
+            s.set_in(1, (self.input_dim, self.output_dim))
             s.set_out(0, (*data, self.output_dim))
 
     def complete_types(self, t: Types) -> None:
@@ -127,14 +127,11 @@ class Pick(Operator):
     mode: Literal["clip", "wrap"] = "clip"
 
     def _axis(self, rank: int) -> int:
-        return 0 if self.axis is None else one_axis(self.axis, rank)
-
-    def _data(self, data: tuple[int, ...]) -> tuple[int, ...]:
-        return (prod(data),) if self.axis is None else data
+        if self.axis is None:
+            raise ShapeError("pick: axis=None is not supported; flatten the data and pick along axis 0")
+        return one_axis(self.axis, rank)
 
     def _out(self, data: tuple[int, ...]) -> tuple[int, ...]:
-        if self.axis is None:
-            return (1,) * len(data) if self.keepdims else (1,)
         axis = self._axis(len(data))
         return data[:axis] + ((1,) if self.keepdims else ()) + data[axis + 1 :] or (1,)
 
@@ -143,25 +140,22 @@ class Pick(Operator):
         if data is None:
             return
         axis = self._axis(len(data))
-        if self.axis is None:
-            s.set_in(1, (1,))
-        elif index is not None and len(index) == len(data):
+        if index is not None and len(index) == len(data):
             s.set_in(1, data[:axis] + (1,) + data[axis + 1 :])
         else:
-            shape = data[:axis] + data[axis + 1 :]
-            s.set_in(1, (data[:axis] + (1,) + data[axis + 1 :] if self.keepdims and index is None else shape) or (1,))
+            s.set_in(1, data[:axis] + data[axis + 1 :] or (1,))
         s.set_out(0, self._out(data))
 
     def complete_types(self, t: Types) -> None:
         t.all_alike((0,))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        data = mv.reshape(inputs[0], self._data(inputs[0].shape))
+        data = inputs[0]
         axis = self._axis(data.rank)
         extent = data.shape[axis]
         at = clipped(inputs[1], extent) if self.mode == "clip" else wrapped(inputs[1], extent)
         at = mv.reshape(at, data.shape[:axis] + (1,) + data.shape[axis + 1 :])
-        return mv.reshape(gather_along(data, at, axis), self._out(inputs[0].shape))
+        return mv.reshape(gather_along(data, at, axis), self._out(data.shape))
 
 
 @operator("batch_take", inputs="a indices", gradient="none")
@@ -244,6 +238,10 @@ class ScatterNd(Operator):
 
     def complete(self, s: Shapes) -> None:
         s.set_out(0, self.shape)
+        data, indices = s.ins
+        if data is not None and indices is not None and is_known(data) and is_known(indices):
+            if data != (indices[1:] + self.shape[indices[0] :] or (1,)):
+                raise ShapeError(f"data {data} does not fit indices {indices} into shape {self.shape}")
 
     def complete_types(self, t: Types) -> None:
         t.all_alike((0,))
@@ -253,8 +251,6 @@ class ScatterNd(Operator):
         at = checked(indices, self.shape[: indices.shape[0]])
         zeros = constant(0, data.dtype, self.shape)
         wanted = indices.shape[1:] + self.shape[indices.shape[0] :]
-        if prod(data.shape) != prod(wanted):
-            raise ShapeError(f"data {data.shape} does not fit indices {indices.shape} into shape {self.shape}")
 
         def rule(ins: Any, outs: Any, cts: Any) -> list[Node | None]:
             return [mv.reshape(gather_nd(cts[0], ins[1]), data.shape), None]

@@ -35,11 +35,11 @@ class Dot(Operator):
 
     def complete(self, s: Shapes) -> None:
         a, b = s.ins
-        if a is not None and b is not None and is_known(a) and is_known(b):
+        if a is not None and b is not None:
             if (len(a) == 1) != (len(b) == 1) and (self.transpose_a or self.transpose_b):
                 raise ShapeError(f"a vector cannot be transposed: lhs {a}, rhs {b}")
             kept_a, inner_a, inner_b, kept_b = self._split(a, b)
-            if inner_a != inner_b:
+            if inner_a and inner_b and inner_a != inner_b:
                 raise ShapeError(f"lhs {a} and rhs {b} do not fit: {inner_a} against {inner_b}")
             s.set_out(0, kept_a + kept_b or (1,))
 

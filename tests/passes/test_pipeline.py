@@ -212,7 +212,9 @@ def test_tree_dir(tmp_path: Path) -> None:
 
 def test_timing_and_statistics() -> None:
     timing, statistics = Timing(), Statistics()
-    Manager([timing, statistics]).run(parse_pipeline("simplify{rounds=9},layout"), graph_of(ew.neg(ew.neg(ew.mul(x, 1.0)))))
+    Manager([timing, statistics]).run(
+        parse_pipeline("simplify{rounds=9},layout"), graph_of(ew.neg(ew.neg(ew.mul(x, 1.0))))
+    )
     table = timing.report(verify_seconds=1.0).splitlines()
     assert [row.split()[2] for row in table[1:]] == ["simplify{rounds=9}", "layout", "verify", "total"]
     assert statistics.hits == {("simplify", "neutral-operand"): 1, ("simplify", "twice"): 1}

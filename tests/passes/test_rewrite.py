@@ -1,4 +1,4 @@
-"""Protects the rewriter: rules see rewritten operands, actions are numbered and can be vetoed, names and origins stay."""
+"""Protects the rewriter: rules see rewritten operands; actions are numbered and can be vetoed; names, origins stay."""
 
 from __future__ import annotations
 

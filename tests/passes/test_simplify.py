@@ -1,4 +1,4 @@
-"""Protects simplify: what every rule gives, that values stay (nan, inf, -0, empty and rank 0 included), that it ends."""
+"""Protects simplify: what every rule gives, that values stay (nan, inf, -0, empty, rank 0), that it ends."""
 
 from __future__ import annotations
 
@@ -128,20 +128,36 @@ CASES: list[tuple[str, Callable[[], Node], Callable[[], Node]]] = [
         lambda: reshape(broadcast(row, (4, 6), (1,)), (4, 1, 6)),
         lambda: broadcast(row, (4, 1, 6), (2,)),
     ),
-    ("broadcast-broadcast", lambda: broadcast(broadcast(row, (4, 6), (1,)), (2, 4, 6), (1, 2)), lambda: broadcast(row, (2, 4, 6), (2,))),
+    (
+        "broadcast-broadcast",
+        lambda: broadcast(broadcast(row, (4, 6), (1,)), (2, 4, 6), (1, 2)),
+        lambda: broadcast(row, (2, 4, 6), (2,)),
+    ),
     ("broadcast-broadcast", lambda: Node.make(Broadcast((4, 6), (0, 1)), [x]), lambda: x),
     ("broadcast-units", lambda: broadcast(unit, (4, 6), (0, 1)), lambda: broadcast(reshape(unit, (6,)), (4, 6), (1,))),
     ("broadcast-units", lambda: broadcast(row, (1, 6), (1,)), lambda: reshape(row, (1, 6))),
     ("transpose-transpose", lambda: transpose(transpose(x, (1, 0)), (1, 0)), lambda: x),
     ("transpose-transpose", lambda: Node.make(Transpose((0, 1)), [x]), lambda: x),
     ("transpose-transpose", lambda: transpose(col, (1, 0)), lambda: reshape(col, (1, 4))),
-    ("transpose-broadcast", lambda: transpose(broadcast(x, (5, 4, 6), (1, 2)), (2, 0, 1)), lambda: broadcast(transpose(x, (1, 0)), (6, 5, 4), (0, 2))),
-    ("slice-slice", lambda: slice_(slice_(x, (0, 1), (4, 6)), (1, 0), (3, 5), (1, 2)), lambda: slice_(x, (1, 1), (3, 6), (1, 2))),
+    (
+        "transpose-broadcast",
+        lambda: transpose(broadcast(x, (5, 4, 6), (1, 2)), (2, 0, 1)),
+        lambda: broadcast(transpose(x, (1, 0)), (6, 5, 4), (0, 2)),
+    ),
+    (
+        "slice-slice",
+        lambda: slice_(slice_(x, (0, 1), (4, 6)), (1, 0), (3, 5), (1, 2)),
+        lambda: slice_(x, (1, 1), (3, 6), (1, 2)),
+    ),
     ("slice-slice", lambda: reverse(reverse(x, (0,)), (0,)), lambda: x),
     ("slice-slice", lambda: Node.make(Slice((0, 0), (4, 6), (1, 1)), [x]), lambda: x),
     ("slice-concat", lambda: slice_axis(concat([x, y], 0), 0, 4, 8), lambda: y),
     ("slice-concat", lambda: slice_axis(concat([x, y], 1), 1, 7, 9), lambda: slice_axis(y, 1, 1, 3)),
-    ("slice-broadcast", lambda: slice_axis(broadcast(row, (4, 6), (1,)), 1, 2, 5), lambda: broadcast(slice_(row, (2,), (5,)), (4, 3), (1,))),
+    (
+        "slice-broadcast",
+        lambda: slice_axis(broadcast(row, (4, 6), (1,)), 1, 2, 5),
+        lambda: broadcast(slice_(row, (2,), (5,)), (4, 3), (1,)),
+    ),
     ("slice-pad", lambda: slice_(pad(x, (1, 0), (2, 3)), (1, 0), (5, 6)), lambda: x),
     ("pad-pad", lambda: pad(pad(x, (1, 0), (0, 0)), (0, 2), (1, 0)), lambda: pad(x, (1, 2), (1, 0))),
     ("pad-pad", lambda: Node.make(Pad((0, 0), (0, 0), (0, 0)), [x]), lambda: x),
@@ -152,7 +168,11 @@ CASES: list[tuple[str, Callable[[], Node], Callable[[], Node]]] = [
     ("concat-pieces", lambda: concat([x, tensor("none", 0, 6)], 0), lambda: x),
     ("concat-fill", lambda: concat([filled(1, 2, 3), filled(1, 4, 3)], 0), lambda: filled(1, 6, 3)),
     ("join-pads", lambda: ew.add(pad(x, (0, 6), (0, 0)), pad(y, (0, 0), (0, 6))), lambda: concat([y, x], 1)),
-    ("join-pads", lambda: ew.add(pad(x, (4, 0), (5, 0)), pad(y, (0, 0), (9, 0))), lambda: pad(concat([y, x], 0), (0, 0), (5, 0))),
+    (
+        "join-pads",
+        lambda: ew.add(pad(x, (4, 0), (5, 0)), pad(y, (0, 0), (9, 0))),
+        lambda: pad(concat([y, x], 0), (0, 0), (5, 0)),
+    ),
     (
         "join-pads",
         lambda: ew.add(ew.add(tensor("z", 8, 6), pad(x, (4, 0), (0, 0))), pad(y, (0, 0), (4, 0))),
@@ -268,10 +288,17 @@ def programs(draw: st.DrawFn, dtype=F32) -> Graph:
     """Random graphs of elementwise, movement and reduction primitives over small tensors, empty ones included."""
     a = draw(st.sampled_from([1, 2, 3]))
     b = draw(st.sampled_from([0, 1, 2, 4]))
-    pool = [tensor("a", a, b, dtype=dtype), tensor("b", a, b, dtype=dtype), tensor("r", b, dtype=dtype), tensor("s", dtype=dtype)]
+    pool = [
+        tensor("a", a, b, dtype=dtype),
+        tensor("b", a, b, dtype=dtype),
+        tensor("r", b, dtype=dtype),
+        tensor("s", dtype=dtype),
+    ]
     for _ in range(draw(st.integers(2, 12))):
         node = draw(st.sampled_from(pool))
-        kind = draw(st.sampled_from("unary binary literal broadcast reshape transpose slice pad concat reduce pads dot".split()))
+        kind = draw(
+            st.sampled_from("unary binary literal broadcast reshape transpose slice pad concat reduce pads dot".split())
+        )
         made = _step(draw, kind, node, pool)
         if made is not None and made.tensor.size <= 512:
             pool.append(made)
@@ -292,7 +319,11 @@ def _step(draw: st.DrawFn, kind: str, node: Node, pool: list[Node]) -> Node | No
     if kind == "broadcast":
         at = draw(st.integers(0, node.rank))
         if draw(st.booleans()):
-            return broadcast(node, (*node.shape[:at], draw(st.integers(0, 3)), *node.shape[at:]), [d + (d >= at) for d in range(node.rank)])
+            return broadcast(
+                node,
+                (*node.shape[:at], draw(st.integers(0, 3)), *node.shape[at:]),
+                [d + (d >= at) for d in range(node.rank)],
+            )
         return broadcast(node, [3 if d == 1 else d for d in node.shape], range(node.rank))
     if kind == "reshape":
         at = draw(st.integers(0, node.rank))

@@ -15,7 +15,7 @@ import pytest
 from symc.cli import main
 from symc.cli.command import parse_shapes
 
-NET = '''
+NET = """
 import symc as mx
 
 data = mx.sym.Variable("data")
@@ -34,7 +34,7 @@ def broken():
 
 
 number = 3
-'''
+"""
 SHAPES = ["--shapes", "data=4x6"]
 
 
@@ -213,7 +213,9 @@ def test_opt_refuses_what_does_not_fit(capsys, net: str) -> None:
 
 def test_passes(capsys) -> None:
     out, _ = ran(capsys, "passes")
-    assert {"decompose", "autodiff", "simplify", "fuse", "plan_memory", "tile"} <= {line.split()[0] for line in out.splitlines()}
+    assert {"decompose", "autodiff", "simplify", "fuse", "plan_memory", "tile"} <= {
+        line.split()[0] for line in out.splitlines()
+    }
     out, _ = ran(capsys, "passes", "plan-memory")
     assert "align=64" in out and out.startswith("plan_memory: program -> program")
     assert "did you mean fuse" in ran(capsys, "passes", "fusee", code=2)[1]
@@ -242,9 +244,10 @@ def test_run(capsys, tmp_path: Path) -> None:
     assert out.startswith("fc_output: float32[4, 2]\n")
     np.testing.assert_allclose(np.load(tmp_path / "out.npz")["fc_output"], data @ weight.T + bias)
     assert "min 13  max 32  mean 22.5" in ran(capsys, *model, *given, "--summary")[0]
-    assert "no argument dat; it has data, fc_weight, fc_bias" in ran(
-        capsys, *model, "--input", f"dat={tmp_path / 'x.npy'}", code=2
-    )[1]
+    assert (
+        "no argument dat; it has data, fc_weight, fc_bias"
+        in ran(capsys, *model, "--input", f"dat={tmp_path / 'x.npy'}", code=2)[1]
+    )
     assert "expected NAME=FILE.npy" in ran(capsys, *model, "--input", "data", code=2)[1]
     assert "no values for fc_weight" in ran(capsys, *model, *given[2:], code=3)[1]
     assert "no such file" in ran(capsys, *model, "--params", "nowhere.params", code=3)[1].lower()
@@ -256,7 +259,14 @@ def test_run(capsys, tmp_path: Path) -> None:
 
 
 def test_usage(capsys) -> None:
-    for arguments in ([], ["dump"], ["dump", "x.sir", "--level=q"], ["opt", "x.sir"], ["frobnicate"], ["dump", "x.sir", "--shapes=3"]):
+    for arguments in (
+        [],
+        ["dump"],
+        ["dump", "x.sir", "--level=q"],
+        ["opt", "x.sir"],
+        ["frobnicate"],
+        ["dump", "x.sir", "--shapes=3"],
+    ):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
@@ -285,7 +295,9 @@ def test_unreadable_inputs(capsys, tmp_path: Path) -> None:
     assert "cannot import no_such_module" in ran(capsys, "dump", "no_such_module:net", code=3)[1]
     (tmp_path / "bad.py").write_text("1/0")
     assert "failed when it was run: ZeroDivisionError" in ran(capsys, "dump", str(tmp_path / "bad.py:net"), code=3)[1]
-    (tmp_path / "bad.sir").write_text("symc ir 1 level=tensor\nfunc @f(%x: f32[2] arg) -> (o: f32[2]) {\n  %y: f32[2] = exq(%x)\n")
+    (tmp_path / "bad.sir").write_text(
+        "symc ir 1 level=tensor\nfunc @f(%x: f32[2] arg) -> (o: f32[2]) {\n  %y: f32[2] = exq(%x)\n"
+    )
     _, err = ran(capsys, "dump", str(tmp_path / "bad.sir"), code=3)
     assert "line 3" in err and "exp" in err and "^" in err
 
@@ -330,7 +342,11 @@ def test_an_internal_error_names_its_place_and_a_reproducer(capsys, net: str, mo
 
     monkeypatch.setattr(Simplify, "run", crash)
     _, err = ran(capsys, "dump", net, "--level=tensor", *SHAPES, code=6)
-    assert "internal error: KeyError: 'gone' (at test_cli.py:" in err and "in pass simplify" in err and "reproducer: " in err
+    assert (
+        "internal error: KeyError: 'gone' (at test_cli.py:" in err
+        and "in pass simplify" in err
+        and "reproducer: " in err
+    )
 
 
 def test_module_and_broken_pipe(net: str) -> None:

@@ -1,0 +1,12 @@
+"""mx.optimizer: SGD, Adam and the others, and the Updater that applies them."""
+
+from symc.optimizer.base import Optimizer, create, register
+from symc.optimizer.rules import (
+    DCASGD, FTML, LAMB, NAG, SGD, SGLD, AdaDelta, AdaGrad, Adam, Adamax, Ftrl, Nadam, RMSProp, Signum, Test, ccSGD,
+)  # fmt: skip
+from symc.optimizer.updater import Updater, get_updater
+
+__all__ = [
+    "DCASGD", "FTML", "LAMB", "NAG", "SGD", "SGLD", "AdaDelta", "AdaGrad", "Adam", "Adamax", "Ftrl", "Nadam", "Optimizer",
+    "RMSProp", "Signum", "Test", "Updater", "ccSGD", "create", "get_updater", "register",
+]  # fmt: skip

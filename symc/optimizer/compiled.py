@@ -1,0 +1,145 @@
+"""Optimizer rules as programs: for one parameter at a time, and as the tail of a whole training step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from symc.ir.graph import Node, Recorder, SymOrigin, Update, finish
+from symc.ir.op import input_node
+from symc.ir.prims import cast, fold_key
+from symc.ir.types import F16, F32, U32, Array, DType, TensorType, dtype_of
+from symc.ndarray import NDArray
+from symc.optimizer.base import Optimizer, State, flat_states
+from symc.passes.decompose import KEY_INPUT
+from symc.random import next_key
+
+#: compiled rules kept at a time: one for every rule, shape and type
+KEEP = 1024
+
+
+_bound: WeakKeyDictionary[Optimizer, dict[Any, _Bound]] = WeakKeyDictionary()
+
+
+class Keys:
+    """Gives rules keys, all made from one input of the program."""
+
+    def __init__(self, key: Node | None = None, given: int = 0) -> None:
+        self.key, self.given = key, given
+
+    def random_key(self) -> Node:
+        if self.key is None:
+            self.key = input_node(KEY_INPUT, TensorType(U32, (2,)), "key")
+        self.given += 1
+        return fold_key(self.key, self.given)
+
+
+def scalar_type(weight: DType) -> DType:
+    """The type a rule computes in: half precision weights are updated in single precision."""
+    return F32 if weight == F16 else weight
+
+
+def apply_rule(
+    optimizer: Optimizer, keys: Keys, weight: Node, grad: Node, states: Sequence[Node], scalars: Mapping[str, Node]
+) -> tuple[Node, list[Node]]:
+    """The rule on nodes of any float types; results have the types of what they replace."""
+    work = scalar_type(weight.dtype)
+
+    def to(node: Node, dtype: DType) -> Node:
+        return node if node.dtype == dtype else cast(node, dtype)
+
+    made, new = optimizer.step(keys, to(weight, work), to(grad, work), [to(s, work) for s in states], scalars)
+    return to(made, weight.dtype), [to(n, s.dtype) for n, s in zip(new, states)]
+
+
+@lru_cache(maxsize=KEEP)
+def _program(key: tuple[Any, ...], rule: _Rule) -> Any:
+    """The compiled update of one parameter; inputs weight, grad, state<i> and the scalars by name."""
+    from symc.codegen.target import host_target
+    from symc.compile import emit, loop_passes, tensor_passes
+    from symc.passes.pipeline import Manager
+
+    optimizer, name = rule.optimizer, type(rule.optimizer).__name__.lower()
+    work = TensorType(scalar_type(rule.types[0].dtype), ())
+    keys = Keys()
+    origin = SymOrigin(f"{name}_update", name)
+    with Recorder() as recorder, recorder.at(origin):
+        weight, grad = input_node("weight", rule.types[0], "arg"), input_node("grad", rule.types[1], "grad")
+        states = [input_node(f"state{i}", t, "state") for i, t in enumerate(rule.types[2:])]
+        scalars = {n: input_node(n, work, "arg") for n in rule.scalars}
+        made, new = apply_rule(optimizer, keys, weight, grad, states, scalars)
+    inputs = [weight, grad, *states, *scalars.values(), *([keys.key] if keys.key is not None else [])]
+    origins = {**{node: origin for node in inputs}, **recorder.origins}
+    updates = [Update("weight", made), *(Update(f"state{i}", n) for i, n in enumerate(new))]
+    graph = finish(f"{name}_update", inputs, [], updates, {}, origins)
+    target = host_target()
+    return emit(Manager(verify=False).run([*tensor_passes(), *loop_passes(target)], graph), target)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rule:
+    """What `_program` builds from; left out of the cache's comparison, which goes by the key beside it."""
+
+    optimizer: Optimizer
+    types: tuple[TensorType, ...]
+    scalars: tuple[str, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Rule)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@dataclass
+class _Bound:
+    """A compiled update on a parameter's arrays."""
+
+    arrays: list[NDArray]
+    rule: tuple[Any, ...]
+    instance: Any
+    scalars: Array
+    key: Array | None
+
+
+def bind_step(optimizer: Optimizer, arrays: Sequence[NDArray], names: Sequence[str]) -> _Bound:
+    """The update of one parameter on its arrays: weight, gradient, states."""
+    types = tuple(TensorType(dtype_of(a.dtype), a.shape) for a in arrays)
+    rule = (optimizer.rule_key(), types, tuple(names))
+    program = _program(rule, _Rule(optimizer, types, tuple(names)))
+    values = np.zeros(len(names), scalar_type(types[0].dtype).numpy)
+    buffers: dict[str, Array] = {"weight": arrays[0]._data, "grad": arrays[1]._data}
+    buffers.update({f"state{i}": a._data for i, a in enumerate(arrays[2:])})
+    buffers.update({n: values[i : i + 1].reshape(()) for i, n in enumerate(names)})
+    key = None
+    if any(p.name == KEY_INPUT for p in program.program.params):
+        key = buffers[KEY_INPUT] = np.zeros(2, np.uint32)
+    return _Bound(list(arrays), rule, program.bind(buffers), values, key)
+
+
+def run_step(optimizer: Optimizer, index: Any, weight: NDArray, grad: NDArray, state: State) -> None:
+    """Update one parameter and its state in place."""
+    arrays = [weight, grad, *flat_states(state)]
+    numbers = optimizer.scalars(index)
+    bound = _bound_for(optimizer).get(index)
+    if (
+        bound is None
+        or len(bound.arrays) != len(arrays)
+        or any(a._data is not b._data for a, b in zip(bound.arrays, arrays))
+        or bound.rule[0] != optimizer.rule_key()
+    ):
+        bound = _bound_for(optimizer)[index] = bind_step(optimizer, arrays, tuple(numbers))
+    bound.scalars[:] = list(numbers.values())
+    if bound.key is not None:
+        bound.key[:] = next_key()
+    bound.instance.run()
+
+
+def _bound_for(optimizer: Optimizer) -> dict[Any, _Bound]:
+    """The optimizer's bound updates. They are machine code and addresses, so they live beside it, never in a pickle."""
+    return _bound.setdefault(optimizer, {})
