@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from symc.ir.errors import IRError
 from symc.ir.graph import Graph, Node, topological
+from symc.ir.op import Input
+from symc.ir.prims.control import Get
 from symc.ir.types import F64, Array, TensorType, TupleType
 
 
@@ -35,41 +38,54 @@ def result_types(node: Node, precision: str) -> list[TensorType]:
 def evaluate_nodes(
     roots: Sequence[Node], given: Mapping[Node, Array], precision: str = "declared"
 ) -> dict[Node, Array]:
-    """Values of the roots; `given` holds the graph inputs' values. Values are let go when nobody needs them."""
+    """Values of the roots from those of the inputs (or of any nodes), in `given`; each is let go when nobody needs it
+    any more. IRError for a missing or ill-shaped input.
+    """
+    needed: set[Node] = set(roots)
     order = topological(roots)
-    left: dict[Node, int] = {}
-    for node in order:
-        for source in node.inputs:
-            left[source] = left.get(source, 0) + 1
-    for root in roots:
-        left[root] = left.get(root, 0) + 1
-    values: dict[Node, object] = {}
+    for node in reversed(order):
+        if node in needed and node not in given:
+            needed.update(node.inputs)
+    order = [node for node in order if node in needed]
+    left: dict[Node, int] = dict.fromkeys(needed, 0)
+    for source in (*roots, *(i for node in order if node not in given for i in node.inputs)):
+        left[source] += 1
+    values: dict[Node, Any] = {}
     for node in order:
         types = result_types(node, precision)
         if node in given:
-            array = np.asarray(given[node])
-            if array.shape != types[0].shape:
-                raise IRError(f"input {node.op} needs shape {types[0].shape}, got {array.shape}")
-            values[node] = array.astype(types[0].dtype.numpy, copy=False)
-            continue
-        if not node.inputs and hasattr(node.op, "input_name"):
-            raise IRError(f"no value given for input {node.op.input_name!r}")
-        if node.op.name == "get":
-            values[node] = values[node.inputs[0]][node.op.index]  # type: ignore[index, attr-defined]
+            values[node] = _given(node, given[node], types[0])
+        elif isinstance(node.op, Input):
+            raise IRError(f"no value given for input {node.op.input_name!r}: it needs {node.type}")
         else:
-            with np.errstate(all="ignore"):
-                made = node.op.value([values[i] for i in node.inputs], types)  # type: ignore[misc]
-            values[node] = made if isinstance(made, tuple) else np.asarray(made)
-        for source in node.inputs:
-            left[source] -= 1
-            if not left[source]:
-                del values[source]
-    return {root: values[root] for root in roots}  # type: ignore[misc]
+            values[node] = _value(node, [values[i] for i in node.inputs], types)
+            for source in node.inputs:
+                left[source] -= 1
+                if not left[source]:
+                    del values[source]
+    return {root: values[root] for root in roots}
+
+
+def _given(node: Node, value: Array, wanted: TensorType) -> Array:
+    array = np.asarray(value)
+    if array.shape != wanted.shape:
+        name = repr(node.op.input_name) if isinstance(node.op, Input) else node.op.name
+        raise IRError(f"the value given for {name} needs shape {wanted.shape}, got {array.shape}")
+    return array.astype(wanted.dtype.numpy, copy=False)
+
+
+def _value(node: Node, args: list[Any], types: Sequence[TensorType]) -> Any:
+    """An array, or a tuple of them for a node with several results."""
+    if isinstance(node.op, Get):
+        return args[0][node.op.index]
+    with np.errstate(all="ignore"):
+        made = node.op.value(args, types)
+    return made if isinstance(made, tuple) else np.asarray(made)
 
 
 def evaluate(graph: Graph, inputs: Mapping[str, Array], precision: str = "declared") -> Results:
     """Run a graph on arrays by input name. IRError for a missing or ill-shaped input."""
-    given = {i: inputs[i.op.input_name] for i in graph.inputs if i.op.input_name in inputs}  # type: ignore[attr-defined]
+    given = _by_node(graph, inputs)
     found = evaluate_nodes(list(dict.fromkeys(graph.roots)), given, precision)
     return Results(
         {name: found[node] for name, node in graph.outputs}, {u.input: found[u.value] for u in graph.updates}
@@ -79,6 +95,10 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array], precision: str = "declar
 def values_of(
     graph: Graph, inputs: Mapping[str, Array], nodes: Iterable[Node], precision: str = "declared"
 ) -> dict[Node, Array]:
-    """Values of any nodes of a graph."""
-    given = {i: inputs[i.op.input_name] for i in graph.inputs if i.op.input_name in inputs}  # type: ignore[attr-defined]
-    return evaluate_nodes(list(nodes), given, precision)
+    """Values of any nodes of a graph, by node."""
+    return evaluate_nodes(list(nodes), _by_node(graph, inputs), precision)
+
+
+def _by_node(graph: Graph, inputs: Mapping[str, Array]) -> dict[Node, Array]:
+    names = {i: i.op.input_name for i in graph.inputs if isinstance(i.op, Input)}
+    return {i: inputs[name] for i, name in names.items() if name in inputs}

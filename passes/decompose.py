@@ -31,6 +31,8 @@ class SymbolModule:
     types: Mapping[str, TensorType]
     output_names: tuple[str, ...]
     roles: Mapping[str, str] = field(default_factory=dict)
+    #: inferred shapes of the outputs of operators without inputs, by node name: theirs follow from their use alone
+    shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
 
 class Context:
@@ -39,6 +41,7 @@ class Context:
     def __init__(self, train: bool) -> None:
         self.train = train
         self.name = ""
+        self.output_shapes: tuple[tuple[int, ...], ...] = ()
         self.node: SymNode | None = None
         self.updates: dict[str, Update] = {}
         self.key: Node | None = None
@@ -82,6 +85,7 @@ class Decompose(Pass):
                     continue
                 assert symbol.definition is not None
                 context.name, context.node = symbol.name, symbol
+                context.output_shapes = module.shapes.get(symbol.name, ())
                 operands = [values[entry] for entry in symbol.inputs]
                 with recorder.at(symbol.origin()):
                     try:

@@ -26,41 +26,43 @@ def propagate(
     known: Mapping[Entry, Any],
     table: Callable[[list[Any], list[Any], list[str]], Any],
     rule: Callable[[SymNode, Any], None],
-    sweeps: int = 8,
 ) -> dict[Entry, Any]:
     """A value (shape or element type, None: unknown) for every entry of the graph.
 
-    `table(ins, outs, names)` makes the row an operator's rule completes; `rule(node, row)` applies it.
+    `table(ins, outs, names)` makes the row an operator's rule completes; `rule(node, row)` applies it. Rules only add to
+    what is known, so the sweeps (forward, backward, forward, ...) end. A node is looked at again only if an entry it
+    touches has changed. Conflict: a rule refused.
     """
-    nodes = [n for n in graph.nodes() if not n.is_variable]
+    order = [n for n in graph.nodes() if not n.is_variable]
+    touching: dict[Entry, list[SymNode]] = {}
+    for node in order:
+        for entry in dict.fromkeys(node.inputs):
+            touching.setdefault(entry, []).append(node)
     values: dict[Entry, Any] = dict(known)
-    pending = list(nodes)
-    for sweep in range(sweeps):
-        changed = False
-        order = pending if sweep % 2 == 0 else list(reversed(pending))
-        for node in order:
-            ins = [values.get(entry) for entry in node.inputs]
-            outs = [values.get((node, i)) for i in range(node.num_outputs)]
+    due = set(order)
+    backward = False
+    while due:
+        for node in reversed(order) if backward else order:
+            if node not in due:
+                continue
+            due.discard(node)
             definition = node.definition
             assert definition is not None
-            row = table(ins, outs, [*definition.list_inputs(), *definition.list_aux()])
+            entries = [*node.inputs, *((node, i) for i in range(node.num_outputs))]
+            before = [values.get(entry) for entry in entries]
+            count = len(node.inputs)
+            row = table(before[:count], before[count:], [*definition.list_inputs(), *definition.list_aux()])
             try:
                 rule(node, row)
             except Exception as problem:
                 raise Conflict(node, problem) from problem
-            for entry, before, after in zip(node.inputs, ins, row.ins):
-                if _differs(before, after):
-                    values[entry] = after
-                    changed = True
-            for i, (before, after) in enumerate(zip(outs, row.outs)):
-                if _differs(before, after):
-                    values[node, i] = after
-                    changed = True
-        if not changed:
-            break
+            for entry, old, new in zip(entries, before, [*row.ins, *row.outs]):
+                # numpy's float64 equals None, so unknown is told apart by identity
+                if new is None or (old is not None and new == old):
+                    continue
+                values[entry] = new
+                due.update(touching.get(entry, ()))
+                if not entry[0].is_variable and entry[0] is not node:
+                    due.add(entry[0])
+        backward = not backward
     return values
-
-
-def _differs(before: Any, after: Any) -> bool:
-    # numpy's float64 compares equal to None
-    return (before is None) != (after is None) or after is not None and after != before

@@ -128,12 +128,16 @@ class _Kernel:
 
         def store(index: Index, value: Ref) -> None:
             self.b.remember((nest, index), value)
-            for (_, node), buffer in zip(self.body.outputs, self.outs):
-                result = self.value(node, index)
-                with self.b.at(self.body.origins.get(node), node.op.name):
-                    self.b.store(result, buffer, index)
+            self.store_all([(buffer, node) for (_, node), buffer in zip(self.body.outputs, self.outs)], index)
 
         return store
+
+    def store_all(self, results: list[tuple[Buffer, Node]], index: Index) -> None:
+        """Compute every result at an index, then store them: a result may lie where another one's operand does."""
+        values = [self.value(node, index) for _, node in results]
+        for (buffer, node), value in zip(results, values):
+            with self.b.at(self.body.origins.get(node), node.op.name):
+                self.b.store(value, buffer, index)
 
 
 def _lower_rows(kernel: _Kernel, space: Shape, axes: tuple[int, ...]) -> None:
@@ -200,22 +204,12 @@ def _lower_rows(kernel: _Kernel, space: Shape, axes: tuple[int, ...]) -> None:
                 sums = b.reduce(row, inits, step)
             for r, total in zip(group, sums):
                 b.remember((r, outside), b.cast(total, r.dtype))
-        for buffer, node in singles:
-            value = kernel.value(node, outside)
-            with b.at(body.origins.get(node), node.op.name):
-                b.store(value, buffer, outside)
+        kernel.store_all(singles, outside)
         if finals:
             use(len(passes))
             _hoist(kernel, needed[-1], outside, is_full)
 
-            def final(inside: Index) -> None:
-                for buffer, node in finals:
-                    index = at_full(outside, inside)
-                    value = kernel.value(node, index)
-                    with b.at(body.origins.get(node), node.op.name):
-                        b.store(value, buffer, index)
-
-            b.nest(row, final)
+            b.nest(row, lambda inside: kernel.store_all(finals, at_full(outside, inside)))
         kernel.stored.clear()
 
     with b.at(body.origins.get(body.outputs[0][1]), body.outputs[0][1].op.name):

@@ -18,15 +18,26 @@ from symc.ir.symbolic import SymGraph
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.memory import empty
 from symc.ndarray import NDArray
+from symc.ops.base import Shapes
 from symc.passes.autodiff import grad_name, head_name
 from symc.passes.decompose import KEY_INPUT, SymbolModule
+from symc.passes.infer_shape import propagate
 from symc.random import next_key
 
 
 def module_of(symbol: Any, types: Mapping[str, TensorType], roles: Mapping[str, str] | None = None) -> SymbolModule:
     """A Symbol with the types of its variables, as the compiler takes it."""
     graph: SymGraph = symbol.graph
-    return SymbolModule(symbol.name or "net", graph, types, tuple(symbol.list_outputs()), roles or {})
+    sources = [n for n in graph.nodes() if not n.is_variable and not n.inputs]
+    shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
+    if sources:
+        known = {(n, 0): types[n.name].shape for part in graph.variables() for n in part}
+        found = propagate(graph, known, Shapes, lambda n, row: n.definition.complete(row))  # type: ignore[union-attr]
+        for node in sources:
+            inferred = [found.get((node, i)) for i in range(node.num_outputs)]
+            if all(s and all(s) for s in inferred):
+                shapes[node.name] = tuple(inferred)  # type: ignore[arg-type]
+    return SymbolModule(symbol.name or "net", graph, types, tuple(symbol.list_outputs()), roles or {}, shapes)
 
 
 class Executor:

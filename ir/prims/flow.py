@@ -16,7 +16,10 @@ from symc.ir.types import BOOL, I64, Array, TensorType, TupleType, Type
 
 
 def pullback(outputs: Sequence[Node], cts: Sequence[Node | None], targets: Sequence[Node]) -> list[Node | None]:
-    """Cotangents of the targets from those of the outputs, by reverse mode; None where nothing flows back."""
+    """Cotangents of the targets from those of the outputs, by reverse mode; None where nothing flows back.
+
+    An integer between floats carries a cotangent of its own type (see Cast), a truth value none.
+    """
     nodes = topological(outputs)
     active = set(targets)
     for node in nodes:
@@ -25,7 +28,7 @@ def pullback(outputs: Sequence[Node], cts: Sequence[Node | None], targets: Seque
     held: dict[tuple[Node, int], Node] = {}
 
     def gather(node: Node, index: int, ct: Node | None) -> None:
-        if ct is not None and node in active and ct.dtype.is_float:
+        if ct is not None and node in active and ct.dtype != BOOL:
             before = held.get((node, index))
             held[node, index] = ct if before is None else ew.add(before, ct)
 

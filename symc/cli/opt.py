@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ def run_passes(
     passes: Sequence[Pass], module: Module, instruments: Sequence[Instrument] = (), verify: bool = True
 ) -> tuple[Module, Manager]:
     """Run passes; an error becomes a StageError that names the pass and the reproducer."""
-    reproducer = Reproducer(tempfile.gettempdir(), passes)
+    reproducer = Reproducer(Path(tempfile.gettempdir()) / f"symc-{os.getpid()}", passes)
     manager = Manager([*instruments, reproducer], verify)
     for pass_ in passes:
         try:

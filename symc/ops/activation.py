@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -80,6 +80,7 @@ class LeakyReLU(Operator):
     slope: float = 0.25
     lower_bound: float = 0.125
     upper_bound: float = 0.334
+    initializers: ClassVar[dict[str, str]] = {"gamma": '["Constant", {"value": 0.25}]'}
 
     def list_inputs(self) -> tuple[str, ...]:
         return ("data", "gamma") if self.act_type == "prelu" else ("data",)

@@ -148,6 +148,8 @@ class BuildContext(Protocol):
     train: bool
     #: the Symbol's name
     name: str
+    #: the inferred shapes of the outputs, where they are known beforehand (else empty)
+    output_shapes: tuple[tuple[int, ...], ...]
 
     def update(self, position: int, value: Node, phase: str = "backward") -> None:
         """The input at `position` (an auxiliary state, or an argument the operator overwrites) becomes `value` when
@@ -176,6 +178,8 @@ class Operator:
     ignores_add: ClassVar[bool] = False
     #: draws random numbers
     random: ClassVar[bool] = False
+    #: input name -> the text of the initializer its variable gets when the user chose none
+    initializers: ClassVar[Mapping[str, str]] = {}
 
     # -- signature
     def list_inputs(self) -> tuple[str, ...]:
@@ -224,6 +228,7 @@ class _ShapeContext:
 
     train = True
     name = "?"
+    output_shapes: tuple[tuple[int, ...], ...] = ()
 
     def update(self, position: int, value: Node, phase: str = "backward") -> None: ...
 
@@ -382,12 +387,7 @@ def parse_value(op: str, name: str, annotation: Any, text: str) -> Any:
 
 
 def _parse_int(text: str) -> int:
-    if text in ("True", "False"):
-        return int(text == "True")
     try:
         return int(text)
     except ValueError:
-        value = float(text)
-        if value != int(value):
-            raise ValueError("expected a whole number") from None
-        return int(value)
+        raise ValueError("expected a whole number") from None

@@ -34,7 +34,7 @@ class _Filled(_Created):
             s.set_out(0, self.shape)  # type: ignore[attr-defined]
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        shape: tuple[int, ...] = self.shape or ()  # type: ignore[attr-defined]
+        shape: tuple[int, ...] = (ctx.output_shapes or (self.shape or (),))[0]  # type: ignore[attr-defined]
         if not shape or not all(shape):
             raise ShapeError(f"shape={shape} must be complete")
         value = getattr(self, "value", self.value_of_all)

@@ -7,7 +7,7 @@ one pass over the data collects both sums it needs and a second one writes the r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -88,6 +88,7 @@ class _BatchNorm(Operator):
     use_global_stats: bool = False
     output_mean_var: bool = False
     axis: int = 1
+    initializers: ClassVar[dict[str, str]] = {"moving_mean": '["zero", {}]', "moving_var": '["one", {}]'}
 
     def num_visible_outputs(self) -> int:
         return 3 if self.output_mean_var else 1

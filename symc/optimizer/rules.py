@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 
 from symc.ir.graph import Node
 from symc.ir.prims import (
@@ -19,6 +21,11 @@ from symc.optimizer.base import Optimizer, State, StepContext, like, register
 
 Scalars = Mapping[str, Node]
 Made = tuple[Node, Sequence[Node]]
+
+
+def rest(share: float) -> float:
+    """1 - share in single precision, as MXNet's update operators take it (1 - 0.999 is off by 5e-5 there)."""
+    return float(np.float32(1) - np.float32(share))
 
 
 @register
@@ -49,14 +56,14 @@ class ccSGD(SGD):  # noqa: N801  (MXNet's name)
 
 @register
 class NAG(SGD):
-    """Nesterov's momentum: m = momentum m - lr (g + wd w), w += momentum m - lr (g + wd w)."""
+    """Nesterov's momentum: m = momentum m - lr (g + wd w), w += momentum m - lr g."""
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         if not states:
             return super().step(ctx, weight, grad, states, s)
-        change = s["lr"] * (self.clipped(grad * s["rescale"]) + s["wd"] * weight)
-        momentum = self.momentum * states[0] - change
-        return weight + (self.momentum * momentum - change), (momentum,)
+        push = s["lr"] * self.clipped(grad * s["rescale"])
+        momentum = self.momentum * states[0] - s["lr"] * s["wd"] * weight - push
+        return weight + self.momentum * momentum - push, (momentum,)
 
 
 @register
@@ -78,7 +85,7 @@ class Signum(Optimizer):
         if not states:
             return (1 - lr * wd) * weight - lr * sign(grad), ()
         pull = self.clipped(grad * s["rescale"]) + wd * weight
-        momentum = self.momentum * states[0] - (1 - self.momentum) * pull
+        momentum = self.momentum * states[0] - rest(self.momentum) * pull
         return (1 - self.wd_lh * lr) * weight + lr * sign(momentum), (momentum,)
 
 
@@ -103,9 +110,9 @@ class FTML(Optimizer):
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         d, v, z = states
         g = self.clipped(grad * s["rescale"] + s["wd"] * weight)
-        v = self.beta2 * v + (1 - self.beta2) * (g * g)
+        v = self.beta2 * v + rest(self.beta2) * (g * g)
         new_d = s["first"] * (sqrt(v / s["second"]) + self.epsilon)
-        z = self.beta1 * z + (1 - self.beta1) * g - (new_d - self.beta1 * d) * weight
+        z = self.beta1 * z + rest(self.beta1) * g - (new_d - self.beta1 * d) * weight
         return -z / new_d, (new_d, v, z)
 
 
@@ -132,8 +139,8 @@ class Adam(Optimizer):
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         g = self.clipped(grad * s["rescale"] + s["wd"] * weight)
-        mean = self.beta1 * states[0] + (1 - self.beta1) * g
-        var = self.beta2 * states[1] + (1 - self.beta2) * (g * g)
+        mean = self.beta1 * states[0] + rest(self.beta1) * g
+        var = self.beta2 * states[1] + rest(self.beta2) * (g * g)
         return weight - s["lr"] * mean / (sqrt(var) + self.epsilon), (mean, var)
 
 
@@ -235,10 +242,10 @@ class RMSProp(Optimizer):
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         g = self.clipped(grad * s["rescale"] + s["wd"] * weight)
-        n = self.gamma1 * states[0] + (1 - self.gamma1) * (g * g)
+        n = self.gamma1 * states[0] + rest(self.gamma1) * (g * g)
         new: tuple[Node, ...] = (n,)
         if self.centered:
-            mean = self.gamma1 * states[1] + (1 - self.gamma1) * g
+            mean = self.gamma1 * states[1] + rest(self.gamma1) * g
             delta = self.gamma2 * states[2] - s["lr"] * g / sqrt(n - mean * mean + self.epsilon)
             new, weight = (n, mean, delta), weight + delta
         else:
@@ -347,8 +354,8 @@ class LAMB(Optimizer):
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         g = self.clipped(grad * s["rescale"])
-        mean = self.beta1 * states[0] + (1 - self.beta1) * g
-        var = self.beta2 * states[1] + (1 - self.beta2) * (g * g)
+        mean = self.beta1 * states[0] + rest(self.beta1) * g
+        var = self.beta2 * states[1] + rest(self.beta2) * (g * g)
         way_mean, way_var = (mean / s["first"], var / s["second"]) if self.bias_correction else (mean, var)
         way = way_mean / (sqrt(way_var) + self.epsilon) + s["wd"] * weight
         length, way_length = _norm(weight), _norm(way)

@@ -12,7 +12,9 @@ from symc.base import MXNetError
 from symc.ir.symbolic import SymNode
 from symc.name import NameManager
 from symc.ops.base import Operator, parameters, parse
-from symc.symbol.symbol import HIDDEN_KEYS, Symbol, user_line
+from symc.symbol.symbol import Symbol, hidden_spelling, is_hidden, user_line
+
+Entry = tuple[SymNode, int]
 
 
 def attribute_text(value: Any) -> str:
@@ -21,11 +23,32 @@ def attribute_text(value: Any) -> str:
         return value.name
     if isinstance(value, type) and issubclass(value, np.generic):
         return np.dtype(value).name
-    if isinstance(value, (np.integer, np.floating)):
-        return str(value.item())
-    if isinstance(value, list):
-        return str(tuple(value)) if all(not isinstance(v, (list, tuple)) for v in value) else str(value)
-    return str(value)
+    return str(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """numpy's numbers inside lists and tuples print with their types; Python's do not."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value)) if type(value) in (list, tuple) else tuple(map(_plain, value))
+    if isinstance(value, np.generic):
+        return value if isinstance(value, np.floating) and not isinstance(value, float) else value.item()
+    return value
+
+
+def takes_anything(cls: type[Operator]) -> bool:
+    """Operators without parameters keep whatever attributes they are given, as MXNet's do."""
+    return not parameters(cls) and not cls.op_name.startswith("_linalg_")
+
+
+def split_attributes(cls: type[Operator], given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(parameters to parse, attributes that only ride along) of an operator's attributes."""
+    loose = takes_anything(cls)
+    own: dict[str, str] = {}
+    other: dict[str, str] = {}
+    for key, value in given.items():
+        key = hidden_spelling(key)
+        (other if loose or is_hidden(key) else own)[key] = value
+    return own, other
 
 
 def compose(
@@ -33,83 +56,111 @@ def compose(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:  # fmt: skip
     """The Symbol of operator `cls`, called as `function` (which gives the hint of automatic names)."""
-    named = {p.name for p in parameters(cls)}
-    symbols: dict[str, Symbol] = {}
-    given: dict[str, str] = {}
-    extra: dict[str, str] = {}
-    positional: list[Symbol] = []
-    values = list(args)
-    while values and isinstance(values[0], Symbol):
-        positional.append(values.pop(0))
-    if values and values[0] is None and not positional:
-        values.pop(0)
-    for p, value in zip(_free_parameters(cls, kwargs), values):
-        if isinstance(value, Symbol):
-            raise TypeError(f"{function}: inputs come before parameters; got a Symbol for parameter {p}")
-        given[p] = attribute_text(value)
-    if len(values) > len(_free_parameters(cls, kwargs)):
-        raise TypeError(f"{function}: too many positional arguments")
-    for key, value in kwargs.items():
-        if isinstance(value, Symbol):
-            symbols[key] = value
-        elif value is None and key not in named:
-            continue
-        elif key.startswith("__") and key.endswith("__") or key in HIDDEN_KEYS:
-            extra[f"__{key}__" if key in HIDDEN_KEYS else key] = str(value)
-        elif value is not None or key not in named:
-            given[key] = attribute_text(value)
+    symbols, values = _arguments(cls, function, args, kwargs)
+    given = {key: _text(cls, key, value) for key, value in values.items()}
+    given.update(AttrScope.current().get(dict(attr) if attr else None))
+    positional = symbols.pop("", [])
     if cls.variadic and cls.variadic not in given:
         given[cls.variadic] = str(len(positional) + len(symbols))
-    scope = {f"__{k}__" if k in HIDDEN_KEYS else k: v for k, v in AttrScope.current().get(dict(attr or {})).items()}
+    # before anything may be refused: MXNet's counters count refused Symbols as well
+    name = NameManager.current().get(name, function.lower())
+    own, other = split_attributes(cls, given)
     try:
-        definition = parse(cls, given)
+        definition = parse(cls, own)
     except MXNetError as problem:
-        raise MXNetError(f"{problem}, in operator {cls.op_name}(name=\"{name or ''}\")") from None
-    hint = function.lower()
-    name = NameManager.current().get(name, hint)
-    attrs = {**scope, **extra, **given}
-    node = SymNode(cls.op_name, name, attrs, (), definition, user_line())
+        raise MXNetError(f'{problem}, in operator {cls.op_name}(name="{name}")') from None
+    node = SymNode(cls.op_name, name, {**other, **own}, (), definition, user_line())
     node.inputs = _inputs(node, definition, positional, symbols, function)
+    initialise(node)
     return Symbol([(node, i) for i in range(definition.num_visible_outputs())])
 
 
-def _free_parameters(cls: type[Operator], kwargs: Mapping[str, Any]) -> list[str]:
-    return [p.name for p in parameters(cls) if p.name not in kwargs and p.name != cls.variadic]
+def reparse(node: SymNode, attrs: Mapping[str, str]) -> Operator:
+    """The operator of a node for other attributes. MXNetError if it refuses them or would take other inputs."""
+    cls: type[Operator] = type(node.definition)  # type: ignore[assignment]
+    definition = parse(cls, split_attributes(cls, attrs)[0])
+    if len(definition.list_inputs()) + len(definition.list_aux()) != len(node.inputs):
+        raise MXNetError(f"{node.op} {node.name!r}: the attributes {dict(attrs)} need other inputs than it has; compose it anew")
+    return definition
+
+
+def _text(cls: type[Operator], key: str, value: Any) -> str:
+    if key == "dtype" and any(p.name == "dtype" for p in parameters(cls)):
+        return np.dtype(value).name
+    return attribute_text(value)
+
+
+def _arguments(
+    cls: type[Operator], function: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(Symbols by input name, with a list of positional ones under "" where the operator is variadic; other values)."""
+    symbols: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    if cls.variadic:
+        for value in args:
+            if not isinstance(value, Symbol):
+                raise AssertionError(f"{function}: positional arguments must be Symbols, but got {value!r}")
+        symbols[""] = list(args)
+        slots: list[str] = []
+        inputs: set[str] = set()
+    else:
+        slots = [*cls.input_names, *cls.aux_names]
+        inputs = set(slots)
+        slots += [p.name for p in parameters(cls)]
+        if len(args) > len(slots):
+            raise TypeError(f"{function}: takes at most {len(slots)} positional arguments ({', '.join(slots)}), got {len(args)}")
+    pairs = [*zip(slots, args), *kwargs.items()]
+    if not cls.variadic and any(k in kwargs for k in slots[: len(args)]):
+        twice = next(k for k in slots[: len(args)] if k in kwargs)
+        raise TypeError(f"{function}: got multiple values for argument {twice!r}")
+    for key, value in pairs:
+        if isinstance(value, Symbol):
+            symbols[key] = value
+        elif key in inputs:
+            if value is not None:
+                raise AssertionError(f"{function}: argument {key} must be a Symbol, but got {value!r}")
+        else:
+            values[key] = value
+    return symbols, values
 
 
 def _inputs(
-    node: SymNode, definition: Operator, positional: Sequence[Symbol], symbols: dict[str, Symbol], function: str
-) -> list[tuple[SymNode, int]]:
+    node: SymNode, definition: Operator, positional: Sequence[Symbol], symbols: Mapping[str, Symbol], function: str
+) -> list[Entry]:
     """The inputs in the operator's order; what is not given becomes a variable named after the operator."""
     names = [*definition.list_inputs(), *definition.list_aux()]
-    entries: list[tuple[SymNode, int]] = []
-    flat: list[tuple[SymNode, int]] = []
-    for s in positional:
-        if len(s) != 1 and not (definition.variadic and len(positional) == 1):
-            raise MXNetError(f"{function} {node.name!r}: an input has {len(s)} outputs {s.list_outputs()}; pick one")
-        flat.extend(s._outputs)
-    if len(flat) > len(names):
-        raise MXNetError(
-            f"{function} {node.name!r}: takes {len(names)} inputs ({', '.join(names)}), got {len(flat)}"
-        )
+    if positional and symbols:
+        raise TypeError(f"{function} {node.name!r}: inputs go either by position or by name, not both")
+    for s in (*positional, *symbols.values()):
+        if len(s) != 1:
+            raise MXNetError(f"{function} {node.name!r}: an input has {len(s)} outputs ({', '.join(s.list_outputs())}); pick one")
+    if len(positional) > len(names):
+        raise MXNetError(f"{function} {node.name!r}: takes {len(names)} inputs ({', '.join(names)}), got {len(positional)}")
     unknown = [k for k in symbols if k not in names]
-    if unknown and not definition.variadic:
+    if unknown:
         raise MXNetError(f"{function} {node.name!r}: has no input {unknown[0]!r}; it has {', '.join(names)}")
-    keyed = list(symbols.values()) if definition.variadic and unknown else None
-    for i, input_name in enumerate(names):
-        if i < len(flat):
-            if input_name in symbols:
-                raise MXNetError(f"{function} {node.name!r}: input {input_name!r} is given twice")
-            entries.append(flat[i])
-        elif keyed is not None:
-            entries.append(keyed[i - len(flat)]._outputs[0])
-        elif input_name in symbols:
-            s = symbols[input_name]
-            if len(s) != 1:
-                raise MXNetError(f"{function} {node.name!r}: input {input_name!r} has {len(s)} outputs; pick one")
-            entries.append(s._outputs[0])
+    if positional and len(positional) < len(names):
+        raise MXNetError(f"{function} {node.name!r}: needs {len(names)} inputs ({', '.join(names)}), got {len(positional)}")
+    entries = [s._outputs[0] for s in positional]
+    for input_name in names[len(entries) :]:
+        if input_name in symbols:
+            entries.append(symbols[input_name]._outputs[0])
         else:
-            attrs = dict(node.attrs)
-            attrs.update(getattr(definition, "variable_attrs", {}).get(input_name, {}))
-            entries.append((SymNode("null", f"{node.name}_{input_name}", attrs, where=node.where), 0))
+            entries.append((missing_input(node, input_name), 0))
     return entries
+
+
+def missing_input(node: SymNode, input_name: str) -> SymNode:
+    """The variable that stands for an input that was not given: it carries the operator's attributes, as in MXNet."""
+    return SymNode("null", f"{node.name}_{input_name}", dict(node.attrs), where=node.where)
+
+
+def initialise(node: SymNode) -> None:
+    """Give the operator's variables the initializers it wants for them, where the user chose none."""
+    definition: Any = node.definition
+    wanted: Mapping[str, str] = type(definition).initializers
+    if not wanted:
+        return
+    for input_name, (source, _) in zip([*definition.list_inputs(), *definition.list_aux()], node.inputs):
+        if input_name in wanted and source.is_variable:
+            source.attrs.setdefault("__init__", wanted[input_name])

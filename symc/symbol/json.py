@@ -2,171 +2,237 @@
 
 Older files keep operator parameters under "param" (and hidden attributes under "attr") or everything under "attr";
 1.0 and later under "attrs". What MXNet upgrades when it loads, this upgrades: hidden keys get their underscores,
-missing auxiliary inputs of old BatchNorm nodes are made.
+missing auxiliary inputs of old BatchNorm nodes are made, axis=-1 of old argmax and argmin means no axis.
 """
 
 from __future__ import annotations
 
+import difflib
+import gzip
 import json as _json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from symc.base import MXNetError
 from symc.ir.symbolic import SymNode
-from symc.ops.base import OPERATORS, parameters, parse
-from symc.symbol.symbol import HIDDEN_KEYS, Symbol
+from symc.ops.base import OPERATORS, parse
+from symc.symbol.compose import initialise, missing_input, split_attributes
+from symc.symbol.symbol import HIDDEN_KEYS, Symbol, is_hidden
 
 VERSION = 10901
+#: what a file without a version counts as
+OLDEST = 800
+
+#: MXNet's count of all outputs, internal ones included, where an operator here needs fewer: node_row_ptr counts them
+_ALL_OUTPUTS = {
+    "BilinearSampler": 2, "CTCLoss": 2, "Correlation": 3, "Dropout": 2, "GridGenerator": 2, "InstanceNorm": 3,
+    "L2Normalization": 2, "LRN": 2, "Pooling": 2, "ROIPooling": 2, "SpatialTransformer": 3, "_contrib_BatchNormWithReLU": 4,
+    "_contrib_DeformablePSROIPooling": 2, "_contrib_MultiProposal": 2, "_contrib_Proposal": 2, "_contrib_box_nms": 2,
+    "_linalg_det": 3, "_linalg_slogdet": 4, "sort": 2,
+}  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------- writing
-
-
-class _Writer:
-    """The layout of dmlc's JSON writer: objects of several members and arrays of more than ten break their lines."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-
-    def value(self, value: Any, depth: int) -> str:
-        if isinstance(value, dict):
-            items = [f"{_json.dumps(k, ensure_ascii=False)}: {self.value(v, depth + 1)}" for k, v in value.items()]
-            return self._wrap(items, "{}", len(items) > 1, depth)
-        if isinstance(value, _Lines):
-            return self._wrap([self.value(v, depth + 1) for v in value], "[]", True, depth)
-        if isinstance(value, list):
-            items = [self.value(v, depth + 1) for v in value]
-            return self._wrap(items, "[]", len(items) > 10, depth)
-        return _json.dumps(value, ensure_ascii=False)
-
-    def _wrap(self, items: list[str], brackets: str, multi: bool, depth: int) -> str:
-        if not multi or not items:
-            return brackets[0] + ", ".join(items) + brackets[1]
-        pad = "  " * (depth + 1)
-        return brackets[0] + "\n" + ", \n".join(pad + i for i in items) + "\n" + "  " * depth + brackets[1]
 
 
 class _Lines(list):  # type: ignore[type-arg]
     """An array that always breaks its lines."""
 
 
-def to_json(symbol: Symbol) -> str:
-    """The JSON text of a Symbol."""
+def _text(value: Any, depth: int = 0) -> str:
+    """The layout of dmlc's JSON writer: objects of several members and arrays of more than ten break their lines."""
+    if isinstance(value, dict):
+        items = [f"{_quoted(k)}: {_text(v, depth + 1)}" for k, v in value.items()]
+        return _wrap(items, "{}", len(items) > 1, depth)
+    if isinstance(value, list):
+        items = [_text(v, depth + 1) for v in value]
+        return _wrap(items, "[]", len(items) > 10 or isinstance(value, _Lines), depth)
+    return _quoted(value) if isinstance(value, str) else _json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    return _json.dumps(text, ensure_ascii=False)
+
+
+def _wrap(items: list[str], brackets: str, lines: bool, depth: int) -> str:
+    if not lines or not items:
+        return brackets[0] + ", ".join(items) + brackets[1]
+    pad = "  " * (depth + 1)
+    return brackets[0] + "\n" + ", \n".join(pad + i for i in items) + "\n" + "  " * depth + brackets[1]
+
+
+def _versions(nodes: Sequence[SymNode]) -> tuple[dict[SymNode, list[int]], dict[SymNode, int]]:
+    """(versions of every node's inputs, final versions of variables): a variable's version counts the operators so far
+    that write it (auxiliary states); other inputs have version 0."""
+    current: dict[SymNode, int] = {}
+    inputs: dict[SymNode, list[int]] = {}
+    for node in nodes:
+        first = node.aux_from
+        found = []
+        for at, (source, _) in enumerate(node.inputs):
+            if source.is_variable and at >= first:
+                current[source] = current.get(source, 0) + 1
+            found.append(current.get(source, 0))
+        inputs[node] = found
+    return inputs, current
+
+
+def document_of(symbol: Symbol) -> dict[str, Any]:
+    """The JSON document of a Symbol."""
     nodes = symbol.graph.nodes()
     number = {n: i for i, n in enumerate(nodes)}
+    versions, final = _versions(nodes)
     listed: list[dict[str, Any]] = _Lines()
     row, total = [0], 0
     for node in nodes:
         entry: dict[str, Any] = {"op": node.op, "name": node.name}
         if node.attrs:
             entry["attrs"] = dict(sorted(node.attrs.items()))
-        entry["inputs"] = [[number[n], i, 1 if k >= node.aux_from else 0] for k, (n, i) in enumerate(node.inputs)]
+        entry["inputs"] = [[number[n], i, v] for (n, i), v in zip(node.inputs, versions[node])]
         if node.subgraphs:
-            entry["subgraphs"] = [_json.loads(to_json(Symbol(g.outputs))) for g in node.subgraphs]
+            entry["subgraphs"] = [document_of(Symbol(g.outputs)) for g in node.subgraphs]
         listed.append(entry)
-        total += node.num_outputs
+        total += max(node.num_outputs, _ALL_OUTPUTS.get(node.op, 1))
         row.append(total)
-    document = {
+    return {
         "nodes": listed,
         "arg_nodes": [number[n] for n in nodes if n.is_variable],
         "node_row_ptr": row,
-        "heads": [[number[n], i, 0] for n, i in symbol._outputs],
+        "heads": [[number[n], i, final.get(n, 0)] for n, i in symbol._outputs],
         "attrs": {"mxnet_version": ["int", VERSION]},
     }
-    return _Writer().value(document, 0)
+
+
+def to_json(symbol: Symbol) -> str:
+    """The JSON text of a Symbol."""
+    return _text(document_of(symbol))
+
+
+def debug_text(symbol: Symbol) -> str:
+    """What Symbol.debug_str shows."""
+    if len(symbol) == 1 and symbol._outputs[0][0].is_variable:
+        return f"Variable:{symbol.name}\n"
+    nodes = symbol.graph.nodes()
+    versions, _ = _versions(nodes)
+    lines = ["Symbol Outputs:"]
+    lines += [f"\toutput[{i}]={n.name}({k})" for i, (n, k) in enumerate(symbol._outputs)]
+    for node in nodes:
+        if node.is_variable:
+            lines.append(f"Variable:{node.name}")
+            continue
+        lines += ["--------------------", f"Op:{node.op}, Name={node.name}", "Inputs:"]
+        for i, ((source, k), version) in enumerate(zip(node.inputs, versions[node])):
+            lines.append(f"\targ[{i}]={source.name}({k})" + (f" version={version}" if source.is_variable else ""))
+        if node.attrs:
+            lines.append("Attrs:")
+            lines += [f"\t{k}={v}" for k, v in sorted(node.attrs.items())]
+    return "\n".join(lines) + "\n"
 
 
 # --------------------------------------------------------------------------------------------- reading
 
 
 def load(fname: str | os.PathLike[str]) -> Symbol:
-    """A Symbol from a JSON file (gzip too, by its ending)."""
+    """A Symbol from a JSON file (compressed too, if its name ends in .gz)."""
     if not isinstance(fname, (str, os.PathLike)):
         raise TypeError("fname need to be string")
     path = os.fspath(fname)
-    if path.endswith(".gz"):
-        import gzip
-
-        with gzip.open(path, "rt", encoding="utf-8") as file:
+    try:
+        if path.endswith(".gz"):
+            with gzip.open(path, "rt", encoding="utf-8") as file:
+                return load_json(file.read())
+        with open(path, encoding="utf-8") as file:
             return load_json(file.read())
-    with open(path, encoding="utf-8") as file:
-        return load_json(file.read())
+    except OSError as problem:
+        raise MXNetError(f"cannot read the Symbol of {path!r}: {problem.strerror or problem}") from problem
 
 
 def load_json(json_str: str) -> Symbol:
     """A Symbol from JSON text of any MXNet version."""
     if not isinstance(json_str, str):
-        raise TypeError("json_str needs to be a string")
+        raise TypeError("fname required to be string")
     try:
         document = _json.loads(json_str)
-        if not isinstance(document, dict) or "nodes" not in document or "heads" not in document:
-            raise ValueError("it has no nodes and heads")
     except ValueError as problem:
         raise MXNetError(f"this is not a symbol JSON: {problem}") from None
+    if not isinstance(document, dict) or not {"nodes", "heads"} <= document.keys():
+        raise MXNetError("this is not a symbol JSON: it has no nodes and heads")
     return from_document(document)
 
 
 def from_document(document: Mapping[str, Any]) -> Symbol:
     """A Symbol from the parsed JSON."""
+    version = document.get("attrs", {}).get("mxnet_version", ["int", OLDEST])[1]
     nodes: list[SymNode] = []
-    for record in document["nodes"]:
-        nodes.append(_node(record, nodes))
     try:
-        heads = [(nodes[h[0]], h[1] if len(h) > 1 else 0) for h in document["heads"]]
-    except IndexError:
-        raise MXNetError("symbol JSON: a head names a node that does not exist") from None
+        for record in document["nodes"]:
+            nodes.append(_node(record, nodes, version))
+        heads = [_entry(nodes, h) for h in document["heads"]]
+    except (KeyError, TypeError, ValueError) as problem:
+        where = f"node {len(nodes)}" if len(nodes) < len(document["nodes"]) else "the heads"
+        raise MXNetError(f"symbol JSON: {where} cannot be read: {type(problem).__name__} {problem}") from None
     return Symbol(heads)
 
 
-def _node(record: Mapping[str, Any], nodes: list[SymNode]) -> SymNode:
+def _entry(nodes: Sequence[SymNode], reference: Sequence[int]) -> tuple[SymNode, int]:
+    at, output = reference[0], reference[1] if len(reference) > 1 else 0
+    if not 0 <= at < len(nodes):
+        raise MXNetError(f"symbol JSON: node {at} is used before it is there; {len(nodes)} nodes are")
+    if not 0 <= output < nodes[at].num_outputs:
+        raise MXNetError(f"symbol JSON: {nodes[at].op} {nodes[at].name!r} has no output {output}")
+    return nodes[at], output
+
+
+def _node(record: Mapping[str, Any], nodes: Sequence[SymNode], version: int) -> SymNode:
     op, name = record["op"], record["name"]
-    attrs: dict[str, str] = {}
-    for key in ("param", "attr", "attrs"):
-        found = record.get(key)
-        if isinstance(found, dict):
-            attrs.update({k: v if isinstance(v, str) else str(v) for k, v in found.items()})
-    hidden = {k: v for k, v in attrs.items() if k in HIDDEN_KEYS}
-    attrs = {k: v for k, v in attrs.items() if k not in hidden}
-    attrs.update({f"__{k}__": v for k, v in hidden.items()})
+    inputs = [_entry(nodes, i) for i in record["inputs"]]
+    attrs = dict(_attributes(record, name, inputs))
     if op == "null":
         return SymNode("null", name, attrs)
-    try:
-        inputs = [(nodes[i[0]], i[1]) for i in record["inputs"]]
-    except IndexError:
-        raise MXNetError(f"symbol JSON: node {name!r} ({op}) names an input that does not exist yet") from None
     cls = OPERATORS.get(op)
     if cls is None:
         raise MXNetError(_unknown(op, name))
-    known = {p.name for p in parameters(cls)}
-    own, other = {}, {}
-    for key, value in attrs.items():
-        (own if key in known else other)[key] = value
-    for key, value in list(other.items()):
-        # `weight_lr_mult` on an operator belongs to its variable
-        for plain in HIDDEN_KEYS:
-            if key.endswith(f"_{plain}"):
-                target = f"{name}_{key[: -len(plain) - 1]}"
-                for source, _ in inputs:
-                    if source.is_variable and source.name == target:
-                        source.attrs[f"__{plain}__"] = value
-                        other.pop(key, None)
-    definition = parse(cls, own)
+    if cls.op_name in ("argmax", "argmin") and version < 905 and attrs.get("axis") == "-1":
+        del attrs["axis"]
+    own, other = split_attributes(cls, attrs)
+    try:
+        definition = parse(cls, own)
+    except MXNetError as problem:
+        raise MXNetError(f"symbol JSON: node {name!r}: {problem}") from None
     subgraphs = [from_document(g).graph for g in record.get("subgraphs", [])]
     node = SymNode(cls.op_name, name, {**other, **own}, inputs, definition, ("", 0), subgraphs)
     expected = [*definition.list_inputs(), *definition.list_aux()]
-    for missing in expected[len(inputs) :]:
-        node.inputs.append((SymNode("null", f"{name}_{missing}", dict(own)), 0))
-    if len(node.inputs) > len(expected):
-        raise MXNetError(f"symbol JSON: {op} {name!r} takes {len(expected)} inputs ({', '.join(expected)}), the file gives {len(inputs)}")
+    if len(inputs) > len(expected):
+        raise MXNetError(
+            f"symbol JSON: {op} {name!r} takes {len(expected)} inputs ({', '.join(expected)}), the file gives {len(inputs)}"
+        )
+    node.inputs += [(missing_input(node, missing), 0) for missing in expected[len(inputs) :]]
+    initialise(node)
     return node
+
+
+def _attributes(record: Mapping[str, Any], name: str, inputs: Sequence[tuple[SymNode, int]]) -> Iterator[tuple[str, str]]:
+    """The attributes of a node; `weight_lr_mult` on an operator goes to the variable it is about."""
+    for where in ("param", "attr", "attrs"):
+        for key, value in (record.get(where) or {}).items():
+            text = value if isinstance(value, str) else str(value)
+            if key in HIDDEN_KEYS:
+                yield f"__{key}__", text
+                continue
+            plain = next((h for h in HIDDEN_KEYS if key.endswith(f"_{h}") and not is_hidden(key)), None)
+            target = f"{name}_{key[: -len(plain) - 1]}" if plain else ""
+            owner = next((n for n, _ in inputs if n.is_variable and n.name == target), None)
+            if owner is None:
+                yield key, text
+            else:
+                owner.attrs[f"__{plain}__"] = text
 
 
 def _unknown(op: str, name: str) -> str:
     kinds = {
         "_sg_": "a fused subgraph of MXNet's oneDNN backend: save the model again without a subgraph backend",
-        "_contrib_quantize": "a quantized model: use the floating-point model it was made from",
-        "_contrib_quantized": "a quantized model: use the floating-point model it was made from",
+        "_contrib_quantize": "part of a quantized model: use the floating-point model it was made from",
         "_sparse": "a sparse operator: symc's arrays are dense",
         "cast_storage": "a sparse operator: symc's arrays are dense",
         "_np": "part of MXNet's numpy interface: symc runs the classic operators",
@@ -174,8 +240,6 @@ def _unknown(op: str, name: str) -> str:
     for prefix, advice in kinds.items():
         if op.startswith(prefix):
             return f"operator {op!r} of node {name!r} is not supported: it is {advice}"
-    import difflib
-
     close = difflib.get_close_matches(op, OPERATORS, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return f"operator {op!r} of node {name!r} is not known{hint} (if it is an operator of your own, register it first)"
+    return f"operator {op!r} of node {name!r} is not known{hint} (an operator of your own has to be registered first)"

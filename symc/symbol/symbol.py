@@ -11,14 +11,31 @@ from typing import Any
 import numpy as np
 
 from symc.attribute import AttrScope
-from symc.base import MXNetError
+from symc.base import MXNetError, NotImplementedForSymbol
 from symc.ir.symbolic import SymGraph, SymNode
-from symc.ops.base import Shapes, Types
-from symc.passes.infer_shape import Conflict, propagate
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: attributes that may be spelled without the underscores that hide them
 HIDDEN_KEYS = ("ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage")
+
+
+def is_hidden(key: str) -> bool:
+    """Attributes spelled __like_this__ are for the user and the framework, not for the operator."""
+    return len(key) > 4 and key.startswith("__") and key.endswith("__")
+
+
+def hidden_spelling(key: str) -> str:
+    """An attribute's name as it is kept. MXNetError for `weight_lr_mult` and its like, which MXNet has given up."""
+    if key in HIDDEN_KEYS:
+        return f"__{key}__"
+    for hidden in HIDDEN_KEYS:
+        if key.endswith(f"_{hidden}"):
+            owner = key[: -len(hidden) - 1]
+            raise MXNetError(
+                f"setting variable attributes with {key} is deprecated; instead make the variable yourself: "
+                f"w = Variable(..., {hidden}=...), and pass it as {owner}=w"
+            )
+    return key
 
 
 def user_line() -> tuple[str, int]:
@@ -74,12 +91,27 @@ class Symbol:
             index = found[0]
         if not isinstance(index, (int, np.integer)):
             raise TypeError("Symbol only support integer index to fetch i-th output")
-        if index >= len(self) or index < -len(self):
-            raise IndexError(f"Index {index} out of range of {len(self)} outputs")
+        if index >= len(self):
+            # the type tells Python's iteration where the outputs end
+            raise IndexError(f"index {index} is out of range: {self!r} has {len(self)} outputs")
+        if index < -len(self):
+            raise MXNetError(f"index {index} is out of range: {self!r} has {len(self)} outputs")
         return Symbol([self._outputs[index]])
 
     def __bool__(self) -> bool:
-        raise TypeError("the truth value of a Symbol is not known before it runs")
+        raise NotImplementedForSymbol(self.__bool__, "bool")
+
+    def __iadd__(self, other: Any) -> Symbol:
+        raise NotImplementedForSymbol(self.__iadd__, "+=", other)
+
+    def __isub__(self, other: Any) -> Symbol:
+        raise NotImplementedForSymbol(self.__isub__, "-=", other)
+
+    def __imul__(self, other: Any) -> Symbol:
+        raise NotImplementedForSymbol(self.__imul__, "*=", other)
+
+    def __itruediv__(self, other: Any) -> Symbol:
+        raise NotImplementedForSymbol(self.__itruediv__, "/=", other)
 
     def __copy__(self) -> Symbol:
         return self.__deepcopy__(None)
@@ -134,33 +166,36 @@ class Symbol:
     # -- attributes
 
     def attr(self, key: str) -> str | None:
-        """An attribute of a single node; None if it has none of that name."""
-        attrs = self._single().attrs
-        if key in HIDDEN_KEYS and key not in attrs:
-            key = f"__{key}__"
-        return attrs.get(key)
+        """An attribute of a single node; None if it has none of that name, and for a group."""
+        if self.name is None:
+            return None
+        return self._outputs[0][0].attrs.get(f"__{key}__" if key in HIDDEN_KEYS else key)
 
     def list_attr(self, recursive: bool = False) -> dict[str, str]:
-        """All attributes of a single node."""
+        """All attributes of the (first) node."""
         if recursive:
             raise DeprecationWarning("Symbol.list_attr with recursive=True has been deprecated; use attr_dict instead")
-        return _shown(self._single().attrs)
+        return _shown(self._outputs[0][0].attrs)
 
     def attr_dict(self) -> dict[str, dict[str, str]]:
         """Attributes of every node that has any, by node name."""
         return {n.name: _shown(n.attrs) for n in self.graph.nodes() if n.attrs}
 
     def _set_attr(self, **kwargs: str) -> None:
-        node = self._single()
+        """Set attributes (strings) of a single node. An operator's parameters may change too; what it does not know it
+        refuses, unless it is spelled __like_this__."""
+        if self.name is None:
+            raise MXNetError("attributes belong to one node; this Symbol is a group")
+        node = self._outputs[0][0]
         for key, value in kwargs.items():
             if not isinstance(value, str):
                 raise ValueError("Set Attr only accepts string values")
-            node.attrs[f"__{key}__" if key in HIDDEN_KEYS else key] = value
+        attrs = {**node.attrs, **{hidden_spelling(k): v for k, v in kwargs.items()}}
+        if not node.is_variable:
+            from symc.symbol.compose import reparse
 
-    def _single(self) -> SymNode:
-        if self.name is None:
-            raise MXNetError("attributes belong to one node; this Symbol is a group")
-        return self._outputs[0][0]
+            node.definition = reparse(node, attrs)
+        node.attrs = attrs
 
     # -- composition
 
@@ -178,130 +213,72 @@ class Symbol:
             if not isinstance(value, Symbol):
                 raise TypeError("Compose expect `Symbol` as arguments")
             if len(value) != 1:
-                raise MXNetError("only a Symbol with one output can take a variable's place")
-        arguments = [n for n in self.graph.nodes() if n.is_variable]
+                raise MXNetError(f"only a Symbol with one output can take a variable's place; {value!r} has {len(value)}")
+        nodes = self.graph.nodes()
+        variables = [n for n in nodes if n.is_variable]
+        arguments = self.graph.variables()[0]
         if len(args) > len(arguments):
-            raise MXNetError(f"{self.name}: {len(args)} inputs given for {len(arguments)} variables")
-        replaced: dict[SymNode, tuple[SymNode, int]] = {}
-        for variable, value in zip(arguments, args):
-            replaced[variable] = value._outputs[0]
-        by_name = {n.name: n for n in arguments}
+            raise MXNetError(f"{self.name}: {len(args)} inputs given for {len(arguments)} arguments")
+        replaced = {variable: value._outputs[0] for variable, value in zip(arguments, args)}
+        names = {n.name for n in variables}
         for key, value in kwargs.items():
-            if key not in by_name:
-                raise MXNetError(f"{self.name}: there is no variable {key!r} to replace; it has {', '.join(by_name)}")
-            replaced[by_name[key]] = value._outputs[0]
-        for node in self.graph.nodes():
-            node.inputs = [replaced.get(n, (n, i)) if n in replaced else (n, i) for n, i in node.inputs]
-        self._outputs = tuple(replaced.get(n, (n, i)) if n in replaced else (n, i) for n, i in self._outputs)
-        if name and self.name is not None:
+            if key not in names:
+                raise MXNetError(f"{self.name}: there is no variable {key!r} to replace; it has {', '.join(n.name for n in variables)}")
+            replaced.update({n: value._outputs[0] for n in variables if n.name == key})
+        if name:
             self._outputs[0][0].name = name
+        for node in nodes:
+            node.inputs = [replaced.get(n, (n, i)) for n, i in node.inputs]
+        self._outputs = tuple(replaced.get(n, (n, i)) for n, i in self._outputs)
 
-    # -- inference
+    # -- inference (see symc.symbol.inference)
 
     def infer_shape(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
-        """(argument shapes, output shapes, state shapes) from known argument shapes; (None, None, None) and a warning
-        where they do not follow."""
-        result = self._infer_shape_impl(False, *args, **kwargs)
-        if result[0] is None:
-            found = self._infer_shape_impl(True, *args, **kwargs)
-            arguments = [
-                f"\n\t{n}: {s}" for n, s in zip(self.list_arguments(), found[0]) if not s or 0 in s
-            ]
-            warnings.warn(
-                "Cannot decide shape for the following arguments (0s in shape means unknown dimensions). "
-                "Consider providing them as input:" + "".join(arguments), stacklevel=2,
-            )  # fmt: skip
+        """(argument shapes, output shapes, state shapes) from known argument shapes, given by position or by name;
+        (None, None, None) and a warning where they do not follow. 0 is an unknown dimension. MXNetError where shapes
+        contradict each other."""
+        from symc.symbol.inference import infer_shapes, warn_unknown
+
+        result = infer_shapes(self, False, args, kwargs)
+        if result[1] is None:
+            found = infer_shapes(self, True, args, kwargs)[0]
+            unknown = [f"{n}: {s}" for n, s in zip(self.list_arguments(), found) if not s or 0 in s]
+            warn_unknown("shape", " (0s in shape means unknown dimensions)", unknown)
         return result
 
     def infer_shape_partial(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         """As infer_shape, with () for unknown shapes and 0 for unknown dimensions."""
-        return self._infer_shape_impl(True, *args, **kwargs)
+        from symc.symbol.inference import infer_shapes
 
-    def _infer_shape_impl(self, partial: bool, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
-        known = self._known(args, kwargs, "shape", lambda s: tuple(0 if d is None or d < 0 else int(d) for d in s))
-        known = {e: s for e, s in known.items() if s}
-        for node in self.graph.nodes():
-            if node.is_variable and (node, 0) not in known and "__shape__" in node.attrs:
-                import ast
-
-                declared = ast.literal_eval(node.attrs["__shape__"])
-                if declared:
-                    known[node, 0] = tuple(0 if d in (None, -1) else int(d) for d in declared)
-        try:
-            found = propagate(self.graph, known, Shapes, lambda n, row: n.definition.complete(row))  # type: ignore[union-attr]
-        except Conflict as problem:
-            raise _explain(problem, "shape", self) from None
-
-        def pick(entries: Sequence[tuple[SymNode, int]]) -> list[tuple[int, ...]]:
-            return [tuple(found.get(e) or ()) for e in entries]
-
-        arguments, states = self.graph.variables()
-        result = pick([(n, 0) for n in arguments]), pick(self._outputs), pick([(n, 0) for n in states])
-        if not partial and any(not s or 0 in s for part in result for s in part):
-            return None, None, None
-        return result
+        return infer_shapes(self, True, args, kwargs)
 
     def infer_type(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
-        """(argument types, output types, state types) from known argument types; (None, None, None) if they do not
-        all follow."""
-        result = self.infer_type_partial(*args, **kwargs)
-        if any(t is None for part in result for t in part):
-            return None, None, None
+        """(argument types, output types, state types) from known argument types, given by position or by name;
+        (None, None, None) and a warning if they do not all follow. MXNetError where types contradict each other."""
+        from symc.symbol.inference import infer_types, warn_unknown
+
+        result = infer_types(self, False, args, kwargs)
+        if result[1] is None:
+            found = infer_types(self, True, args, kwargs)[0]
+            unknown = [f"{n}: {t}" for n, t in zip(self.list_arguments(), found) if t is None]
+            warn_unknown("type", "", unknown)
         return result
 
     def infer_type_partial(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         """As infer_type, with None for what does not follow."""
-        known = self._known(args, kwargs, "type", np.dtype)
-        for node in self.graph.nodes():
-            if node.is_variable and (node, 0) not in known and node.attrs.get("__dtype__", "-1") != "-1":
-                from symc.params import DTYPE_BY_FLAG
+        from symc.symbol.inference import infer_types
 
-                known[node, 0] = np.dtype(DTYPE_BY_FLAG[int(node.attrs["__dtype__"])])
-        try:
-            found = propagate(self.graph, known, Types, lambda n, row: n.definition.complete_types(row))  # type: ignore[union-attr]
-        except Conflict as problem:
-            raise _explain(problem, "type", self) from None
-
-        def pick(entries: Sequence[tuple[SymNode, int]]) -> list[Any]:
-            return [found[e].type if found.get(e) is not None else None for e in entries]
-
-        arguments, states = self.graph.variables()
-        return pick([(n, 0) for n in arguments]), pick(self._outputs), pick([(n, 0) for n in states])
-
-    def _known(self, args: Sequence[Any], kwargs: Mapping[str, Any], what: str, read: Any) -> dict[tuple[SymNode, int], Any]:
-        if args and kwargs:
-            raise ValueError(f"Can only specify known argument {what}s either by positional or kwargs way.")
-        arguments, states = self.graph.variables()
-        known: dict[tuple[SymNode, int], Any] = {}
-        if args:
-            if len(args) > len(arguments):
-                raise MXNetError(f"{self.name}: {len(args)} {what}s given for {len(arguments)} arguments")
-            pairs = list(zip(arguments, args))
-        else:
-            by_name = {n.name: n for n in (*states, *arguments)}
-            pairs = []
-            for key, value in kwargs.items():
-                if key in by_name:
-                    pairs.append((by_name[key], value))
-                elif what == "shape" and value is not None and not isinstance(value, (tuple, list)):
-                    raise TypeError(f"Arguments need to be shapes (tuple), but argument {key} is {type(value)}")
-        for node, value in pairs:
-            if value is None:
-                continue
-            if what == "shape" and not isinstance(value, (tuple, list)):
-                raise TypeError(f"Arguments need to be shapes (tuple), but argument {node.name} is {type(value)}.")
-            known[node, 0] = read(value)
-        return known
+        return infer_types(self, True, args, kwargs)
 
     # -- text
 
     def tojson(self, remove_amp_cast: bool = True) -> str:
-        """MXNet 1.9.1's JSON."""
+        """MXNet 1.9.1's JSON, by default without the casts that mixed precision has put in."""
         from symc.symbol.json import to_json
 
-        return to_json(self)
+        return to_json(without_amp_casts(self) if remove_amp_cast else self)
 
-    def save(self, fname: str, remove_amp_cast: bool = True) -> None:
+    def save(self, fname: str | os.PathLike[str], remove_amp_cast: bool = True) -> None:
         """Write the JSON to a file."""
         if not isinstance(fname, (str, os.PathLike)):
             raise TypeError("fname need to be string")
@@ -310,20 +287,9 @@ class Symbol:
 
     def debug_str(self) -> str:
         """Every node with its inputs and attributes."""
-        lines = ["Symbol Outputs:"]
-        lines += [f"\toutput[{i}]={n.name}({k})" for i, (n, k) in enumerate(self._outputs)]
-        for node in self.graph.nodes():
-            if node.is_variable:
-                lines.append(f"Variable:{node.name}")
-                continue
-            lines += ["--------------------", f"Op:{node.op}, Name={node.name}", "Inputs:"]
-            for i, (source, k) in enumerate(node.inputs):
-                version = 1 if i >= node.aux_from else 0
-                lines.append(f"\targ[{i}]={source.name}({k}) version={version}")
-            if node.attrs:
-                lines.append("Attrs:")
-                lines += [f"\t{k}={v}" for k, v in sorted(node.attrs.items())]
-        return "\n".join(lines) + "\n"
+        from symc.symbol.json import debug_text
+
+        return debug_text(self)
 
     # -- running (see symc.symbol.bind)
 
@@ -348,22 +314,36 @@ class Symbol:
 
         return self.bind(ctx or cpu(), kwargs).forward()
 
-    def grad(self, wrt: Sequence[str]) -> Symbol:
-        """Not offered by MXNet 1.9.1 either: bind with gradients and call backward instead."""
-        raise NotImplementedError("Currently not implemented: bind with gradient arrays and call Executor.backward()")
-
     def gradient(self, wrt: Sequence[str]) -> Symbol:
-        """As grad."""
-        return self.grad(wrt)
+        """Not offered by MXNet 1.9.1 either: MXNetError."""
+        raise MXNetError("Symbol.gradient is not implemented: bind with gradient arrays and call Executor.backward()")
 
     def optimize_for(self, backend: str, *args: Any, **kwargs: Any) -> Symbol:
-        """Every backend of MXNet is gone; symc optimises when it binds."""
-        raise NotImplementedError(f"backend {backend!r} is not available: symc optimises a Symbol when it is bound")
+        """A copy, and a warning: MXNet's subgraph backends do not exist here, symc optimises when it binds."""
+        warnings.warn(f"backend {backend!r} cannot be found; symc optimises a Symbol when it is bound", stacklevel=2)
+        return self.__copy__()
+
+    def as_nd_ndarray(self) -> Symbol:
+        """The Symbol itself: there is only the classic interface."""
+        return self
 
     def __hash__(self) -> int:
         return hash(self._outputs)
 
     # operators and methods are attached by symc.symbol.operators
+
+
+def _array_only(name: str) -> Any:
+    def method(self: Symbol, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedForSymbol(name)
+
+    method.__name__ = name
+    method.__doc__ = "Arrays have it, Symbols do not: NotImplementedForSymbol."
+    return method
+
+
+for _name in ("wait_to_read", "asnumpy", "asscalar", "copy", "as_in_context", "detach", "backward"):
+    setattr(Symbol, _name, _array_only(_name))
 
 
 def output_name(node: SymNode, index: int) -> str:
@@ -396,18 +376,22 @@ def copy_graph(
     return [(known[n], i) for n, i in outputs]
 
 
-def _explain(problem: Conflict, what: str, symbol: Symbol) -> MXNetError:
-    node = problem.node
-    file, line = node.where
-    where = f" ({file}:{line})" if file else ""
-    inputs = ", ".join(n.name for n, _ in node.inputs)
-    reason = str(problem.reason)
-    return MXNetError(f"Error in operator {node.name}: {node.op}({inputs}){where}: {what} inference failed: {reason}")
+def without_amp_casts(symbol: Symbol) -> Symbol:
+    """The Symbol with every amp_cast and amp_multicast replaced by what it casts; itself if there is none."""
+    if not any(n.op in ("amp_cast", "amp_multicast") for n in symbol.graph.nodes()):
+        return symbol
+    made = symbol.__copy__()
+    source: dict[tuple[SymNode, int], tuple[SymNode, int]] = {}
+    for node in made.graph.nodes():
+        node.inputs = [source.get(e, e) for e in node.inputs]
+        if node.op in ("amp_cast", "amp_multicast"):
+            source.update({(node, i): e for i, e in enumerate(node.inputs)})
+    return Symbol([source.get(e, e) for e in made._outputs])
 
 
 def Group(symbols: Sequence[Symbol], create_fn: type[Symbol] = Symbol) -> Symbol:
     """One Symbol with the outputs of several."""
-    symbols = list(symbols)
+    symbols = symbols if isinstance(symbols, Symbol) else list(symbols)
     if not symbols or any(not isinstance(s, Symbol) for s in symbols):
         raise TypeError("Expected a list of symbols as input")
     return Symbol([e for s in symbols for e in s._outputs])
@@ -415,8 +399,7 @@ def Group(symbols: Sequence[Symbol], create_fn: type[Symbol] = Symbol) -> Symbol
 
 def Variable(
     name: str, attr: dict[str, str] | None = None, shape: Any = None, lr_mult: float | None = None,
-    wd_mult: float | None = None, dtype: Any = None, init: Any = None, stype: Any = None, profiler_scope: Any = None,
-    **kwargs: Any,
+    wd_mult: float | None = None, dtype: Any = None, init: Any = None, stype: Any = None, **kwargs: Any,
 ) -> Symbol:  # fmt: skip
     """A variable. `shape` and `dtype` declare its type, `lr_mult`/`wd_mult` scale its learning rate and decay, `init` is
     its initializer; further attributes are spelled __like_this__."""
@@ -424,10 +407,12 @@ def Variable(
         raise TypeError("Expect a string for variable `name`")
     if stype not in (None, "default"):
         raise MXNetError(f"Variable {name!r}: storage type {stype!r} is not supported; symc's arrays are dense: leave stype out")
-    attrs = AttrScope.current().get(attr)
-    attrs = {f"__{k}__" if k in HIDDEN_KEYS else k: v for k, v in attrs.items()}
+    attrs = {hidden_spelling(k): v for k, v in AttrScope.current().get(attr).items()}
+    for key, value in attrs.items():
+        if not isinstance(value, str):
+            raise ValueError(f"Variable {name!r}: attribute {key!r} needs to be a string, got {value!r}")
     if shape is not None:
-        attrs["__shape__"] = str(tuple(shape) if isinstance(shape, (tuple, list)) else (shape,))
+        attrs["__shape__"] = str(shape)
     if lr_mult is not None:
         attrs["__lr_mult__"] = str(lr_mult)
     if wd_mult is not None:

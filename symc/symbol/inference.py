@@ -1,0 +1,123 @@
+"""What infer_shape and infer_type answer: the completed tables of symc.passes.infer_shape in MXNet's form."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symc.base import MXNetError
+from symc.ir.symbolic import SymNode
+from symc.ops.base import Shapes, Types
+from symc.params import DTYPE_BY_FLAG, FLAG_BY_DTYPE
+from symc.passes.infer_shape import Conflict, propagate
+from symc.symbol.symbol import Symbol
+
+Entry = tuple[SymNode, int]
+Answer = tuple[Any, Any, Any]
+
+
+def infer_shapes(symbol: Symbol, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Answer:
+    """Shapes of arguments, outputs and states; (None, None, None) if some are unknown, unless `partial`."""
+
+    def read(shape: Any, label: str) -> tuple[int, ...] | None:
+        if not isinstance(shape, tuple):
+            raise TypeError(f"Arguments need to be shapes (tuple), but {label} is {type(shape)}.")
+        return tuple(0 if d is None or d < 0 else int(d) for d in shape) or None
+
+    known = _known(symbol, args, kwargs, "shape", read)
+    for node in _undeclared(symbol, known, "__shape__"):
+        try:
+            declared = ast.literal_eval(node.attrs["__shape__"].replace("L", ""))
+            known[node, 0] = read(tuple(declared) if isinstance(declared, (tuple, list)) else (declared,), node.name)
+        except (ValueError, SyntaxError, TypeError):
+            raise MXNetError(f"variable {node.name!r}: __shape__={node.attrs['__shape__']!r} is not a shape") from None
+    found = _propagated(symbol, known, "shape", Shapes, lambda n, row: n.definition.complete(row))
+    result = _answer(symbol, lambda entry: tuple(found.get(entry) or ()))
+    if not partial and any(not s or 0 in s for part in result for s in part):
+        return None, None, None
+    return result
+
+
+def infer_types(symbol: Symbol, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Answer:
+    """Element types of arguments, outputs and states; (None, None, None) if some are unknown, unless `partial`."""
+
+    def read(given: Any, label: str) -> np.dtype[Any] | None:
+        dtype = np.dtype(given)
+        if dtype in FLAG_BY_DTYPE:
+            return dtype
+        if args:
+            raise TypeError(f"{label}: type {dtype} is none of {', '.join(map(str, FLAG_BY_DTYPE))}")
+        return None
+
+    known = _known(symbol, args, kwargs, "type", read)
+    for node in _undeclared(symbol, known, "__dtype__"):
+        flag = node.attrs["__dtype__"]
+        if flag != "-1":
+            try:
+                known[node, 0] = np.dtype(DTYPE_BY_FLAG[int(flag)])
+            except (ValueError, KeyError):
+                raise MXNetError(f"variable {node.name!r}: __dtype__={flag!r} is not the number of a type") from None
+    found = _propagated(symbol, known, "type", Types, lambda n, row: n.definition.complete_types(row))
+    result = _answer(symbol, lambda entry: found[entry].type if found.get(entry) is not None else None)
+    if not partial and any(t is None for part in result for t in part):
+        return None, None, None
+    return result
+
+
+def warn_unknown(what: str, remark: str, unknown: Sequence[str]) -> None:
+    """MXNet's warning about arguments whose shape or type does not follow; it names the first ten."""
+    shown = [*unknown[:10], *(["..."] if len(unknown) > 10 else [])]
+    warnings.warn(
+        f"Cannot decide {what} for the following arguments{remark}. Consider providing them as input:\n\t" + "\n\t".join(shown),
+        stacklevel=3,
+    )
+
+
+def _known(
+    symbol: Symbol, args: Sequence[Any], kwargs: Mapping[str, Any], what: str, read: Callable[[Any, str], Any]
+) -> dict[Entry, Any]:
+    """What the caller tells of the variables; unknown names are refused."""
+    if args and kwargs:
+        raise ValueError(f"Can only specify known argument {what}s either by positional or kwargs way.")
+    arguments, states = symbol.graph.variables()
+    known: dict[Entry, Any] = {}
+    if len(args) > len(arguments):
+        raise MXNetError(f"{symbol!r}: {len(args)} {what}s given for {len(arguments)} arguments")
+    for at, (node, value) in enumerate(zip(arguments, args)):
+        if value is not None:
+            known[node, 0] = read(value, f"argument {at}")
+    if kwargs:
+        named: dict[str, list[SymNode]] = {}
+        for node in (*arguments, *states):
+            named.setdefault(node.name, []).append(node)
+        for key, value in kwargs.items():
+            given = read(value, repr(key))
+            if key not in named:
+                raise MXNetError(f"{symbol!r} has no argument {key!r} to give a {what} to; it has {', '.join(named)}")
+            known.update({(node, 0): given for node in named[key]})
+    return {entry: value for entry, value in known.items() if value is not None}
+
+
+def _undeclared(symbol: Symbol, known: Mapping[Entry, Any], attr: str) -> list[SymNode]:
+    return [n for n in symbol.graph.nodes() if n.is_variable and attr in n.attrs and (n, 0) not in known]
+
+
+def _propagated(symbol: Symbol, known: Mapping[Entry, Any], what: str, table: Any, rule: Any) -> dict[Entry, Any]:
+    try:
+        return propagate(symbol.graph, known, table, rule)
+    except Conflict as problem:
+        node, (file, line) = problem.node, problem.node.where
+        where = f" ({file}:{line})" if file else ""
+        inputs = ", ".join(n.name for n, _ in node.inputs)
+        raise MXNetError(
+            f"Error in operator {node.name}: {node.op}({inputs}){where}: {what} inference failed: {problem.reason}"
+        ) from None
+
+
+def _answer(symbol: Symbol, pick: Callable[[Entry], Any]) -> Answer:
+    arguments, states = symbol.graph.variables()
+    return [pick((n, 0)) for n in arguments], [pick(e) for e in symbol._outputs], [pick((n, 0)) for n in states]
