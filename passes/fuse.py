@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from symc.ir.graph import Graph, Node, Origin, Recorder, finish, symbols_of
 from symc.ir.op import input_node
 from symc.ir.program import KernelStep, Program, ProgramParam, Result, Step, ViewStep
-from symc.ir.types import TupleType
 from symc.passes.partition import forward_nodes
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
@@ -80,6 +79,11 @@ class _Fusion:
     def _place(self, unit: Unit) -> None:
         half = 0 if not self.forward or unit.root in self.forward else 1
         sources = {self.home[leaf] for leaf in unit.reads if leaf in self.home}
+        if unit.kind == "get":
+            # a result of a nest with several: it is written where the nest runs
+            (source,) = sources
+            self._join(unit, source, sources)
+            return
         candidates: dict[int, Cluster] = {c.number: c for c in sources}
         if unit.kind in ("map", "row") and self.options.rows:
             for leaf in unit.reads:
@@ -230,8 +234,6 @@ class _Fusion:
             origin = self.rw.act("kernel", origins) or origin
         results = []
         for node in yields:
-            if isinstance(node.type, TupleType):
-                raise TypeError(f"{node.op.name} with several results must be split before fusion")
             results.append(Result(graph.names[node], node.type))
         operands = tuple(i.op.input_name for i in body.inputs)  # type: ignore[attr-defined]
         return KernelStep(_label(roots), operands, tuple(results), body, origin)

@@ -14,6 +14,7 @@ from symc.ir.graph import Graph, Node, Recorder, finish
 from symc.ir.index import Affine
 from symc.ir.loops import Buffer, LoopKernel, Ref
 from symc.ir.op import Index, Input, input_node
+from symc.ir.prims.elementwise import Const
 from symc.ir.prims.reduce import Reduction
 from symc.ir.program import KernelStep, Program
 from symc.ir.types import Shape, TensorType
@@ -29,7 +30,7 @@ DEAR = 10
 
 @dataclass(frozen=True, eq=False)
 class LoopModule:
-    """A planned program whose fused steps call loop kernels: `calls[i]` is the kernel of step i (None for a view)."""
+    """A planned program whose fused steps call loop kernels: `calls[i]` is the kernel of step i (None for a view, and for a step that runs on the host)."""
 
     program: Program
     kernels: tuple[LoopKernel, ...]
@@ -48,6 +49,9 @@ class Lower(Pass):
             if not isinstance(step, KernelStep):
                 calls.append(None)
                 continue
+            if runs_on_host(step.body):
+                calls.append(None)
+                continue
             canonical = canonical_body(step.body)
             if canonical not in known:
                 known[canonical] = len(kernels)
@@ -55,6 +59,17 @@ class Lower(Pass):
                 kernels.append(replace(lower_body(canonical, name), origin=step.origin))
             calls.append(known[canonical])
         return LoopModule(program, tuple(kernels), tuple(calls))
+
+
+def runs_on_host(body: Graph) -> bool:
+    """Whether a body has no loop nest and is evaluated by the interpreter: calls of Python functions, and primitives
+    without a nest (sorting, control flow)."""
+    from symc.passes.nests import NESTS
+
+    return any(
+        n.inputs and not is_pointwise(n.op) and not isinstance(n.op, Reduction) and type(n.op) not in NESTS
+        for n in body.nodes()
+    ) or any(not n.inputs and not is_pointwise(n.op) and not isinstance(n.op, (Input, Const)) for n in body.nodes())
 
 
 def canonical_body(body: Graph) -> Graph:

@@ -61,6 +61,10 @@ def copy_results(program: Program) -> Program:
     backward: list[Step] = []
 
     last_read = {base[o]: at for at, step in enumerate(steps) for o in operands_of(step)}
+    # results that are parameters as they were are copied at the end: until then those parameters must keep their value
+    for value in (*(v for _, v in program.outputs), *(v for _, v, _ in program.updates)):
+        if base[value] not in made_by:
+            last_read[base[value]] = len(steps)
 
     def own(value: str, label: str, half: list[Step], earliest: int, parameter: str = "") -> str:
         at = made_by.get(base[value])
@@ -83,7 +87,7 @@ def copy_results(program: Program) -> Program:
 
     outputs = [(name, own(value, f"out{at}", forward if name_in_forward(program, at) else backward, 0)) for at, (name, value) in enumerate(program.outputs)]
     updates = []
-    for parameter, value, phase in program.updates:
+    for parameter, value, phase in sorted(program.updates, key=lambda update: base[update[1]] in made_by):
         late = phase == "backward" and program.cut < len(program.steps)
         updates.append((parameter, own(value, f"to.{parameter}", backward if late else forward, program.cut if late else 0, parameter), phase))
     cut = program.cut + len(forward)

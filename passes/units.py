@@ -12,6 +12,7 @@ from typing import Union
 
 from symc.ir.graph import Graph, Node, users_of
 from symc.ir.op import Primitive
+from symc.ir.prims.control import Get
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Broadcast, Concat, Pad, Reshape
 from symc.ir.prims.reduce import Reduction
@@ -100,6 +101,8 @@ def make_unit(root: Node, demanded: set[Node]) -> Unit:
     op = root.op
     if isinstance(op, Reduction):
         kind, space, axes = "row", root.inputs[0].shape, op.axes
+    elif isinstance(op, Get):
+        return Unit(root, [root], {root.inputs[0]: {"other"}}, root.shape, (), "get")
     elif is_view(root):
         kind, space, axes = "view", root.shape, ()
     elif is_pointwise(op):

@@ -99,8 +99,7 @@ def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loade
     types = _types(symbol, shapes) if needs_types else {}
     roles = {n: "label" if n.endswith("label") else "data" for n in types if n in shapes or n.endswith("label")}
     module = SymbolModule(symbol.name or "net", symbol.graph, types, outputs, roles)
-    parameters = tuple(n for n in symbol.list_arguments() if n not in roles and n in types and types[n].dtype.is_float)
-    return Loaded(module, "symbol", parameters or tuple(roles), len(outputs))
+    return Loaded(module, "symbol", _parameters(module), len(outputs))
 
 
 def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
@@ -135,23 +134,42 @@ def load_text(text: str, constants: Mapping[str, Any], verify: bool) -> Loaded:
     from symc.ir.parse import parse
     from symc.ir.verify import verify as check
 
-    module = parse(text, data=constants)
+    module = parse(text, constants, _definition)
     if verify:
         check(module)
-    return Loaded(module, level_of(module))
+    level = level_of(module)
+    if level != "symbol":
+        return Loaded(module, level)
+    return Loaded(module, level, _parameters(module), len(module.output_names))
+
+
+def _definition(op: str, attrs: Mapping[str, str]) -> Any:
+    """The rules of an operator that a symbol graph's text names."""
+    import symc.ops
+    from symc.ops.base import OPERATORS, parse
+
+    assert symc.ops
+    if op not in OPERATORS:
+        raise CliError(f"there is no operator {op!r}; see `symc ops`", INPUT)
+    return parse(OPERATORS[op], attrs)
+
+
+def _parameters(module: Any) -> tuple[str, ...]:
+    """The arguments of a symbol module that are trained: neither data nor label (all of them if there are no others)."""
+    arguments, _ = module.graph.variables()
+    floats = [n.name for n in arguments if n.name in module.types and module.types[n.name].dtype.is_float]
+    return tuple(n for n in floats if module.roles.get(n, "arg") == "arg") or tuple(floats)
 
 
 def level_of(module: Module) -> str:
-    """The level of a module, by its type."""
-    from symc.ir.graph import Graph
-    from symc.ir.program import Program
-    from symc.passes.decompose import SymbolModule
-    from symc.passes.lower import LoopModule
+    """The level that passes take or give, by the module's type."""
+    from symc.ir.text import level_of
 
-    for kind, level in ((Graph, "tensor"), (Program, "program"), (LoopModule, "loop"), (SymbolModule, "symbol")):
-        if isinstance(module, kind):
-            return level
-    raise CliError(f"{type(module).__name__} is not a Symbol or a program", INPUT)
+    try:
+        level = level_of(module)
+    except TypeError:
+        raise CliError(f"{type(module).__name__} is not a Symbol or a program", INPUT) from None
+    return "program" if level in ("fused", "planned") else level
 
 
 def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
@@ -161,6 +179,9 @@ def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
     from symc.ir.text_program import is_planned
 
     if loaded.level == "symbol":
+        untyped = [n.name for part in loaded.module.graph.variables() for n in part if n.name not in loaded.module.types]
+        if untyped:
+            raise CliError(f"the text gives no types for {', '.join(untyped)}; compile the Symbol itself")
         wrt: Sequence[str] = loaded.wrt if train else ()
         return pipeline(train, wrt, cut=loaded.outputs if train else 0)
     if loaded.level == "tensor":

@@ -181,7 +181,17 @@ class Operator:
     #: input name -> the text of the initializer its variable gets when the user chose none
     initializers: ClassVar[Mapping[str, str]] = {}
 
+    @classmethod
+    def from_attributes(cls, attrs: Mapping[str, str]) -> Operator:
+        """An instance from text attributes; equal ones are shared. Overridden where users choose the attributes."""
+        return _parse_cached(cls, tuple(attrs.items()))
+
     # -- signature
+    @classmethod
+    def positional_inputs(cls, attrs: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names that positional arguments stand for, before the parameters."""
+        return (*cls.input_names, *cls.aux_names)
+
     def list_inputs(self) -> tuple[str, ...]:
         """Argument names for these attributes, without auxiliary states."""
         if self.variadic:
@@ -345,8 +355,7 @@ def _parse_cached(cls: type[Operator], items: tuple[tuple[str, str], ...]) -> Op
 
 def parse(cls: type[Operator], attrs: Mapping[str, str]) -> Operator:
     """An operator instance from MXNet's text attributes. MXNetError on missing, unknown or ill-formed ones."""
-    items = tuple((k, v) for k, v in attrs.items() if not (k.startswith("__") and k.endswith("__")))
-    return _parse_cached(cls, items)
+    return cls.from_attributes({k: v for k, v in attrs.items() if not (k.startswith("__") and k.endswith("__"))})
 
 
 def parse_value(op: str, name: str, annotation: Any, text: str) -> Any:

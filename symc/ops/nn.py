@@ -35,6 +35,8 @@ class FullyConnected(Operator):
             return
         if not data:
             raise ShapeError("data must have at least one axis")
+        if self.flatten and not all(data[1:]):
+            raise ShapeError(f"data {data} has unknown dimensions after the first, so they cannot be folded into one")
         size = prod(data[1:]) if self.flatten else data[-1]
         s.set_in(1, (self.num_hidden, size))
         if not self.no_bias:

@@ -389,7 +389,8 @@ class AdamW(_AdamW):
         weight, grad, mean, var, scale = inputs
         scale = ew.cast(mv.reshape(scale, ()), weight.dtype)
         made = adamw(self, weight, grad, mean, var, scale, self.lr, self.wd, self.eta)
-        for at, value in ((2, made[1]), (3, made[2])):
+        # MXNet leaves the scaled and clipped gradient in its buffer
+        for at, value in ((1, limited(grad * scale, self.clip_gradient)), (2, made[1]), (3, made[2])):
             ctx.update(at, value, "forward")
         return made[0]
 

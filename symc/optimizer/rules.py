@@ -56,14 +56,15 @@ class ccSGD(SGD):  # noqa: N801  (MXNet's name)
 
 @register
 class NAG(SGD):
-    """Nesterov's momentum: m = momentum m - lr (g + wd w), w += momentum m - lr g."""
+    """Nesterov's momentum: w += momentum (momentum m) - (1 + momentum) lr (g + wd w), then m = momentum m - lr (g + wd w)."""
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         if not states:
             return super().step(ctx, weight, grad, states, s)
-        push = s["lr"] * self.clipped(grad * s["rescale"])
-        momentum = self.momentum * states[0] - s["lr"] * s["wd"] * weight - push
-        return weight + self.momentum * momentum - push, (momentum,)
+        g, carried = self.clipped(grad * s["rescale"]), self.momentum * states[0]
+        moved = weight + self.momentum * carried - s["lr"] * (self.momentum + 1) * (g + s["wd"] * weight)
+        # MXNet's kernel writes the weight before it decays the momentum by it
+        return moved, (carried - s["lr"] * (g + s["wd"] * moved),)
 
 
 @register

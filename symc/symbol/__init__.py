@@ -1,16 +1,28 @@
-"""mx.sym: Symbols and the functions that compose them."""
+"""mx.sym: Symbols and the functions that compose them, a function per operator and its sub-namespaces."""
+
+from typing import Any
 
 import symc.ops  # noqa: F401  (registers every operator)
 from symc.symbol import operators as _operators
+from symc.symbol import random
 from symc.symbol.json import load, load_json
 from symc.symbol.symbol import Group, Symbol, Variable, var
 
 _operators.install(globals(), __name__, _operators.make_function)
+for _function in random.FUNCTIONS:
+    setattr(random, _function.__name__, _function)
 globals().update(_operators.helper_functions())
-from symc.symbol.creation import arange, eye, full, linspace, ones, split_v2, zeros  # noqa: E402
+from symc.symbol.creation import arange, eye, full, histogram, linspace, ones, split_v2, zeros  # noqa: E402
 
 _operators.attach_methods(globals())
 
 __all__ = [
-    "Group", "Symbol", "Variable", "arange", "eye", "full", "linspace", "load", "load_json", "ones", "split_v2", "var", "zeros",
+    "Group", "Symbol", "Variable", "arange", "eye", "full", "histogram", "linspace", "load", "load_json", "ones", "random",
+    "split_v2", "var", "zeros",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("contrib", "linalg", "image"):
+        return _operators._module(globals(), __name__, name)
+    raise AttributeError(f"mx.sym has no function {name!r}{_operators.suggestion(name)}")

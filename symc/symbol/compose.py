@@ -104,7 +104,7 @@ def _arguments(
         slots: list[str] = []
         inputs: set[str] = set()
     else:
-        slots = [*cls.input_names, *cls.aux_names]
+        slots = [*cls.positional_inputs(kwargs)]
         inputs = set(slots)
         slots += [p.name for p in parameters(cls)]
         if len(args) > len(slots):
@@ -139,8 +139,6 @@ def _inputs(
     unknown = [k for k in symbols if k not in names]
     if unknown:
         raise MXNetError(f"{function} {node.name!r}: has no input {unknown[0]!r}; it has {', '.join(names)}")
-    if positional and len(positional) < len(names):
-        raise MXNetError(f"{function} {node.name!r}: needs {len(names)} inputs ({', '.join(names)}), got {len(positional)}")
     entries = [s._outputs[0] for s in positional]
     for input_name in names[len(entries) :]:
         if input_name in symbols:

@@ -1,4 +1,5 @@
-"""Symbols that make tensors: zeros, ones, full, arange, eye, linspace, split_v2."""
+"""Functions of `mx.sym` whose parameters are not their operator's: zeros, ones, full, arange, eye, linspace, histogram,
+split_v2."""
 
 from __future__ import annotations
 
@@ -49,8 +50,8 @@ def linspace(
     start: float, stop: float, num: int, endpoint: bool = True, name: str | None = None, dtype: Any = None
 ) -> Symbol:
     """`num` evenly spaced numbers."""
-    return _make("_linspace", {"start": start, "stop": stop, "step": None, "num": num, "endpoint": endpoint,
-                               "dtype": _dtype(dtype)}, {"name": name})  # fmt: skip
+    given = {"start": start, "stop": stop, "num": num, "endpoint": endpoint, "dtype": _dtype(dtype)}
+    return _make("_linspace", given, {"name": name})
 
 
 def eye(N: int, M: int = 0, k: int = 0, dtype: Any = None, **kwargs: Any) -> Symbol:
@@ -65,12 +66,23 @@ def split_v2(
     if isinstance(indices_or_sections, int):
         indices: list[int] = []
         sections = indices_or_sections
-    elif isinstance(indices_or_sections, (tuple, list)):
+    elif isinstance(indices_or_sections, tuple):
         indices = [0, *indices_or_sections]
         sections = 0
     else:
         raise ValueError("indices_or_sections must be either an int or a tuple of ints")
     return compose(
         OPERATORS["_split_v2"], "_split_v2", (ary,),
-        {"indices": tuple(indices), "axis": axis, "squeeze_axis": squeeze_axis, "sections": sections},
+        {"indices": indices, "axis": axis, "squeeze_axis": squeeze_axis, "sections": sections},
     )  # fmt: skip
+
+
+def histogram(a: Symbol, bins: int | Symbol = 10, range: tuple[float, float] | None = None, **kwargs: Any) -> Symbol:
+    """Counts and edges of the bins: a Symbol of edges, or `bins` equal ones in `range`."""
+    if isinstance(bins, Symbol):
+        return _make("_histogram", {"data": a, "bins": bins}, kwargs)
+    if not isinstance(bins, int):
+        raise ValueError("bins argument should be either an integer or a Symbol of edges")
+    if range is None:
+        raise ValueError("null range is not supported in symbol mode: give the smallest and the largest edge")
+    return _make("_histogram", {"data": a, "bin_cnt": bins, "range": range}, kwargs)

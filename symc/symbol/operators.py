@@ -5,7 +5,10 @@ A function is made from an operator's class: inputs first, then its parameters w
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import math
+import operator
 import sys
 import types
 from collections.abc import Callable
@@ -16,7 +19,7 @@ from symc.symbol.compose import compose
 from symc.symbol.symbol import Symbol
 
 #: prefix of an operator's name -> sub-namespace of mx.sym
-NAMESPACES = {"_contrib_": "contrib", "_linalg_": "linalg", "_random_": "random", "_sample_": "random", "_image_": "image"}
+NAMESPACES = {"_contrib_": "contrib", "_linalg_": "linalg", "_random_": "random", "_image_": "image"}
 
 
 def describe(cls: type[Operator]) -> str:
@@ -79,20 +82,18 @@ def install(namespace: dict[str, Any], package: str, make: Callable[[type[Operat
         for prefix, sub in NAMESPACES.items():
             if called.startswith(prefix):
                 short = called[len(prefix) :]
-                if sub == "random" and prefix == "_sample_":
-                    short = f"sample_{short}"
-                setattr(_module(namespace, package, sub), short, function)
+                setattr(_module(namespace, package, sub), short, make(cls, short))
+                break
         if called.startswith("_"):
             setattr(internal, called, function)
         else:
             namespace.setdefault(called, function)
-    for prefix, word in (("random_", "random"), ("sample_", "random")):
-        for called, cls in OPERATORS.items():
-            if called.startswith(prefix):
-                short = called[len(prefix) :]
-                target = _module(namespace, package, word)
-                if not hasattr(target, short):
-                    setattr(target, short, make(cls, called))
+
+
+def suggestion(name: str) -> str:
+    """"; did you mean ...?" for a name that is close to an operator's."""
+    close = difflib.get_close_matches(name, OPERATORS, 1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _module(namespace: dict[str, Any], package: str, name: str) -> types.ModuleType:
@@ -190,17 +191,33 @@ def attach_methods(namespace: dict[str, Any]) -> None:
     for name in METHODS:
         if name in namespace:
             setattr(Symbol, name, _method(namespace[name], name))
-    Symbol.astype = lambda self, dtype: compose(OPERATORS["Cast"], "cast", (self,), {"dtype": dtype})  # type: ignore[attr-defined]
+    Symbol.astype = _method(namespace["cast"], "astype")  # type: ignore[attr-defined]
+    for name in ("expand_dims", "flatten", "squeeze"):
+        if name in namespace:
+            setattr(Symbol, name, _without_inplace(namespace[name], name))
     Symbol.reshape = _reshape  # type: ignore[attr-defined]
 
 
 def _reshape(self: Symbol, *shape: Any, **kwargs: Any) -> Symbol:
-    """Reshape with MXNet's codes; the shape as a tuple or as arguments."""
-    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
-        shape = tuple(shape[0])
-    if shape:
-        kwargs["shape"] = tuple(shape)
-    return compose(OPERATORS["Reshape"], "reshape", (self,), kwargs)
+    """Reshape with MXNet's codes; the shape as a tuple, after which `reverse` may follow, or as several arguments."""
+    if shape and isinstance(shape[0], (tuple, list)):
+        kwargs["shape"] = shape[0]
+        kwargs.update(zip(("reverse",), shape[1:]))
+    elif shape:
+        kwargs["shape"] = shape
+    return compose(OPERATORS["Reshape"], "reshape", (self,), kwargs, kwargs.pop("name", None), kwargs.pop("attr", None))
+
+
+def _without_inplace(function: Callable[..., Symbol], name: str) -> Callable[..., Symbol]:
+    """A method whose `inplace` says nothing for Symbols."""
+
+    def method(self: Symbol, *args: Any, inplace: bool = False, **kwargs: Any) -> Symbol:
+        if name == "squeeze" and not args:
+            kwargs.setdefault("axis", None)
+        return function(self, *args, **kwargs)
+
+    method.__name__, method.__doc__ = name, function.__doc__
+    return method
 
 
 def _method(function: Callable[..., Symbol], name: str) -> Callable[..., Symbol]:
@@ -232,34 +249,12 @@ def _either(both: str, scalar: str, reverse: str, hints: tuple[str, str, str], p
 
 
 def helper_functions() -> dict[str, Any]:
-    """pow, maximum, minimum, hypot and the comparisons of Symbols and numbers."""
-    import operator
-
-    def three(word: str, mirrored: str) -> tuple[str, str, str, tuple[str, str, str]]:
-        return f"_{word}", f"_{word}_scalar", f"_{mirrored}_scalar", (f"_{word}", f"_{word}_scalar", f"_{mirrored}_scalar")
-
-    import math
-
-    made: dict[str, Any] = {}
-    table: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
-        "power": ("power", "rpower", operator.pow), "pow": ("power", "rpower", operator.pow),
-        "maximum": ("maximum", "maximum", max), "minimum": ("minimum", "minimum", min),
-        "hypot": ("hypot", "hypot", math.hypot), "modulo": ("mod", "rmod", operator.mod),
-        "equal": ("equal", "equal", operator.eq), "not_equal": ("not_equal", "not_equal", operator.ne),
-        "greater": ("greater", "lesser", operator.gt), "greater_equal": ("greater_equal", "lesser_equal", operator.ge),
-        "lesser": ("lesser", "greater", operator.lt), "lesser_equal": ("lesser_equal", "greater_equal", operator.le),
-        "logical_and": ("logical_and", "logical_and", lambda a, b: a and b),
-        "logical_or": ("logical_or", "logical_or", lambda a, b: a or b),
-        "logical_xor": ("logical_xor", "logical_xor", lambda a, b: bool(a) != bool(b)),
+    """pow, power, maximum, minimum and hypot of Symbols and numbers."""
+    table: dict[str, tuple[tuple[str, str, str], tuple[str, str, str], Callable[[Any, Any], Any]]] = {
+        "power": (("_power", "_power_scalar", "_rpower_scalar"), ("_power", "_powerscalar", "_rpowerscalar"), operator.pow),
+        "maximum": (("_maximum", "_maximum_scalar", "_maximum_scalar"), ("_maximum", "_maximumscalar", "_maximumscalar"), max),
+        "minimum": (("_minimum", "_minimum_scalar", "_minimum_scalar"), ("_minimum", "_minimumscalar", "_minimumscalar"), min),
+        "hypot": (("_hypot", "_hypot_scalar", "_hypot_scalar"), ("_hypot", "_hypotscalar", "_hypotscalar"), math.hypot),
     }  # fmt: skip
-    spelled = {"power": ("_power", "_powerscalar", "_rpowerscalar"), "pow": ("_power", "_powerscalar", "_rpowerscalar"),
-               "maximum": ("_maximum", "_maximumscalar", "_maximumscalar"),
-               "minimum": ("_minimum", "_minimumscalar", "_minimumscalar"),
-               "hypot": ("_hypot", "_hypotscalar", "_hypotscalar"), "modulo": ("_mod", "_modscalar", "_rmodscalar")}  # fmt: skip
-    for name, (word, mirrored, python) in table.items():
-        both, one, other, hints = three(word, mirrored)
-        if both in OPERATORS and one in OPERATORS:
-            made[name] = _either(both, one, other, spelled.get(name, hints), python)
-    return made
-
-
+    table["pow"] = table["power"]
+    return {name: _either(*ops, hints, python) for name, (ops, hints, python) in table.items()}

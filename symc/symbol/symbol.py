@@ -377,7 +377,8 @@ def copy_graph(
 
 
 def without_amp_casts(symbol: Symbol) -> Symbol:
-    """The Symbol with every amp_cast and amp_multicast replaced by what it casts; itself if there is none."""
+    """The Symbol with operators reading what amp_cast and amp_multicast cast; itself if there is none. Outputs that are
+    such casts stay, as in MXNet."""
     if not any(n.op in ("amp_cast", "amp_multicast") for n in symbol.graph.nodes()):
         return symbol
     made = symbol.__copy__()
@@ -386,7 +387,7 @@ def without_amp_casts(symbol: Symbol) -> Symbol:
         node.inputs = [source.get(e, e) for e in node.inputs]
         if node.op in ("amp_cast", "amp_multicast"):
             source.update({(node, i): e for i, e in enumerate(node.inputs)})
-    return Symbol([source.get(e, e) for e in made._outputs])
+    return made
 
 
 def Group(symbols: Sequence[Symbol], create_fn: type[Symbol] = Symbol) -> Symbol:

@@ -10,7 +10,7 @@ import pytest
 
 from symc.ir import prims as p
 from symc.ir.errors import TypeMismatch
-from symc.ir.graph import Node, SymOrigin, Recorder, topological
+from symc.ir.graph import Node, Recorder, SymOrigin, topological
 from symc.ir.interp import evaluate_nodes
 from symc.ir.op import PRIMITIVES, Primitive, input_node
 from symc.ir.types import F32, F64, I64, TensorType
@@ -136,9 +136,7 @@ def test_custom_rule_replaces_the_derivative() -> None:
 
 def test_custom_rule_of_several_results_gets_zeros_for_unused_ones() -> None:
     def both(a: Node) -> Node:
-        made = p.custom_grad(
-            [a, a], lambda x, y: [x + y, x * y], lambda ins, outs, cts: [cts[0] + 10.0 * cts[1], None]
-        )
+        made = p.custom_grad([a, a], lambda x, y: [x + y, x * y], lambda ins, outs, cts: [cts[0] + 10.0 * cts[1], None])
         assert isinstance(made, list)
         return made[0]
 

@@ -1,10 +1,11 @@
-"""Protects the primitives' meaning: value against numpy written independently, element rule against value, types, errors."""
+"""Protects the primitives' meaning: value against numpy written independently, element rule against value, errors."""
 
 from __future__ import annotations
 
 import gc
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -163,18 +164,19 @@ def test_traced_operators_are_interned_too() -> None:
         return p.custom_grad([x], lambda a: a * a, lambda ins, outs, cts: [cts[0]])
 
     assert made() is made()
-    assert p.loop(lambda c, _, __: ([c[0] * 2.0], []), [x], trips=3)[0][0] is p.loop(
-        lambda c, _, __: ([c[0] * 2.0], []), [x], trips=3
-    )[0][0]
+    assert (
+        p.loop(lambda c, _, __: ([c[0] * 2.0], []), [x], trips=3)[0][0]
+        is p.loop(lambda c, _, __: ([c[0] * 2.0], []), [x], trips=3)[0][0]
+    )
 
 
 def test_deep_chains_build_evaluate_and_free_without_recursion() -> None:
     def chain() -> weakref.ref[Node]:
         x = node(np.ones(()))
         y = x
-        for _ in range(200_000):
+        for _ in range(100_000):
             y = ew.neg(y)
-        assert len(topological([y])) == 200_001
+        assert len(topological([y])) == 100_001
         return weakref.ref(y)
 
     held = chain()
@@ -201,10 +203,8 @@ def numbered(shape: Sequence[int]) -> np.ndarray:
 @few
 @given(st.data(), shapes)
 def test_slice_is_numpys(data: st.DataObject, shape: tuple[int, ...]) -> None:
-    bounds = [
-        slice(data.draw(st.none() | st.integers(-5, 5)), data.draw(st.none() | st.integers(-5, 5)), data.draw(st.sampled_from([1, 2, 3, -1, -2])))
-        for _ in shape
-    ]  # fmt: skip
+    ends, steps = st.none() | st.integers(-5, 5), st.sampled_from([1, 2, 3, -1, -2])
+    bounds = [slice(data.draw(ends), data.draw(ends), data.draw(steps)) for _ in shape]
     begin, end, step = zip(*(b.indices(d) for b, d in zip(bounds, shape)))
     x = numbered(shape)
     a = node(x)
@@ -327,7 +327,7 @@ def test_folding_nothing_gives_the_identity() -> None:
     for build, expected in (
         (p.reduce_sum, 0), (p.reduce_prod, 1), (p.reduce_max, -np.inf), (p.reduce_min, np.inf),
     ):  # fmt: skip
-        np.testing.assert_array_equal(run(lambda a: build(a, (1,)), empty), [expected] * 2)
+        np.testing.assert_array_equal(run(partial(build, axes=(1,)), empty), [expected] * 2)
     assert run(lambda a: p.reduce_max(a, (0,)), np.zeros(0, np.int32)) == -(2**31)
 
 
@@ -354,16 +354,16 @@ def test_threefry_gives_the_published_words() -> None:
 
 def test_random_draws_are_uniform_and_normal() -> None:
     for dtype in (F16, F32, F64):
-        u = run(lambda k: p.uniform(k, (20_000,), dtype), KEY)
+        u = run(partial(p.uniform, shape=(20_000,), dtype=dtype), KEY)
         assert u.dtype == dtype.numpy and u.min() >= 0 and u.max() < 1
         assert abs(u.astype(float).mean() - 0.5) < 0.01 and abs(u.astype(float).var() - 1 / 12) < 0.005
-        n = run(lambda k: p.normal(k, (20_000,), dtype), KEY).astype(float)
+        n = run(partial(p.normal, shape=(20_000,), dtype=dtype), KEY).astype(float)
         assert n.dtype == np.float64 and abs(n.mean()) < 0.02 and abs(n.std() - 1) < 0.02
         assert abs((np.abs(n) > 1.96).mean() - 0.05) < 0.01
 
 
 def test_keys_give_streams_of_their_own() -> None:
-    streams = [run(lambda k: p.random_bits(p.fold_key(k, i), (1000,)), KEY) for i in range(3)]
+    streams = [run(lambda k, i=i: p.random_bits(p.fold_key(k, i), (1000,)), KEY) for i in range(3)]
     streams.append(run(lambda k: p.random_bits(k, (1000,)), KEY))
     assert len(np.unique(np.concatenate(streams))) > 3990
 

@@ -1,5 +1,7 @@
-"""Record the answers of MXNet 1.9.1 to scenarios.py: `python record.py`, with a Python that has mxnet 1.9.1."""
+"""Record the answers of MXNet 1.9.1 to scenarios.py, and the parameters of all its functions: `python record.py`, with a
+Python that has mxnet 1.9.1."""
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -19,3 +21,18 @@ import scenarios  # noqa: E402
 answers = {name: scenarios.run(mxnet, name) for name in scenarios.SCENARIOS}
 text = json.dumps({"recorded_from": f"mxnet {mxnet.__version__}", "answers": answers}, indent=1, ensure_ascii=True)
 (HERE / "answers.json").write_text(text + "\n")
+
+
+def functions(namespace: object) -> dict:
+    """name -> parameter names of what MXNet generated in a namespace."""
+    found = {}
+    for name, value in vars(namespace).items():
+        if inspect.isfunction(value) and not (name.startswith("_") and namespace is not mxnet.sym._internal):
+            found[name] = [p.name for p in inspect.signature(value).parameters.values()]
+    return dict(sorted(found.items()))
+
+
+sym = mxnet.sym
+spaces = {"": sym, "contrib": sym.contrib, "linalg": sym.linalg, "random": sym.random, "image": sym.image, "_internal": sym._internal}
+listed = {space: functions(module) for space, module in spaces.items()}
+(HERE / "functions.json").write_text(json.dumps(listed, indent=None, separators=(",", ":")).replace("],", "],\n") + "\n")

@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tojson"):
         return value.tojson()
     if isinstance(value, type):
-        return value.__name__
+        return value.__name__.rstrip("_")  # numpy renamed bool_
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     if isinstance(value, dict):
@@ -310,14 +310,21 @@ def composition(mx: Any) -> Any:
         pair = s.Group([s.Variable("a") + 1, s.Variable("b") * 2])
         return [pair(a=s.Variable("c")), pair(a=s.Variable("c"), name="g"), pair]
 
-    a, b, c = (s.Variable(n) for n in "abc")
-    chain = s.sin(a + b, name="chain")
+    def v(name: str) -> Any:
+        return s.Variable(name)
+
+    def chain() -> Any:
+        return s.sin(v("a") + v("b"), name="chain")
+
+    def bn() -> Any:
+        return s.BatchNorm(v("a"), name="bn")
+
     questions: list[Callable[[], Any]] = [
-        compose_named, documentation, group, lambda: chain(c, c), lambda: chain(c), lambda: chain(c, c, c), lambda: chain(x=c), lambda: chain(a=b, b=a),
-        lambda: chain(c, b=c), lambda: chain(a=3), lambda: chain(3), lambda: chain(a=s.Group([b, c])), lambda: chain(), lambda: chain(name="other"),
-        lambda: a(b), lambda: a(a=b), lambda: a(name="q"), lambda: s.BatchNorm(a, name="bn")(bn_gamma=b), lambda: s.BatchNorm(a, name="bn")(bn_moving_mean=b),
-        lambda: s.BatchNorm(a, name="bn")(a, b, c), lambda: s.BatchNorm(a, name="bn")(a, b, c, a, b), lambda: (a * a)(a=b), lambda: chain(a=chain),
-        lambda: s.FullyConnected(name="f", num_hidden=3)(b), lambda: s.FullyConnected(name="f", num_hidden=3)(f_data=b), lambda: s.FullyConnected(name="f", num_hidden=3)(data=b),
+        compose_named, documentation, group, lambda: chain()(v("c"), v("d")), lambda: chain()(v("c")), lambda: chain()(v("c"), v("c"), v("c")),
+        lambda: chain()(x=v("c")), lambda: chain()(a=v("b"), b=v("a")), lambda: chain()(v("c"), b=v("c")), lambda: chain()(a=3), lambda: chain()(3),
+        lambda: chain()(a=s.Group([v("b"), v("c")])), lambda: chain()(), lambda: chain()(name="other"), lambda: bn()(bn_gamma=v("b")), lambda: bn()(bn_moving_mean=v("b")),
+        lambda: (lambda x: (x * x)(x=v("b")))(v("x")), lambda: (lambda x: x(a=x))(chain()), lambda: s.FullyConnected(name="f", num_hidden=3)(f_data=v("b")),
+        lambda: s.FullyConnected(name="f", num_hidden=3)(data=v("b")), lambda: s.FullyConnected(name="f", num_hidden=3)(v("b")),
     ]  # fmt: skip
     return [ask(q) for q in questions]
 
@@ -464,7 +471,7 @@ def debug_text(mx: Any) -> Any:
 def loading(mx: Any) -> Any:
     def nodes(op: str, key: str, attrs: dict[str, str], inputs: int, extra: Any = None) -> str:
         listed: list[Any] = [{"op": "null", "name": f"i{i}", "inputs": []} for i in range(inputs)]
-        listed.append({"op": op, "name": "n", key: attrs, "inputs": [[i, 0] for i in range(inputs)], **(extra or {})})
+        listed.append({"op": op, "name": "n", key: attrs, "inputs": [[i, 0, int(op == "BatchNorm" and i > 2)] for i in range(inputs)], **(extra or {})})
         return json.dumps({"nodes": listed, "arg_nodes": list(range(inputs)), "heads": [[inputs, 0]]})
 
     old = json.dumps({
@@ -578,3 +585,26 @@ def random_functions(mx: Any) -> Any:
         lambda: mx.sym.sample_uniform(low, high, shape=(2,)),
     ]  # fmt: skip
     return [ask(q) for q in questions]
+
+
+@scenario
+def pooling_outputs(mx: Any) -> Any:
+    """node_row_ptr counts the workspaces that MXNet's own kernels keep."""
+    x = mx.sym.Variable("x")
+    makes: list[Callable[[], Any]] = [
+        lambda: mx.sym.Pooling(x, global_pool=True), lambda: mx.sym.Pooling(x, global_pool=True, kernel=(2, 2)), lambda: mx.sym.Pooling(x, kernel=(2,)),
+        lambda: mx.sym.Pooling(x, kernel=(2, 2), pool_type="sum"), lambda: mx.sym.Pooling(x, kernel=(2, 2), layout="NHWC"), lambda: mx.sym.Pooling(x, kernel=(2, 2), layout="NCHW"),
+        lambda: mx.sym.topk(x, ret_typ="value"), lambda: mx.sym.topk(x, ret_typ="mask"), lambda: mx.sym.sort(x), lambda: mx.sym.argsort(x), lambda: mx.sym.SVMOutput(x),
+        lambda: mx.sym.L2Normalization(x), lambda: mx.sym.RNN(x, mode="gru", state_size=3, num_layers=1),
+    ]  # fmt: skip
+    return [ask(lambda m=m: json.loads(m().tojson())["node_row_ptr"]) for m in makes]
+
+
+@scenario
+def mixed_precision(mx: Any) -> Any:
+    x = mx.sym.Variable("x")
+    half = mx.sym.amp_cast(x, dtype="float16", name="half")
+    net = mx.sym.FullyConnected(half, num_hidden=2, name="fc")
+    pair = mx.sym.amp_multicast(net, x, num_outputs=2, name="pair")
+    total = pair[0] + pair[1]
+    return [n.tojson(remove_amp_cast=r) for n in (net, total, half, mx.sym.Group([net, half])) for r in (True, False)]

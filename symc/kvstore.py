@@ -1,0 +1,114 @@
+"""KVStore: parameters by key, summed and updated in this process. There are no devices or machines to spread over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from symc.base import MXNetError
+from symc.ndarray import NDArray
+from symc.optimizer import Optimizer, Updater, get_updater
+
+__all__ = ["KVStore", "create"]
+
+LOCAL = ("local", "device", "nccl", "local_allreduce_cpu", "local_allreduce_device", "local_update_cpu")
+
+
+class KVStore:
+    """`push` sums what it gets into the key's value, or hands it to the updater; `pull` copies the value out."""
+
+    rank, num_workers = 0, 1
+
+    def __init__(self, type: str = "local") -> None:
+        self.type = type
+        self._values: dict[Any, NDArray] = {}
+        self._updater: Any = None
+
+    def init(self, key: Any, value: Any) -> None:
+        """Give keys their first value."""
+        for k, v in _pairs(key, value):
+            if k in self._values:
+                raise MXNetError(f"kvstore: key {k!r} has a value already")
+            self._values[k] = _first(v).copy()
+
+    def push(self, key: Any, value: Any, priority: int = 0) -> None:
+        """Sum the arrays given for a key; the updater, if there is one, applies the sum as a gradient."""
+        for k, v in _pairs(key, value):
+            held = self._value(k)
+            parts = v if isinstance(v, (list, tuple)) else [v]
+            total = parts[0].copy()
+            for part in parts[1:]:
+                total += part
+            if self._updater is not None:
+                self._updater(k, total, held)
+            else:
+                held[:] = total
+
+    def pull(self, key: Any, out: Any = None, priority: int = 0, ignore_sparse: bool = True) -> None:
+        """Copy a key's value into `out` (an array or a list of them)."""
+        for k, target in _pairs(key, out):
+            for one in target if isinstance(target, (list, tuple)) else [target]:
+                self._value(k).copyto(one)
+
+    def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:
+        """`push`, then `pull` into `out` (default: into what was pushed)."""
+        self.push(key, value, priority)
+        self.pull(key, value if out is None else out, priority)
+
+    def broadcast(self, key: Any, value: Any, out: Any, priority: int = 0) -> None:
+        """`init`, then `pull`."""
+        self.init(key, value)
+        self.pull(key, out, priority)
+
+    def _value(self, key: Any) -> NDArray:
+        if key not in self._values:
+            raise MXNetError(f"kvstore: key {key!r} was not initialized")
+        return self._values[key]
+
+    def set_optimizer(self, optimizer: Optimizer) -> None:
+        """Pushed values are gradients for this optimizer from now on."""
+        self._updater = get_updater(optimizer)
+
+    def _set_updater(self, updater: Callable[[Any, NDArray, NDArray], None]) -> None:
+        self._updater = updater
+
+    def set_gradient_compression(self, compression_params: Any) -> None:
+        """MXNetError: nothing is sent anywhere."""
+        raise MXNetError("gradient compression is for distributed training, which symc does not have")
+
+    def save_optimizer_states(self, fname: str, dump_optimizer: bool = False) -> None:
+        """Write the optimizer's states."""
+        with open(fname, "wb") as file:
+            file.write(self._optimizer_updater().get_states(dump_optimizer))
+
+    def load_optimizer_states(self, fname: str) -> None:
+        """Read the optimizer's states."""
+        with open(fname, "rb") as file:
+            self._optimizer_updater().set_states(file.read())
+
+    def _optimizer_updater(self) -> Updater:
+        if not isinstance(self._updater, Updater):
+            raise AssertionError("Cannot save or load states: the kvstore has no optimizer")
+        return self._updater
+
+
+def _first(value: Any) -> NDArray:
+    found: NDArray = value[0] if isinstance(value, (list, tuple)) else value
+    return found
+
+
+def _pairs(key: Any, value: Any) -> list[tuple[Any, Any]]:
+    if not isinstance(key, (list, tuple)):
+        return [(key, value)]
+    if len(key) != len(value):
+        raise ValueError(f"kvstore: {len(key)} keys but {len(value)} values")
+    return list(zip(key, value))
+
+
+def create(name: str = "local") -> KVStore:
+    """A store. MXNetError for the distributed ones."""
+    if not isinstance(name, str):
+        raise TypeError("name must be a string")
+    if name not in LOCAL:
+        raise MXNetError(f"kvstore {name!r} is not there; symc trains in one process: use one of {', '.join(LOCAL)}")
+    return KVStore(name)

@@ -1,0 +1,253 @@
+"""Checkpoints, and FeedForward, the interface from before Module."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from symc import io, metric, ndarray
+from symc.context import Context, cpu
+from symc.initializer import Uniform
+from symc.ir.types import Array
+from symc.ndarray import NDArray
+
+__all__ = ["BatchEndParam", "FeedForward", "load_checkpoint", "load_params", "save_checkpoint"]
+
+Params = dict[str, NDArray]
+
+
+class BatchEndParam(NamedTuple):
+    """What callbacks get."""
+
+    epoch: int
+    nbatch: int
+    eval_metric: Any
+    locals: Any
+
+
+def save_checkpoint(
+    prefix: str, epoch: int, symbol: Any, arg_params: Params, aux_params: Params, remove_amp_cast: bool = True
+) -> None:
+    """Write `prefix-symbol.json` (unless symbol is None) and `prefix-NNNN.params`."""
+    if symbol is not None:
+        symbol.save(f"{prefix}-symbol.json", remove_amp_cast=remove_amp_cast)
+    name = f"{prefix}-{epoch:04d}.params"
+    save_params(name, arg_params, aux_params)
+    logging.info('Saved checkpoint to "%s"', name)
+
+
+def save_params(fname: str, arg_params: Params, aux_params: Params) -> None:
+    """Write parameters and states under `arg:` and `aux:` names."""
+    named = {f"arg:{k}": v for k, v in arg_params.items()}
+    named.update({f"aux:{k}": v for k, v in aux_params.items()})
+    ndarray.save(fname, named)
+
+
+def split_params(loaded: Any, fname: str) -> tuple[Params, Params]:
+    """(parameters, states) of a file's named arrays. ValueError for other names."""
+    args: Params = {}
+    states: Params = {}
+    if not isinstance(loaded, dict):
+        if loaded:
+            raise ValueError(f"Invalid param file {fname}: its arrays have no names")
+        logging.warning("Params file '%s' is empty", fname)
+        return args, states
+    for key, value in loaded.items():
+        kind, _, name = key.partition(":")
+        if kind not in ("arg", "aux") or not name:
+            raise ValueError(f"Invalid param file {fname}: {key!r} begins with neither arg: nor aux:")
+        (args if kind == "arg" else states)[name] = value
+    return args, states
+
+
+def load_params(prefix: str, epoch: int) -> tuple[Params, Params]:
+    """(parameters, states) of `prefix-NNNN.params`."""
+    name = f"{prefix}-{epoch:04d}.params"
+    return split_params(ndarray.load(name), name)
+
+
+def load_checkpoint(prefix: str, epoch: int) -> tuple[Any, Params, Params]:
+    """(symbol, parameters, states) of a checkpoint."""
+    from symc import symbol
+
+    return symbol.load(f"{prefix}-symbol.json"), *load_params(prefix, epoch)
+
+
+class FeedForward:
+    """Deprecated; Module does the same and more. `symbol` may be a function from a bucket key to a Symbol.
+
+    Keyword arguments go to the optimizer.
+    """
+
+    def __init__(
+        self, symbol: Any, ctx: Any = None, num_epoch: int | None = None, epoch_size: int | None = None,
+        optimizer: Any = "sgd", initializer: Any = None, numpy_batch_size: int = 128, arg_params: Params | None = None,
+        aux_params: Params | None = None, allow_extra_params: bool = False, begin_epoch: int = 0, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        warnings.warn("FeedForward is deprecated. Please use mx.mod.Module instead.", DeprecationWarning, stacklevel=2)
+        self.sym_gen: Callable[[Any], Any] | None = None
+        self.symbol = symbol
+        if not hasattr(symbol, "list_arguments"):
+            self.symbol, self.sym_gen = None, symbol
+        self.ctx: list[Context] = [cpu()] if ctx is None else [ctx] if isinstance(ctx, Context) else list(ctx)
+        self.num_epoch, self.epoch_size, self.begin_epoch = num_epoch, epoch_size, begin_epoch
+        self.optimizer, self.initializer = optimizer, initializer or Uniform(0.01)
+        self.numpy_batch_size, self.kwargs = numpy_batch_size, dict(kwargs)
+        self.arg_params, self.aux_params, self.allow_extra_params = arg_params, aux_params, allow_extra_params
+        self._predictor: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_predictor": None}
+
+    def _module(self, data: io.DataIter, for_training: bool) -> Any:
+        from symc.module import Module
+
+        if self.sym_gen is not None:
+            self.symbol = self.sym_gen(getattr(data, "default_bucket_key", None))
+        names = [d[0] for d in data.provide_data]
+        arguments = self.symbol.list_arguments()
+        labels = [d[0] for d in data.provide_label if d[0] in arguments]
+        module = Module(self.symbol, names, labels, context=self.ctx)
+        if not for_training:
+            known = self.arg_params or {}
+            missing = [a for a in arguments if a not in known and a not in names and a not in labels]
+            module = Module(self.symbol, names, [*labels, *(m for m in missing if m.endswith("label"))], context=self.ctx)
+        shapes = [d for d in data.provide_label if d[0] in labels]
+        module.bind(data.provide_data, shapes or None, for_training=for_training)
+        return module
+
+    def _iterator(self, X: Any, y: Any, is_train: bool) -> io.DataIter:
+        if isinstance(X, io.DataIter):
+            return X
+        if not isinstance(X, (np.ndarray, NDArray)):
+            raise TypeError("X must be DataIter, NDArray or numpy.ndarray")
+        if y is None:
+            if is_train:
+                raise ValueError("y must be specified when X is numpy.ndarray")
+            y = np.zeros(X.shape[0])
+        if not isinstance(y, (np.ndarray, NDArray)):
+            raise TypeError("y must be ndarray when X is numpy.ndarray")
+        if X.shape[0] != y.shape[0]:
+            raise ValueError("The numbers of data points and labels not equal")
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y.reshape((-1,))
+        if y.ndim != 1:
+            raise ValueError("Label must be 1D or 2D (with 2nd dimension being 1)")
+        size = min(X.shape[0], self.numpy_batch_size)
+        return io.NDArrayIter(X, y, size, shuffle=is_train, last_batch_handle="roll_over" if is_train else "pad")
+
+    def _eval_iterator(self, eval_data: Any) -> io.DataIter | None:
+        if eval_data is None or isinstance(eval_data, io.DataIter):
+            return eval_data
+        if not isinstance(eval_data, (tuple, list)) or len(eval_data) != 2:
+            raise TypeError("Eval data must be DataIter, or NDArray/numpy.ndarray/list pair (i.e. tuple/list of length 2)")
+        data, label = eval_data
+        if data is None:
+            raise ValueError("Eval data is NONE")
+        if label is None and isinstance(data, io.DataIter):
+            return data
+        data, label = (np.array(a) if isinstance(a, list) else a for a in (data, label))
+        return self._iterator(data, label, is_train=True)
+
+    def fit(
+        self, X: Any, y: Any = None, eval_data: Any = None, eval_metric: Any = "acc", epoch_end_callback: Any = None,
+        batch_end_callback: Any = None, kvstore: Any = "local", logger: Any = None, work_load_list: Any = None,
+        monitor: Any = None, eval_end_callback: Any = None, eval_batch_end_callback: Any = None,
+    ) -> None:  # fmt: skip
+        """Train on arrays or an iterator."""
+        data, evaluation = self._iterator(X, y, is_train=True), self._eval_iterator(eval_data)
+        if self.epoch_size is not None:
+            data = io.ResizeIter(data, self.epoch_size, reset_internal=False)
+        module = self._module(data, for_training=True)
+        module.logger = logger or logging
+        args, states = self._known_params()
+        module.init_params(self.initializer, args, states, allow_missing=True)
+        settings = dict(self.kwargs) if isinstance(self.optimizer, str) else {}
+        module.fit(
+            data, evaluation, eval_metric, epoch_end_callback, batch_end_callback, kvstore, self.optimizer, settings,
+            eval_end_callback, eval_batch_end_callback, begin_epoch=self.begin_epoch, num_epoch=self.num_epoch,
+            monitor=monitor,
+        )  # fmt: skip
+        self.arg_params, self.aux_params = module.get_params()
+        self._predictor = None
+
+    def _known_params(self) -> tuple[Params | None, Params | None]:
+        if self.arg_params is None:
+            return None, None
+        arguments, states = set(self.symbol.list_arguments()), set(self.symbol.list_auxiliary_states())
+        extra = [n for n in self.arg_params if n not in arguments]
+        if extra and not self.allow_extra_params:
+            raise ValueError(f"{extra[0]!r} is no argument of the symbol; pass allow_extra_params=True to ignore it")
+        kept = {n: a for n, a in self.arg_params.items() if n in arguments}
+        return kept, {n: a for n, a in (self.aux_params or {}).items() if n in states}
+
+    def _ready(self, data: io.DataIter) -> Any:
+        shapes = tuple((d[0], tuple(d[1])) for d in data.provide_data)
+        if self._predictor is None or self._predictor[0] != shapes:
+            module = self._module(data, for_training=False)
+            args, states = self._known_params()
+            module.init_params(self.initializer, args, states, allow_missing=args is None)
+            self._predictor = shapes, module
+        return self._predictor[1]
+
+    def predict(self, X: Any, num_batch: int | None = None, return_data: bool = False, reset: bool = True) -> Any:
+        """Outputs as numpy arrays (one, or a list), with data and labels if wanted."""
+        data = self._iterator(X, None, is_train=False)
+        module = self._ready(data)
+        outputs: list[list[Array]] = []
+        inputs: list[list[Array]] = []
+        labels: list[list[Array]] = []
+        for made, _, batch in module.iter_predict(data, num_batch, reset):
+            keep = batch.data[0].shape[0] - (batch.pad or 0)
+            outputs.append([o.asnumpy() for o in made])
+            inputs.append([a.asnumpy()[:keep] for a in batch.data])
+            labels.append([a.asnumpy()[:keep] for a in batch.label or []])
+        joined = _joined(outputs)
+        return (joined, _joined(inputs), _joined(labels)) if return_data else joined
+
+    def score(
+        self, X: Any, eval_metric: Any = "acc", num_batch: int | None = None, batch_end_callback: Any = None, reset: bool = True
+    ) -> Any:
+        """The metric's value on an iterator."""
+        data = self._iterator(X, None, is_train=False)
+        measured = metric.create(eval_metric) if not isinstance(eval_metric, metric.EvalMetric) else eval_metric
+        self._ready(data).score(data, measured, num_batch, batch_end_callback, reset=reset)
+        return measured.get()[1]
+
+    def save(self, prefix: str, epoch: int | None = None, remove_amp_cast: bool = True) -> None:
+        """Write a checkpoint (of `num_epoch` if no epoch is given)."""
+        epoch = self.num_epoch if epoch is None else epoch
+        if epoch is None:
+            raise AssertionError("save needs an epoch: the model was made without num_epoch")
+        save_checkpoint(prefix, epoch, self.symbol, self.arg_params or {}, self.aux_params or {}, remove_amp_cast)
+
+    @staticmethod
+    def load(prefix: str, epoch: int, ctx: Any = None, **kwargs: Any) -> FeedForward:
+        """The model of a checkpoint."""
+        symbol, args, states = load_checkpoint(prefix, epoch)
+        return FeedForward(symbol, ctx, arg_params=args, aux_params=states, begin_epoch=epoch, **kwargs)
+
+    @staticmethod
+    def create(
+        symbol: Any, X: Any, y: Any = None, ctx: Any = None, num_epoch: int | None = None, epoch_size: int | None = None,
+        optimizer: Any = "sgd", initializer: Any = None, eval_data: Any = None, eval_metric: Any = "acc",
+        epoch_end_callback: Any = None, batch_end_callback: Any = None, kvstore: Any = "local", logger: Any = None,
+        work_load_list: Any = None, eval_end_callback: Any = None, eval_batch_end_callback: Any = None, **kwargs: Any,
+    ) -> FeedForward:  # fmt: skip
+        """A model made and trained in one call."""
+        model = FeedForward(symbol, ctx, num_epoch, epoch_size, optimizer, initializer, **kwargs)
+        model.fit(
+            X, y, eval_data, eval_metric, epoch_end_callback, batch_end_callback, kvstore, logger, work_load_list,
+            eval_end_callback=eval_end_callback, eval_batch_end_callback=eval_batch_end_callback,
+        )  # fmt: skip
+        return model
+
+
+def _joined(batches: Sequence[Sequence[Array]]) -> Any:
+    """Every batch's arrays one after the other: one array, or a list of them."""
+    made = [np.concatenate(parts) for parts in zip(*batches)]
+    return made[0] if len(made) == 1 else made
