@@ -14,13 +14,15 @@ from symc.ir.types import TensorType
 
 @dataclass(frozen=True)
 class SymbolModule:
-    """A symbol graph, the types of its variables, and its outputs' names. `roles` overrides "arg" per variable."""
+    """A symbol graph, the types of its variables, and its outputs' names. `roles` overrides "arg" per variable;
+    `shapes` are the outputs' shapes of operators without inputs, by node name: theirs follow from their use alone."""
 
     name: str
     graph: SymGraph
     types: Mapping[str, TensorType] = field(default_factory=dict)
     output_names: tuple[str, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,33 +6,20 @@ inputs, state changes become updates, every node carries the Symbol and the user
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 from symc.ir.errors import IRError
 from symc.ir.graph import Graph, Node, Origin, Recorder, Update, finish
+from symc.ir.modules import SymbolModule
 from symc.ir.op import input_node
 from symc.ir.prims.random import fold_key
-from symc.ir.symbolic import SymGraph, SymNode
+from symc.ir.symbolic import SymNode
 from symc.ir.types import U32, TensorType
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
 
+__all__ = ["KEY_INPUT", "Context", "Decompose", "SymbolModule"]
+
 #: name of the input that seeds a program's random numbers: fresh bits for every run
 KEY_INPUT = "random.key"
-
-
-@dataclass(frozen=True)
-class SymbolModule:
-    """A symbol graph, the types of its variables, and its outputs' names. `roles` overrides "arg" per variable."""
-
-    name: str
-    graph: SymGraph
-    types: Mapping[str, TensorType]
-    output_names: tuple[str, ...]
-    roles: Mapping[str, str] = field(default_factory=dict)
-    #: inferred shapes of the outputs of operators without inputs, by node name: theirs follow from their use alone
-    shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
 
 class Context:

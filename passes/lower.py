@@ -8,33 +8,27 @@ is the next pass's decision. Equal kernels are lowered once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from symc.ir.graph import Graph, Node, Recorder, finish
 from symc.ir.index import Affine
 from symc.ir.loops import Buffer, LoopKernel, Ref
+from symc.ir.modules import LoopModule
 from symc.ir.op import Index, Input, input_node
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.reduce import Reduction
 from symc.ir.program import KernelStep, Program
-from symc.ir.types import Shape, TensorType
+from symc.ir.types import Shape
 from symc.passes.build import Builder
 from symc.passes.coalesce import coalesce
 from symc.passes.pipeline import Pass, register_pass
 from symc.passes.rewrite import Rewriter
 from symc.passes.units import has_element, is_pointwise
 
+__all__ = ["LoopModule", "Lower"]
+
 #: an elementwise value this dear is kept for later passes over the same row instead of being computed again
 DEAR = 10
-
-
-@dataclass(frozen=True, eq=False)
-class LoopModule:
-    """A planned program whose fused steps call loop kernels: `calls[i]` is the kernel of step i (None for a view, and for a step that runs on the host)."""
-
-    program: Program
-    kernels: tuple[LoopKernel, ...]
-    calls: tuple[int | None, ...]
 
 
 @register_pass("lower", takes="program", gives="loop", numerics="reassoc")

@@ -88,7 +88,7 @@ def demanded_values(graph: Graph, limit: int) -> set[Node]:
             demanded.add(node)
         if len(users[node]) > 1 and recompute > limit and node.inputs and not isinstance(op, Broadcast):
             demanded.add(node)
-    return {n for n in demanded if n.inputs or has_element(n.op) and not n.op.is_literal(n)}
+    return {n for n in demanded if n.inputs or has_element(n.op) and not isinstance(n.op, Const)}
 
 
 def _prologue_allowed(op: Primitive) -> bool:

@@ -23,7 +23,7 @@ def dump(options: argparse.Namespace) -> int:
     if options.memory and level is None and options.after is None:
         level = "planned"
     structure = level == "symbol" or level is None and options.after is None
-    loaded = load(options.input, options.shapes, needs_types=not structure)
+    loaded = load(options.input, options.shapes, needs_types=bool(options.shapes) or not structure)
     native = level in ("llvm", "asm")
     module, _ = run_passes(_wanted(loaded, "loop" if native else level, options.after, options.train), loaded.module)
     if native:

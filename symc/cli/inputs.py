@@ -93,12 +93,16 @@ def _import(where: str) -> Any:
 
 def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loaded:
     """A Symbol with the types of its variables, completed from the given shapes."""
-    from symc.passes.decompose import SymbolModule
-
     outputs = tuple(symbol.list_outputs())
-    types = _types(symbol, shapes) if needs_types else {}
+    if not needs_types:
+        from symc.ir.modules import SymbolModule
+
+        return Loaded(SymbolModule(symbol.name or "net", symbol.graph, {}, outputs), "symbol")
+    from symc.executor import module_of
+
+    types = _types(symbol, shapes)
     roles = {n: "label" if n.endswith("label") else "data" for n in types if n in shapes or n.endswith("label")}
-    module = SymbolModule(symbol.name or "net", symbol.graph, types, outputs, roles)
+    module = module_of(symbol, types, roles)
     return Loaded(module, "symbol", _parameters(module), len(outputs))
 
 
@@ -134,7 +138,7 @@ def load_text(text: str, constants: Mapping[str, Any], verify: bool) -> Loaded:
     from symc.ir.parse import parse
     from symc.ir.verify import verify as check
 
-    module = parse(text, constants, _definition)
+    module: Module = parse(text, constants, _definition)
     if verify:
         check(module)
     level = level_of(module)
@@ -155,7 +159,7 @@ def _definition(op: str, attrs: Mapping[str, str]) -> Any:
 
 
 def _parameters(module: Any) -> tuple[str, ...]:
-    """The arguments of a symbol module that are trained: neither data nor label (all of them if there are no others)."""
+    """The arguments of a symbol module that are trained: neither data nor label (all if there are no others)."""
     arguments, _ = module.graph.variables()
     floats = [n.name for n in arguments if n.name in module.types and module.types[n.name].dtype.is_float]
     return tuple(n for n in floats if module.roles.get(n, "arg") == "arg") or tuple(floats)
@@ -163,10 +167,10 @@ def _parameters(module: Any) -> tuple[str, ...]:
 
 def level_of(module: Module) -> str:
     """The level that passes take or give, by the module's type."""
-    from symc.ir.text import level_of
+    from symc.ir import text
 
     try:
-        level = level_of(module)
+        level = text.level_of(module)
     except TypeError:
         raise CliError(f"{type(module).__name__} is not a Symbol or a program", INPUT) from None
     return "program" if level in ("fused", "planned") else level
@@ -179,7 +183,8 @@ def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
     from symc.ir.text_program import is_planned
 
     if loaded.level == "symbol":
-        untyped = [n.name for part in loaded.module.graph.variables() for n in part if n.name not in loaded.module.types]
+        variables = [n.name for part in loaded.module.graph.variables() for n in part]
+        untyped = [name for name in variables if name not in loaded.module.types]
         if untyped:
             raise CliError(f"the text gives no types for {', '.join(untyped)}; compile the Symbol itself")
         wrt: Sequence[str] = loaded.wrt if train else ()

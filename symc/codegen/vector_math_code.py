@@ -114,7 +114,7 @@ class Value:
 
     def invert(self) -> Value:
         """The opposite of a condition."""
-        return self._integer("xor", 1 if self.code.width == 1 else -1)
+        return self._integer("xor", 1)
 
     def pick(self, a: Value | float, b: Value | float) -> Value:
         """self ? a : b; at least one is a Value."""
@@ -168,6 +168,8 @@ class Code:
 
     def constant(self, value: float, dtype: str) -> str:
         """A scalar literal."""
+        if dtype == "i1":
+            return "true" if value else "false"
         if dtype not in MANTISSA:
             return str(int(value))
         rounded = float(np.float32(value)) if dtype == "f32" else float(value)
@@ -179,8 +181,6 @@ class Code:
             return value
         dtype = dtype or self.dtype
         text = self.constant(value, dtype)
-        if dtype == "i1" and self.width > 1:
-            text = "true" if value else "false"
         return Value(self, f"splat ({LLVM[dtype]} {text})" if self.width > 1 else text, dtype)
 
     def intrinsic(self, name: str, *args: Value) -> Value:
@@ -215,10 +215,10 @@ class Code:
             for u, o in zip(usual, others)
         ]
 
-    def text(self, key: str, result: str, value: str, parameters: str) -> str:
+    def text(self, key: str, result: str, value: str, parameters: str, inline: bool = True) -> str:
         """The finished function."""
         # Short bodies are worth having inside the loops; long ones once per module.
-        hint = "alwaysinline" if len(self.lines) <= 64 else "noinline"
+        hint = "alwaysinline" if inline and len(self.lines) <= 64 else "noinline"
         attributes = f"{hint} nounwind willreturn memory(none)"
         body = "\n".join(self.lines)
         return f"define internal {result} {key}({parameters}) {attributes} {{\nentry:\n{body}\n  ret {result} {value}\n}}"
@@ -277,13 +277,12 @@ class Code:
         p = a * b
         if self.features.fma:
             return p, self.intrinsic("fma", a, b, -p)
-        # 26 bits by rounding the pattern: unlike a multiplication, this cannot overflow for large factors
-        (ah, al), (bh, bl) = self._halves(a), self._halves(b)
+        # Halves of 26 and 27 bits by masks: unlike multiplications, they cannot overflow. Rounding one of the two
+        # leaves it a signed rest of 26 bits, so that the product of the rests is exact too.
+        mask = -1 << 27
+        ah, bh = ((a.bits() + (1 << 26)) & mask).as_float(), (b.bits() & mask).as_float()
+        al, bl = a - ah, b - bh
         return p, ((ah * bh - p) + ah * bl + al * bh) + al * bl
-
-    def _halves(self, x: Value) -> tuple[Value, Value]:
-        high = ((x.bits() + (1 << 26)) & ~((1 << 27) - 1)).as_float()
-        return high, x - high
 
 
 Writer = Callable[..., Value]

@@ -63,6 +63,12 @@ def exp_within(c: Code, x: Value, offset: int = 0, low: Value | None = None) -> 
     return _power(_exp_small(c, r), j)
 
 
+def exp_limited(c: Code, x: Value) -> Value:
+    """exp(x) where it is a normal number: one step of scaling."""
+    n, j = _reduce(c, x, BIAS[x.dtype])
+    return _exp_small(c, _remainder(c, x, n)) * (j << MANTISSA[x.dtype]).as_float()
+
+
 def _exp_small(c: Code, r: Value) -> Value:
     if r.dtype == "f32":
         return c.poly(r, (*_EXP["f32"], 1.0, 1.0))

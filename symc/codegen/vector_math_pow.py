@@ -18,15 +18,16 @@ def exp_pair(c: Code, high: Value, low: Value) -> Value:
 
 def _signed_power(c: Code, a: Value, b: Value, y: Value) -> Value:
     """pow(a, b) of C99 from y = |a|^b, which counts only for |a| positive and finite, and |b| finite."""
+    zero, infinity = c.lift(0.0, "f64"), c.lift(math.inf, "f64")
     t, size = c.abs(a), c.abs(b)
     integer = c.call("trunc", b).equals(b)
     half = b * 0.5
     odd = integer & c.call("trunc", half).cmp("one", half) & (size < math.inf)
     # |a| of 0 or infinity to a positive or negative power; then |b| infinite
     grows = b > 0.0
-    y = t.equals(0.0).pick(grows.pick(c.lift(0.0), math.inf), y)
-    y = t.equals(math.inf).pick(grows.pick(c.lift(math.inf), 0.0), y)
-    y = size.equals(math.inf).pick(((t > 1.0) ^ (b < 0.0)).pick(c.lift(math.inf), 0.0), y)
+    y = t.equals(0.0).pick(grows.pick(zero, math.inf), y)
+    y = t.equals(math.inf).pick(grows.pick(infinity, 0.0), y)
+    y = size.equals(math.inf).pick(((t > 1.0) ^ (b < 0.0)).pick(infinity, 0.0), y)
     y = (a.negative() & odd).pick(-y, y)
     y = ((a < 0.0) & (t < math.inf) & integer.invert() & (size < math.inf)).pick(math.nan, y)
     y = (a.is_nan() | b.is_nan()).pick(a + b, y)
@@ -64,7 +65,7 @@ def _cbrt(c: Code, x: Value) -> Value:
     cube, lost = c.two_product(square, y)
     y = y - ((cube - u) + (lost + rest * y)) / (square * 3.0)
     y = y * tiny.pick(c.lift(2.0**-60), huge.pick(c.lift(2.0**60), 1.0))
-    return c.copysign((t > 0.0).cmp("eq", (t < math.inf)).pick(y, t), x)
+    return c.copysign((t.equals(0.0) | t.equals(math.inf)).pick(t, y), x)
 
 
 @function("rcbrt", "f64")
@@ -157,7 +158,7 @@ def _mod(c: Code, a: Value, b: Value) -> Value:
     x, y = c.abs(a), c.abs(b)
     usable = a.is_finite() & (y > 0.0) & (y < math.inf)
     x1, y1 = usable.pick(x, 1.0), usable.pick(y, 1.0)
-    far = (x1 * 2.0**-52 >= y1) | (y1 < 2.0**-960)
+    far = x1 * 2.0**-52 >= y1
     [r] = c.rare(far, [_fmod_step(c, x1, y1)], lambda: [_fmod_large(c, x1, y1)])
     # for infinite b the remainder is a itself; infinite a and nan give nan
     r = usable.pick(r, y.equals(math.inf).pick(x + (a - a), math.nan))
@@ -200,4 +201,4 @@ def _round(c: Code, x: Value) -> Value:
 def _rint(c: Code, x: Value) -> Value:
     """To the nearest integer, ties to the smaller one (MXNet's rint)."""
     below, above = c.call("floor", x), c.call("ceil", x)
-    return (x - below <= above - x).pick(below, above)
+    return ((x - below) <= (above - x)).pick(below, above)

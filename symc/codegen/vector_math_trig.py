@@ -10,17 +10,23 @@ from symc.codegen.vector_math_code import Code, Value, function
 
 #: (sin(x)/x - 1)/x^2 and (cos(x) - 1 + x^2/2)/x^4 in x^2 on [0, 0.617]
 _SIN = {
-    "f32": SIN32,
-    "f64": SIN64,
+    "f32": (-0.00019587870338000357, 0.008332747966051102, -0.166666641831398),
+    "f64": (1.5918117983848587e-10, -2.5051131688000294e-08, 2.755731610179909e-06, -0.0001984126983675712,
+            0.008333333333330948, -0.16666666666666666),
 }
 _COS = {
-    "f32": COS32,
-    "f64": COS64,
+    "f32": (2.454792229400482e-05, -0.001388830249197781, 0.0416666641831398),
+    "f64": (-1.1382625349305145e-11, 2.0876146170181556e-09, -2.75573172712585e-07, 2.4801587298764778e-05,
+            -0.0013888888888887398, 0.041666666666666664),
 }
 #: (asin(x)/x - 1)/x^2 in x^2 on [0, 0.25]
-_ASIN = ASIN
+_ASIN = (0.028757851367602328, -0.014851887071528912, 0.01740087944288715, 0.005457506718563782,
+         0.0103228143502052, 0.011479177415181617, 0.013971212973553311, 0.017352392720869945, 0.02237217294214989,
+         0.030381944138531247, 0.04464285714635543, 0.07499999999998433, 0.16666666666666669)  # fmt: skip
 #: (atan(x)/x - 1)/x^2 in x^2 on [0, 0.1716]
-_ATAN = ATAN
+_ATAN = (0.016285183029778966, -0.03457004418600986, 0.04551573086660509, -0.052304498567083385,
+         0.058789283985170936, -0.06666424833613538, 0.07692296372129963, -0.09090908753400499,
+         0.11111111105153429, -0.14285714285659806, 0.19999999999999804, -0.3333333333333333)  # fmt: skip
 _PI_LOW = 1.2246467991473532e-16  # pi - float(pi)
 
 
@@ -63,10 +69,10 @@ def _huge_scalar(c: Code) -> None:
     if _HUGE in c.needs:
         return
     words = 21
-    # 2/pi with 64 zero bits before the point, in words of 64, most significant first
-    bits = (1 << (2 * 64 * words)) // _pi(64 * words + 64) << 1 >> 64 - 64
-    bits >>= bits.bit_length() - 64 * (words - 1)
-    table = [(bits >> 64 * (words - 2 - i)) & (2**64 - 1) for i in range(words - 1)]
+    # 2/pi, after 64 zero bits, in words of 64, most significant first
+    size = 64 * (words - 1)
+    digits = (2 << (2 * size + 64)) // _pi(size + 64)
+    table = [(digits >> (size - 64 * (i + 1))) & (2**64 - 1) for i in range(words - 1)]
     entries = ", ".join(f"i64 {w - 2**64 if w >> 63 else w}" for w in [0, *table])
     c.needs[_BITS] = f"{_BITS} = private unnamed_addr constant [{words} x i64] [{entries}], align 64"
     f = Code("f64", 1, c.features, c.needs)
@@ -111,31 +117,46 @@ def _huge_scalar(c: Code) -> None:
     p, rest = flip.pick(-p, p), flip.pick(-rest, rest)
     k = negative.pick(f.lift(0, "i64")._binary("sub", k), k)
     result = "{ double, double, i64 }"
-    x = f.emit(f"insertvalue {result} undef, double {p.name}, 0", "f64")
+    x = f.emit(f"insertvalue {result} poison, double {p.name}, 0", "f64")
     x = f.emit(f"insertvalue {result} {x.name}, double {rest.name}, 1", "f64")
     x = f.emit(f"insertvalue {result} {x.name}, i64 {k.name}, 2", "f64")
-    body = f.text(_HUGE, result, x.name, "double %a0").replace("alwaysinline", "noinline")
-    f.needs[_HUGE] = body
+    f.needs[_HUGE] = f.text(_HUGE, result, x.name, "double %a0", inline=False)
 
 
 def _huge(c: Code, x: Value, large: Value, usual: list[Value]) -> list[Value]:
-    """`usual` = [r, rest, k] of f64 x, replaced in the lanes that are `large`, one by one."""
-    _huge_scalar(c)
-    result = "{ double, double, i64 }"
-    values = [c.lift(0.0, "f64"), c.lift(0.0, "f64"), c.lift(0, "i64")]
-    for lane in range(c.width):
-        one = x.name
-        if c.width > 1:
-            one = c.emit(f"extractelement {c.type('f64')} {x.name}, i64 {lane}", "f64").name
-        triple = c.emit(f"call {result} {_HUGE}(double {one})", "f64").name
-        for i, scalar in enumerate(("double", "double", "i64")):
-            part = c.emit(f"extractvalue {result} {triple}, {i}", usual[i].dtype)
-            if c.width > 1:
-                t = c.type(usual[i].dtype)
-                into = f"insertelement {t} {values[i].name}, {scalar} {part.name}, i64 {lane}"
-                part = c.emit(into, usual[i].dtype)
-            values[i] = part
+    """`usual` = [r, rest, k] of f64 x, replaced in the lanes that are `large`."""
+    key, t, word = f"{_HUGE}.f64x{c.width}", c.type("f64"), c.type("i64")
+    result = f"{{ {t}, {t}, {word} }}"
+    if key not in c.needs:
+        _huge_scalar(c)
+        f = Code("f64", c.width, c.features, c.needs)
+        f.needs[key] = f.text(key, result, _lane_by_lane(f, result), f"{t} %a0", inline=False)
+    triple = c.emit(f"call {result} {key}({t} {x.name})", "f64").name
+    values = [c.emit(f"extractvalue {result} {triple}, {i}", u.dtype) for i, u in enumerate(usual)]
     return [large.pick(v, u) for v, u in zip(values, usual)]
+
+
+def _lane_by_lane(f: Code, result: str) -> str:
+    """The name of the vectors of what the scalar reduction gives for each lane of %a0."""
+    one = "{ double, double, i64 }"
+    types = ("double", "double", "i64")
+    values = ["poison", "poison", "poison"]
+    for lane in range(f.width):
+        x = "%a0"
+        if f.width > 1:
+            x = f.emit(f"extractelement {f.type('f64')} %a0, i64 {lane}", "f64").name
+        triple = f.emit(f"call {one} {_HUGE}(double {x})", "f64").name
+        for i, scalar in enumerate(types):
+            part = f.emit(f"extractvalue {one} {triple}, {i}", "f64").name
+            if f.width > 1:
+                t = f"<{f.width} x {scalar}>"
+                part = f.emit(f"insertelement {t} {values[i]}, {scalar} {part}, i64 {lane}", "f64").name
+            values[i] = part
+    whole = "poison"
+    for i, scalar in enumerate(types):
+        t = f"<{f.width} x {scalar}>" if f.width > 1 else scalar
+        whole = f.emit(f"insertvalue {result} {whole}, {t} {values[i]}, {i}", "f64").name
+    return whole
 
 
 def _reduce(c: Code, x: Value) -> list[Value]:

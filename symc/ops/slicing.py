@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Literal
+from typing import ClassVar, Any, Literal
 
 import numpy as np
 
@@ -221,6 +221,8 @@ class SliceChannel(Operator):
 class SplitV2(Operator):
     """The data cut along an axis before each of `indices` (the first is 0), or into `sections` nearly equal pieces."""
 
+    ignores_add: ClassVar[bool] = True
+
     indices: Tuple
     axis: int = 1
     squeeze_axis: bool = False
@@ -400,6 +402,8 @@ class Repeat(Operator):
 @operator("reverse", aliases="flip")
 class Reverse(Operator):
     """The order of the elements along `axis` (one or several, from 0) turned round."""
+
+    ignores_add: ClassVar[bool] = True
 
     axis: Tuple
 

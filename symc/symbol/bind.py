@@ -9,6 +9,7 @@ import numpy as np
 
 from symc.base import MXNetError
 from symc.context import Context
+from symc.symbol.inference import infer_shapes, infer_types
 from symc.symbol.symbol import Symbol
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def requests(symbol: Symbol, grad_req: Any) -> list[str]:
     names = symbol.list_arguments()
     if isinstance(grad_req, str):
         found = [grad_req] * len(names)
+    elif not grad_req:
+        raise MXNetError("grad_req cannot be empty: give a word, a list or a dict by name")
     elif isinstance(grad_req, (list, tuple)):
         if len(grad_req) != len(names):
             raise ValueError(f"grad_req has {len(grad_req)} entries for {len(names)} arguments")
@@ -42,10 +45,12 @@ def _arrays(kind: str, given: Any, names: Sequence[str], allow_missing: bool) ->
 
     if isinstance(given, Mapping):
         found = [given.get(n) for n in names]
+    elif not isinstance(given, (list, tuple)):
+        raise TypeError(f"{kind}: only a list of NDArrays or a dict of str to NDArray is taken, got {type(given).__name__}")
     else:
         found = list(given)
         if len(found) != len(names):
-            raise ValueError(f"Length of {kind} does not match the number: {len(found)} given for {len(names)} ({', '.join(names)})")
+            raise ValueError(f"Length of {kind} does not match the number of arguments: {len(found)} given for {len(names)} ({', '.join(names)})")
     for name, array in zip(names, found):
         if array is None:
             if not allow_missing:
@@ -92,17 +97,24 @@ def simple_bind(
     from symc import ndarray
     from symc.executor import Executor
 
+    if not isinstance(ctx, Context):
+        raise TypeError("Context type error: simple_bind needs a Context, as mx.cpu()")
     ctx.check()
     names, states = symbol.list_arguments(), symbol.list_auxiliary_states()
-    arg_shapes, _, aux_shapes = symbol.infer_shape(**{k: v for k, v in shapes.items() if k in {*names, *states}})
-    if arg_shapes is None:
-        partial, _, _ = symbol.infer_shape_partial(**{k: v for k, v in shapes.items() if k in {*names, *states}})
-        missing = [f"{n}: {s}" for n, s in zip(names, partial) if not s or 0 in s]
-        raise RuntimeError(f"simple_bind error. Cannot decide the shapes of {', '.join(missing)}; give more input shapes")
-    arg_types, _, aux_types = symbol.infer_type_partial(**(type_dict or {}))
+    known = {k: v for k, v in shapes.items() if k in {*names, *states} and isinstance(v, tuple)}
+    label = "simple_bind error. Arguments:\n" + "".join(f"{k}: {v}\n" for k, v in shapes.items())
+    try:
+        reqs = requests(symbol, grad_req)
+        arg_shapes, _, aux_shapes = infer_shapes(symbol, True, (), known)
+        types = {k: v for k, v in (type_dict or {}).items() if k in {*names, *states}}
+        arg_types, _, aux_types = infer_types(symbol, True, (), types)
+    except (MXNetError, ValueError) as problem:
+        raise MXNetError(f"{label}{problem}") from None
+    missing = [f"{n}: {s}" for n, s in zip([*names, *states], [*arg_shapes, *aux_shapes]) if not s or 0 in s]
+    if missing:
+        raise MXNetError(f"{label}cannot decide the shapes of {', '.join(missing)} (0 is unknown); give more input shapes")
     arg_types = [t or np.float32 for t in arg_types]
     aux_types = [t or np.float32 for t in aux_types]
-    reqs = requests(symbol, grad_req)
     shared = dict(shared_exec.arg_dict) if shared_exec is not None else {}
     shared_grads = dict(shared_exec.grad_dict) if shared_exec is not None else {}
     shared_aux = dict(shared_exec.aux_dict) if shared_exec is not None else {}

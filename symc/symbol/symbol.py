@@ -310,9 +310,9 @@ class Symbol:
 
     def eval(self, ctx: Any = None, **kwargs: Any) -> Any:
         """Outputs for arguments given by name."""
-        from symc.context import cpu
+        from symc.context import current_context
 
-        return self.bind(ctx or cpu(), kwargs).forward()
+        return self.bind(ctx or current_context(), kwargs).forward()
 
     def gradient(self, wrt: Sequence[str]) -> Symbol:
         """Not offered by MXNet 1.9.1 either: MXNetError."""

@@ -155,6 +155,17 @@ def test_text_goes_on_from_its_own_level(capsys, net: str, tmp_path: Path) -> No
     assert "is program IR already" in ran(capsys, "dump", str(planned), "--level=tensor", code=2)[1]
 
 
+def test_a_typed_symbol_graph_compiles_from_its_text(capsys, net: str, tmp_path: Path) -> None:
+    file = tmp_path / "symbol.sir"
+    ran(capsys, "dump", net, "--level=symbol", "-o", str(file), *SHAPES)
+    again, _ = ran(capsys, "dump", str(file), "--level=planned", "--train", "--locs=none")
+    assert again == ran(capsys, "dump", net, "--level=planned", "--train", "--locs=none", *SHAPES)[0]
+    ran(capsys, "dump", net, "--level=symbol", "-o", str(file))
+    assert "gives no types for data" in ran(capsys, "dump", str(file), "--level=tensor", code=2)[1]
+    file.write_text(file.read_text().replace("= Activation(", "= Activatoin("))
+    assert "no operator 'Activatoin'" in ran(capsys, "dump", str(file), code=3)[1]
+
+
 def test_symbol_json(capsys, net: str, tmp_path: Path) -> None:
     import symc as mx
 

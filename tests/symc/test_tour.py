@@ -14,8 +14,8 @@ import pytest
 
 import symc as mx
 from symc.cli.inputs import symbol_input
-from symc.compile import emit
 from symc.codegen.target import host_target
+from symc.compile import emit
 from symc.ir.graph import Graph, symbols_of
 from symc.ir.interp import evaluate
 from symc.ir.text import print_module
@@ -61,7 +61,7 @@ def agree(found: dict[str, np.ndarray]) -> None:
         np.testing.assert_allclose(array, wanted[name], rtol=2e-6, atol=1e-6, err_msg=name)
 
 
-# --------------------------------------------------------------------------------------------- the compiler, step by step
+# --------------------------------------------------------------------------------------------- pass by pass
 
 
 class Tour:

@@ -1,0 +1,207 @@
+"""The verifier: numbered invariants of every level. `verify(module)` raises VerifyError with the first one broken.
+
+Symbol level (verify_symbol)
+  S1  a variable has no inputs; every other node names its operator
+  S2  an entry (node, output) names an output that the node has
+  S3  a node has as many inputs as its operator lists, and auxiliary states are variables
+  S4  no two variables share a name; every name is set
+  S5  where types are known, every variable has one
+Tensor level (verify_graph)
+  T1  operands precede their users, and every node has the type its primitive gives for its operands
+  T2  every value that is not a literal has a name, and no two share one; inputs have their own
+  T3  every value that is neither an input nor a literal has an origin that reaches a Symbol
+  T4  inputs are nodes of the primitive `input`, with different names; no other input is used
+  T5  an update names an input, once, and is a value of its type; its phase is forward or backward
+  T6  outputs have different names and one result each; the cut is one of their positions
+  T7  the graphs a primitive holds follow T1, T2, T4, T5 and T6 (their origins are the primitive's)
+Program level (verify_program)
+  P1  no two parameters, constants or results share a name
+  P2  every operand is defined before its use
+  P3  a step's body takes its operands and gives its results, type by type, and follows the T rules
+  P4  outputs and updates name values; an update has its parameter's type
+  P5  a view stays inside its operand, has its element type, and its place is that memory
+  P6  an arena place is aligned to its element type and inside the arena; results have places all or none
+  P7  no two values alive at the same time overlap in the arena
+  P8  `inplace` names an operand with that very memory, which the step does not read by another name and nobody
+      reads afterwards
+  P9  an output's buffer holds that output, and nothing else
+  P10 a result in a parameter's buffer is that parameter's update, and nobody reads the old value afterwards
+  P11 the cut is between two steps; every step has an origin that reaches a Symbol
+Loop level (verify_loops)
+  L1  every scalar is defined before its use, in the same or an enclosing body, with the type it is used at
+  L2  an operation has the type its primitive gives for its operands, element by element
+  L3  loads and stores name a buffer that is visible, at its rank and element type; `in` buffers are not written
+  L4  no load or store is certain to leave its buffer where its guard holds
+  L5  what a loop carries keeps its type
+  L6  turns of a parallel, vector or jam loop do not store to the same element
+  L7  loads, stores and operations have an origin that reaches a Symbol
+  L8  loops, buffers and hints are well formed; an index variable has the range of its loop
+  L9  a step and the kernel it calls agree on buffers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from symc.ir.errors import IRError, VerifyError
+from symc.ir.graph import Graph, Node, Origin, SymOrigin
+from symc.ir.op import Input
+from symc.ir.text import level_of
+from symc.ir.text_common import regions_of
+from symc.ir.types import TensorType
+
+
+def verify(module: Any, origins: bool = True) -> None:
+    """Check a module of any level. `origins=False` leaves out the rules about provenance (hand-written IR)."""
+    level = level_of(module)
+    if level == "symbol":
+        from symc.ir.verify_symbol import verify_symbol
+
+        verify_symbol(module)
+    elif level == "tensor":
+        verify_graph(module, origins)
+    elif level == "loop":
+        from symc.ir.verify_loops import verify_loops
+
+        verify_loops(module, origins)
+    else:
+        from symc.ir.verify_program import verify_program
+
+        verify_program(module, origins)
+
+
+class OriginCheck:
+    """Whether origins reach a Symbol; remembers what it found, so that a shared DAG is walked once."""
+
+    def __init__(self) -> None:
+        self._reaches: dict[int, bool] = {}
+
+    def reaches(self, origin: Origin | None) -> bool:
+        """No recursion: chains of passes may be deep."""
+        if origin is None:
+            return False
+        if isinstance(origin, SymOrigin):
+            return True
+        known = self._reaches
+        stack: list[Origin] = [origin]
+        while stack:
+            here = stack[-1]
+            if isinstance(here, SymOrigin) or id(here) in known:
+                known.setdefault(id(here), True)
+                stack.pop()
+                continue
+            waiting = [p for p in here.parents if id(p) not in known and not isinstance(p, SymOrigin)]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            known[id(here)] = any(isinstance(p, SymOrigin) or known[id(p)] for p in here.parents)
+            stack.pop()
+        return known[id(origin)]
+
+
+def verify_graph(graph: Graph, origins: bool = True, check: OriginCheck | None = None, where: str = "") -> None:
+    """Check a tensor graph (rules T). `where` names the enclosing step or primitive for messages."""
+    where = where or f"graph {graph.name}"
+    nodes = graph.nodes()
+    _inputs(graph, nodes, where)
+    _types(graph, nodes, where)
+    _names(graph, nodes, where)
+    if origins:
+        check = check or OriginCheck()
+        inputs = set(graph.inputs)
+        found = graph.origins
+        for node in nodes:
+            origin = found.get(node)
+            if origin.__class__ is SymOrigin or node in inputs or node.op.is_literal(node) or check.reaches(origin):
+                continue
+            what = "has no origin" if origin is None else "has an origin that reaches no Symbol"
+            raise VerifyError("T3", f"{where}: %{graph.names.get(node)} = {node.op.name} {what}")
+    _results(graph, where)
+
+
+def _inputs(graph: Graph, nodes: Iterable[Node], where: str) -> None:
+    names: set[str] = set()
+    for node in graph.inputs:
+        if not isinstance(node.op, Input):
+            raise VerifyError("T4", f"{where}: {node.op.name} stands among the inputs")
+        if node.op.input_name in names:
+            raise VerifyError("T4", f"{where}: two inputs are named %{node.op.input_name}")
+        names.add(node.op.input_name)
+    inputs = set(graph.inputs)
+    for node in nodes:
+        if node.op.__class__ is Input and node not in inputs:
+            raise VerifyError("T4", f"{where}: %{node.op.input_name} is used, but is none of the inputs")  # type: ignore[attr-defined]
+
+
+def _types(graph: Graph, nodes: Iterable[Node], where: str) -> None:
+    seen: set[Node] = set()
+    regions: dict[type, bool] = {}
+    for node in nodes:
+        for source in node.inputs:
+            if source not in seen:
+                raise VerifyError("T1", f"{where}: {_called(graph, node)} reads a value that comes after it")
+        seen.add(node)
+        try:
+            if node.op.takes_tensors:
+                given: list[TensorType] = [i.type for i in node.inputs]  # type: ignore[misc]
+                right = node.op.type(given)
+            else:
+                right = node.op.type_of_nodes(node.inputs)
+        except IRError as problem:
+            raise VerifyError("T1", f"{where}: {_called(graph, node)}: {problem}") from None
+        if right != node.type:
+            raise VerifyError("T1", f"{where}: {_called(graph, node)} is {node.type}, but its operands give {right}")
+        cls = node.op.__class__
+        if cls not in regions:
+            regions[cls] = bool(regions_of(node.op))
+        if regions[cls]:
+            for name, region in regions_of(node.op):
+                try:
+                    verify_graph(region, False, where=f"{name} of {_called(graph, node)}")
+                except VerifyError as problem:
+                    raise VerifyError("T7", str(problem)) from None
+
+
+def _called(graph: Graph, node: Node) -> str:
+    return f"%{graph.names.get(node, '?')} = {node.op.name}"
+
+
+def _names(graph: Graph, nodes: Iterable[Node], where: str) -> None:
+    used: dict[str, Node] = {}
+    names = graph.names
+    for node in nodes:
+        name = names.get(node)
+        if node.op.__class__ is Input and name != node.op.input_name:  # type: ignore[attr-defined]
+            raise VerifyError("T2", f"{where}: input %{node.op.input_name} is named %{name}")  # type: ignore[attr-defined]
+        if not name:
+            if node.op.is_literal(node):
+                continue
+            raise VerifyError("T2", f"{where}: a value has no name: {node.op.name} {node.type}")
+        if used.setdefault(name, node) is not node:
+            raise VerifyError("T2", f"{where}: two values are named %{name}: {used[name].op.name} and {node.op.name}")
+
+
+def _results(graph: Graph, where: str) -> None:
+    inputs = {getattr(i.op, "input_name", ""): i for i in graph.inputs}
+    targets: set[str] = set()
+    for update in graph.updates:
+        target = inputs.get(update.input)
+        if target is None:
+            raise VerifyError("T5", f"{where}: update of %{update.input}, which is no input")
+        if update.value.type != target.type:
+            raise VerifyError("T5", f"{where}: %{update.input} is {target.type}, its update {update.value.type}")
+        if update.phase not in ("forward", "backward"):
+            raise VerifyError("T5", f"{where}: update of %{update.input} in phase {update.phase!r}")
+        if update.input in targets:
+            raise VerifyError("T5", f"{where}: %{update.input} is updated twice")
+        targets.add(update.input)
+    names: set[str] = set()
+    for name, node in graph.outputs:
+        if name in names:
+            raise VerifyError("T6", f"{where}: two outputs are named {name}")
+        names.add(name)
+        if not isinstance(node.type, TensorType):
+            raise VerifyError("T6", f"{where}: output {name} has several results {node.type}; take one with get")
+    if not 0 <= graph.cut <= len(graph.outputs):
+        raise VerifyError("T6", f"{where}: cut={graph.cut}, but there are {len(graph.outputs)} outputs")
