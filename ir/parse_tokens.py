@@ -121,7 +121,7 @@ class Reader:
         if token[0] != "%" or len(token) == 1:
             self.unexpected("a value like %x")
         self.at += 1
-        return json.loads(token[1:]) if token[1] == '"' else token[1:]  # type: ignore[no-any-return]
+        return json.loads(token[1:]) if token[1] == '"' else token[1:]
 
     def global_name(self) -> str:
         """`@name`."""
@@ -129,7 +129,7 @@ class Reader:
         if token[0] != "@" or len(token) == 1:
             self.unexpected("a name like @f")
         self.at += 1
-        return json.loads(token[1:]) if token[1] == '"' else token[1:]  # type: ignore[no-any-return]
+        return json.loads(token[1:]) if token[1] == '"' else token[1:]
 
     def word(self) -> str:
         """A bare word or one in quotes."""

@@ -99,11 +99,16 @@ class Field:
         return self.annotation.startswith("Graph")
 
 
-@lru_cache(maxsize=None)
+_FIELDS: dict[type[Primitive], tuple[Field, ...]] = {}
+
+
 def fields_of(cls: type[Primitive]) -> tuple[Field, ...]:
     """The attributes of a primitive in the order of definition."""
-    made: Any = cls
-    return tuple(Field(f.name, str(f.type), f.default) for f in dataclasses.fields(made))
+    found = _FIELDS.get(cls)
+    if found is None:
+        made: Any = cls
+        found = _FIELDS[cls] = tuple(Field(f.name, str(f.type), f.default) for f in dataclasses.fields(made))
+    return found
 
 
 def implied(name: str, result: Type) -> Any:
@@ -125,13 +130,13 @@ def attribute_text(value: Any, annotation: str = "") -> str:
     if value is None:
         return "none"
     if annotation == "float":
-        return float_text(value)
+        return float_text(float(value))
     if isinstance(value, (bool, np.bool_)) and annotation != "int":
         return "true" if value else "false"
     if isinstance(value, (int, np.integer)):
         return str(int(value))
     if isinstance(value, (float, np.floating)):
-        return float_text(value)
+        return float_text(float(value))
     if isinstance(value, str):
         return json.dumps(value)
     if isinstance(value, tuple):

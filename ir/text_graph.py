@@ -27,13 +27,14 @@ def complete_names(graph: Graph, nodes: list[Node]) -> dict[Node, str]:
     made: dict[Node, str] = {}
     used: set[str] = set()
     for node in nodes:
-        name = getattr(node.op, "input_name", None) or graph.names.get(node)
+        name: str | None = getattr(node.op, "input_name", None) or graph.names.get(node)
         if name is None and node.op.is_literal(node):
             continue
         if name is None or name in used:
             count = len(used)
-            while (name := f"unnamed.{count}") in used:
+            while f"unnamed.{count}" in used:
                 count += 1
+            name = f"unnamed.{count}"
         used.add(name)
         made[node] = value_name(name)
     return made

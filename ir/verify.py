@@ -131,7 +131,7 @@ def _inputs(graph: Graph, nodes: Iterable[Node], where: str) -> None:
     inputs = set(graph.inputs)
     for node in nodes:
         if node.op.__class__ is Input and node not in inputs:
-            raise VerifyError("T4", f"{where}: %{node.op.input_name} is used, but is none of the inputs")  # type: ignore[attr-defined]
+            raise VerifyError("T4", f"{where}: %{node.op.input_name} is used, but is none of the inputs")
 
 
 def _types(graph: Graph, nodes: Iterable[Node], where: str) -> None:
@@ -172,8 +172,8 @@ def _names(graph: Graph, nodes: Iterable[Node], where: str) -> None:
     names = graph.names
     for node in nodes:
         name = names.get(node)
-        if node.op.__class__ is Input and name != node.op.input_name:  # type: ignore[attr-defined]
-            raise VerifyError("T2", f"{where}: input %{node.op.input_name} is named %{name}")  # type: ignore[attr-defined]
+        if node.op.__class__ is Input and name != node.op.input_name:
+            raise VerifyError("T2", f"{where}: input %{node.op.input_name} is named %{name}")
         if not name:
             if node.op.is_literal(node):
                 continue

@@ -53,9 +53,9 @@ class Autodiff(Pass):
                     origin = graph.origins[node]
                     with recorder.at(origin):
                         head = full(1, node.tensor) if self.ones else input_node(head_name(name), node.tensor, "head")
+                        _accumulate(cotangents, node, 0, head)
                     if not self.ones:
                         extra[head] = head
-                    _accumulate(cotangents, node, 0, head)
             for node in reversed(nodes):
                 given = cotangents.get(node)
                 if given is None or not node.inputs:

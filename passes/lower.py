@@ -96,7 +96,8 @@ def lower_body(body: Graph, name: str) -> LoopKernel:
     if nests:
         nest = nests[0]
         reads = [kernel.reader(i) for i in nest.inputs]
-        NESTS[type(nest.op)](kernel.b, nest, reads, kernel.finisher(nest))
+        with kernel.b.at(body.origins.get(nest), nest.op.name):
+            NESTS[type(nest.op)](kernel.b, nest, reads, kernel.finisher(nest))
     else:
         _lower_rows(kernel, space, axes)
     return LoopKernel(name, (*kernel.ins.values(), *outs), kernel.b.body())

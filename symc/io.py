@@ -280,10 +280,10 @@ class NDArrayIter(DataIter):
         self.num_source = len(self.data) + len(self.label)
         self.data_list = [a for _, a in [*self.data, *self.label]]
         self.idx = np.arange(self.num_data)
+        self._samples = self.idx.copy()
         self.cursor = -batch_size
         #: samples left over from the epoch before, in their order then
         self._left: Array = np.zeros(0, np.int64)
-        self._picked = self._left
         self._begin()
 
     @property
@@ -304,8 +304,9 @@ class NDArrayIter(DataIter):
 
     def _begin(self) -> None:
         if self.shuffle:
-            self.idx = self.idx.copy()
+            # permutes what the last epoch permuted, as MXNet does: the same numpy seed gives the same batches
             np.random.shuffle(self.idx)
+            self._samples = self._samples[self.idx]
         self.cursor = -self.batch_size - len(self._left)
 
     def reset(self) -> None:
@@ -326,7 +327,7 @@ class NDArrayIter(DataIter):
         return len(self._left)
 
     def _order(self) -> Array:
-        return np.concatenate([self._left, self.idx])
+        return np.concatenate([self._left, self._samples])
 
     def iter_next(self) -> bool:
         self.cursor += self.batch_size
@@ -345,7 +346,7 @@ class NDArrayIter(DataIter):
         chosen = order[begin : begin + self.batch_size]
         missing = self.batch_size - len(chosen)
         if missing and self.last_batch_handle == "pad":
-            chosen = np.concatenate([chosen, np.resize(self.idx, missing)])
+            chosen = np.concatenate([chosen, np.resize(self._samples, missing)])
         return chosen
 
     def _take(self, sources: Sequence[tuple[str, NDArray]]) -> list[NDArray]:

@@ -8,6 +8,9 @@
              V0               the magic itself is the rank, sizes are u32; device, type, data
     shape  = i32 rank, i64 sizes;   device = i32 kind, i32 number
 
+Sparse arrays (storage 1, 2: the stored values' shape first, types and shapes of the index arrays behind the type, the
+index arrays behind the data) are read as dense ones; there are no others here.
+
 All numbers are little-endian. Works on numpy arrays; symc.ndarray wraps them.
 """
 
@@ -32,7 +35,9 @@ _NAMES = (
 DTYPE_BY_FLAG = {flag: np.dtype(name) for flag, name in enumerate(_NAMES)}
 FLAG_BY_DTYPE = {dtype: flag for flag, dtype in DTYPE_BY_FLAG.items()}
 _BFLOAT16 = 12
-_STORAGE = {1: "row_sparse", 2: "csr"}
+_ROW_SPARSE = 1
+#: index arrays of the sparse storage types: row_sparse has rows, csr has row pointers and columns
+_AUXILIARY = {_ROW_SPARSE: 1, 2: 2}
 
 Array = npt.NDArray[Any]
 
@@ -76,13 +81,10 @@ class _Reader:
         magic = self.number("I")
         if magic in (V2, V3):
             storage = self.number("i")
-            if storage in _STORAGE:
-                raise MXNetError(
-                    f"{self.what} holds a {_STORAGE[storage]} array; symc has no sparse arrays. "
-                    "Convert it in MXNet with tostype('default') and save it again"
-                )
+            if storage in _AUXILIARY:
+                return self.sparse(storage)
             if storage != 0:
-                raise MXNetError(f"{self.what} has unknown storage type {storage} at offset {self.at - 4}")
+                raise MXNetError(f"{self.what} has unknown storage type {storage} at offset {self.at - 4}; it is corrupt")
             shape = self.shape()
             if shape is None or (not shape and magic == V2):
                 return np.zeros((0,), np.float32)
@@ -96,9 +98,16 @@ class _Reader:
             shape = self._sizes(magic, "I")
         else:
             raise MXNetError(f"{self.what} has no array at offset {self.at - 4} (found 0x{magic:08X}); it is corrupt")
-        self.number("i")  # device
+        return self.data_of(shape, self.type())
+
+    def type(self) -> int:
+        """The number of the element type, behind the device."""
         self.number("i")
-        kind = self.number("i")
+        self.number("i")
+        return self.number("i")
+
+    def data_of(self, shape: tuple[int, ...], kind: int) -> Array:
+        """Elements in row-major order."""
         if kind == _BFLOAT16:
             bits = np.frombuffer(self.take(2 * prod(shape)), "<u2").astype(np.uint32) << 16
             return bits.view(np.float32).reshape(shape)
@@ -107,6 +116,28 @@ class _Reader:
         dtype = DTYPE_BY_FLAG[kind]
         raw = self.take(prod(shape) * dtype.itemsize)
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+
+    def sparse(self, storage: int) -> Array:
+        """A row_sparse or csr array, as the dense array it stands for."""
+        stored, shape = self.shape(), self.shape()
+        kind = self.type()
+        parts = [(self.number("i"), self.shape()) for _ in range(_AUXILIARY[storage])]
+        if stored is None or not shape or any(s is None for _, s in parts):
+            raise MXNetError(f"{self.what} has a sparse array without a shape at offset {self.at}; it is corrupt")
+        if storage == _ROW_SPARSE:
+            # MXNet may write a stale shape of the values; the number of row indices is what counts
+            stored = ((parts[0][1] or (0,))[0], *shape[1:])
+        values = self.data_of(stored, kind)
+        where = [self.data_of(s or (), k).astype(np.int64) for k, s in parts]
+        dense = np.zeros(shape, values.dtype)
+        try:
+            if storage == _ROW_SPARSE:
+                dense[where[0]] = values
+            else:
+                dense[np.repeat(np.arange(shape[0]), np.diff(where[0])), where[1]] = values
+        except (IndexError, ValueError):
+            raise MXNetError(f"{self.what} has a sparse array with indices outside of {shape}; it is corrupt") from None
+        return dense
 
 
 def loads(data: bytes | memoryview, what: str = "buffer") -> tuple[list[Array], list[str]]:

@@ -34,7 +34,7 @@ class Registry(Generic[T]):
 
     def create(self, given: Any, *args: Any, **kwargs: Any) -> T:
         """An instance from itself, a name with arguments, or JSON (`["name", {...}]` or `{"<what>": "name", ...}`).
-        ValueError for an unknown name."""
+        AssertionError for an unknown name, as in MXNet."""
         if isinstance(given, self.base):
             if args or kwargs:
                 raise ValueError(f"{given} is a {self.what} already; arguments make sense with a name only")
@@ -52,7 +52,7 @@ class Registry(Generic[T]):
             return self._from_config({**json.loads(given), **kwargs})
         cls = self.classes.get(given.lower())
         if cls is None:
-            raise ValueError(f"{given!r} is no {self.what}; there are {', '.join(sorted(self.classes))}")
+            raise AssertionError(f"{given!r} is no {self.what}; there are {', '.join(sorted(self.classes))}")
         return cls(*args, **kwargs)
 
     def _from_config(self, config: dict[str, Any]) -> T:

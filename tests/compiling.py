@@ -24,7 +24,7 @@ from symc.passes.tile import Tile
 
 
 #: every pass is verified in the tests
-VERIFY = False
+VERIFY = True
 
 
 def graph_of(function: Callable[..., Node | Sequence[Node]], **types: TensorType) -> Graph:

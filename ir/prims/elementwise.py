@@ -185,6 +185,11 @@ def _fit(ct: Node | None, operand: Node) -> Node | None:
     return reduce_sum(ct, tuple(range(ct.rank)))
 
 
+def _floor_quotient(rest: Node, a: Node, b: Node) -> Node:
+    """floor(a / b), where rest is a mod b."""
+    return floor(div(a, b)) if a.dtype.is_float else div(sub(a, rest), b)
+
+
 # --------------------------------------------------------------------------------------------- one operand
 
 neg: Elementwise = _define("neg", np.negative, lambda ct, y, x: [neg(ct)], kinds="fiu", doc="-x")
@@ -287,12 +292,12 @@ div: Elementwise = _define(
     doc="a / b; integers truncate toward zero, x / 0 is 0 for them",
 )  # fmt: skip
 mod: Elementwise = _define(
-    "mod", numeric.mod, lambda ct, y, a, b: [ct, neg(mul(ct, floor(div(a, b))))], arity=2, kinds="fiu", cost=8,
+    "mod", numeric.mod, lambda ct, y, a, b: [ct, neg(mul(ct, _floor_quotient(y, a, b)))], arity=2, kinds="fiu", cost=8,
     doc="remainder with the sign of the divisor; x mod 0 is 0",
 )  # fmt: skip
 pow_: Elementwise = _define(
     "pow", numeric.power,
-    lambda ct, y, a, b: [mul(ct, mul(b, pow_(a, sub(b, 1)))), mul(ct, mul(y, log(a)))],
+    lambda ct, y, a, b: [mul(ct, mul(b, pow_(a, sub(b, 1)))), mul(ct, mul(y, log(a))) if a.dtype.is_float else None],
     arity=2, kinds="fiu", cost=40, doc="a to the power b",
 )  # fmt: skip
 maximum: Elementwise = _define(

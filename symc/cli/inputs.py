@@ -114,7 +114,10 @@ def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
     if unknown:
         raise CliError(f"--shapes: the Symbol has no argument {', '.join(unknown)}; it has {', '.join(arguments)}")
     argument_shapes, _, state_shapes = symbol.infer_shape_partial(**shapes)
-    argument_types, _, state_types = symbol.infer_type()
+    # What was named on the command line is f32 unless the Symbol says otherwise; the rest follows.
+    declared, _, _ = symbol.infer_type_partial()
+    undeclared = [n for n, t in zip(arguments, declared or [None] * len(arguments)) if t is None and n in shapes]
+    argument_types, _, state_types = symbol.infer_type_partial(**dict.fromkeys(undeclared, np.float32))
     types: dict[str, Any] = {}
     missing = []
     named = zip(

@@ -138,12 +138,12 @@ def _lower(z: Value, limit: float, steps: int, total: Value, step: Callable[[Val
 def _gamma(c: Code, x: Value) -> Value:
     """1/gamma on [1, 2] and the recurrence below 12, Stirling's series above, the reflection for x < 0.
 
-    Values are computed as gamma(y) * 2^-128, since gamma(-y) exists where gamma(y) overflows.
+    Stirling's value is computed as gamma(y) * 2^-128, since gamma(-y) exists where gamma(y) overflows.
     """
     y = c.abs(x)
     z, product = _lower(c.at_most(y, 12.0), 2.0, 10, c.lift(1.0), lambda p, z: p * z)
     first = y < 1.0
-    small = product * 2.0**-128 / c.poly(z - first.pick(c.lift(0.5), 1.5), _RGAMMA)
+    small = product / c.poly(z - first.pick(c.lift(0.5), 1.5), _RGAMMA)
     u = c.clamp(y, 2.0, 200.0)
     high, low = log_pair(c, u)
     p, rest = c.two_product(high, u - 0.5)
@@ -152,11 +152,12 @@ def _gamma(c: Code, x: Value) -> Value:
     v = 1.0 / u
     rest = (rest + low * (u - 0.5)) + (e1 + e2) + (_HALF_LOG_2PI[1] + c.poly(v * v, _STIRLING) * v)
     large = exp_within(c, total, offset=-128, low=rest)
-    g = (y < 12.0).pick(small, large)
+    stirling = y >= 12.0
+    g = stirling.pick(large, small)
     # gamma(y) or, for x < 0, gamma(1 + y)
-    positive = first.pick(g / y, g) * 2.0**128
+    positive = first.pick(g / y, g) * stirling.pick(c.lift(2.0**128), 1.0)
     next_ = first.pick(g, g * y)
-    negative = -math.pi / (_sin_pi(c, y) * next_) * 2.0**-128
+    negative = -math.pi / (_sin_pi(c, y) * next_) * stirling.pick(c.lift(2.0**-128), 1.0)
     result = (x < 0.0).pick((y > 190.0).pick(0.0, negative), positive)
     result = ((x < 0.0) & _pole(c, x)).pick(math.nan, result)
     result = (x > 190.0).pick(math.inf, result)

@@ -176,6 +176,8 @@ class Operator:
     #: MXNet's backward overwrites the gradient of its first input even where it should be added to what is there
     #: (grad_req="add" of a variable that feeds this operator alone)
     ignores_add: ClassVar[bool] = False
+    #: parameters that come before the others
+    first_parameters: ClassVar[tuple[str, ...]] = ()
     #: draws random numbers
     random: ClassVar[bool] = False
     #: input name -> the text of the initializer its variable gets when the user chose none
@@ -281,8 +283,12 @@ def operator(
     variadic: str = "",
     gradient: str = "",
     random: bool = False,
+    first: str = "",
 ) -> Callable[[O], O]:
-    """Register an operator class under its MXNet name and aliases. `inputs`, `aux`, `outputs`: names, space-separated."""
+    """Register an operator class under its MXNet name and aliases. `inputs`, `aux`, `outputs`: names, space-separated.
+
+    `first` names the parameters that come before those of the base classes (parameters may be given by position).
+    """
 
     def register(cls: O) -> O:
         made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
@@ -301,6 +307,7 @@ def operator(
             made.gradient = gradient
         if random:
             made.random = True
+        made.first_parameters = tuple(first.split())
         for key in (name, *made.aliases):
             if key in OPERATORS:
                 raise ValueError(f"operator {key!r} is defined twice")
@@ -327,9 +334,10 @@ class Parameter(typing.NamedTuple):
 
 @functools.lru_cache(maxsize=None)
 def parameters(cls: type[Operator]) -> tuple[Parameter, ...]:
-    """The operator's attributes in the order of definition."""
+    """The operator's attributes in MXNet's order."""
     hints = typing.get_type_hints(cls)
-    return tuple(Parameter(f.name, hints[f.name], f.default) for f in dataclasses.fields(typing.cast(Any, cls)))
+    found = {f.name: Parameter(f.name, hints[f.name], f.default) for f in dataclasses.fields(typing.cast(Any, cls))}
+    return tuple({**{name: found[name] for name in cls.first_parameters}, **found}.values())
 
 
 #: attributes that any node may carry without the operator knowing them

@@ -43,14 +43,14 @@ class _Filled(_Created):
         return constant(value, ir_type(self.dtype), shape)
 
 
-@operator("_zeros", inputs="")
+@operator("_zeros", inputs="", first="shape")
 class Zeros(_Filled):
     """A tensor of zeros."""
 
     shape: Tuple = ()
 
 
-@operator("_ones", inputs="")
+@operator("_ones", inputs="", first="shape")
 class Ones(_Filled):
     """A tensor of ones."""
 
@@ -59,7 +59,7 @@ class Ones(_Filled):
     shape: Tuple = ()
 
 
-@operator("_full", inputs="")
+@operator("_full", inputs="", first="shape")
 class Full(_Filled):
     """A tensor of one value."""
 
@@ -67,7 +67,7 @@ class Full(_Filled):
     value: float
 
 
-@operator("_eye", inputs="")
+@operator("_eye", inputs="", first="N M k")
 class Eye(_Created):
     """N rows and M (0: N) columns with ones on the k-th diagonal (above the main one for positive k)."""
 
@@ -160,7 +160,7 @@ class Linspace(Operator):
         return ew.const(values.astype(element_type(self, self.dtype)))
 
 
-@operator("_contrib_arange_like", gradient="zero")
+@operator("_contrib_arange_like", hint="arange_like", gradient="zero")
 class ArangeLike(Operator):
     """start, start + step, ... as many as the data has along `axis`; without axis of the data's shape."""
 
@@ -184,7 +184,7 @@ class ArangeLike(Operator):
         return mv.reshape(made, shape)
 
 
-@operator("_contrib_index_array", gradient="zero")
+@operator("_contrib_index_array", hint="index_array", gradient="zero")
 class IndexArray(Operator):
     """For every element its coordinates (those of `axes`) in a new last axis, int64."""
 

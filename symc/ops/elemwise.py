@@ -116,10 +116,11 @@ register(
     gradient="zero",
 )  # fmt: skip
 register(
-    "_contrib_sign_ste", Elementwise, "sign(x) with the gradient of the identity.", straight_through(ew.sign)
+    "_contrib_sign_ste", Elementwise, "sign(x) with the gradient of the identity.", straight_through(ew.sign), hint="sign_ste",
 )
 register(
-    "_contrib_round_ste", Elementwise, "round(x) with the gradient of the identity.", straight_through(in_floats(ew.round_))
+    "_contrib_round_ste", Elementwise, "round(x) with the gradient of the identity.", straight_through(in_floats(ew.round_)),
+    hint="round_ste",
 )
 
 
@@ -185,7 +186,7 @@ class Clip(Elementwise):
         return with_rule(inputs, value, rule)
 
 
-@operator("_contrib_gradientmultiplier")
+@operator("_contrib_gradientmultiplier", hint="gradientmultiplier")
 class GradientMultiplier(Elementwise):
     """The data itself; the gradient is multiplied by `scalar` (-1 for gradient reversal, Ganin & Lempitsky 2014)."""
 
@@ -196,7 +197,7 @@ class GradientMultiplier(Elementwise):
         return with_rule(inputs, lambda x: x, lambda ins, outs, cts: [cts[0] * self.scalar])
 
 
-@operator("_contrib_quadratic")
+@operator("_contrib_quadratic", hint="quadratic")
 class Quadratic(Elementwise):
     """a x^2 + b x + c."""
 
@@ -208,7 +209,7 @@ class Quadratic(Elementwise):
         return in_floats(lambda x: x * x * self.a + x * self.b + self.c)(inputs[0])
 
 
-@operator("_contrib_div_sqrt_dim")
+@operator("_contrib_div_sqrt_dim", hint="div_sqrt_dim")
 class DivSqrtDim(Elementwise):
     """x / sqrt(size of the last axis)."""
 

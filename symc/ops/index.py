@@ -261,7 +261,7 @@ class ScatterNd(Operator):
         return with_rule([data, at], body, rule)
 
 
-@operator("_contrib_index_copy", inputs="old_tensor index_vector new_tensor")
+@operator("_contrib_index_copy", hint="index_copy", inputs="old_tensor index_vector new_tensor")
 class IndexCopy(Operator):
     """old_tensor with the rows of new_tensor at the positions in index_vector."""
 

@@ -84,7 +84,7 @@ class SGD(_Descent):
         return weight - self.slope(weight, grad) * self.lr
 
 
-@operator("sgd_mom_update", inputs="weight grad", aux="mom", gradient="none")
+@operator("sgd_mom_update", inputs="weight grad", aux="mom", gradient="none", first="lr momentum")
 class SGDMomentum(_Descent):
     """mom = momentum * mom - lr * (gradient + wd * weight); weight + mom."""
 
@@ -98,7 +98,7 @@ class SGDMomentum(_Descent):
         return weight + mom
 
 
-@operator("nag_mom_update", inputs="weight grad", aux="mom", gradient="none")
+@operator("nag_mom_update", inputs="weight grad", aux="mom", gradient="none", first="lr momentum")
 class NAG(_Descent):
     """Nesterov's accelerated gradient: mom = momentum * mom - lr * g; weight + momentum * mom - lr * g."""
 
@@ -121,7 +121,7 @@ class SignSGD(_Descent):
         return weight * (1.0 - self.lr * self.wd) - ew.sign(self.clipped(grad)) * self.lr
 
 
-@operator("signum_update", inputs="weight grad", aux="mom", gradient="none")
+@operator("signum_update", inputs="weight grad", aux="mom", gradient="none", first="lr momentum")
 class Signum(_Descent):
     """The sign of a running gradient (Bernstein et al. 2018); `wd_lh` decays the weight itself."""
 
@@ -143,7 +143,7 @@ def moments(grad: Node, mean: Node, var: Node, beta1: float, beta2: float) -> tu
     return mean * beta1 + grad * (1.0 - beta1), var * beta2 + grad * grad * (1.0 - beta2)
 
 
-@operator("adam_update", inputs="weight grad", aux="mean var", gradient="none")
+@operator("adam_update", inputs="weight grad", aux="mean var", gradient="none", first="lr beta1 beta2 epsilon")
 class Adam(_Descent):
     """Adam (Kingma & Ba 2014) without bias correction, which the caller folds into lr."""
 
@@ -159,7 +159,7 @@ class Adam(_Descent):
         return weight - mean * self.lr / (ew.sqrt(var) + self.epsilon)
 
 
-@operator("rmsprop_update", inputs="weight grad", aux="n", gradient="none")
+@operator("rmsprop_update", inputs="weight grad", aux="n", gradient="none", first="lr gamma1 epsilon")
 class RMSProp(_Descent):
     """RMSProp (Tieleman & Hinton 2012): weight - lr * g / sqrt(n + epsilon)."""
 
@@ -175,7 +175,7 @@ class RMSProp(_Descent):
         return limited(weight - g * self.lr / ew.sqrt(n + self.epsilon), self.clip_weights)
 
 
-@operator("rmspropalex_update", inputs="weight grad", aux="n g delta", gradient="none")
+@operator("rmspropalex_update", inputs="weight grad", aux="n g delta", gradient="none", first="lr gamma1 gamma2 epsilon")
 class RMSPropAlex(_Descent):
     """Centred RMSProp with momentum (Graves 2013, eq. 38 to 45)."""
 
@@ -194,7 +194,7 @@ class RMSPropAlex(_Descent):
         return limited(weight + delta, self.clip_weights)
 
 
-@operator("ftrl_update", inputs="weight grad", aux="z n", gradient="none")
+@operator("ftrl_update", inputs="weight grad", aux="z n", gradient="none", first="lr lamda1 beta")
 class Ftrl(_Descent):
     """FTRL-proximal (McMahan et al. 2013); `lamda1` is the L1 strength."""
 
@@ -381,7 +381,7 @@ class _AdamW(AdamWParameters):
         s.set_in(last, (1,))
 
 
-@operator("_adamw_update", inputs="weight grad mean var rescale_grad", gradient="none")
+@operator("_adamw_update", inputs="weight grad mean var rescale_grad", gradient="none", first="lr beta1 beta2 epsilon wd eta")
 class AdamW(_AdamW):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2017); rescale_grad is a tensor of one element."""
 
@@ -395,7 +395,7 @@ class AdamW(_AdamW):
         return made[0]
 
 
-@operator("_mp_adamw_update", inputs="weight grad mean var weight32 rescale_grad", gradient="none")
+@operator("_mp_adamw_update", inputs="weight grad mean var weight32 rescale_grad", gradient="none", first="lr beta1 beta2 epsilon wd eta")
 class MixedAdamW(_AdamW):
     """_adamw_update for a half precision weight with its single precision copy."""
 
@@ -431,7 +431,7 @@ class MixedSGD(_Descent, MixedUpdate):
         return ew.cast(new, weight.dtype)
 
 
-@operator("mp_sgd_mom_update", inputs="weight grad", aux="mom weight32", gradient="none")
+@operator("mp_sgd_mom_update", inputs="weight grad", aux="mom weight32", gradient="none", first="lr momentum")
 class MixedSGDMomentum(_Descent, MixedUpdate):
     """sgd_mom_update on the single precision copy."""
 
@@ -449,7 +449,7 @@ class MixedSGDMomentum(_Descent, MixedUpdate):
         return ew.cast(new, weight.dtype)
 
 
-@operator("mp_nag_mom_update", inputs="weight grad", aux="mom weight32", gradient="none")
+@operator("mp_nag_mom_update", inputs="weight grad", aux="mom weight32", gradient="none", first="lr momentum")
 class MixedNAG(_Descent, MixedUpdate):
     """nag_mom_update on the single precision copy."""
 

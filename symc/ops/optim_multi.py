@@ -141,7 +141,7 @@ def _register_sgd(name: str, roles: tuple[str, ...], preloaded: bool) -> None:
         annotations["momentum"] = float
         body["momentum"] = 0.0
     full = f"preloaded_{name}" if preloaded else name
-    operator(full, gradient="none", variadic="num_weights")(type(full, (_MultiSGD,), body))
+    operator(full, gradient="none", variadic="num_weights", first=" ".join(annotations))(type(full, (_MultiSGD,), body))
 
 
 for _name, _roles in _SGD_FORMS.items():
@@ -180,14 +180,14 @@ class _MultiAdamW(_Multi, AdamWParameters):
         return new
 
 
-@operator("_multi_adamw_update", gradient="none", variadic="num_weights")
+@operator("_multi_adamw_update", gradient="none", variadic="num_weights", first="lrs beta1 beta2 epsilon wds etas")
 class MultiAdamW(_MultiAdamW):
     """_adamw_update for many weights; rescale_grad is the last input."""
 
     roles: ClassVar[tuple[str, ...]] = ("weight", "grad", "mean", "var")
 
 
-@operator("_multi_mp_adamw_update", gradient="none", variadic="num_weights")
+@operator("_multi_mp_adamw_update", gradient="none", variadic="num_weights", first="lrs beta1 beta2 epsilon wds etas")
 class MultiMixedAdamW(_MultiAdamW):
     """_mp_adamw_update for many weights; rescale_grad is the last input."""
 

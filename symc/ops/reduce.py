@@ -306,7 +306,7 @@ class AllFinite(Operator):
         return finite(inputs)
 
 
-@operator("multi_all_finite", variadic="num_arrays", gradient="none")
+@operator("multi_all_finite", variadic="num_arrays", gradient="none", first="num_arrays")
 class MultiAllFinite(AllFinite):
     """1 if no element of any input is inf or nan, else 0 (float32, shape (1,))."""
 

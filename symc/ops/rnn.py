@@ -19,7 +19,7 @@ from symc.ir.prims.movement import broadcast, concat, reshape, slice_, stack
 from symc.ir.prims.random import uniform
 from symc.ir.prims.reduce import reduce_sum
 from symc.ir.types import I32
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, is_known, operator
+from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
 from symc.ops.layers import along, narrow, refuse, types_from_data, wide
 
 Step = tuple[Node, Node, list[Node]]
@@ -243,11 +243,10 @@ class RNN(Operator):
             return
         if len(data) != 3:
             raise ShapeError(f"data must have 3 axes (time, batch, width), not {data}")
-        if not is_known(data):
-            return
         steps, batch, width = data
         count = self.num_layers * self.directions
-        s.set_in(1, (sum(prod(shape) for block in self.blocks(width) for shape in block),))
+        if width:
+            s.set_in(1, (sum(prod(shape) for block in self.blocks(width) for shape in block),))
         s.set_in(2, (count, batch, self._out_size))
         s.set_out(0, (steps, batch, self.directions * self._out_size))
         s.set_out(1, (count, batch, self._out_size))

@@ -23,7 +23,7 @@ def requests(symbol: Symbol, grad_req: Any) -> list[str]:
     names = symbol.list_arguments()
     if isinstance(grad_req, str):
         found = [grad_req] * len(names)
-    elif not grad_req:
+    elif not grad_req and names:
         raise MXNetError("grad_req cannot be empty: give a word, a list or a dict by name")
     elif isinstance(grad_req, (list, tuple)):
         if len(grad_req) != len(names):
@@ -69,6 +69,8 @@ def bind(
     if not isinstance(ctx, Context):
         raise TypeError("Context type error: bind needs a Context, as mx.cpu()")
     ctx.check()
+    if not symbol.list_outputs():
+        raise MXNetError("this Symbol has no outputs, so there is nothing to bind; run its operator through mx.nd")
     names, states = symbol.list_arguments(), symbol.list_auxiliary_states()
     arrays = _arrays("args", args, names, False)
     grads = [None] * len(names) if args_grad is None else _arrays("args_grad", args_grad, names, True)

@@ -256,5 +256,15 @@ def helper_functions() -> dict[str, Any]:
         "minimum": (("_minimum", "_minimum_scalar", "_minimum_scalar"), ("_minimum", "_minimumscalar", "_minimumscalar"), min),
         "hypot": (("_hypot", "_hypot_scalar", "_hypot_scalar"), ("_hypot", "_hypotscalar", "_hypotscalar"), math.hypot),
     }  # fmt: skip
-    table["pow"] = table["power"]
-    return {name: _either(*ops, hints, python) for name, (ops, hints, python) in table.items()}
+    made = {name: _either(*ops, hints, python) for name, (ops, hints, python) in table.items()}
+    raised = made["power"]
+
+    def power(base: Any, exp: Any) -> Any:
+        return raised(base, exp)
+
+    made["power"] = made["pow"] = power
+    texts = {"maximum": "The larger of both", "minimum": "The smaller of both", "hypot": "sqrt(left^2 + right^2)", "power": "base^exp"}
+    for name, text in texts.items():
+        made[name].__name__ = made[name].__qualname__ = name
+        made[name].__doc__ = f"{text}, elementwise, of Symbols (of one shape) and numbers; a number if both are."
+    return made

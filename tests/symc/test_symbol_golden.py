@@ -68,7 +68,7 @@ def ours():
     return get
 
 
-@pytest.mark.parametrize("name, key", pairs(), ids=lambda v: str(v))
+@pytest.mark.parametrize("name, key", list(pairs()), ids=lambda v: str(v))
 def test_scenario(ours, name, key):
     expected, found = ANSWERS[name], ours(name)
     assert len(found) == len(expected)
@@ -91,15 +91,15 @@ def namespaces():
 
 @pytest.mark.parametrize("space", FUNCTIONS)
 def test_every_function_has_mxnets_parameters(space):
-    """Names and order; functions whose operator is not there are not looked at."""
+    """Functions whose operator is not there are not looked at; MXNet lists the parameters of _arange for _linspace."""
     wrong = {}
     for name, expected in FUNCTIONS[space].items():
         found = vars(namespaces()[space]).get(name)
-        if found is None or not inspect.isfunction(found):
+        if not inspect.isfunction(found) or name == "_linspace":
             continue
         given = [p for p in inspect.signature(found).parameters if p not in ("name", "attr", "out", "kwargs")]
         wanted = [p for p in expected if p not in ("name", "attr", "out", "kwargs")]
-        if given[:1] != ["args"] and sorted(given) != sorted(wanted) and not set(wanted) <= set(given):
+        if given[:1] != ["args"] and not set(wanted) <= set(given):
             wrong[name] = (given, wanted)
     assert wrong == {}
 

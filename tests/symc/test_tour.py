@@ -18,6 +18,9 @@ from symc.codegen.target import host_target
 from symc.compile import emit
 from symc.ir.graph import Graph, symbols_of
 from symc.ir.interp import evaluate
+from symc.ir.interp_loops import run_loops
+from symc.ir.interp_program import run_program
+from symc.ir.parse import parse
 from symc.ir.text import print_module
 from symc.passes.autodiff import Autodiff
 from symc.passes.decompose import Decompose
@@ -73,6 +76,9 @@ class Tour:
 
     def step(self, pass_: Pass) -> str:
         self.module = self.manager.step(pass_, self.module)
+        # The text form loses nothing: printing what was read from it gives it again.
+        whole = print_module(self.module)
+        assert print_module(parse(whole)) == whole
         text = print_module(self.module, locs=False)
         print(f"\n===== after {pass_} =====\n{text}")
         return text
@@ -183,6 +189,8 @@ def test_tour() -> None:
         %fc_weight.grad: f32[2,3] @out.1 = fuse...
         """,
     )
+    # This level's interpreter runs inside a real arena of 64 bytes: a wrong plan gives wrong numbers.
+    agree(run_program(tour.module, inputs()).outputs)
 
     # Level 3, loops: every kernel as a nest over its buffers. `parallel` is a promise (turns are independent), not
     # yet a decision.
@@ -206,6 +214,7 @@ def test_tour() -> None:
     # The decisions, for a machine with 32-byte vectors: lanes of a vector, registers held at once (jam), threads.
     text = tour.step(Tile(vector_bytes=32, registers=16))
     assert "{vector=8}" in text and "{jam}" in text
+    agree(run_loops(tour.module, inputs()).outputs)
 
     # And native code: one function per kernel, one table of kernels, one native call for each half.
     executable = emit(tour.module, host_target())

@@ -1,0 +1,8 @@
+"""mx.mod: nets with their parameters and training: Module, and the modules made of modules."""
+
+from symc.module.base_module import BaseModule
+from symc.module.bucketing_module import BucketingModule
+from symc.module.module import Module
+from symc.module.sequential_module import SequentialModule
+
+__all__ = ["BaseModule", "BucketingModule", "Module", "SequentialModule"]

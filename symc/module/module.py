@@ -1,0 +1,507 @@
+"""Module: a Symbol with its parameters, an executor and an optimizer."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from symc import optimizer as opt
+from symc.context import Context, cpu
+from symc.initializer import InitDesc, Uniform
+from symc.io import DataDesc
+from symc.kvstore import KVStore
+from symc.kvstore import create as create_kvstore
+from symc.model import load_checkpoint
+from symc.module.base_module import BaseModule, Params, check_input_names, describe
+from symc.module.fused import FusedStep, can_fuse
+from symc.ndarray import NDArray, zeros
+
+__all__ = ["Module"]
+
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class Module(BaseModule):
+    """A net that is trained and used: bind, init_params, init_optimizer, then forward, backward, update, or `fit`.
+
+    `data_names` and `label_names` are the arguments that batches fill; all others are parameters, except
+    `state_names`. `fixed_param_names` are not trained. Several contexts are taken, as the CPU they all are.
+    """
+
+    def __init__(
+        self, symbol: Any, data_names: Sequence[str] | None = ("data",), label_names: Sequence[str] | None = ("softmax_label",),
+        logger: Any = logging, context: Context | Sequence[Context] | None = None, work_load_list: Any = None,
+        fixed_param_names: Sequence[str] | None = None, state_names: Sequence[str] | None = None, group2ctxs: Any = None,
+        compression_params: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__(logger)
+        contexts = [cpu()] if context is None else [context] if isinstance(context, Context) else list(context)
+        for one in contexts:
+            one.check()
+        self._context, self._symbol = contexts, symbol
+        self._data_names, self._label_names = list(data_names or ()), list(label_names or ())
+        self._state_names, self._fixed_param_names = list(state_names or ()), list(fixed_param_names or ())
+        check_input_names(symbol, self._data_names, "data", True)
+        check_input_names(symbol, self._label_names, "label", False)
+        check_input_names(symbol, self._state_names, "state", True)
+        check_input_names(symbol, self._fixed_param_names, "fixed_param", True)
+        inputs = {*self._data_names, *self._label_names, *self._state_names}
+        self._param_names = [n for n in symbol.list_arguments() if n not in inputs]
+        self._aux_names: list[str] = symbol.list_auxiliary_states()
+        self._output_names: list[str] = symbol.list_outputs()
+        self._arg_params: dict[str, NDArray] | None = None
+        self._aux_params: dict[str, NDArray] | None = None
+        #: the executor has newer parameters than the two dicts
+        self._params_dirty = False
+        self._optimizer: opt.Optimizer | None = None
+        self._updater: opt.Updater | None = None
+        self._kvstore: KVStore | None = None
+        self._preload_opt_states: str | None = None
+        self._monitor: Any = None
+        self._reset_bind()
+
+    def _reset_bind(self) -> None:
+        self.binded = False
+        self._exec: Any = None
+        #: executors by input shapes; they share all parameters
+        self._execs: dict[Shapes, Any] = {}
+        self._data_shapes: list[DataDesc] = []
+        self._label_shapes: list[DataDesc] = []
+        #: a forward_backward whose work is put off until update() or until somebody looks
+        self._pending = False
+        self._fused: dict[int, FusedStep | None] = {}
+
+    # -- files
+
+    @staticmethod
+    def load(prefix: str, epoch: int, load_optimizer_states: bool = False, **kwargs: Any) -> Module:
+        """The module of a checkpoint; keyword arguments as for Module."""
+        symbol, args, states = load_checkpoint(prefix, epoch)
+        module = Module(symbol, **kwargs)
+        module._arg_params, module._aux_params, module.params_initialized = args, states, True
+        if load_optimizer_states:
+            module._preload_opt_states = f"{prefix}-{epoch:04d}.states"
+        return module
+
+    def save_checkpoint(
+        self, prefix: str, epoch: int, save_optimizer_states: bool = False, remove_amp_cast: bool = True
+    ) -> None:
+        """Write `prefix-symbol.json`, `prefix-NNNN.params` and, if wanted, `prefix-NNNN.states`."""
+        self._symbol.save(f"{prefix}-symbol.json", remove_amp_cast=remove_amp_cast)
+        name = f"{prefix}-{epoch:04d}.params"
+        self.save_params(name)
+        logging.info('Saved checkpoint to "%s"', name)
+        if save_optimizer_states:
+            name = f"{prefix}-{epoch:04d}.states"
+            self.save_optimizer_states(name)
+            logging.info('Saved optimizer state to "%s"', name)
+
+    def save_optimizer_states(self, fname: str) -> None:
+        """Write the optimizer's states (momenta and so on)."""
+        with open(fname, "wb") as file:
+            file.write(self._trained_by().get_states())
+
+    def load_optimizer_states(self, fname: str) -> None:
+        """Read the optimizer's states."""
+        with open(fname, "rb") as file:
+            self._trained_by().set_states(file.read())
+
+    def _trained_by(self) -> opt.Updater:
+        self._need(optimizer=True)
+        assert self._updater is not None
+        return self._updater
+
+    # -- facts
+
+    @property
+    def data_names(self) -> list[str]:  # type: ignore[override]
+        """Names of the data inputs."""
+        return self._data_names
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the label inputs."""
+        return self._label_names
+
+    @property
+    def output_names(self) -> list[str]:  # type: ignore[override]
+        """Names of the outputs."""
+        return self._output_names
+
+    @property
+    def data_shapes(self) -> list[DataDesc]:  # type: ignore[override]
+        """What the module is bound to."""
+        self._need(bound=True)
+        return self._data_shapes
+
+    @property
+    def label_shapes(self) -> list[DataDesc] | None:  # type: ignore[override]
+        """What the module is bound to; None without labels."""
+        self._need(bound=True)
+        return self._label_shapes or None
+
+    @property
+    def output_shapes(self) -> list[tuple[str, tuple[int, ...]]]:  # type: ignore[override]
+        """[(name, shape)] of the outputs."""
+        self._need(bound=True)
+        shapes = {d.name: d.shape for d in [*self._data_shapes, *self._label_shapes]}
+        _, found, _ = self._symbol.infer_shape(**shapes)
+        return list(zip(self._output_names, found))
+
+    # -- binding
+
+    def bind(
+        self, data_shapes: Any, label_shapes: Any = None, for_training: bool = True, inputs_need_grad: bool = False,
+        force_rebind: bool = False, shared_module: Any = None, grad_req: Any = "write",
+    ) -> None:  # fmt: skip
+        """Make the executor for these input shapes. `shared_module`: another Module whose parameters this one shares."""
+        if force_rebind:
+            if self.binded and self.params_initialized:
+                self._sync_params()
+            self._reset_bind()
+        if self.binded:
+            self.logger.warning("Already bound, ignoring bind()")
+            return
+        if inputs_need_grad and not for_training:
+            raise AssertionError("inputs_need_grad needs for_training=True")
+        self.for_training, self.inputs_need_grad, self._grad_req = for_training, inputs_need_grad, grad_req
+        self._data_shapes = describe(data_shapes, self._data_names, "data", True)
+        self._label_shapes = describe(label_shapes, self._label_names, "label", False)
+        if shared_module is not None and not (shared_module.binded and shared_module.params_initialized):
+            raise AssertionError("shared_module must be bound and have parameters")
+        self._exec = self._make_executor(shared_module._exec if shared_module is not None else None)
+        self._execs[self._shapes()] = self._exec
+        self.binded = True
+        if shared_module is not None:
+            self.params_initialized = True
+            self._arg_params, self._aux_params = shared_module._arg_params, shared_module._aux_params
+            if shared_module.optimizer_initialized:
+                self.borrow_optimizer(shared_module)
+        elif self.params_initialized:
+            self._exec.copy_params_from(self._arg_params, self._aux_params, allow_extra_params=True)
+        else:
+            held = self._exec.arg_dict
+            self._arg_params = {n: zeros(held[n].shape, dtype=held[n].dtype) for n in self._param_names}
+            self._aux_params = {n: zeros(a.shape, dtype=a.dtype) for n, a in self._exec.aux_dict.items()}
+
+    def _make_executor(self, shared: Any) -> Any:
+        inputs = [*self._data_shapes, *self._label_shapes]
+        types = {d.name: d.dtype for d in inputs if d.name in set(self._symbol.list_arguments())}
+        return self._symbol.simple_bind(
+            self._context[0], grad_req=self._requests(), type_dict=types, shared_exec=shared,
+            **{d.name: d.shape for d in inputs if d.name in types},
+        )  # fmt: skip
+
+    def _requests(self) -> dict[str, str]:
+        """Which arguments get gradients."""
+        arguments = self._symbol.list_arguments()
+        if not self.for_training:
+            return dict.fromkeys(arguments, "null")
+        given = self._grad_req
+        if isinstance(given, str):
+            reqs = dict.fromkeys(arguments, given)
+        elif isinstance(given, Mapping):
+            reqs = {n: given.get(n, "null") for n in arguments}
+        else:
+            reqs = dict(zip(arguments, given))
+        silent = {*self._label_names, *self._state_names, *self._fixed_param_names}
+        if not self.inputs_need_grad:
+            silent.update(self._data_names)
+        return {n: "null" if n in silent else r for n, r in reqs.items()}
+
+    def _shapes(self) -> Shapes:
+        return tuple((d.name, tuple(d.shape)) for d in [*self._data_shapes, *self._label_shapes])
+
+    def reshape(self, data_shapes: Any, label_shapes: Any = None) -> None:
+        """Go on with other input shapes and the same parameters."""
+        self._need(bound=True)
+        self._flush()
+        self._data_shapes = describe(data_shapes, self._data_names, "data", True)
+        self._label_shapes = describe(label_shapes, self._label_names, "label", False)
+        found = self._execs.get(self._shapes())
+        if found is None:
+            names = set(self._symbol.list_arguments())
+            found = self._exec.reshape(
+                partial_shaping=True, allow_up_sizing=True,
+                **{d.name: d.shape for d in [*self._data_shapes, *self._label_shapes] if d.name in names},
+            )  # fmt: skip
+            self._execs[self._shapes()] = found
+            if self._monitor is not None:
+                self._monitor.install(found)
+        self._exec = found
+
+    # -- parameters
+
+    def init_params(
+        self, initializer: Any = Uniform(0.01), arg_params: Params | None = None, aux_params: Params | None = None,
+        allow_missing: bool = False, force_init: bool = False, allow_extra: bool = False,
+    ) -> None:  # fmt: skip
+        """Start values: from the given dicts, and by `initializer` for what is not in them (RuntimeError unless
+        `allow_missing`)."""
+        if self.params_initialized and not force_init:
+            warnings.warn("Parameters already initialized and force_init=False. init_params call ignored.", stacklevel=2)
+            return
+        self._need(bound=True)
+        self._flush()
+        assert self._arg_params is not None and self._aux_params is not None
+        attributes = self._symbol.attr_dict()
+        for own, given in ((self._arg_params, arg_params), (self._aux_params, aux_params)):
+            for name, array in sorted(own.items()):
+                found = given.get(name) if given is not None else None
+                if found is not None:
+                    if found is not array:
+                        _copy(name, found, array)
+                    continue
+                if given is not None and not allow_missing:
+                    raise RuntimeError(f"{name} is not presented")
+                if initializer is not None:
+                    initializer(InitDesc(name, attributes.get(name)), array)
+        if not allow_extra:
+            self._refuse_extra(arg_params, aux_params)
+        self.params_initialized, self._params_dirty = True, False
+        self._exec.copy_params_from(self._arg_params, self._aux_params)
+
+    def set_params(
+        self, arg_params: Params | None, aux_params: Params | None, allow_missing: bool = False, force_init: bool = True,
+        allow_extra: bool = False,
+    ) -> None:  # fmt: skip
+        if not allow_missing:
+            super().set_params(arg_params, aux_params, False, force_init, allow_extra)
+            return
+        if self.params_initialized and not force_init:
+            warnings.warn("Parameters already initialized and force_init=False. set_params call ignored.", stacklevel=2)
+            return
+        self._need(bound=True)
+        self._flush()
+        if not allow_extra:
+            self._refuse_extra(arg_params, aux_params)
+        self._exec.copy_params_from(arg_params or {}, aux_params or {}, allow_extra_params=allow_extra)
+        self._params_dirty = self.params_initialized = True
+
+    def _refuse_extra(self, arg_params: Params | None, aux_params: Params | None) -> None:
+        for given, known in ((arg_params, self._symbol.list_arguments()), (aux_params, self._aux_names)):
+            extra = [n for n in given or () if n not in known]
+            if extra:
+                raise ValueError(f"Find name {extra[0]!r} that is not in the arguments; pass allow_extra=True to ignore it")
+
+    def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+        """(parameters, states) as copies; the dicts are those of earlier calls, brought up to date."""
+        self._need(params=True)
+        if self.binded:
+            self._flush()
+            if self._params_dirty:
+                self._sync_params()
+        assert self._arg_params is not None and self._aux_params is not None
+        return self._arg_params, self._aux_params
+
+    def _sync_params(self) -> None:
+        self._flush()
+        for own, held in ((self._arg_params, self._exec.arg_dict), (self._aux_params, self._exec.aux_dict)):
+            assert own is not None
+            for name, array in own.items():
+                if name in held:
+                    held[name].copyto(array)
+        self._params_dirty = False
+
+    # -- training
+
+    def init_optimizer(
+        self, kvstore: Any = "local", optimizer: Any = "sgd", optimizer_params: Any = (("learning_rate", 0.01),),
+        force_init: bool = False,
+    ) -> None:  # fmt: skip
+        """The optimizer, by name with parameters or as an object. By name, gradients are divided by the batch size
+        unless `rescale_grad` is given."""
+        self._need(bound=True, params=True)
+        if self.optimizer_initialized and not force_init:
+            self.logger.warning("optimizer already initialized, ignoring...")
+            return
+        self._flush()
+        batch_axis = DataDesc.get_batch_axis(self._data_shapes[0].layout) if self._data_shapes else 0
+        batch_size = self._data_shapes[0].shape[max(batch_axis, 0)] if self._data_shapes else 1
+        rescale, names = 1.0 / batch_size, dict(enumerate(self._param_names))
+        if isinstance(optimizer, str):
+            settings = {"rescale_grad": rescale, **dict(optimizer_params)}
+            optimizer = opt.create(optimizer, sym=self._symbol, param_idx2name=names, **settings)
+        elif not isinstance(optimizer, opt.Optimizer):
+            raise AssertionError(f"optimizer is a name or an Optimizer, got {type(optimizer).__name__}")
+        else:
+            if optimizer.rescale_grad != rescale:
+                warnings.warn(
+                    "Optimizer created manually outside Module but rescale_grad is not normalized to "
+                    f"1.0/batch_size/num_workers ({optimizer.rescale_grad} vs. {rescale}). Is this intended?",
+                    stacklevel=2,
+                )
+            optimizer.idx2name = optimizer.idx2name or names
+        self._kvstore = create_kvstore(kvstore) if isinstance(kvstore, str) else kvstore
+        self._optimizer, self._updater, self._fused = optimizer, opt.get_updater(optimizer), {}
+        self.optimizer_initialized = True
+        if self._preload_opt_states is not None:
+            self.load_optimizer_states(self._preload_opt_states)
+            self._preload_opt_states = None
+
+    def borrow_optimizer(self, shared_module: Module) -> None:
+        """Use another module's optimizer and its states."""
+        shared_module._need(optimizer=True)
+        self._optimizer, self._updater = shared_module._optimizer, shared_module._updater
+        self._kvstore, self._fused, self.optimizer_initialized = shared_module._kvstore, {}, True
+
+    def forward(self, data_batch: Any, is_train: bool | None = None) -> None:
+        """Run the net on a batch (training form if `is_train`, by default if bound for training). Other shapes than
+        bound rebind it."""
+        self._need(bound=True, params=True)
+        self._flush()
+        self._load(data_batch)
+        self._exec.forward(is_train=self.for_training if is_train is None else is_train)
+
+    def backward(self, out_grads: Any = None) -> None:
+        """Gradients, given those of the outputs (not needed for loss outputs)."""
+        self._need(bound=True, params=True)
+        self._flush()
+        self._exec.backward(out_grads=out_grads)
+
+    def forward_backward(self, data_batch: Any) -> None:
+        """forward(is_train=True), then backward(). The work is done with update() in one go, or when somebody asks for
+        outputs or gradients before."""
+        self._need(bound=True, params=True)
+        self._flush()
+        self._load(data_batch)
+        self._pending = True
+        if not self.optimizer_initialized:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Do the work that was put off."""
+        if self._pending:
+            self._pending = False
+            self._exec.forward(is_train=True)
+            self._exec.backward()
+
+    def update(self) -> None:
+        """Apply the optimizer to the gradients of the last backward."""
+        self._need(bound=True, params=True, optimizer=True)
+        assert self._updater is not None
+        self._params_dirty = True
+        step = self._fused_step() if self._pending else None
+        if step is not None:
+            self._pending = False
+            step.run()
+            return
+        self._flush()
+        arrays, grads = self._exec.arg_dict, self._exec.grad_dict
+        for index, name in enumerate(self._param_names):
+            gradient = grads[name]
+            if gradient is not None:
+                self._updater(index, gradient, arrays[name])
+
+    def _fused_step(self) -> FusedStep | None:
+        """The step as one program, if it can be one."""
+        assert self._updater is not None
+        held = self._fused.get(id(self._exec))
+        if held is not None and held.fits(self._exec, self._updater):
+            return held if not held.heads_needed and self._exec._monitor is None else None
+        if not can_fuse(self._exec, self._updater, self._param_names):
+            return None
+        grads = self._exec.grad_dict
+        params = [(i, n) for i, n in enumerate(self._param_names) if grads[n] is not None]
+        made = self._fused[id(self._exec)] = FusedStep(self._exec, self._updater, params)
+        return None if made.heads_needed else made
+
+    def _load(self, data_batch: Any) -> None:
+        """Copy a batch into the inputs, rebinding for other shapes."""
+        if isinstance(data_batch, list):
+            data_batch = _merged(data_batch)
+        shapes = tuple(a.shape for a in data_batch.data)
+        labels = data_batch.label or []
+        if shapes != tuple(d.shape for d in self._data_shapes):
+            data = data_batch.provide_data or [
+                DataDesc(d.name, s, d.dtype, d.layout) for d, s in zip(self._data_shapes, shapes)
+            ]
+            label = data_batch.provide_label or [
+                DataDesc(d.name, a.shape, d.dtype, d.layout) for d, a in zip(self._label_shapes, labels)
+            ]
+            if not label and self._label_shapes:
+                label = [_with_batch(d, shapes[0][0]) for d in self._label_shapes]
+            self.reshape(data, label)
+        arrays = self._exec.arg_dict
+        for names, values in (
+            ([d.name for d in self._data_shapes], data_batch.data), ([d.name for d in self._label_shapes], labels),
+        ):  # fmt: skip
+            for name, value in zip(names, values):
+                target = arrays.get(name)
+                if target is None:
+                    continue
+                if value.shape != target.shape:
+                    raise ValueError(f"input {name!r} is bound to shape {target.shape}, but the batch has {value.shape}")
+                target[:] = value
+
+    # -- results
+
+    def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
+        """Outputs of the last forward, overwritten by the next."""
+        self._need(bound=True, params=True)
+        self._flush()
+        found = list(self._exec.outputs)
+        return found if merge_multi_context else [[o] for o in found]
+
+    def get_input_grads(self, merge_multi_context: bool = True) -> list[Any]:
+        """Gradients of the data; the module must be bound with `inputs_need_grad=True`."""
+        self._need(bound=True, params=True)
+        if not self.inputs_need_grad:
+            raise AssertionError("get_input_grads needs bind(..., inputs_need_grad=True)")
+        self._flush()
+        found = [self._exec.grad_dict[n] for n in self._data_names]
+        return found if merge_multi_context else [[g] for g in found]
+
+    def get_states(self, merge_multi_context: bool = True) -> list[Any]:
+        """Arrays of `state_names`."""
+        self._need(bound=True, params=True)
+        found = [self._exec.arg_dict[n] for n in self._state_names]
+        return found if merge_multi_context else [[s] for s in found]
+
+    def set_states(self, states: Any = None, value: Any = None) -> None:
+        """Set the arrays of `state_names`: each from a list, or all to a number."""
+        self._need(bound=True, params=True)
+        if (states is None) == (value is None):
+            raise AssertionError("set_states takes either states or value")
+        for i, name in enumerate(self._state_names):
+            given = value if states is None else states[i]
+            self._exec.arg_dict[name][:] = given[0] if isinstance(given, (list, tuple)) else given
+
+    def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
+        """Take the last outputs into account."""
+        self._flush()
+        labels = labels[0] if pre_sliced else labels
+        named = dict(zip([d.name for d in self._label_shapes] or self._label_names, labels or []))
+        eval_metric.update_dict(named, dict(zip(self._output_names, self._exec.outputs)))
+
+    def install_monitor(self, mon: Any) -> None:
+        """Watch this module's executors."""
+        self._need(bound=True)
+        self._flush()
+        self._monitor = mon
+        for exe in self._execs.values():
+            mon.install(exe)
+
+
+def _copy(name: str, source: NDArray, target: NDArray) -> None:
+    if source.shape != target.shape:
+        raise ValueError(f"parameter {name!r} has shape {target.shape}, but an array of shape {source.shape} was given for it")
+    target[:] = source
+
+
+def _with_batch(d: DataDesc, size: int) -> DataDesc:
+    axis = max(DataDesc.get_batch_axis(d.layout), 0)
+    return DataDesc(d.name, (*d.shape[:axis], size, *d.shape[axis + 1 :]), d.dtype, d.layout)
+
+
+def _merged(batches: Sequence[Any]) -> Any:
+    """A list of batches, one per device, as one."""
+    from symc.io import DataBatch
+    from symc.ndarray import concatenate
+
+    def joined(parts: Sequence[Sequence[NDArray]]) -> list[NDArray]:
+        return [concatenate(list(arrays)) for arrays in zip(*parts)]
+
+    return DataBatch(joined([b.data for b in batches]), joined([b.label or [] for b in batches]), batches[0].pad)
