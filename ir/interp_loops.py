@@ -99,7 +99,8 @@ class _Machine:
                 wrong = wrong & where
             if wrong.any():
                 bad = int(np.broadcast_to(value, wrong.shape)[wrong].flat[0])
-                raise IRError(f"kernel @{self.kernel.name}: {what}: index {axis} of %{storage.name}: {storage.tensor} is {bad} ({index})")
+                where_text = f"index {axis} of %{storage.name}: {storage.tensor} is {bad} ({index})"
+                raise IRError(f"kernel @{self.kernel.name}: {what}: {where_text}")
             total = total + value * stride
         if storage.lanes:
             count = np.arange(int(np.prod(storage.lanes)), dtype=np.int64).reshape(storage.lanes)
@@ -206,7 +207,8 @@ def run_kernel(kernel: LoopKernel, arrays: Mapping[str, Array] | Sequence[Array]
     given = [arrays[b.name] for b in kernel.buffers] if isinstance(arrays, Mapping) else list(arrays)
     for buffer, array in zip(kernel.buffers, given, strict=True):
         if array.shape != buffer.type.shape or array.dtype != buffer.type.dtype.numpy or not array.flags.c_contiguous:
-            raise IRError(f"kernel @{kernel.name}: %{buffer.name} needs contiguous {buffer.type}, got {array.dtype}{list(array.shape)}")
+            got = f"{array.dtype}{list(array.shape)}"
+            raise IRError(f"kernel @{kernel.name}: %{buffer.name} needs contiguous {buffer.type}, got {got}")
         machine.buffers[buffer.name] = _Storage(buffer.name, buffer.type, array.reshape(-1))
     machine.run(kernel.body)
 
@@ -223,8 +225,10 @@ def run_loops(program: Program, kernels: Kernels, buffers: Mapping[str, Array], 
         if kernel is None:
             run_body(step, memory)
         else:
-            operands = [memory.held[o] for o in step.operands]
-            run_kernel(kernel, [*operands, *(memory.result(r) for r in step.results)], serial)
+            arrays = [*(memory.held[o] for o in step.operands), *(memory.result(r) for r in step.results)]
+            # A kernel may see a buffer under another shape; the memory is one and the same.
+            seen = [a.reshape(b.type.shape) for a, b in zip(arrays, kernel.buffers, strict=True)]
+            run_kernel(kernel, seen, serial)
     return memory.results()
 
 

@@ -64,7 +64,7 @@ class Memory:
             start = place.offset * self.spread
             raw = self.arena[start : start + tensor.nbytes]
             if raw.nbytes != tensor.nbytes:
-                raise IRError(f"a value of {tensor} at offset {place.offset} leaves the arena of {self.program.arena} bytes")
+                raise IRError(f"{tensor} at offset {place.offset} leaves the arena of {self.program.arena} bytes")
             return _over(raw, tensor)
         if place.kind == "out":
             return self.outputs[place.offset].reshape(tensor.shape)

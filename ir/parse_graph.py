@@ -101,7 +101,9 @@ def attribute(p: Reader) -> Any:
 _PLAIN: dict[type[Primitive], Primitive] = {}
 
 
-def make_op(p: Reader, cls: type[Primitive], result: Type, at: int, regions: Mapping[str, Graph] | None = None) -> Primitive:
+def make_op(
+    p: Reader, cls: type[Primitive], result: Type, at: int, regions: Mapping[str, Graph] | None = None
+) -> Primitive:
     """The primitive with the attributes that follow in braces (`regions`: those that are graphs)."""
     if cls is Const:
         return _const(p, result)
@@ -202,7 +204,8 @@ class GraphBody:
         try:
             node = Node.make(op, inputs)
         except (TypeMismatch, IndexError, ValueError, TypeError, AttributeError) as problem:
-            raise p.error(str(problem) if isinstance(problem, IRError) else f"{cls.name} does not take these operands: {problem}", at) from None
+            known = isinstance(problem, IRError)
+            raise p.error(f"{'' if known else f'{cls.name} does not take these operands: '}{problem}", at) from None
         if node.type != declared:
             raise p.error(f"{cls.name} gives {node.type} here, not {declared}", start)
         self.define(token, name, node, start)

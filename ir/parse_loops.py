@@ -300,7 +300,8 @@ class KernelParser:
         for token, name, dtype in results:
             self._define(token, name, dtype)
         carries = tuple(
-            Carry(name, init, value, result) for (_, name, _, init), value, (_, result, _) in zip(carried, yields, results)
+            Carry(name, init, value, result)
+            for (_, name, _, init), value, (_, result, _) in zip(carried, yields, results)
         )
         return For(var, lo, hi, body, carries, kind, width, step, unroll, origin)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from symc.ir.graph import SymOrigin
 from symc.ir.modules import SymbolModule
+from symc.ir.parse_graph import attribute
 from symc.ir.parse_tokens import Reader
 from symc.ir.symbolic import Definition, SymGraph, SymNode
 from symc.ir.types import TensorType
@@ -26,6 +27,7 @@ class _Symbols:
         self.p, self.definitions = p, definitions
         self.types: dict[str, TensorType] = {}
         self.roles: dict[str, str] = {}
+        self.shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
 
     def module(self) -> SymbolModule:
         """`@name -> (outputs) { ... }`."""
@@ -36,7 +38,7 @@ class _Symbols:
             p.expect("(")
             p.list_of(")", lambda: outputs.append(p.word()))
         graph = self._graph()
-        return SymbolModule(name, graph, self.types, tuple(outputs), self.roles)
+        return SymbolModule(name, graph, self.types, tuple(outputs), self.roles, self.shapes)
 
     def _graph(self) -> SymGraph:
         p = self.p
@@ -94,14 +96,17 @@ class _Symbols:
             p.list_of(")", lambda: inputs.append(self._entry(nodes)))
         attrs: dict[str, str] = {}
 
-        def attribute() -> None:
+        def one_attribute() -> None:
             key = p.word()
             p.expect("=")
             attrs[key] = p.string()
 
         if p.peek == "{" and p.ahead(2) == "=":
             p.at += 1
-            p.list_of("}", attribute)
+            p.list_of("}", one_attribute)
+        if p.accept("shapes"):
+            p.expect("=")
+            self.shapes[name] = attribute(p)
         origin = p.loc()
         where = (origin.file, origin.line) if isinstance(origin, SymOrigin) else ("", 0)
         subgraphs: list[SymGraph] = []

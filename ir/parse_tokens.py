@@ -203,8 +203,8 @@ class Reader:
                 return np.frombuffer(bits, dtype.numpy).reshape(())
             if dtype.is_float and (token[0].isdigit() or token in ("inf", "nan")):
                 return np.array(-float(token) if negative else float(token), dtype.numpy)
-        except (ValueError, OverflowError):
-            pass  # said below, with the place
+        except (ValueError, OverflowError) as problem:
+            raise self.error(f"{token} is not a value of {dtype}: {problem}", self.at - 1) from None
         raise self.error(f"{'-' if negative else ''}{token} is not a value of {dtype}", self.at - 1)
 
     def skip_literal(self) -> DType | None:
@@ -227,7 +227,8 @@ class Reader:
             self.at += 1
             key = token[len("dense<sha256:") : -1]
             if key not in self.data:
-                raise MissingData(f"{self.error('the data of this constant is not in the text', start)}\n  give parse the .npz that was saved with it")
+                problem = self.error("the data of this constant is not in the text", start)
+                raise MissingData(f"{problem}\n  give parse the .npz that was saved with it")
             found = np.ascontiguousarray(np.asarray(self.data[key])).reshape(-1)
             if found.size != tensor.size or found.dtype != tensor.dtype.numpy or data_hash(found.tobytes()) != key:
                 raise self.error(f"the data given for this constant is not the {tensor} that was saved", start)

@@ -86,7 +86,8 @@ def statements(graph: Graph, printer: Printer, indent: str, end: str = "return")
     lines.append(f"{indent}{end} {returned}".rstrip())
     for update in graph.updates:
         phase = "" if update.phase == "forward" else f" ({word(update.phase)})"
-        lines.append(f"{indent}{STEP}update {value_name(update.input)} = {operand_text(update.value, names, None)}{phase}")
+        value = operand_text(update.value, names, None)
+        lines.append(f"{indent}{STEP}update {value_name(update.input)} = {value}{phase}")
     return lines
 
 

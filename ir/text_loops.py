@@ -95,7 +95,8 @@ class KernelPrinter:
         loc = printer.loc(stmt.origin)
         if isinstance(stmt, Let):
             attributes = printer.attributes(stmt.op, TensorType(stmt.dtype, ()))
-            emit(f"{indent}{value_name(stmt.name)}: {stmt.dtype} = {stmt.op.name}({args_text(stmt.args)}){attributes}{loc}")
+            right = f"{stmt.op.name}({args_text(stmt.args)}){attributes}"
+            emit(f"{indent}{value_name(stmt.name)}: {stmt.dtype} = {right}{loc}")
         elif isinstance(stmt, Load):
             other = f" else {ref_text(stmt.other, stmt.dtype)}" if stmt.other is not None else ""
             access = self.access(stmt.buffer, stmt.index, stmt.guard)
@@ -158,9 +159,8 @@ def kernel_lines(kernel: LoopKernel, printer: Printer) -> list[str]:
     body = KernelPrinter(printer, kernel.buffers)
     body.body(kernel.body, STEP)
     key = f' key="{kernel.key}"' if kernel.key else ""
-    return [
-        f"kernel {global_name(kernel.name)}({', '.join(params)}){key} {{", *body.lines, f"}}{printer.loc(kernel.origin)}"
-    ]
+    head = f"kernel {global_name(kernel.name)}({', '.join(params)}){key} {{"
+    return [head, *body.lines, f"}}{printer.loc(kernel.origin)}"]
 
 
 def loops_lines(module: LoopModule, printer: Printer) -> list[str]:

@@ -7,7 +7,8 @@
     }
 
 Attributes are MXNet's texts. `%x:1` is output 1 of a node. MXNet lets nodes share a name: `%x#1` is the second one.
-A node's subgraphs follow in braces. The variables' types are there once they are known.
+A node's subgraphs follow in braces. The variables' types are there once they are known, and so are the outputs'
+shapes of operators without inputs: `%z = _zeros() {...} shapes=[[2, 3]]`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 
 from symc.ir.modules import SymbolModule
 from symc.ir.symbolic import SymGraph, SymNode
-from symc.ir.text_common import Printer, global_name, value_name, word
+from symc.ir.text_common import Printer, attribute_text, global_name, value_name, word
 from symc.ir.text_graph import STEP
 
 
@@ -49,6 +50,8 @@ def _body(graph: SymGraph, printer: Printer, indent: str, module: SymbolModule |
             right = f"{word(node.op)}({', '.join(entry(*source) for source in node.inputs)})"
         if node.attrs:
             right += f" {{{', '.join(f'{word(k)}={json.dumps(v)}' for k, v in node.attrs.items())}}}"
+        if module is not None and node.name in module.shapes:
+            right += f" shapes={attribute_text(module.shapes[node.name])}"
         known = node.where[0] or node.where[1]
         line = f"{indent}{left} = {right}{printer.loc(node.origin()) if known else ''}"
         if not node.subgraphs:

@@ -38,12 +38,14 @@ def verify_loops(module: Any, origins: bool = True) -> None:
         kernel = module.kernels[number]
         given = [("in", types[o]) for o in step.operands] + [("out", r.type) for r in step.results]
         if len(given) != len(kernel.buffers):
-            raise VerifyError("L9", f"step {at} passes {len(given)} buffers to @{kernel.name}, it takes {len(kernel.buffers)}")
+            count = len(kernel.buffers)
+            raise VerifyError("L9", f"step {at} passes {len(given)} buffers to @{kernel.name}, it takes {count}")
         for (mode, tensor), buffer in zip(given, kernel.buffers):
             # a kernel may see its buffer under another shape of the same size
             same = tensor.dtype == buffer.type.dtype and tensor.size == buffer.type.size
             if not same or (mode == "in") != (buffer.mode == "in"):
-                raise VerifyError("L9", f"step {at} passes {mode} {tensor} for %{buffer.name}: {buffer.mode} {buffer.type} of @{kernel.name}")
+                taken = f"%{buffer.name}: {buffer.mode} {buffer.type}"
+                raise VerifyError("L9", f"step {at} passes {mode} {tensor} for {taken} of @{kernel.name}")
 
 
 def verify_kernel(kernel: LoopKernel, origins: bool = True, check: OriginCheck | None = None) -> None:
@@ -172,8 +174,10 @@ class _Kernel:
 
     def _loop(self, loop: For) -> list[tuple[str, DType]]:
         where = f"for %{loop.var}"
-        if loop.kind not in KINDS or loop.step < 1 or loop.unroll < 1 or loop.width < (1 if loop.kind == "vector" else 0):
-            raise self.fail("L8", f"{where}: kind={loop.kind} width={loop.width} step={loop.step} unroll={loop.unroll}")
+        width = 1 if loop.kind == "vector" else 0
+        if loop.kind not in KINDS or loop.step < 1 or loop.unroll < 1 or loop.width < width:
+            hints = f"kind={loop.kind} width={loop.width} step={loop.step} unroll={loop.unroll}"
+            raise self.fail("L8", f"{where}: {hints}")
         if loop.var in self.loops:
             raise self.fail("L8", f"{where}: a loop around it has that variable")
         inside: dict[str, DType] = {}
@@ -197,7 +201,8 @@ class _Kernel:
             if v.dynamic:
                 dtype = self.scalars.get(v.name)
                 if dtype is None or not dtype.is_int:
-                    raise self.fail("L1", f"{where} uses %{v.name} in an index, which is {dtype or 'not defined before it'}")
+                    what = dtype or "not defined before it"
+                    raise self.fail("L1", f"{where} uses %{v.name} in an index, which is {what}")
                 continue
             loop = self.loops.get(v.name)
             if loop is None:
@@ -205,7 +210,8 @@ class _Kernel:
             # under a condition a variable may be known to run over a part of its loop only
             part = self.branches > 0 and loop.lo <= v.lo <= v.hi <= loop.hi
             if (v.lo, v.hi) != (loop.lo, loop.hi) and not part:
-                raise self.fail("L8", f"{where}: %{v.name} in {v.lo}..{v.hi}, but its loop runs {loop.lo}..{loop.hi}")
+                ranges = f"{v.lo}..{v.hi}, but its loop runs {loop.lo}..{loop.hi}"
+                raise self.fail("L8", f"{where}: %{v.name} in {ranges}")
 
     def _access(self, stmt: Load | Store, where: str) -> Buffer:
         self._origin(stmt.origin, where)
@@ -224,7 +230,8 @@ class _Kernel:
             # Where a turn outside may be one that does not happen, only an index that always misses is wrong.
             outside = (low < 0 or high >= extent) if certain else (high < 0 or low >= extent) and not self.branches
             if outside:
-                raise self.fail("L4", f"{where}: index {axis} of %{buffer.name}: {buffer.type} runs {low}..{high} ({index})")
+                runs = f"%{buffer.name}: {buffer.type} runs {low}..{high} ({index})"
+                raise self.fail("L4", f"{where}: index {axis} of {runs}")
         return buffer
 
     def _apart(self, store: Store) -> None:
@@ -238,7 +245,8 @@ class _Kernel:
         for var, loop in self.loops.items():
             private = store.buffer not in self.outside[var]
             if loop.kind in LOCKSTEP and loop.trips > 1 and not loop.carries and var not in names and not private:
-                raise self.fail("L6", f"store to %{store.buffer}: all turns of the {loop.kind} loop over %{var} write the same element")
+                which = f"all turns of the {loop.kind} loop over %{var}"
+                raise self.fail("L6", f"store to %{store.buffer}: {which} write the same element")
 
 
 def _never(guard: Guard) -> bool:

@@ -67,7 +67,8 @@ def _body(step: KernelStep, types: dict[str, TensorType], where: str) -> None:
 def _view(step: ViewStep, types: dict[str, TensorType], where: str) -> None:
     source, view = types[step.operand], step.result.type
     if source.dtype != view.dtype or step.offset < 0 or step.offset + view.size > source.size:
-        raise VerifyError("P5", f"{where}: {view} from element {step.offset} on is not inside %{step.operand}: {source}")
+        part = f"{view} from element {step.offset} on"
+        raise VerifyError("P5", f"{where}: {part} is not inside %{step.operand}: {source}")
 
 
 def _ends(program: Program, types: dict[str, TensorType]) -> None:
@@ -82,10 +83,12 @@ def _ends(program: Program, types: dict[str, TensorType]) -> None:
     targets: set[str] = set()
     for target, value, phase in program.updates:
         if target not in params or target in targets:
-            raise VerifyError("P4", f"update of %{target}, which is {'updated twice' if target in params else 'no parameter'}")
+            what = "updated twice" if target in params else "no parameter"
+            raise VerifyError("P4", f"update of %{target}, which is {what}")
         targets.add(target)
         if value not in types or types[value] != params[target]:
-            raise VerifyError("P4", f"the update of %{target}: {params[target]} is %{value}: {types.get(value, 'not defined')}")
+            given = types.get(value, "not defined")
+            raise VerifyError("P4", f"the update of %{target}: {params[target]} is %{value}: {given}")
         if phase not in ("forward", "backward"):
             raise VerifyError("P4", f"update of %{target} in phase {phase!r}")
 
@@ -145,18 +148,22 @@ class _Memory:
         if place.kind == "arena":
             end = place.offset + tensor.nbytes
             if place.offset < 0 or end > self.program.arena:
-                raise VerifyError("P6", f"{where}: %{result.name} lies at [{place.offset}, {end}), the arena has {self.program.arena} bytes")
+                size = self.program.arena
+                raise VerifyError(
+                    "P6", f"{where}: %{result.name} lies at [{place.offset}, {end}), the arena has {size} bytes"
+                )
             if place.offset % tensor.dtype.itemsize:
-                raise VerifyError("P6", f"{where}: %{result.name}: {tensor} at offset {place.offset} is not aligned")
+                raise VerifyError("P6", f"{where}: %{result.name}: {tensor} at {place.offset} is not aligned")
         elif place.kind == "out":
             outputs = self.program.outputs
             if not 0 <= place.offset < len(outputs):
-                raise VerifyError("P9", f"{where}: %{result.name} lies in output {place.offset}, there are {len(outputs)}")
+                count = len(outputs)
+                raise VerifyError("P9", f"{where}: %{result.name} lies in output {place.offset}, there are {count}")
             name, value = outputs[place.offset]
             if self.base[value] != self.base[result.name]:
-                raise VerifyError("P9", f"{where}: %{result.name} lies in the buffer of output {name}, which is %{value}")
+                raise VerifyError("P9", f"{where}: %{result.name} lies in output {name}, which is %{value}")
         elif place.kind != "arg" or place.name not in self.places:
-            raise VerifyError("P6", f"{where}: %{result.name} lies in the buffer of %{place.name}, which is no parameter")
+            raise VerifyError("P6", f"{where}: %{result.name} lies in %{place.name}, which is no parameter")
         self.places[result.name] = place
 
     def _view(self, step: ViewStep, where: str) -> None:
@@ -165,7 +172,9 @@ class _Memory:
         if source.kind == "arena":
             right = Place("arena", source.offset + step.offset * step.result.type.dtype.itemsize)
         if place != right:
-            raise VerifyError("P5", f"{where}: the view %{step.result.name} lies at{_text(place)}, its operand's memory is{_text(right)}")
+            raise VerifyError(
+                "P5", f"{where}: the view %{step.result.name} lies at{_text(place)}, its operand's memory is{_text(right)}"
+            )
 
     def _inplace(self, at: int, step: KernelStep, result: Result, live: list[tuple[int, int, str]]) -> None:
         where = f"step {at}: %{result.name} inplace(%{result.inplace})"
@@ -173,7 +182,8 @@ class _Memory:
             raise VerifyError("P8", f"{where}: that is no operand of the step")
         base = self.base[result.inplace]
         if self.places[result.inplace] != result.place or self.types[base].nbytes != result.type.nbytes:
-            raise VerifyError("P8", f"{where}: it lies at{_text(result.place)}, the operand at{_text(self.places[result.inplace])}, of {self.types[base].nbytes} bytes")
+            places = f"lies at{_text(result.place)}, the operand at{_text(self.places[result.inplace])}"
+            raise VerifyError("P8", f"{where}: it {places}, of {self.types[base].nbytes} bytes")
         others = [o for o in step.operands if o != result.inplace and self.base[o] == base]
         if others:
             raise VerifyError("P8", f"{where}: the step also reads that memory as %{others[0]}")
@@ -190,7 +200,7 @@ class _Memory:
     def _parameter(self, at: int, step: KernelStep, result: Result) -> None:
         name = result.place.name
         where = f"step {at}: %{result.name} in the buffer of %{name}"
-        target = self.updates.get(result.name) or next((t for v, t in self.updates.items() if self.base[v] == result.name), "")
+        target = next((t for v, t in self.updates.items() if self.base[v] == result.name), "")
         if target != name:
             raise VerifyError("P10", f"{where}: it is not that parameter's update")
         if self.last.get(name, -1) > at:
@@ -209,8 +219,9 @@ class _Memory:
         at = bisect_left(live, piece)
         for other in live[max(at - 1, 0) : at + 1]:
             if other[0] < piece[1] and piece[0] < other[1]:
+                mine, others = f"[{piece[0]}, {piece[1]})", f"[{other[0]}, {other[1]})"
                 raise VerifyError(
-                    "P7", f"{where}: %{piece[2]} at [{piece[0]}, {piece[1]}) overlaps %{other[2]} at [{other[0]}, {other[1]}), which is still needed"
+                    "P7", f"{where}: %{piece[2]} at {mine} overlaps %{other[2]} at {others}, which is still needed"
                 )
 
     def _outputs(self) -> None:
@@ -218,7 +229,7 @@ class _Memory:
         for number, (name, value) in enumerate(self.program.outputs):
             place = self.places[value]
             if value not in steps or place.kind != "out" or place.offset != number:
-                raise VerifyError("P9", f"output {name}, %{value}, lies at{_text(place)}, not in its buffer @out.{number}")
+                raise VerifyError("P9", f"output {name}, %{value}, lies at{_text(place)}, not at @out.{number}")
 
 
 def _text(place: Place) -> str:

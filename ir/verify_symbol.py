@@ -50,8 +50,10 @@ def _node(node: SymNode) -> None:
         return
     inputs, states = node.definition.list_inputs(), node.definition.list_aux()
     if len(node.inputs) != len(inputs) + len(states):
-        named = ", ".join([*inputs, *states])
-        raise VerifyError("S3", f"{node.op} {node.name!r} takes {len(inputs) + len(states)} inputs ({named}), it has {len(node.inputs)}")
+        wanted = [*inputs, *states]
+        raise VerifyError(
+            "S3", f"{node.op} {node.name!r} takes {len(wanted)} inputs ({', '.join(wanted)}), it has {len(node.inputs)}"
+        )
     for source, _ in node.inputs[node.aux_from :]:
         if not source.is_variable:
             raise VerifyError("S3", f"{node.op} {node.name!r}: the auxiliary state {source.name!r} is not a variable")
@@ -59,4 +61,5 @@ def _node(node: SymNode) -> None:
 
 def _entry(user: str, source: SymNode, output: int) -> None:
     if not 0 <= output or (source.definition is not None or source.is_variable) and output >= source.num_outputs:
-        raise VerifyError("S2", f"{user}: {source.name!r} has {source.num_outputs} outputs, there is no output {output}")
+        count = source.num_outputs
+        raise VerifyError("S2", f"{user}: {source.name!r} has {count} outputs, there is no output {output}")

@@ -198,7 +198,7 @@ def _lower_rows(kernel: _Kernel, space: Shape, axes: tuple[int, ...]) -> None:
 
         for stage, group in enumerate(passes):
             use(stage)
-            _hoist(kernel, needed[stage], outside, is_full)
+            _hoist(kernel, needed[stage], outer, outside, is_full)
             inits = [b.const(r.op.identity(r.dtype), _accumulator(r)) for r in group]  # type: ignore[attr-defined]
 
             def step(inside: Index, carried: list[Ref], group: list[Node] = group, stage: int = stage) -> list[Ref]:
@@ -217,7 +217,7 @@ def _lower_rows(kernel: _Kernel, space: Shape, axes: tuple[int, ...]) -> None:
         kernel.store_all(singles, outside)
         if finals:
             use(len(passes))
-            _hoist(kernel, needed[-1], outside, is_full)
+            _hoist(kernel, needed[-1], outer, outside, is_full)
 
             b.nest(row, lambda inside: kernel.store_all(finals, at_full(outside, inside)))
         kernel.stored.clear()
@@ -281,11 +281,12 @@ def _dear_values(needed: list[set[Node]], kernel: _Kernel, row: Shape) -> dict[N
     return kept
 
 
-def _hoist(kernel: _Kernel, cone: set[Node], outside: Index, is_full: Callable[[Node], bool]) -> None:
-    """Compute what a pass reads per row (broadcast operands of the row's shape) once, before its loop."""
+def _hoist(
+    kernel: _Kernel, cone: set[Node], outer: tuple[int, ...], outside: Index, is_full: Callable[[Node], bool]
+) -> None:
+    """Compute what a pass reads per row (values broadcast from the axes `outer`) once, before its loop."""
     for node in kernel.body.nodes():
         if node in cone and not node.op.elementwise and len(node.inputs) == 1:
             source = node.inputs[0]
-            outer = tuple(getattr(node.op, "dims", ()))
-            if not is_full(source) and len(outer) == len(outside) == source.rank and has_element(node.op):
+            if not is_full(source) and getattr(node.op, "dims", None) == outer and has_element(node.op):
                 kernel.value(source, outside)

@@ -24,15 +24,13 @@ __all__ = ["CustomOp", "CustomOpProp", "get_all_registered", "prop_class", "regi
 
 
 class CustomOp:
-    """Base of the computations. Arrays are NDArrays; `req` says per array what to do: "null", "write", "inplace", "add"."""
+    """Base of the computations. Arrays are NDArrays; `req` says for each: "null", "write", "inplace" or "add"."""
 
     def forward(self, is_train: bool, req: Sequence[str], in_data: Any, out_data: Any, aux: Any) -> None:
         """Fill `out_data` from `in_data`; `aux` (auxiliary states) may be changed in place."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
-    def backward(
-        self, req: Sequence[str], out_grad: Any, in_data: Any, out_data: Any, in_grad: Any, aux: Any
-    ) -> None:
+    def backward(self, req: Sequence[str], out_grad: Any, in_data: Any, out_data: Any, in_grad: Any, aux: Any) -> None:
         """Fill `in_grad` from the outputs' gradients. What is not filled stays zero."""
 
     def assign(self, dst: Any, req: str, src: Any) -> None:
@@ -110,4 +108,6 @@ def prop_class(op_type: str) -> type[CustomOpProp]:
         return _PROPS[op_type]
     except KeyError:
         known = ", ".join(_PROPS) or "none"
-        raise MXNetError(f"Custom: op_type={op_type!r} is not registered with mx.operator.register; there are: {known}") from None
+        raise MXNetError(
+            f"Custom: op_type={op_type!r} is not registered with mx.operator.register; there are: {known}"
+        ) from None

@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.save_checkpoint(prefix, options.epochs)
     _, _, images, labels = digits()
     symbol, arguments, states = mx.model.load_checkpoint(prefix, options.epochs)
-    loaded = mx.mod.Module(symbol, context=mx.cpu())
+    loaded = mx.mod.Module(symbol, label_names=None, context=mx.cpu())
     loaded.bind([("data", (options.batch, 1, 8, 8))], for_training=False)
     loaded.set_params(arguments, states)
     again = accuracy(loaded, images, labels, options.batch)

@@ -6,7 +6,18 @@ from typing import ClassVar
 
 from symc.ir.graph import Node
 from symc.ir.prims import movement as mv
-from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, ShapeLike, Shapes, Tuple, Types, is_known, operator
+from symc.ops.base import (
+    BuildContext,
+    MXNetError,
+    Operator,
+    ShapeError,
+    ShapeLike,
+    Shapes,
+    Tuple,
+    Types,
+    is_known,
+    operator,
+)
 from symc.ops.elemwise import ARITHMETIC, TESTS
 from symc.ops.families import Function, one_axis, register
 

@@ -11,7 +11,7 @@ from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.types import I64, TensorType
-from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
+from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.families import Number, NumberOrBool, constant, element_type, ir_type, one_axis
 
 
@@ -204,8 +204,3 @@ class IndexArray(Operator):
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         shape = inputs[0].shape
         return mv.stack([mv.iota(TensorType(I64, shape), a) for a in self._axes(len(shape))], len(shape))
-
-
-def known(*shapes: tuple[int, ...] | None) -> bool:
-    """Whether all shapes are complete."""
-    return all(is_known(s) for s in shapes)

@@ -41,14 +41,14 @@ class _Described(Operator):
 
 @operator("Custom")
 class Custom(_Described):
-    """An operator written in Python: `op_type` is the name of a registered CustomOpProp, which gets the other attributes."""
+    """An operator written in Python: `op_type` names a registered CustomOpProp, which gets the other attributes."""
 
     op_type: str
 
     @classmethod
     def from_attributes(cls, attrs: Mapping[str, str]) -> Operator:
         prop = _prop(attrs)
-        made = cls(op_type=attrs["op_type"])
+        made: Any = cls(op_type=attrs["op_type"])  # type: ignore[call-arg]
         for name, value in (("prop", prop), ("label", f"custom {made.op_type} {next(_serial)}"), ("created", {})):
             object.__setattr__(made, name, value)
         return made
@@ -77,7 +77,9 @@ class Custom(_Described):
         wanted = (self.list_inputs(), self.list_outputs(), self.list_aux())
         for part, names in zip(parts, wanted):
             if len(part) != len(names):
-                raise ShapeError(f"op_type={self.op_type!r}: {what} gives {len(part)} entries for {', '.join(names) or 'no names'}")
+                raise ShapeError(
+                    f"op_type={self.op_type!r}: {what} gives {len(part)} entries for {', '.join(names) or 'no names'}"
+                )
         return parts
 
     def complete(self, s: Shapes) -> None:
@@ -92,7 +94,9 @@ class Custom(_Described):
         except Exception as problem:
             if not all(given):
                 return  # user code reads a shape that is not known yet
-            raise ShapeError(f"op_type={self.op_type!r}: infer_shape({given}) raised {type(problem).__name__}: {problem}") from problem
+            raise ShapeError(
+                f"op_type={self.op_type!r}: infer_shape({given}) raised {type(problem).__name__}: {problem}"
+            ) from problem
         for at, shape in enumerate([*parts[0], *parts[2]]):
             s.set_in(at, tuple(int(d) for d in shape) or None)
         for at, shape in enumerate(parts[1]):
@@ -102,7 +106,9 @@ class Custom(_Described):
         count = len(self.list_inputs())
         if count and t.ins[0] is None:
             return
-        parts = self._split(self.prop.infer_type([d.type if d is not None else None for d in t.ins[:count]]), "infer_type")
+        parts = self._split(
+            self.prop.infer_type([d.type if d is not None else None for d in t.ins[:count]]), "infer_type"
+        )
         for at, dtype in enumerate([*parts[0], *parts[2]]):
             t.set_in(at, dtype)
         for at, dtype in enumerate(parts[1]):
@@ -126,8 +132,10 @@ class Custom(_Described):
         shapes = Shapes([x.shape for x in inputs], [None] * len(self.list_outputs()), self.list_inputs())
         self.complete_types(types)
         self.complete(shapes)
-        results = [TensorType(dtype_of(t), s or ()) for t, s in zip(types.outs, shapes.outs)]
-        computation, label = self._created(tuple(x.shape for x in inputs[:count]), tuple(x.dtype.numpy for x in inputs[:count]))
+        results = [TensorType(dtype_of(t), s or ()) for t, s in zip(types.outs, shapes.outs) if t is not None]
+        computation, label = self._created(
+            tuple(x.shape for x in inputs[:count]), tuple(x.dtype.numpy for x in inputs[:count])
+        )
         states = [x.tensor for x in inputs[count:]]
         forward, backward = f"{label}/{'train' if ctx.train else 'predict'}", f"{label}/backward"
         register_host(forward, _forward(computation, ctx.train, count, results))
@@ -160,7 +168,9 @@ def _wrapped(arrays: Sequence[Array]) -> list[Any]:
     return [NDArray._of(np.array(a), None) for a in arrays]
 
 
-def _forward(computation: Any, train: bool, count: int, results: Sequence[TensorType]) -> Callable[..., tuple[Array, ...]]:
+def _forward(
+    computation: Any, train: bool, count: int, results: Sequence[TensorType]
+) -> Callable[..., tuple[Array, ...]]:
     def call(*arrays: Array) -> tuple[Array, ...]:
         given = _wrapped(arrays)
         outs = _wrapped([np.zeros(t.shape, t.dtype.numpy) for t in results])
@@ -183,9 +193,7 @@ def _backward(
         if not top:
             heads = _wrapped([np.zeros_like(o.asnumpy()) for o in outs])
         made = _wrapped([np.zeros(t.shape, t.dtype.numpy) for t in grads])
-        computation.backward(
-            req=["write"] * count, out_grad=heads, in_data=ins, out_data=outs, in_grad=made, aux=aux
-        )
+        computation.backward(req=["write"] * count, out_grad=heads, in_data=ins, out_data=outs, in_grad=made, aux=aux)
         return tuple(x.asnumpy() for x in made)
 
     return call

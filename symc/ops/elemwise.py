@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -108,18 +108,25 @@ register(
     aliases="stop_gradient", gradient="zero",
 )  # fmt: skip
 register(
-    "zeros_like", Elementwise, "Zeros of the data's shape and type.", no_gradient(lambda x: constant(0, x.dtype, x.shape)),
-    gradient="zero",
+    "zeros_like", Elementwise, "Zeros of the data's shape and type.",
+    no_gradient(lambda x: constant(0, x.dtype, x.shape)), gradient="zero",
 )  # fmt: skip
 register(
-    "ones_like", Elementwise, "Ones of the data's shape and type.", no_gradient(lambda x: constant(1, x.dtype, x.shape)),
-    gradient="zero",
+    "ones_like", Elementwise, "Ones of the data's shape and type.",
+    no_gradient(lambda x: constant(1, x.dtype, x.shape)), gradient="zero",
 )  # fmt: skip
 register(
-    "_contrib_sign_ste", Elementwise, "sign(x) with the gradient of the identity.", straight_through(ew.sign), hint="sign_ste",
+    "_contrib_sign_ste",
+    Elementwise,
+    "sign(x) with the gradient of the identity.",
+    straight_through(ew.sign),
+    hint="sign_ste",
 )
 register(
-    "_contrib_round_ste", Elementwise, "round(x) with the gradient of the identity.", straight_through(in_floats(ew.round_)),
+    "_contrib_round_ste",
+    Elementwise,
+    "round(x) with the gradient of the identity.",
+    straight_through(in_floats(ew.round_)),
     hint="round_ste",
 )
 

@@ -18,16 +18,17 @@ from symc.ops.linalg import complete_triangular, float_matrices, scaled, square,
 
 
 def _lq(a: Array) -> tuple[Array, Array]:
-    """A = L Q with a non-negative diagonal of L."""
+    """Q and L of A = L Q, with the signs that Householder reflections give."""
     q, r = np.linalg.qr(np.swapaxes(a, -1, -2))
-    signs = np.where(np.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0).astype(a.dtype)
-    return np.swapaxes(q * signs[..., None, :], -1, -2), np.swapaxes(r * signs[..., :, None], -1, -2)
+    return np.swapaxes(q, -1, -2), np.swapaxes(r, -1, -2)
 
 
 def _eigh(a: Array) -> tuple[Array, Array]:
-    """Rows of U are eigenvectors, values ascending."""
+    """Rows of U are eigenvectors, each with its largest entry positive; values ascending."""
     values, vectors = np.linalg.eigh(a)
-    return np.swapaxes(vectors, -1, -2), values
+    u = np.swapaxes(vectors, -1, -2)
+    largest = np.take_along_axis(u, np.abs(u).argmax(-1)[..., None], -1)
+    return np.where(largest < 0, -u, u), values
 
 
 def _solve_triangular(a: Array, b: Array, lower: bool, transposed: bool) -> Array:
@@ -242,7 +243,7 @@ class Slogdet(_Determinant):
 
 @operator("_linalg_gelqf", inputs="A", aliases="linalg_gelqf", hint="gelqf", outputs="output0 output1")
 class Gelqf(Operator):
-    """A = L Q for a matrix with no more rows than columns: Q (orthonormal rows) and L (lower, positive diagonal)."""
+    """A = L Q for a matrix with no more rows than columns: Q (orthonormal rows) and L (lower)."""
 
     def complete(self, s: Shapes) -> None:
         a = s.ins[0]

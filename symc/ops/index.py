@@ -201,7 +201,9 @@ class OneHot(Operator):
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         indices = position(inputs[0])
         shape = (*indices.shape, self.depth)
-        hit = ew.eq(mv.iota(TensorType(indices.dtype, shape), len(shape) - 1), mv.broadcast(indices, shape, range(indices.rank)))
+        hit = ew.eq(
+            mv.iota(TensorType(indices.dtype, shape), len(shape) - 1), mv.broadcast(indices, shape, range(indices.rank))
+        )
         dtype = ir_type(self.dtype)
         return ew.select(hit, constant(self.on_value, dtype, ()), constant(self.off_value, dtype, ()))
 

@@ -148,12 +148,17 @@ class Syrk(Operator):
 
 def complete_triangular(s: Shapes, rightside: bool) -> None:
     """Shapes of trmm and trsm: A square, B and the output alike."""
-    s.all_alike((1,), (0,))
+    s.set_in(1, s.outs[0])
     a, b = s.ins
     if a is not None:
         square(a)
+    if b is not None and len(b) > 1 and s.outs[0] is not None:
+        size = b[-1] if rightside else b[-2]
+        s.set_in(0, (*b[:-2], size, size))
+        a = s.ins[0]
     if a is None or b is None:
         return
+    s.set_out(0, b)
     if len(a) != len(b) or (all(a) and all(b) and a[:-2] != b[:-2]):
         raise ShapeError(f"the batches of A {a} and B {b} differ")
     size = b[-1] if rightside else b[-2]
@@ -185,11 +190,15 @@ class Trmm(Operator):
 
 
 def _positions(size: int, offset: int, lower: bool) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-    """Flat positions of a triangle in a size x size matrix, row by row: offset > 0 upper, < 0 lower, 0 as named."""
-    row, column = np.indices((size, size)).reshape(2, -1)
+    """Flat positions of a triangle in a size x size matrix: offset > 0 upper, < 0 lower, 0 as named.
+
+    A lower triangle goes row by row, an upper one column by column.
+    """
+    major, minor = np.indices((size, size)).reshape(2, -1)
     below = lower if offset == 0 else offset < 0
-    inside = column - row <= offset if below else column - row >= offset
-    return np.flatnonzero(inside).astype(np.int32)
+    inside = major - minor >= abs(offset)
+    at = major * size + minor if below else minor * size + major
+    return at[inside].astype(np.int32)
 
 
 def _pick(x: Node, positions: np.ndarray[tuple[int], np.dtype[np.int32]]) -> Node:
@@ -212,7 +221,7 @@ def _packed(size: int, offset: int) -> int:
 
 @operator("_linalg_extracttrian", inputs="A", aliases="linalg_extracttrian", hint="extracttrian")
 class ExtractTrian(Operator):
-    """A triangle's entries, row by row, in one vector."""
+    """A triangle's entries in one vector: a lower one by rows, an upper one by columns."""
 
     offset: int = 0
     lower: bool = True

@@ -175,7 +175,9 @@ class RMSProp(_Descent):
         return limited(weight - g * self.lr / ew.sqrt(n + self.epsilon), self.clip_weights)
 
 
-@operator("rmspropalex_update", inputs="weight grad", aux="n g delta", gradient="none", first="lr gamma1 gamma2 epsilon")
+@operator(
+    "rmspropalex_update", inputs="weight grad", aux="n g delta", gradient="none", first="lr gamma1 gamma2 epsilon"
+)
 class RMSPropAlex(_Descent):
     """Centred RMSProp with momentum (Graves 2013, eq. 38 to 45)."""
 
@@ -381,7 +383,9 @@ class _AdamW(AdamWParameters):
         s.set_in(last, (1,))
 
 
-@operator("_adamw_update", inputs="weight grad mean var rescale_grad", gradient="none", first="lr beta1 beta2 epsilon wd eta")
+@operator(
+    "_adamw_update", inputs="weight grad mean var rescale_grad", gradient="none", first="lr beta1 beta2 epsilon wd eta"
+)
 class AdamW(_AdamW):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2017); rescale_grad is a tensor of one element."""
 
@@ -395,7 +399,12 @@ class AdamW(_AdamW):
         return made[0]
 
 
-@operator("_mp_adamw_update", inputs="weight grad mean var weight32 rescale_grad", gradient="none", first="lr beta1 beta2 epsilon wd eta")
+@operator(
+    "_mp_adamw_update",
+    inputs="weight grad mean var weight32 rescale_grad",
+    gradient="none",
+    first="lr beta1 beta2 epsilon wd eta",
+)
 class MixedAdamW(_AdamW):
     """_adamw_update for a half precision weight with its single precision copy."""
 

@@ -16,7 +16,6 @@ from symc.ops.base import BuildContext, MXNetError, Operator, Shapes, Tuple, Typ
 from symc.ops.optim import AdamWParameters, adamw, limited, moments, scalar_of, trust_ratio
 
 
-
 class _Multi(Operator):
     """Base: `roles` are one weight's inputs; those with a capital are single precision in mixed forms."""
 
@@ -139,7 +138,7 @@ def _register_sgd(name: str, roles: tuple[str, ...], preloaded: bool) -> None:
     }
     if "mom" in roles:
         annotations["momentum"] = float
-        body["momentum"] = 0.0
+        body["momentum"] = 0.0  # type: ignore[assignment]
     full = f"preloaded_{name}" if preloaded else name
     operator(full, gradient="none", variadic="num_weights", first=" ".join(annotations))(type(full, (_MultiSGD,), body))
 

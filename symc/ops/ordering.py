@@ -116,7 +116,9 @@ class TopK(_Ordering):
     def build(self, ctx: BuildContext, *inputs: Node) -> Node | list[Node]:
         axis, shape = self.view(inputs[0].shape)
         data = mv.reshape(inputs[0], shape)
-        places = mv.slice_axis(get(sort(data, axis, descending=not self.is_ascend), 1), axis, 0, self._count(shape[axis]))
+        places = mv.slice_axis(
+            get(sort(data, axis, descending=not self.is_ascend), 1), axis, 0, self._count(shape[axis])
+        )
         if self.ret_typ == "mask":
             zeros, ones = constant(0, data.dtype, shape), constant(1, data.dtype, places.shape)
             return mv.reshape(scatter_along_add(zeros, places, ones, axis), inputs[0].shape)

@@ -38,14 +38,17 @@ _HOST: dict[str, Callable[..., Any]] = {
     # numpy counts failures before k successes of probability p, as MXNet does
     "negative_binomial": lambda g, size, k, p: g.poisson(g.gamma(k, (1 - p) / p, size)),
     "generalized_negative_binomial": lambda g, size, mu, alpha: (
-        g.poisson(g.gamma(1 / np.maximum(alpha, 1e-30), np.maximum(mu * alpha, 1e-30), size)) if np.all(alpha) else g.poisson(mu, size)
+        # without dispersion it is Poisson's
+        g.poisson(g.gamma(1 / alpha, mu * alpha, size)) if np.all(alpha) else g.poisson(mu, size)
     ),
 }  # fmt: skip
 
 
 def _on_host(name: str) -> Draw:
     def function(key: Array, shape: Array, *parameters: Array) -> Array:
-        return np.asarray(_HOST[name](_generator(key), tuple(int(d) for d in shape), *(p.astype(np.float64) for p in parameters)))
+        return np.asarray(
+            _HOST[name](_generator(key), tuple(int(d) for d in shape), *(p.astype(np.float64) for p in parameters))
+        )
 
     register_host(f"random_{name}", function)
 
@@ -76,7 +79,7 @@ def _exponential(key: Node, parameters: list[Node], shape: tuple[int, ...], dtyp
 _DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], tuple[float, ...], tuple[str, ...], Draw, str]] = {
     "uniform": (("low", "high"), (0.0, 1.0), ("low", "high"), _uniform, "uniform in [low, high)"),
     "normal": (("loc", "scale"), (0.0, 1.0), ("mu", "sigma"), _normal, "normal with mean and standard deviation"),
-    "gamma": (("alpha", "beta"), (1.0, 1.0), ("alpha", "beta"), _on_host("gamma"), "gamma of shape alpha and scale beta"),
+    "gamma": (("alpha", "beta"), (1.0, 1.0), ("alpha", "beta"), _on_host("gamma"), "gamma, shape alpha, scale beta"),
     "exponential": (("lam",), (1.0,), ("lam",), _exponential, "exponential of rate lam"),
     "poisson": (("lam",), (1.0,), ("lam",), _on_host("poisson"), "Poisson of mean lam"),
     "negative_binomial": (
@@ -101,7 +104,9 @@ class _Drawn(Operator):
 
     def check(self) -> None:
         values = {k: getattr(self, k) for k in self.keys}
-        if values.get("scale", 1) <= 0 or any(values.get(k, 1) <= 0 for k in ("lam", "alpha", "beta") if k in values and "mu" not in values):
+        if values.get("scale", 1) <= 0 or any(
+            values.get(k, 1) <= 0 for k in ("lam", "alpha", "beta") if k in values and "mu" not in values
+        ):
             raise MXNetError(f"{self.op_name}: its parameters must be positive, got {values}")
 
     def drawn(self, ctx: BuildContext, shape: tuple[int, ...], dtype: DType) -> Node:
@@ -175,11 +180,18 @@ for _key, (_parameters, _defaults, _inputs, _draw, _what) in _DISTRIBUTIONS.item
         **dict(zip(_parameters, _defaults)),
     }
     _alias = f"random_{_key}" + (f" {_key}" if _key in ("uniform", "normal") else "")
-    _free = {**_body, "__annotations__": {**_body["__annotations__"], "shape": Tuple | None, "ctx": str, "dtype": MaybeFloat}}
+    _free = {
+        **_body,
+        "__annotations__": {**_body["__annotations__"], "shape": Tuple | None, "ctx": str, "dtype": MaybeFloat},
+    }
     _free.update(shape=None, ctx="", dtype="None", __doc__=f"Random numbers, {_what}.")
     operator(f"_random_{_key}", inputs="", aliases=_alias, random=True)(type(f"_random_{_key}", (_Free,), _free))
     operator(f"_random_{_key}_like", hint=f"{_key}_like", gradient="none", random=True)(
-        type(f"_random_{_key}_like", (_Like,), {**_body, "__doc__": f"Random numbers of the data's shape and type, {_what}."})
+        type(
+            f"_random_{_key}_like",
+            (_Like,),
+            {**_body, "__doc__": f"Random numbers of the data's shape and type, {_what}."},
+        )
     )
     operator(f"_sample_{_key}", inputs=" ".join(_inputs), aliases=f"sample_{_key}", gradient="none", random=True)(
         type(
@@ -231,7 +243,7 @@ class RandInt(Operator):
 
 @operator("_sample_multinomial", aliases="sample_multinomial", gradient="none", random=True)
 class SampleMultinomial(Operator):
-    """Class numbers drawn with the probabilities in the last axis; `get_prob` adds the logarithm of their probability."""
+    """Class numbers drawn with the probabilities in the last axis; `get_prob` adds their log probability."""
 
     shape: Tuple = ()
     get_prob: bool = False

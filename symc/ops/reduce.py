@@ -98,7 +98,12 @@ _REDUCTIONS: list[tuple[str, str, Reducer, str]] = [
 ]  # fmt: skip
 
 for _name, _aliases, _function, _doc in _REDUCTIONS:
-    _body = {"__doc__": _doc, "__module__": __name__, "function": staticmethod(_function), "partial": _name not in ("max", "min")}
+    _body = {
+        "__doc__": _doc,
+        "__module__": __name__,
+        "function": staticmethod(_function),
+        "partial": _name not in ("max", "min"),
+    }
     operator(_name, aliases=_aliases)(type(_name, (_Reduction,), _body))
 
 

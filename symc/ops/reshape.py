@@ -10,7 +10,18 @@ import numpy as np
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
-from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, ShapeLike, Shapes, Tuple, Types, is_known, operator
+from symc.ops.base import (
+    BuildContext,
+    MXNetError,
+    Operator,
+    ShapeError,
+    ShapeLike,
+    Shapes,
+    Tuple,
+    Types,
+    is_known,
+    operator,
+)
 from symc.ops.families import one_axis, some_axes
 
 
@@ -195,7 +206,9 @@ class Squeeze(Operator):
     axis: Tuple | None = None
 
     def target(self, data: tuple[int, ...]) -> tuple[int, ...]:
-        gone = some_axes(self.axis, len(data)) if self.axis is not None else tuple(a for a, d in enumerate(data) if d == 1)
+        gone = (
+            some_axes(self.axis, len(data)) if self.axis is not None else tuple(a for a, d in enumerate(data) if d == 1)
+        )
         for a in gone:
             if data[a] not in (0, 1):
                 raise ShapeError(f"axis {a} of data {data} cannot be squeezed: its extent is {data[a]}")

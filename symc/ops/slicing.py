@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import ClassVar, Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from symc.ops.families import constant, one_axis, some_axes
 def slice_bounds(
     data: tuple[int, ...], begin: Tuple, end: Tuple, step: Tuple
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Resolved bounds for every axis of known data; bounds beyond the axis are clipped. ShapeError for an empty piece."""
+    """Resolved bounds for every axis of known data, clipped to it. ShapeError for an empty piece."""
     if len(begin) > len(data) or len(begin) != len(end) or (step and len(step) != len(begin)):
         raise ShapeError(f"begin={begin}, end={end}, step={step} do not fit data {data}")
     found = []
@@ -65,7 +65,8 @@ def assigned(target: Node, piece: Node, bounds: tuple[tuple[int, ...], ...]) -> 
     from symc.ir.prims.indexing import scatter_nd
     from symc.ir.types import I32
 
-    places = np.indices(target.shape)[(slice(None), *(slice(b, e if e >= 0 or s > 0 else None, s) for b, e, s in zip(*bounds)))]
+    where = [slice(b, e if e >= 0 or s > 0 else None, s) for b, e, s in zip(*bounds)]
+    places = np.indices(target.shape)[tuple([slice(None), *where])]
     coordinates = const(np.ascontiguousarray(places.astype(np.int32)), I32)
     return scatter_nd(target, coordinates, ew.cast(piece, target.dtype), "set")
 
@@ -429,7 +430,9 @@ class Pad(Operator):
 
     def _widths(self, rank: int) -> list[tuple[int, int]]:
         if rank not in (4, 5) or len(self.pad_width) != 2 * rank:
-            raise ShapeError(f"pad_width={self.pad_width} needs data with 4 or 5 axes and two numbers for each, not {rank} axes")
+            raise ShapeError(
+                f"pad_width={self.pad_width} needs data with 4 or 5 axes and two numbers for each, not {rank} axes"
+            )
         if any(self.pad_width[:4]):
             raise ShapeError(f"pad_width={self.pad_width}: the first two axes cannot be padded")
         if min(self.pad_width) < 0:
@@ -451,11 +454,15 @@ class Pad(Operator):
             if a or b:
                 extent = data.shape[axis]
                 if self.mode == "reflect" and max(a, b) >= extent:
-                    raise ShapeError(f"pad_width={self.pad_width}: reflection needs more than {max(a, b)} along axis {axis}")
+                    raise ShapeError(
+                        f"pad_width={self.pad_width}: reflection needs more than {max(a, b)} along axis {axis}"
+                    )
                 data = gather(data, _mirror(extent, a, b, self.mode), axis)
         return data
 
 
 def _mirror(extent: int, before: int, after: int, mode: str) -> Node:
-    places: Any = np.pad(np.arange(extent, dtype=np.int32), (before, after), mode="edge" if mode == "edge" else "reflect")
+    places: Any = np.pad(
+        np.arange(extent, dtype=np.int32), (before, after), mode="edge" if mode == "edge" else "reflect"
+    )
     return const(places)

@@ -17,8 +17,8 @@ from symc.symbol.creation import arange, eye, full, histogram, linspace, ones, s
 _operators.attach_methods(globals())
 
 __all__ = [
-    "Group", "Symbol", "Variable", "arange", "eye", "full", "histogram", "linspace", "load", "load_json", "ones", "random",
-    "split_v2", "var", "zeros",
+    "Group", "Symbol", "Variable", "arange", "eye", "full", "histogram", "linspace", "load", "load_json", "ones",
+    "random", "split_v2", "var", "zeros",
 ]  # fmt: skip
 
 

@@ -46,11 +46,14 @@ def _arrays(kind: str, given: Any, names: Sequence[str], allow_missing: bool) ->
     if isinstance(given, Mapping):
         found = [given.get(n) for n in names]
     elif not isinstance(given, (list, tuple)):
-        raise TypeError(f"{kind}: only a list of NDArrays or a dict of str to NDArray is taken, got {type(given).__name__}")
+        raise TypeError(f"{kind}: Only accept list of NDArrays or dict of str to NDArray, got {type(given).__name__}")
     else:
         found = list(given)
         if len(found) != len(names):
-            raise ValueError(f"Length of {kind} does not match the number of arguments: {len(found)} given for {len(names)} ({', '.join(names)})")
+            raise ValueError(
+                f"Length of {kind} does not match the number of arguments: "
+                f"{len(found)} given for {len(names)} ({', '.join(names)})"
+            )
     for name, array in zip(names, found):
         if array is None:
             if not allow_missing:
@@ -61,7 +64,14 @@ def _arrays(kind: str, given: Any, names: Sequence[str], allow_missing: bool) ->
 
 
 def bind(
-    symbol: Symbol, ctx: Context, args: Any, args_grad: Any, grad_req: Any, aux_states: Any, group2ctx: Any, shared_exec: Any
+    symbol: Symbol,
+    ctx: Context,
+    args: Any,
+    args_grad: Any,
+    grad_req: Any,
+    aux_states: Any,
+    group2ctx: Any,
+    shared_exec: Any,
 ) -> Executor:
     """See Symbol.bind."""
     from symc.executor import Executor
@@ -114,7 +124,9 @@ def simple_bind(
         raise MXNetError(f"{label}{problem}") from None
     missing = [f"{n}: {s}" for n, s in zip([*names, *states], [*arg_shapes, *aux_shapes]) if not s or 0 in s]
     if missing:
-        raise MXNetError(f"{label}cannot decide the shapes of {', '.join(missing)} (0 is unknown); give more input shapes")
+        raise MXNetError(
+            f"{label}cannot decide the shapes of {', '.join(missing)}; give more input shapes (0: unknown)"
+        )
     arg_types = [t or np.float32 for t in arg_types]
     aux_types = [t or np.float32 for t in aux_types]
     shared = dict(shared_exec.arg_dict) if shared_exec is not None else {}
@@ -133,9 +145,7 @@ def simple_bind(
 
     buffers = [shared_buffer] if shared_buffer is not None else []
     args = [make(n, s, t, [shared, *buffers]) for n, s, t in zip(names, arg_shapes, arg_types)]
-    grads = [
-        (make_grad(n, a, shared_grads, ctx) if r != "null" else None) for n, a, r in zip(names, args, reqs)
-    ]
+    grads = [(make_grad(n, a, shared_grads, ctx) if r != "null" else None) for n, a, r in zip(names, args, reqs)]
     aux = [make(n, s, t, [shared_aux]) for n, s, t in zip(states, aux_shapes, aux_types)]
     return Executor(symbol, ctx, args, grads, reqs, aux, group2ctx)
 

@@ -80,7 +80,7 @@ def reparse(node: SymNode, attrs: Mapping[str, str]) -> Operator:
     cls: type[Operator] = type(node.definition)  # type: ignore[assignment]
     definition = parse(cls, split_attributes(cls, attrs)[0])
     if len(definition.list_inputs()) + len(definition.list_aux()) != len(node.inputs):
-        raise MXNetError(f"{node.op} {node.name!r}: the attributes {dict(attrs)} need other inputs than it has; compose it anew")
+        raise MXNetError(f"{node.op} {node.name!r}: {dict(attrs)} need other inputs than it has; compose it anew")
     return definition
 
 
@@ -108,7 +108,9 @@ def _arguments(
         inputs = set(slots)
         slots += [p.name for p in parameters(cls)]
         if len(args) > len(slots):
-            raise TypeError(f"{function}: takes at most {len(slots)} positional arguments ({', '.join(slots)}), got {len(args)}")
+            raise TypeError(
+                f"{function}: takes {len(slots)} positional arguments ({', '.join(slots)}), got {len(args)}"
+            )
     pairs = [*zip(slots, args), *kwargs.items()]
     if not cls.variadic and any(k in kwargs for k in slots[: len(args)]):
         twice = next(k for k in slots[: len(args)] if k in kwargs)
@@ -133,9 +135,11 @@ def _inputs(
         raise TypeError(f"{function} {node.name!r}: inputs go either by position or by name, not both")
     for s in (*positional, *symbols.values()):
         if len(s) != 1:
-            raise MXNetError(f"{function} {node.name!r}: an input has {len(s)} outputs ({', '.join(s.list_outputs())}); pick one")
+            outputs = ", ".join(s.list_outputs())
+            raise MXNetError(f"{function} {node.name!r}: an input has {len(s)} outputs ({outputs}); pick one")
     if len(positional) > len(names):
-        raise MXNetError(f"{function} {node.name!r}: takes {len(names)} inputs ({', '.join(names)}), got {len(positional)}")
+        known = ", ".join(names)
+        raise MXNetError(f"{function} {node.name!r}: takes {len(names)} inputs ({known}), got {len(positional)}")
     unknown = [k for k in symbols if k not in names]
     if unknown:
         raise MXNetError(f"{function} {node.name!r}: has no input {unknown[0]!r}; it has {', '.join(names)}")

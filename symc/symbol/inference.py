@@ -72,7 +72,8 @@ def warn_unknown(what: str, remark: str, unknown: Sequence[str]) -> None:
     """MXNet's warning about arguments whose shape or type does not follow; it names the first ten."""
     shown = [*unknown[:10], *(["..."] if len(unknown) > 10 else [])]
     warnings.warn(
-        f"Cannot decide {what} for the following arguments{remark}. Consider providing them as input:\n\t" + "\n\t".join(shown),
+        f"Cannot decide {what} for the following arguments{remark}. Consider providing them as input:\n\t"
+        + "\n\t".join(shown),
         stacklevel=3,
     )
 

@@ -36,6 +36,9 @@ _ALL_OUTPUTS = {
 # --------------------------------------------------------------------------------------------- writing
 
 
+_quoted = _json.encoder.encode_basestring
+
+
 class _Lines(list):  # type: ignore[type-arg]
     """An array that always breaks its lines."""
 
@@ -48,11 +51,7 @@ def _text(value: Any, depth: int = 0) -> str:
     if isinstance(value, list):
         items = [_text(v, depth + 1) for v in value]
         return _wrap(items, "[]", len(items) > 10 or isinstance(value, _Lines), depth)
-    return _quoted(value) if isinstance(value, str) else _json.dumps(value)
-
-
-def _quoted(text: str) -> str:
-    return _json.dumps(text, ensure_ascii=False)
+    return _quoted(value) if isinstance(value, str) else str(value)
 
 
 def _wrap(items: list[str], brackets: str, lines: bool, depth: int) -> str:
@@ -216,14 +215,17 @@ def _node(record: Mapping[str, Any], nodes: Sequence[SymNode], version: int) -> 
     expected = [*definition.list_inputs(), *definition.list_aux()]
     if len(inputs) > len(expected):
         raise MXNetError(
-            f"symbol JSON: {op} {name!r} takes {len(expected)} inputs ({', '.join(expected)}), the file gives {len(inputs)}"
+            f"symbol JSON: {op} {name!r} takes {len(expected)} inputs ({', '.join(expected)}), "
+            f"the file gives {len(inputs)}"
         )
     node.inputs += [(missing_input(node, missing), 0) for missing in expected[len(inputs) :]]
     initialise(node)
     return node
 
 
-def _attributes(record: Mapping[str, Any], name: str, inputs: Sequence[tuple[SymNode, int]]) -> Iterator[tuple[str, str]]:
+def _attributes(
+    record: Mapping[str, Any], name: str, inputs: Sequence[tuple[SymNode, int]]
+) -> Iterator[tuple[str, str]]:
     """The attributes of a node; `weight_lr_mult` on an operator goes to the variable it is about."""
     for where in ("param", "attr", "attrs"):
         for key, value in (record.get(where) or {}).items():

@@ -91,7 +91,7 @@ def install(namespace: dict[str, Any], package: str, make: Callable[[type[Operat
 
 
 def suggestion(name: str) -> str:
-    """"; did you mean ...?" for a name that is close to an operator's."""
+    """ "; did you mean ...?" for a name that is close to an operator's."""
     close = difflib.get_close_matches(name, OPERATORS, 1)
     return f"; did you mean {close[0]}?" if close else ""
 
@@ -231,8 +231,10 @@ def _method(function: Callable[..., Symbol], name: str) -> Callable[..., Symbol]
 # --------------------------------------------------------------------------------------------- helpers
 
 
-def _either(both: str, scalar: str, reverse: str, hints: tuple[str, str, str], python: Callable[[Any, Any], Any]) -> Any:
-    """A function of two operands, each a Symbol or a number."""
+def _either(ops: tuple[str, str, str], hints: tuple[str, str, str], python: Callable[[Any, Any], Any]) -> Any:
+    """A function of two operands, each a Symbol or a number: the operators (and hints of names) of two Symbols, of a
+    Symbol and a number, of a number and a Symbol; `python` of two numbers."""
+    both, scalar, reverse = ops
 
     def function(left: Any, right: Any) -> Any:
         if isinstance(left, Symbol) and isinstance(right, Symbol):
@@ -250,20 +252,25 @@ def _either(both: str, scalar: str, reverse: str, hints: tuple[str, str, str], p
 
 def helper_functions() -> dict[str, Any]:
     """pow, power, maximum, minimum and hypot of Symbols and numbers."""
-    table: dict[str, tuple[tuple[str, str, str], tuple[str, str, str], Callable[[Any, Any], Any]]] = {
-        "power": (("_power", "_power_scalar", "_rpower_scalar"), ("_power", "_powerscalar", "_rpowerscalar"), operator.pow),
-        "maximum": (("_maximum", "_maximum_scalar", "_maximum_scalar"), ("_maximum", "_maximumscalar", "_maximumscalar"), max),
-        "minimum": (("_minimum", "_minimum_scalar", "_minimum_scalar"), ("_minimum", "_minimumscalar", "_minimumscalar"), min),
-        "hypot": (("_hypot", "_hypot_scalar", "_hypot_scalar"), ("_hypot", "_hypotscalar", "_hypotscalar"), math.hypot),
+    table: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+        "power": ("rpower", operator.pow), "maximum": ("maximum", max), "minimum": ("minimum", min), "hypot": ("hypot", math.hypot),
     }  # fmt: skip
-    made = {name: _either(*ops, hints, python) for name, (ops, hints, python) in table.items()}
+    made = {
+        word: _either(
+            (f"_{word}", f"_{word}_scalar", f"_{mirrored}_scalar"),
+            (f"_{word}", f"_{word}scalar", f"_{mirrored}scalar"),
+            python,
+        )
+        for word, (mirrored, python) in table.items()
+    }
     raised = made["power"]
 
     def power(base: Any, exp: Any) -> Any:
         return raised(base, exp)
 
     made["power"] = made["pow"] = power
-    texts = {"maximum": "The larger of both", "minimum": "The smaller of both", "hypot": "sqrt(left^2 + right^2)", "power": "base^exp"}
+    texts = {"maximum": "The larger of both", "minimum": "The smaller of both", "hypot": "sqrt(left^2 + right^2)"}
+    texts["power"] = "base^exp"
     for name, text in texts.items():
         made[name].__name__ = made[name].__qualname__ = name
         made[name].__doc__ = f"{text}, elementwise, of Symbols (of one shape) and numbers; a number if both are."

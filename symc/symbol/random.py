@@ -12,7 +12,9 @@ from symc.symbol.symbol import Symbol
 Numbers = (int, float)
 
 
-def _draw(kind: str, given: dict[str, Any], shape: Any, dtype: Any, kwargs: dict[str, Any], each: dict[str, str] | None = None) -> Symbol:
+def _draw(
+    kind: str, given: dict[str, Any], shape: Any, dtype: Any, kwargs: dict[str, Any], each: dict[str, str] | None = None
+) -> Symbol:
     """The operator of the kind: `_random_kind` for numbers, `_sample_kind` for Symbols (`each` renames parameters)."""
     values = list(given.values())
     symbols = isinstance(values[0], Symbol)
@@ -31,7 +33,7 @@ def _make(op: str, given: dict[str, Any], shape: Any, dtype: Any, kwargs: dict[s
     cls = OPERATORS.get(op)
     if cls is None:
         raise MXNetError(f"operator {op} is not available")
-    given = {**given, **({"shape": shape} if shape is not None else {}), **({"dtype": dtype} if dtype is not None else {})}
+    given = {**given, **{k: v for k, v in (("shape", shape), ("dtype", dtype)) if v is not None}}
     name, attr = kwargs.pop("name", None), kwargs.pop("attr", None)
     return compose(cls, op, (), {**given, **kwargs}, name, attr)
 
@@ -72,7 +74,9 @@ def negative_binomial(k: Any = 1, p: Any = 1, shape: Any = None, dtype: Any = No
     return _draw("negative_binomial", {"k": k, "p": p}, shape, dtype, kwargs)
 
 
-def generalized_negative_binomial(mu: Any = 1, alpha: Any = 1, shape: Any = None, dtype: Any = None, **kwargs: Any) -> Symbol:
+def generalized_negative_binomial(
+    mu: Any = 1, alpha: Any = 1, shape: Any = None, dtype: Any = None, **kwargs: Any
+) -> Symbol:
     """Negative binomial of mean `mu` and dispersion `alpha`."""
     return _draw("generalized_negative_binomial", {"mu": mu, "alpha": alpha}, shape, dtype, kwargs)
 
@@ -93,6 +97,6 @@ def randint(low: int, high: int, shape: Any = None, dtype: Any = None, **kwargs:
 
 
 FUNCTIONS = (
-    uniform, normal, randn, poisson, exponential, gamma, negative_binomial, generalized_negative_binomial, multinomial, shuffle,
-    randint,
+    uniform, normal, randn, poisson, exponential, gamma, negative_binomial, generalized_negative_binomial, multinomial,
+    shuffle, randint,
 )  # fmt: skip

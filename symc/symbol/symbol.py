@@ -187,9 +187,8 @@ class Symbol:
         if self.name is None:
             raise MXNetError("attributes belong to one node; this Symbol is a group")
         node = self._outputs[0][0]
-        for key, value in kwargs.items():
-            if not isinstance(value, str):
-                raise ValueError("Set Attr only accepts string values")
+        if not all(isinstance(value, str) for value in kwargs.values()):
+            raise ValueError("Set Attr only accepts string values")
         attrs = {**node.attrs, **{hidden_spelling(k): v for k, v in kwargs.items()}}
         if not node.is_variable:
             from symc.symbol.compose import reparse
@@ -213,7 +212,7 @@ class Symbol:
             if not isinstance(value, Symbol):
                 raise TypeError("Compose expect `Symbol` as arguments")
             if len(value) != 1:
-                raise MXNetError(f"only a Symbol with one output can take a variable's place; {value!r} has {len(value)}")
+                raise MXNetError(f"a variable's place needs a Symbol with one output; {value!r} has {len(value)}")
         nodes = self.graph.nodes()
         variables = [n for n in nodes if n.is_variable]
         arguments = self.graph.variables()[0]
@@ -223,7 +222,8 @@ class Symbol:
         names = {n.name for n in variables}
         for key, value in kwargs.items():
             if key not in names:
-                raise MXNetError(f"{self.name}: there is no variable {key!r} to replace; it has {', '.join(n.name for n in variables)}")
+                known = ", ".join(n.name for n in variables)
+                raise MXNetError(f"{self.name}: there is no variable {key!r} to replace; it has {known}")
             replaced.update({n: value._outputs[0] for n in variables if n.name == key})
         if name:
             self._outputs[0][0].name = name
@@ -365,14 +365,14 @@ def _shown(attrs: Mapping[str, str]) -> dict[str, str]:
     return shown
 
 
-def copy_graph(
-    outputs: Sequence[tuple[SymNode, int]], known: dict[SymNode, SymNode]
-) -> list[tuple[SymNode, int]]:
+def copy_graph(outputs: Sequence[tuple[SymNode, int]], known: dict[SymNode, SymNode]) -> list[tuple[SymNode, int]]:
     """New nodes for everything below the outputs (those in `known` excepted)."""
     for node in SymGraph(tuple(outputs)).nodes():
         if node not in known:
             inputs = [(known[n], i) for n, i in node.inputs]
-            known[node] = SymNode(node.op, node.name, dict(node.attrs), inputs, node.definition, node.where, node.subgraphs)
+            known[node] = SymNode(
+                node.op, node.name, dict(node.attrs), inputs, node.definition, node.where, node.subgraphs
+            )
     return [(known[n], i) for n, i in outputs]
 
 
@@ -407,7 +407,9 @@ def Variable(
     if not isinstance(name, str):
         raise TypeError("Expect a string for variable `name`")
     if stype not in (None, "default"):
-        raise MXNetError(f"Variable {name!r}: storage type {stype!r} is not supported; symc's arrays are dense: leave stype out")
+        raise MXNetError(
+            f"Variable {name!r}: storage type {stype!r} is not supported: arrays are dense; leave stype out"
+        )
     attrs = {hidden_spelling(k): v for k, v in AttrScope.current().get(attr).items()}
     for key, value in attrs.items():
         if not isinstance(value, str):
@@ -426,7 +428,10 @@ def Variable(
         attrs["__init__"] = init if isinstance(init, str) else init.dumps()
     for key, value in kwargs.items():
         if not (key.startswith("__") and key.endswith("__")):
-            raise ValueError(f"Attribute name={key} is not supported. Additional attributes must start and end with double underscores, e.g, __yourattr__")
+            raise ValueError(
+                f"Attribute name={key} is not supported. Additional attributes must start and end with double underscores, "
+                "e.g, __yourattr__"
+            )
         attrs[key] = str(value)
     return Symbol([(SymNode("null", name, attrs, where=user_line()), 0)])
 

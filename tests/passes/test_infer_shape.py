@@ -48,7 +48,8 @@ def same(name, *inputs):
 
 def run(known, *outputs):
     graph = SymGraph(tuple((n, 0) for n in outputs))
-    found = propagate(graph, {(n, 0): v for n, v in known.items()}, Row, lambda node, row: node.definition.complete(row))
+    given = {(n, 0): v for n, v in known.items()}
+    found = propagate(graph, given, Row, lambda node, row: node.definition.complete(row))
     return {n.name: found.get((n, 0)) for n in graph.nodes()}
 
 

@@ -18,7 +18,7 @@ from symc.codegen.target import host_target
 from symc.compile import emit
 from symc.ir.graph import Graph, symbols_of
 from symc.ir.interp import evaluate
-from symc.ir.interp_loops import run_loops
+from symc.ir.interp_loops import run_loop_module
 from symc.ir.interp_program import run_program
 from symc.ir.parse import parse
 from symc.ir.text import print_module
@@ -214,7 +214,7 @@ def test_tour() -> None:
     # The decisions, for a machine with 32-byte vectors: lanes of a vector, registers held at once (jam), threads.
     text = tour.step(Tile(vector_bytes=32, registers=16))
     assert "{vector=8}" in text and "{jam}" in text
-    agree(run_loops(tour.module, inputs()).outputs)
+    agree(run_loop_module(tour.module, inputs()).outputs)
 
     # And native code: one function per kernel, one table of kernels, one native call for each half.
     executable = emit(tour.module, host_target())

@@ -1,5 +1,7 @@
-"""Record the answers of MXNet 1.9.1 to scenarios.py, and the parameters of all its functions: `python record.py`, with a
-Python that has mxnet 1.9.1."""
+"""Record the answers of MXNet 1.9.1 to scenarios.py, and the parameters of all its functions.
+
+`python record.py`, with a Python that has mxnet 1.9.1.
+"""
 
 import inspect
 import json
@@ -33,6 +35,7 @@ def functions(namespace: object) -> dict:
 
 
 sym = mxnet.sym
-spaces = {"": sym, "contrib": sym.contrib, "linalg": sym.linalg, "random": sym.random, "image": sym.image, "_internal": sym._internal}
-listed = {space: functions(module) for space, module in spaces.items()}
-(HERE / "functions.json").write_text(json.dumps(listed, indent=None, separators=(",", ":")).replace("],", "],\n") + "\n")
+listed = {"": functions(sym)}
+for space in ("contrib", "linalg", "random", "image", "_internal"):
+    listed[space] = functions(getattr(sym, space))
+(HERE / "functions.json").write_text(json.dumps(listed, separators=(",", ":")).replace("],", "],\n") + "\n")

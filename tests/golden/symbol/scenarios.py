@@ -4,6 +4,8 @@ Every scenario takes the module (`mxnet` or `symc`) and gives a JSON value. Seve
 with `ask`, which records an exception's class where there is one.
 """
 
+# ruff: noqa: E501, E711  (lists of questions, one after the other, are easier to follow than columns)
+
 from __future__ import annotations
 
 import copy
