@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symc.ir.errors import IRError, VerifyError
@@ -226,7 +226,7 @@ class _Kernel:
             return buffer
         for axis, (index, extent) in enumerate(zip(stmt.index, buffer.type.shape)):
             low, high = guarded_bounds(index, stmt.guard)
-            certain = self.branches == 0 and is_tight(index) and not _entangled(index, stmt.guard)
+            certain = self.branches == 0 and not _entangled(index, stmt.guard) and is_tight(index, self.loops)
             # Where a turn outside may be one that does not happen, only an index that always misses is wrong.
             outside = (low < 0 or high >= extent) if certain else (high < 0 or low >= extent) and not self.branches
             if outside:
@@ -274,8 +274,9 @@ def guarded_bounds(index: Affine, guard: Guard) -> tuple[int, int]:
     return low, high
 
 
-def is_tight(index: Affine) -> bool:
-    """Whether the bounds are reached: loop variables only, each of them once, and no remainders."""
+def is_tight(index: Affine, loops: Mapping[str, For]) -> bool:
+    """Whether the bounds are reached: loop variables only, each of them once, and no remainders; the last turn of
+    every loop is the last number of its range."""
     seen: set[str] = set()
     stack = [index]
     while stack:
@@ -283,6 +284,9 @@ def is_tight(index: Affine) -> bool:
             if isinstance(atom, Remainder) or isinstance(atom, Var) and (atom.dynamic or atom.name in seen):
                 return False
             if isinstance(atom, Var):
+                loop = loops[atom.name]
+                if (loop.hi - 1 - loop.lo) % loop.step:
+                    return False
                 seen.add(atom.name)
             else:
                 stack.append(atom.expr)

@@ -172,9 +172,8 @@ class _Memory:
         if source.kind == "arena":
             right = Place("arena", source.offset + step.offset * step.result.type.dtype.itemsize)
         if place != right:
-            raise VerifyError(
-                "P5", f"{where}: the view %{step.result.name} lies at{_text(place)}, its operand's memory is{_text(right)}"
-            )
+            places = f"lies at{_text(place)}, its operand's memory is{_text(right)}"
+            raise VerifyError("P5", f"{where}: the view %{step.result.name} {places}")
 
     def _inplace(self, at: int, step: KernelStep, result: Result, live: list[tuple[int, int, str]]) -> None:
         where = f"step {at}: %{result.name} inplace(%{result.inplace})"

@@ -29,9 +29,9 @@ def propagate(
 ) -> dict[Entry, Any]:
     """A value (shape or element type, None: unknown) for every entry of the graph.
 
-    `table(ins, outs, names)` makes the row an operator's rule completes; `rule(node, row)` applies it. Rules only add to
-    what is known, so the sweeps (forward, backward, forward, ...) end. A node is looked at again only if an entry it
-    touches has changed. Conflict: a rule refused.
+    `table(ins, outs, names)` makes the row an operator's rule completes; `rule(node, row)` applies it. Rules only add
+    to what is known, so the sweeps (forward, backward, forward, ...) end. A node is looked at again only if an entry
+    it touches has changed. Conflict: a rule refused.
     """
     order = [n for n in graph.nodes() if not n.is_variable]
     touching: dict[Entry, list[SymNode]] = {}

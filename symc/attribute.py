@@ -3,45 +3,53 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
+
+_scope = threading.local()
 
 
-class AttrScope:
-    """`with AttrScope(ctx_group="dev1"): ...`; values are strings, inner scopes win."""
+def current() -> AttrScope:
+    """The scope in force in this thread."""
+    found: AttrScope | None = getattr(_scope, "value", None)
+    if found is None:
+        found = _scope.value = AttrScope()
+    return found
 
-    _current = threading.local()
+
+class _Scoped(type):
+    """Makes `AttrScope.current` the scope in force; it may be assigned."""
+
+    @property
+    def current(cls) -> AttrScope:
+        return current()
+
+    @current.setter
+    def current(cls, scope: AttrScope) -> None:
+        _scope.value = scope
+
+
+class AttrScope(metaclass=_Scoped):
+    """`with AttrScope(ctx_group="dev1"): ...`; values are strings, inner scopes win. Override `get` to change them."""
 
     def __init__(self, **kwargs: str) -> None:
         for key, value in kwargs.items():
             if not isinstance(value, str):
-                raise ValueError(f"attribute {key!r} needs a string, got {type(value).__name__}")
-        self._attr = dict(kwargs)
-        self._outer: AttrScope | None = None
+                raise ValueError(f"Attributes need to be string: {key!r} is of {type(value).__name__}")
+        self._given = dict(kwargs)
+        self._attr = self._given
+        self._outer: list[AttrScope] = []
 
     def get(self, attr: dict[str, str] | None) -> dict[str, str]:
         """The scope's attributes with `attr` on top."""
-        if self._attr:
-            return {**self._attr, **(attr or {})}
-        return dict(attr) if attr else {}
-
-    @classmethod
-    def current(cls) -> AttrScope:
-        """The scope in force."""
-        found: AttrScope | None = getattr(cls._current, "value", None)
-        if found is None:
-            found = cls._current.value = AttrScope()
-        return found
+        return {**self._attr, **(attr or {})}
 
     def __enter__(self) -> AttrScope:
-        self._outer = AttrScope.current()
-        merged = AttrScope()
-        merged._attr = {**self._outer._attr, **self._attr}
-        AttrScope._current.value = merged
+        outer = current()
+        self._outer.append(outer)
+        self._attr = {**outer._attr, **self._given}
+        _scope.value = self
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        AttrScope._current.value = self._outer
-
-
-def current() -> AttrScope:
-    """The scope in force."""
-    return AttrScope.current()
+    def __exit__(self, *exc: Any) -> None:
+        _scope.value = self._outer.pop()
+        self._attr = self._given

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
+
+_scope = threading.local()
 
 
-class NameManager:
-    """Gives names to Symbols made without one: `fullyconnected0`, `fullyconnected1`, ..."""
+def current() -> NameManager:
+    """The manager in force in this thread."""
+    found: NameManager | None = getattr(_scope, "value", None)
+    if found is None:
+        found = _scope.value = NameManager()
+    return found
 
-    _current = threading.local()
+
+class _Scoped(type):
+    """Makes `NameManager.current` the manager in force; it may be assigned."""
+
+    @property
+    def current(cls) -> NameManager:
+        return current()
+
+    @current.setter
+    def current(cls, manager: NameManager) -> None:
+        _scope.value = manager
+
+
+class NameManager(metaclass=_Scoped):
+    """Gives names to Symbols made without one: `fullyconnected0`, `fullyconnected1`, ... Override `get` to change them."""
 
     def __init__(self) -> None:
         self._counter: dict[str, int] = {}
-        self._outer: NameManager | None = None
+        self._outer: list[NameManager] = []
 
     def get(self, name: str | None, hint: str) -> str:
         """`name` itself, or the next name of the hint."""
@@ -22,21 +43,13 @@ class NameManager:
         self._counter[hint] = count + 1
         return f"{hint}{count}"
 
-    @classmethod
-    def current(cls) -> NameManager:
-        """The manager in force."""
-        found: NameManager | None = getattr(cls._current, "value", None)
-        if found is None:
-            found = cls._current.value = NameManager()
-        return found
-
     def __enter__(self) -> NameManager:
-        self._outer = NameManager.current()
-        NameManager._current.value = self
+        self._outer.append(current())
+        _scope.value = self
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        NameManager._current.value = self._outer
+    def __exit__(self, *exc: Any) -> None:
+        _scope.value = self._outer.pop()
 
 
 class Prefix(NameManager):
@@ -48,8 +61,3 @@ class Prefix(NameManager):
 
     def get(self, name: str | None, hint: str) -> str:
         return self._prefix + super().get(name, hint)
-
-
-def current() -> NameManager:
-    """The manager in force."""
-    return NameManager.current()

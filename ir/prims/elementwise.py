@@ -272,7 +272,7 @@ trigamma: Elementwise = _define(
 relu: Elementwise = _define(
     "relu",
     numeric.relu,
-    lambda ct, y, x: [select(gt(x, 0), ct, 0)],
+    lambda ct, y, x: [select(gt(y, 0), ct, 0)],
     kinds="fiu",
     doc="max(x, 0); nan stays; gradient 0 at 0",
 )

@@ -17,7 +17,7 @@ BIAS = {"f32": 127, "f64": 1023}
 
 @dataclass(frozen=True)
 class Features:
-    """What the target has: fused multiply-add, and rounding instructions (SSE 4.1). Without them LLVM would call libm."""
+    """What the target has: fused multiply-add; rounding instructions (SSE 4.1). LLVM would call libm without."""
 
     fma: bool = True
     round: bool = True
@@ -63,7 +63,8 @@ class Value:
         return self.code.emit(f"fneg {self.code.type(self.dtype)} {self.name}", self.dtype)
 
     def _integer(self, op: str, o: Value | int) -> Value:
-        return self.code.emit(f"{op} {self.code.type(self.dtype)} {self.name}, {self.code.lift(o, self.dtype).name}", self.dtype)
+        other = self.code.lift(o, self.dtype)
+        return self.code.emit(f"{op} {self.code.type(self.dtype)} {self.name}, {other.name}", self.dtype)
 
     def __and__(self, o: Value | int) -> Value:
         return self._integer("and", o)
@@ -196,10 +197,11 @@ class Code:
         dtype = args[0].dtype
         define(name, dtype, self.width, self.features, self.needs)
         t = self.type(dtype)
-        return self.emit(f"call {t} {symbol(name, dtype, self.width)}({', '.join(f'{t} {a.name}' for a in args)})", dtype)
+        operands = ", ".join(f"{t} {a.name}" for a in args)
+        return self.emit(f"call {t} {symbol(name, dtype, self.width)}({operands})", dtype)
 
     def rare(self, condition: Value, usual: Sequence[Value], unusual: Callable[[], Sequence[Value]]) -> list[Value]:
-        """`unusual()` if `condition` holds in any lane, else `usual`: a branch, for work that is almost never needed."""
+        """`unusual()` if `condition` holds in any lane, else `usual`: a branch, for work hardly ever needed."""
         some = condition
         if self.width > 1:
             packed = self.emit(f"bitcast <{self.width} x i1> {condition.name} to i{self.width}", "i1")
@@ -221,7 +223,8 @@ class Code:
         hint = "alwaysinline" if inline and len(self.lines) <= 64 else "noinline"
         attributes = f"{hint} nounwind willreturn memory(none)"
         body = "\n".join(self.lines)
-        return f"define internal {result} {key}({parameters}) {attributes} {{\nentry:\n{body}\n  ret {result} {value}\n}}"
+        head = f"define internal {result} {key}({parameters}) {attributes} {{\nentry:\n"
+        return f"{head}{body}\n  ret {result} {value}\n}}"
 
     # -- arithmetic
 

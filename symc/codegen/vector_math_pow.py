@@ -115,14 +115,14 @@ def _fmod_step_text(c: Code) -> str:
         f = Code("f64", c.width, c.features, c.needs)
         a, b = Value(f, "%a", "f64"), Value(f, "%b", "f64")
         small = b < 2.0**-1022
-        exponent_b = (small.pick(b * 2.0**54, b).bits() >> 52)._binary("sub", small.pick(f.lift(54, "i64"), 0))
-        gap = (a.bits() >> 52)._binary("sub", exponent_b)._binary("sub", 51)
+        exponent_b = (small.pick(b * 2.0**54, b).bits() >> 52) - small.pick(f.lift(54, "i64"), 0)
+        gap = (a.bits() >> 52) - exponent_b - 51
         gap = gap.cmp("sgt", 0).pick(gap, 0)
         half = gap >> 1
         scaled = b
-        for part in (half, gap._binary("sub", half)):
+        for part in (half, gap - half):
             # at most 2^1023 each
-            scaled = scaled * ((part._binary("add", BIAS["f64"])) << 52).as_float()
+            scaled = scaled * ((part + BIAS["f64"]) << 52).as_float()
         r = _fmod_step(f, a, scaled)
         t = f.type("f64")
         f.needs[key] = f.text(key, t, r.name, f"{t} %a, {t} %b")

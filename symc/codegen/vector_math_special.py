@@ -59,7 +59,8 @@ _LGAMMA_P = (2.598329695961595e-06, 0.001548582252050006, 0.06107244411316858, 0
              4.018533373130705, 10.808959908971698, 15.608127912160557, 12.206026370812488, 4.846999330921002,
              0.7631532572329333)  # fmt: skip
 _LGAMMA_Q = (0.00037967092297359965, 0.023886680416648265, 0.4285688677479152, 3.260083069506769,
-             12.452694510124342, 26.00527747273638, 30.78344334244324, 20.488517833321087, 7.115133552618746, 1.0)  # fmt: skip
+             12.452694510124342, 26.00527747273638, 30.78344334244324, 20.488517833321087,
+             7.115133552618746, 1.0)  # fmt: skip
 #: digamma(x) / (x - root) as a quotient of polynomials in x - 1 on [1, 2]; the root in two parts
 _PSI_P = (1.0894678528383955e-06, 0.0005811135063985677, 0.01996408274151926, 0.21631407251432455,
           0.9711327526262392, 1.8675925104074453, 1.2503801375034054)  # fmt: skip
@@ -125,7 +126,9 @@ def _pole(c: Code, x: Value) -> Value:
     return (x <= 0.0) & c.call("trunc", x).equals(x)
 
 
-def _lower(z: Value, limit: float, steps: int, total: Value, step: Callable[[Value, Value], Value]) -> tuple[Value, Value]:
+def _lower(
+    z: Value, limit: float, steps: int, total: Value, step: Callable[[Value, Value], Value]
+) -> tuple[Value, Value]:
     """z less the integer that brings it below `limit`, and `total` after a step at each value on the way."""
     for _ in range(steps):
         above = z >= limit

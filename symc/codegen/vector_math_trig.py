@@ -30,7 +30,7 @@ _ATAN = (0.016285183029778966, -0.03457004418600986, 0.04551573086660509, -0.052
 _PI_LOW = 1.2246467991473532e-16  # pi - float(pi)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _pi(bits: int) -> int:
     """floor(pi * 2^bits), give or take a few units, by Machin's formula."""
 
@@ -65,7 +65,7 @@ _BITS = "@symc.two_over_pi"
 
 
 def _huge_scalar(c: Code) -> None:
-    """{r, its rest, k mod 4} of x - k * pi/2 for |x| >= 2^-9, from the 192 bits of 2/pi that matter for x's exponent."""
+    """{r, its rest, k mod 4} of x - k * pi/2 for |x| > 1, from the 192 bits of 2/pi that count for x."""
     if _HUGE in c.needs:
         return
     words = 21
@@ -76,19 +76,18 @@ def _huge_scalar(c: Code) -> None:
     entries = ", ".join(f"i64 {w - 2**64 if w >> 63 else w}" for w in [0, *table])
     c.needs[_BITS] = f"{_BITS} = private unnamed_addr constant [{words} x i64] [{entries}], align 64"
     f = Code("f64", 1, c.features, c.needs)
-    for name in ("fshl", "ctlz"):
-        parameters = "i64, i64, i64" if name == "fshl" else "i64, i1"
+    for name, parameters in (("fshl", "i64, i64, i64"), ("ctlz", "i64, i1")):
         f.needs.setdefault(f"llvm.{name}.i64", f"declare i64 @llvm.{name}.i64({parameters})")
     pattern = Value(f, "%a0", "f64").bits()
     exponent = (pattern >> 52) & 2047
     m = (pattern & (2**52 - 1)) | (1 << 52)
     # x = m * 2^(exponent - 1075); bits of weight 4 and more in m * 2^.. * 2/pi do not matter
-    place = exponent._binary("sub", 1075 - 62)
+    place = exponent - (1075 - 62)
     place = place.cmp("sgt", 0).pick(place, 0)
     first, shift = place >> 6, place & 63
     loads = []
     for i in range(4):
-        at = f.emit(f"getelementptr i64, ptr {_BITS}, i64 {(first._binary('add', i)).name}", "i64")
+        at = f.emit(f"getelementptr i64, ptr {_BITS}, i64 {(first + i).name}", "i64")
         loads.append(f.emit(f"load i64, ptr {at.name}", "i64"))
 
     def funnel(high: Value, low: Value, by: Value) -> Value:
@@ -96,17 +95,16 @@ def _huge_scalar(c: Code) -> None:
 
     windows = [funnel(loads[i], loads[i + 1], shift).to("i128") for i in range(3)]
     wide = m.to("i128")
-    product = ((windows[2]._binary("mul", wide)) >> 64)._binary("add", windows[1]._binary("mul", wide))
-    product = product._binary("add", (windows[0]._binary("mul", wide)) << 64)
+    product = (windows[2] * wide >> 64) + windows[1] * wide + (windows[0] * wide << 64)
     # the product is in units of 2^-126 of pi/2: to the nearest whole number, and what is left as a signed fraction
-    k = (product._binary("add", 1 << 125) >> 126).to("i64")
+    k = ((product + (1 << 125)) >> 126).to("i64")
     fraction = product << 2
     below = fraction.cmp("slt", 0)
-    size = below.pick(f.lift(0, "i128")._binary("sub", fraction), fraction)
-    high, low = (size >> 64).to("i64"), size.to("i64")
+    magnitude = below.pick(f.lift(0, "i128") - fraction, fraction)
+    high, low = (magnitude >> 64).to("i64"), magnitude.to("i64")
     zeros = f.emit(f"call i64 @llvm.ctlz.i64(i64 {(high | 1).name}, i1 true)", "i64")
     top, next_ = funnel(high, low, zeros), low << zeros
-    scale = (f.lift(1023 - 53, "i64")._binary("sub", zeros) << 52).as_float()
+    scale = ((f.lift(1023 - 53, "i64") - zeros) << 52).as_float()
     a = (top >> 11).to_double() * scale
     b = (((top & 2047) << 42) | (next_ >> 22)).to_double() * scale * 2.0**-53
     p, rest = f.two_product(a, math.pi / 2)
@@ -115,7 +113,7 @@ def _huge_scalar(c: Code) -> None:
     negative = Value(f, "%a0", "f64").negative()
     flip = negative ^ below
     p, rest = flip.pick(-p, p), flip.pick(-rest, rest)
-    k = negative.pick(f.lift(0, "i64")._binary("sub", k), k)
+    k = negative.pick(f.lift(0, "i64") - k, k)
     result = "{ double, double, i64 }"
     x = f.emit(f"insertvalue {result} poison, double {p.name}, 0", "f64")
     x = f.emit(f"insertvalue {result} {x.name}, double {rest.name}, 1", "f64")
@@ -191,7 +189,7 @@ def _finish(c: Code, x: Value, sine: Value, cosine: Value, k: Value, shift: int)
     """sin (shift 0) or cos (1) of x from those of its remainder."""
     word = x.bits()
     k = k.to(word.dtype)
-    k = k._binary("add", 1) if shift else k
+    k = k + 1 if shift else k
     y = (k & 1).equals(0).pick(sine, cosine)
     top = 31 if x.dtype == "f32" else 63
     sign = (k & 2) << (top - 1)

@@ -1,6 +1,7 @@
 """mx.nd: arrays and the operators that run on them at once."""
 
 import symc.ops  # noqa: F401  (registers every operator)
+from symc.ndarray import distributions as _distributions
 from symc.ndarray import imperative as _imperative
 from symc.ndarray.ndarray import (
     NDArray, arange, array, concatenate, empty, eye, from_dlpack, from_numpy, full, linspace, load, load_frombuffer,
@@ -11,6 +12,7 @@ from symc.symbol.operators import install as _install
 _install(globals(), __name__, _imperative.make_function)
 globals().update(_imperative.helper_functions())
 _imperative.attach_methods(globals())
+vars(random).update(_distributions.make_functions(_imperative.make_function))  # type: ignore[name-defined]  # noqa: F821
 
 __all__ = [
     "NDArray", "arange", "array", "concatenate", "empty", "eye", "from_dlpack", "from_numpy", "full", "linspace", "load",

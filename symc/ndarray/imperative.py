@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from symc.ir.errors import IRError
 from symc.ir.graph import Node, Recorder, SymOrigin, Update, finish
 from symc.ir.op import input_node
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray.ndarray import NDArray, aligned
-from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, parameters, parse
+from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, parameters, parse
 from symc.passes.decompose import KEY_INPUT, Context
 
 #: compiled programs of single operators kept at a time
@@ -113,11 +116,14 @@ def invoke(
     if len(ordered) > len(names):
         raise MXNetError(f"{called}: takes {len(names)} inputs ({', '.join(names)}), got {len(ordered)}")
     shapes = Shapes([a.shape for a in ordered], [None] * len(op.list_outputs()), names)
+    types = Types([a._data.dtype for a in ordered], [None] * len(op.list_outputs()), names)
     try:
         op.complete(shapes)
-    except MXNetError as problem:
+        op.complete_types(types)
+        made = run_operator(op, [a._data for a in ordered])
+    except (MXNetError, IRError) as problem:
         raise MXNetError(f"{called}: {problem}") from None
-    results = [NDArray._of(a, ordered[0].context if ordered else None) for a in run_operator(op, [a._data for a in ordered])]
+    results = [NDArray._of(a, ordered[0].context if ordered else None) for a in made]
     if out is not None:
         targets = out if isinstance(out, (list, tuple)) else [out]
         for target, made in zip(targets, results):
@@ -148,8 +154,10 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float, bool, np.number))
 
 
-def binary(left: Any, right: Any, both: str, scalar: str, reverse: str = "") -> NDArray:
-    """left op right, with broadcasting between arrays."""
+def binary(
+    left: Any, right: Any, both: str, scalar: str, reverse: str = "", python: Callable[[Any, Any], Any] | None = None
+) -> Any:
+    """left op right, with broadcasting between arrays; `python` does it for two numbers."""
     if isinstance(left, NDArray) and isinstance(right, NDArray):
         result = invoke(OPERATORS[both], both, (left, right), {})
     elif isinstance(left, NDArray) and _number(right):
@@ -158,9 +166,10 @@ def binary(left: Any, right: Any, both: str, scalar: str, reverse: str = "") -> 
         result = invoke(OPERATORS[reverse or scalar], reverse or scalar, (right,), {"scalar": float(left)})
     elif isinstance(left, NDArray) and isinstance(right, np.ndarray):
         return binary(left, NDArray(right.astype(left.dtype)), both, scalar, reverse)
+    elif python is not None and _number(left) and _number(right):
+        return python(left, right)
     else:
         raise TypeError(f"types ({type(left).__name__}, {type(right).__name__}) not supported")
-    assert isinstance(result, NDArray)
     return result
 
 
@@ -214,7 +223,7 @@ def attach_methods(namespace: dict[str, Any]) -> None:
     NDArray.__neg__ = lambda self: binary(self, -1.0, "broadcast_mul", "_mul_scalar")  # type: ignore[attr-defined]
     NDArray.__abs__ = lambda self: namespace["abs"](self)  # type: ignore[attr-defined]
     for name in METHODS:
-        if name in namespace and name not in ("reshape", "expand_dims", "flatten", "reshape_like"):
+        if name in namespace and name not in vars(NDArray):
             setattr(NDArray, name, _method(namespace[name], name))
 
 
@@ -242,7 +251,21 @@ def helper_functions() -> dict[str, Any]:
         "logical_xor": ("broadcast_logical_xor", "_logical_xor_scalar", "_logical_xor_scalar"),
     }  # fmt: skip
 
-    def make(both: str, scalar: str, reverse: str) -> Callable[[Any, Any], NDArray]:
-        return lambda lhs, rhs: binary(lhs, rhs, both, scalar, reverse)
+    python: dict[str, Callable[[Any, Any], Any]] = {
+        "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.truediv,
+        "true_divide": operator.truediv, "modulo": operator.mod, "power": operator.pow, "maximum": max, "minimum": min,
+        "hypot": math.hypot, "equal": operator.eq, "not_equal": operator.ne, "greater": operator.gt,
+        "greater_equal": operator.ge, "lesser": operator.lt, "lesser_equal": operator.le,
+        "logical_and": lambda a, b: bool(a) and bool(b), "logical_or": lambda a, b: bool(a) or bool(b),
+        "logical_xor": lambda a, b: bool(a) != bool(b),
+    }  # fmt: skip
 
-    return {name: make(*row) for name, row in table.items()}
+    def make(name: str, both: str, scalar: str, reverse: str) -> Callable[[Any, Any], Any]:
+        def function(lhs: Any, rhs: Any) -> Any:
+            return binary(lhs, rhs, both, scalar, reverse, python[name])
+
+        function.__name__ = name
+        function.__doc__ = f"{name} of two arrays (broadcast), an array and a number, or two numbers."
+        return function
+
+    return {name: make(name, *row) for name, row in table.items()}

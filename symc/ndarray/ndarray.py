@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -112,10 +113,20 @@ class NDArray:
             raise ValueError("The current array is not a scalar")
         return self._data.reshape(-1)[0]
 
-    item = asscalar
+    def item(self, *index: int) -> Any:
+        """One element as a Python number, by its position where there are several."""
+        return self._data.item(*index)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            if dtype is not None and np.dtype(dtype) != self._data.dtype:
+                raise ValueError(f"an NDArray of {self._data.dtype} cannot be seen as {np.dtype(dtype)} without a copy")
+            return self._data
         return self._data.astype(dtype) if dtype is not None else self._data.copy()
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return self._data.__array_interface__
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         return self._data.__dlpack__(**kwargs)
@@ -133,6 +144,14 @@ class NDArray:
         """A new array of the same content."""
         return array(self._data, self._ctx, self._data.dtype)
 
+    def detach(self) -> NDArray:
+        """Another NDArray over the same memory."""
+        return NDArray._of(self._data, self._ctx)
+
+    def as_nd_ndarray(self) -> NDArray:
+        """This array."""
+        return self
+
     def copyto(self, other: NDArray | Context) -> NDArray:
         """Copy into another array, or to a context as a new one."""
         if isinstance(other, Context):
@@ -141,6 +160,7 @@ class NDArray:
         if not isinstance(other, NDArray):
             raise TypeError(f"copyto does not support type {type(other)}")
         if other is self:
+            warnings.warn("You are attempting to copy an array to itself", RuntimeWarning, stacklevel=2)
             return other
         if other.shape != self.shape:
             raise MXNetError(f"copyto: shapes {self.shape} and {other.shape} differ")
@@ -187,21 +207,36 @@ class NDArray:
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
             shape = tuple(shape[0])
         if not shape:
-            shape = tuple(kwargs["shape"])
+            if "shape" not in kwargs:
+                raise AssertionError("Shape must be provided.")
+            shape = tuple(np.atleast_1d(kwargs["shape"]).tolist())
         from symc.ops.base import OPERATORS
 
         op = OPERATORS["Reshape"](shape=tuple(shape), reverse=bool(kwargs.get("reverse", False)))
         target = op.target(self.shape) if hasattr(op, "target") else _plain_reshape(self.shape, shape)
-        return NDArray._of(self._data.reshape(target), self._ctx)
+        try:
+            return NDArray._of(self._data.reshape(target), self._ctx)
+        except ValueError:
+            raise MXNetError(f"reshape: an array of shape {self.shape} does not fit into {tuple(shape)}") from None
 
     def reshape_like(self, other: NDArray) -> NDArray:
         return NDArray._of(self._data.reshape(other.shape), self._ctx)
 
     def expand_dims(self, axis: int) -> NDArray:
-        return NDArray._of(np.expand_dims(self._data, axis), self._ctx)
+        """A copy with a new axis of size 1."""
+        return NDArray._of(aligned(np.expand_dims(self._data, axis)), self._ctx)
 
     def flatten(self) -> NDArray:
-        return NDArray._of(self._data.reshape(self.shape[0], -1), self._ctx)
+        """A copy with all axes behind the first as one."""
+        return NDArray._of(aligned(self._data.reshape(self.shape[0], -1)), self._ctx)
+
+    def broadcast_to(self, shape: Sequence[int]) -> NDArray:
+        """A copy of another shape: axes of size 1 are repeated, and new ones may be in front."""
+        shape = tuple(shape)
+        wanted = (1,) * (len(shape) - self.ndim) + self.shape
+        if len(wanted) != len(shape) or any(a not in (1, b) for a, b in zip(wanted, shape)):
+            raise ValueError(f"cannot broadcast array with shape={self.shape} to shape={shape}")
+        return NDArray._of(aligned(np.broadcast_to(self._data, shape)), self._ctx)
 
     # -- reading and writing parts
 
@@ -227,12 +262,14 @@ class NDArray:
     def __setitem__(self, key: Any, value: Any) -> None:
         source = value._data if isinstance(value, NDArray) else value
         where = _index(key)
-        if isinstance(source, np.ndarray) and source.dtype != self._data.dtype:
+        if not isinstance(source, np.ndarray):
+            source = np.asarray(source)
+        if source.dtype != self._data.dtype:
             from symc.ir.prims.numeric import cast_numpy
 
             source = cast_numpy(source, self._data.dtype)
         target = self._data[where]
-        if isinstance(source, np.ndarray) and isinstance(target, np.ndarray) and source.size == target.size:
+        if isinstance(target, np.ndarray) and source.size == target.size:
             if source.shape != target.shape and [d for d in source.shape if d != 1] == [d for d in target.shape if d != 1]:
                 source = source.reshape(target.shape)
         self._data[where] = source
@@ -315,8 +352,11 @@ def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> N
         source_array = source_array._data
     elif dtype is None:
         dtype = np.float32
-    data = np.asarray(source_array)
-    made = empty(data.shape if data.ndim else (1,), ctx, dtype)
+    try:
+        data, dtype = np.asarray(source_array), np.dtype(dtype)
+    except ValueError:
+        raise TypeError("source_array must be array like object") from None
+    made = empty(data.shape, ctx, dtype)
     made._data[...] = data
     return made
 
@@ -358,9 +398,23 @@ def from_numpy(ndarray: Array, zero_copy: bool = True) -> NDArray:
 
 
 def from_dlpack(dlpack: Any) -> NDArray:
-    """An NDArray over memory given by DLPack (an object with __dlpack__)."""
-    found = np.from_dlpack(dlpack)
-    return NDArray._of(found if found.flags.c_contiguous else aligned(found), cpu())
+    """An NDArray over memory given by DLPack: an object with __dlpack__, or a capsule. Memory that is read-only or not
+    contiguous is copied."""
+    found = np.from_dlpack(dlpack if hasattr(dlpack, "__dlpack__") else _Capsule(dlpack))
+    return NDArray._of(found if found.flags.c_contiguous and found.flags.writeable else aligned(found), cpu())
+
+
+class _Capsule:
+    """A bare DLPack capsule as an object that numpy takes."""
+
+    def __init__(self, capsule: Any) -> None:
+        self._capsule = capsule
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self._capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
 
 
 def waitall() -> None:

@@ -85,8 +85,13 @@ class LeakyReLU(Operator):
     def list_inputs(self) -> tuple[str, ...]:
         return ("data", "gamma") if self.act_type == "prelu" else ("data",)
 
+    def list_outputs(self) -> tuple[str, ...]:
+        return ("output", "mask") if self.act_type == "rrelu" else ("output",)
+
     def complete(self, s: Shapes) -> None:
         data_to_output(s)
+        if self.act_type == "rrelu" and s.ins[0] is not None:
+            s.set_out(1, s.ins[0])
         data = s.ins[0]
         if self.act_type != "prelu" or data is None:
             return
@@ -97,11 +102,20 @@ class LeakyReLU(Operator):
             raise ShapeError(f"gamma cannot be told from data {data}: prelu takes one slope per channel (axis 1)")
         s.set_in(1, (data[1 if len(data) > 1 else 0],))
 
-    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node | Sequence[Node]:
         x = wide(inputs[0])
-        return narrow(self._value(ctx, x, *(wide(i) for i in inputs[1:])), inputs[0])
+        if self.act_type == "rrelu":
+            slopes = self._slopes(ctx, x)
+            return [narrow(ew.select(ew.gt(x, 0), x, x * slopes), inputs[0]), narrow(slopes, inputs[0])]
+        return narrow(self._value(x, *(wide(i) for i in inputs[1:])), inputs[0])
 
-    def _value(self, ctx: BuildContext, x: Node, *gamma: Node) -> Node:
+    def _slopes(self, ctx: BuildContext, x: Node) -> Node:
+        """rrelu: random slopes in training (the output "mask"), their mean otherwise."""
+        if not ctx.train:
+            return ew.full((self.lower_bound + self.upper_bound) / 2, x.tensor)
+        return uniform(ctx.random_key(), x.shape, x.dtype) * (self.upper_bound - self.lower_bound) + self.lower_bound
+
+    def _value(self, x: Node, *gamma: Node) -> Node:
         if self.act_type == "gelu":
             return gelu(x)
         if self.act_type == "selu":
@@ -110,12 +124,6 @@ class LeakyReLU(Operator):
             return ew.select(ew.gt(x, 0), x, ew.expm1(x) * self.slope)
         if self.act_type == "leaky":
             return ew.select(ew.gt(x, 0), x, x * self.slope)
-        if self.act_type == "rrelu":
-            middle = (self.lower_bound + self.upper_bound) / 2
-            if not ctx.train:
-                return ew.select(ew.gt(x, 0), x, x * middle)
-            slopes = uniform(ctx.random_key(), x.shape, x.dtype) * (self.upper_bound - self.lower_bound)
-            return ew.select(ew.gt(x, 0), x, x * (slopes + self.lower_bound))
         shared = gamma[0].shape == (1,)
         slope = broadcast(reshape(gamma[0], ()), x.shape, ()) if shared else along(gamma[0], x.shape, min(1, x.rank - 1))
         return ew.select(ew.gt(x, 0), x, x * slope)

@@ -48,8 +48,8 @@ class Custom(_Described):
     @classmethod
     def from_attributes(cls, attrs: Mapping[str, str]) -> Operator:
         prop = _prop(attrs)
-        made: Any = cls(op_type=attrs["op_type"])  # type: ignore[call-arg]
-        for name, value in (("prop", prop), ("label", f"custom {made.op_type} {next(_serial)}"), ("created", {})):
+        made: Operator = cls(op_type=attrs["op_type"])  # type: ignore[call-arg]
+        for name, value in (("prop", prop), ("label", f"custom {attrs['op_type']} {next(_serial)}"), ("created", {})):
             object.__setattr__(made, name, value)
         return made
 

@@ -12,7 +12,7 @@ from symc.ir.prims.control import custom_grad, host_call, register_host
 from symc.ir.prims.linear import dot, matrix_transpose
 from symc.ir.prims.movement import broadcast, reshape
 from symc.ir.types import Array, TensorType
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, operator
+from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
 from symc.ops.layers import indices
 from symc.ops.linalg import complete_triangular, float_matrices, scaled, square, triangle
 
@@ -138,6 +138,11 @@ class Potri(_Square):
 class Inverse(_Square):
     """A^-1."""
 
+    def complete(self, s: Shapes) -> None:
+        if s.ins[0] is not None:
+            square(s.ins[0])
+            s.set_out(0, s.ins[0])
+
     def value(self, a: Node) -> Node:
         return _call("inverse", a)
 
@@ -207,6 +212,9 @@ class Det(_Determinant):
 
     def complete(self, s: Shapes) -> None:
         _per_matrix(s, 1)
+
+    def complete_types(self, t: Types) -> None:
+        t.set_out(0, t.ins[0])
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         float_matrices(self, *inputs)

@@ -113,7 +113,7 @@ class _MultiSGD(_Multi):
         step = (limited(grad * self.rescale_grad, self.clip_gradient) + weight * wd) * lr
         if not state:
             return weight - step
-        mom = state[0] * self.momentum - step  # type: ignore[attr-defined]
+        mom: Node = state[0] * self.momentum - step  # type: ignore[attr-defined]
         self.keep(ctx, number, "mom", mom)
         return weight + mom
 

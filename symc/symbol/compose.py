@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from symc.attribute import AttrScope
+from symc import attribute
+from symc import name as naming
 from symc.base import MXNetError
 from symc.ir.symbolic import SymNode
-from symc.name import NameManager
 from symc.ops.base import Operator, parameters, parse
 from symc.symbol.symbol import Symbol, hidden_spelling, is_hidden, user_line
 
@@ -58,12 +58,12 @@ def compose(
     """The Symbol of operator `cls`, called as `function` (which gives the hint of automatic names)."""
     symbols, values = _arguments(cls, function, args, kwargs)
     given = {key: _text(cls, key, value) for key, value in values.items()}
-    given.update(AttrScope.current().get(dict(attr) if attr else None))
+    given.update(attribute.current().get(dict(attr) if attr else None))
     positional = symbols.pop("", [])
     if cls.variadic and cls.variadic not in given:
         given[cls.variadic] = str(len(positional) + len(symbols))
     # before anything may be refused: MXNet's counters count refused Symbols as well
-    name = NameManager.current().get(name, function.lower())
+    name = naming.current().get(name, function.lower())
     own, other = split_attributes(cls, given)
     try:
         definition = parse(cls, own)

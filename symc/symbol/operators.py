@@ -172,8 +172,8 @@ abs arccos arccosh arcsin arcsinh arctan arctanh argmax argmax_channel argmin ar
 broadcast_to cbrt ceil clip cos cosh degrees depth_to_space diag exp expand_dims expm1 fix flatten flip floor log log10
 log1p log2 log_softmax max mean min nanprod nansum norm one_hot ones_like pad pick prod radians rcbrt reciprocal relu
 repeat reshape reshape_like rint round rsqrt shape_array sigmoid sign sin sinh size_array slice slice_axis slice_like
-softmax softmin sort space_to_depth split split_v2 sqrt square squeeze sum swapaxes take tan tanh tile topk transpose trunc
-zeros_like
+softmax softmin sort space_to_depth split split_v2 sqrt square squeeze sum swapaxes take tan tanh tile topk transpose
+trunc zeros_like
 """.split()
 
 
@@ -253,7 +253,8 @@ def _either(ops: tuple[str, str, str], hints: tuple[str, str, str], python: Call
 def helper_functions() -> dict[str, Any]:
     """pow, power, maximum, minimum and hypot of Symbols and numbers."""
     table: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
-        "power": ("rpower", operator.pow), "maximum": ("maximum", max), "minimum": ("minimum", min), "hypot": ("hypot", math.hypot),
+        "power": ("rpower", operator.pow), "hypot": ("hypot", math.hypot),
+        "maximum": ("maximum", max), "minimum": ("minimum", min),
     }  # fmt: skip
     made = {
         word: _either(

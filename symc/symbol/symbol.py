@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from symc.attribute import AttrScope
+from symc import attribute
 from symc.base import MXNetError, NotImplementedForSymbol
 from symc.ir.symbolic import SymGraph, SymNode
 
@@ -295,7 +295,7 @@ class Symbol:
 
     def bind(self, ctx: Any, args: Any, args_grad: Any = None, grad_req: Any = "write", aux_states: Any = None,
              group2ctx: Any = None, shared_exec: Any = None) -> Any:  # fmt: skip
-        """An Executor over the caller's arrays: `args`, `args_grad`, `aux_states` as lists in order or dicts by name."""
+        """An Executor over the caller's arrays: `args`, `args_grad`, `aux_states` in order or in dicts by name."""
         from symc.symbol.bind import bind
 
         return bind(self, ctx, args, args_grad, grad_req, aux_states, group2ctx, shared_exec)
@@ -402,15 +402,15 @@ def Variable(
     name: str, attr: dict[str, str] | None = None, shape: Any = None, lr_mult: float | None = None,
     wd_mult: float | None = None, dtype: Any = None, init: Any = None, stype: Any = None, **kwargs: Any,
 ) -> Symbol:  # fmt: skip
-    """A variable. `shape` and `dtype` declare its type, `lr_mult`/`wd_mult` scale its learning rate and decay, `init` is
-    its initializer; further attributes are spelled __like_this__."""
+    """A variable. `shape` and `dtype` declare its type, `lr_mult`/`wd_mult` scale its learning rate and decay, `init`
+    is its initializer; further attributes are spelled __like_this__."""
     if not isinstance(name, str):
         raise TypeError("Expect a string for variable `name`")
     if stype not in (None, "default"):
         raise MXNetError(
             f"Variable {name!r}: storage type {stype!r} is not supported: arrays are dense; leave stype out"
         )
-    attrs = {hidden_spelling(k): v for k, v in AttrScope.current().get(attr).items()}
+    attrs = {hidden_spelling(k): v for k, v in attribute.current().get(attr).items()}
     for key, value in attrs.items():
         if not isinstance(value, str):
             raise ValueError(f"Variable {name!r}: attribute {key!r} needs to be a string, got {value!r}")
@@ -429,8 +429,8 @@ def Variable(
     for key, value in kwargs.items():
         if not (key.startswith("__") and key.endswith("__")):
             raise ValueError(
-                f"Attribute name={key} is not supported. Additional attributes must start and end with double underscores, "
-                "e.g, __yourattr__"
+                f"Attribute name={key} is not supported. Additional attributes must start and end with double "
+                "underscores, e.g, __yourattr__"
             )
         attrs[key] = str(value)
     return Symbol([(SymNode("null", name, attrs, where=user_line()), 0)])

@@ -222,6 +222,43 @@ def test_importing_is_light():
     assert found.stdout.strip() == "[]"
 
 
+class TestScopes:
+    def test_manager_in_force(self):
+        inside = mx.name.Prefix("p_")
+        with inside:
+            assert mx.name.NameManager.current is inside
+            with inside:  # a scope may be entered again
+                assert mx.sym.sin(mx.sym.Variable("x")).name == "p_sin0"
+        assert mx.name.NameManager.current is not inside
+
+    def test_own_manager(self):
+        class Shouting(mx.name.NameManager):
+            def get(self, name, hint):
+                return super().get(name, hint).upper()
+
+        with Shouting():
+            assert mx.sym.FullyConnected(mx.sym.Variable("x"), num_hidden=1).list_arguments()[1] == "FULLYCONNECTED0_weight"
+
+    def test_attributes_nest_and_end(self):
+        with mx.AttrScope(ctx_group="a", __k__="1"):
+            with mx.AttrScope(ctx_group="b") as inner:
+                v = mx.sym.Variable("v")
+                assert mx.AttrScope.current is inner
+            w = mx.sym.Variable("w")
+        assert v.list_attr() == {"__ctx_group__": "b", "ctx_group": "b", "__k__": "1"}
+        assert w.attr("ctx_group") == "a" and mx.sym.Variable("z").list_attr() == {}
+
+    def test_threads_do_not_share_scopes(self):
+        import threading
+
+        names = []
+        with mx.name.Prefix("outer_"):
+            thread = threading.Thread(target=lambda: names.append(mx.sym.sin(mx.sym.Variable("x")).name))
+            thread.start()
+            thread.join()
+        assert names == ["sin0"]
+
+
 def test_stubs_are_current():
     """`python -m symc.symbol.stubs` writes them."""
     from symc.symbol import stubs
