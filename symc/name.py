@@ -29,7 +29,7 @@ class _Scoped(type):
 
 
 class NameManager(metaclass=_Scoped):
-    """Gives names to Symbols made without one: `fullyconnected0`, `fullyconnected1`, ... Override `get` to change them."""
+    """Gives names to Symbols made without one: `fullyconnected0`, `fullyconnected1`, ... Override `get` for others."""
 
     def __init__(self) -> None:
         self._counter: dict[str, int] = {}

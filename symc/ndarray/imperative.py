@@ -14,6 +14,8 @@ from symc.ir.errors import IRError
 from symc.ir.graph import Node, Recorder, SymOrigin, Update, finish
 from symc.ir.op import input_node
 from symc.ir.types import Array, TensorType, dtype_of
+from symc.ir.prims.numeric import cast_numpy
+from symc.memory import empty
 from symc.ndarray.ndarray import NDArray, aligned
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, parameters, parse
 from symc.passes.decompose import KEY_INPUT, Context
@@ -154,34 +156,59 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float, bool, np.number))
 
 
-def binary(
-    left: Any, right: Any, both: str, scalar: str, reverse: str = "", python: Callable[[Any, Any], Any] | None = None
-) -> Any:
-    """left op right, with broadcasting between arrays; `python` does it for two numbers."""
+#: operators that numpy computes as the compiled program would, bit for bit, and sooner than a program could be called
+_EXACT: dict[str, Callable[..., Array]] = {
+    "broadcast_add": np.add, "broadcast_sub": np.subtract, "broadcast_mul": np.multiply, "broadcast_equal": np.equal,
+    "broadcast_not_equal": np.not_equal, "broadcast_greater": np.greater, "broadcast_greater_equal": np.greater_equal,
+    "broadcast_lesser": np.less, "broadcast_lesser_equal": np.less_equal,
+}  # fmt: skip
+
+
+def binary(left: Any, right: Any, both: str, python: Callable[[Any, Any], Any] | None = None) -> Any:
+    """left op right for arrays (broadcast) and numbers, which take the other operand's element type as C++ casts them.
+    `python` does it for two numbers.
+
+    Numbers become arrays instead of attributes, so that a loop over many of them does not compile many programs.
+    """
     if isinstance(left, NDArray) and isinstance(right, NDArray):
-        result = invoke(OPERATORS[both], both, (left, right), {})
+        a, b, context = left._data, right._data, left.context
     elif isinstance(left, NDArray) and _number(right):
-        result = invoke(OPERATORS[scalar], scalar, (left,), {"scalar": float(right)})
+        a, b, context = left._data, _as_operand(right, left._data), left.context
     elif _number(left) and isinstance(right, NDArray):
-        result = invoke(OPERATORS[reverse or scalar], reverse or scalar, (right,), {"scalar": float(left)})
-    elif isinstance(left, NDArray) and isinstance(right, np.ndarray):
-        return binary(left, NDArray(right.astype(left.dtype)), both, scalar, reverse)
+        a, b, context = _as_operand(left, right._data), right._data, right.context
     elif python is not None and _number(left) and _number(right):
         return python(left, right)
     else:
-        raise TypeError(f"types ({type(left).__name__}, {type(right).__name__}) not supported")
-    return result
+        other = right if isinstance(left, NDArray) else left
+        raise TypeError(f"type {type(other)} not supported")
+    if a.dtype != b.dtype:
+        raise MXNetError(f"{both}: lhs has type {a.dtype}, but rhs has {b.dtype}; convert one with astype")
+    exact = _EXACT.get(both) or (np.divide if both == "broadcast_div" and a.dtype.kind == "f" else None)
+    if exact is None or a.dtype == np.bool_:
+        return invoke(OPERATORS[both], both, (NDArray._of(a, context), NDArray._of(b, context)), {})
+    try:
+        shape = np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise MXNetError(f"{both}: shapes {a.shape} and {b.shape} do not broadcast") from None
+    made = empty(shape, a.dtype)
+    with np.errstate(all="ignore"):
+        exact(a, b, out=made, casting="unsafe")
+    return NDArray._of(made, context)
+
+
+def _as_operand(number: Any, beside: Array) -> Array:
+    """A number in an array's element type, with as many axes, all of size 1."""
+    with np.errstate(all="ignore"):
+        return cast_numpy(np.asarray(number), beside.dtype).reshape((1,) * beside.ndim)
 
 
 _BINARY = {
-    "add": ("broadcast_add", "_plus_scalar", "_plus_scalar"), "sub": ("broadcast_sub", "_minus_scalar", "_rminus_scalar"),
-    "mul": ("broadcast_mul", "_mul_scalar", "_mul_scalar"), "truediv": ("broadcast_div", "_div_scalar", "_rdiv_scalar"),
-    "mod": ("broadcast_mod", "_mod_scalar", "_rmod_scalar"), "pow": ("broadcast_power", "_power_scalar", "_rpower_scalar"),
+    "add": "broadcast_add", "sub": "broadcast_sub", "mul": "broadcast_mul", "truediv": "broadcast_div",
+    "mod": "broadcast_mod", "pow": "broadcast_power",
 }  # fmt: skip
 _COMPARE = {
-    "eq": ("broadcast_equal", "_equal_scalar"), "ne": ("broadcast_not_equal", "_not_equal_scalar"),
-    "gt": ("broadcast_greater", "_greater_scalar"), "ge": ("broadcast_greater_equal", "_greater_equal_scalar"),
-    "lt": ("broadcast_lesser", "_lesser_scalar"), "le": ("broadcast_lesser_equal", "_lesser_equal_scalar"),
+    "eq": "broadcast_equal", "ne": "broadcast_not_equal", "gt": "broadcast_greater", "ge": "broadcast_greater_equal",
+    "lt": "broadcast_lesser", "le": "broadcast_lesser_equal",
 }  # fmt: skip
 
 
@@ -190,16 +217,19 @@ def attach_methods(namespace: dict[str, Any]) -> None:
     from symc.symbol.operators import METHODS
 
     def arithmetic(word: str) -> None:
-        both, scalar, reverse = _BINARY[word]
+        both = _BINARY[word]
 
-        def forward(self: NDArray, other: Any) -> NDArray:
-            return binary(self, other, both, scalar, reverse)
+        def forward(self: NDArray, other: Any) -> Any:
+            return binary(self, other, both)
 
-        def backward(self: NDArray, other: Any) -> NDArray:
-            return binary(other, self, both, scalar, reverse)
+        def backward(self: NDArray, other: Any) -> Any:
+            return binary(other, self, both)
 
         def inplace(self: NDArray, other: Any) -> NDArray:
-            self._data[...] = binary(self, other, both, scalar, reverse)._data
+            made = binary(self, other, both)._data
+            if made.shape != self.shape:
+                raise MXNetError(f"{both}: the result has shape {made.shape}, which does not fit into {self.shape} in place")
+            self._data[...] = made
             return self
 
         setattr(NDArray, f"__{word}__", forward)
@@ -207,12 +237,12 @@ def attach_methods(namespace: dict[str, Any]) -> None:
         setattr(NDArray, f"__i{word}__", inplace)
 
     def comparison(word: str) -> None:
-        both, scalar = _COMPARE[word]
+        both = _COMPARE[word]
 
         def compare(self: NDArray, other: Any) -> Any:
             if other is None and word in ("eq", "ne"):
                 return word == "ne"
-            return binary(self, other, both, scalar)
+            return binary(self, other, both)
 
         setattr(NDArray, f"__{word}__", compare)
 
@@ -220,7 +250,7 @@ def attach_methods(namespace: dict[str, Any]) -> None:
         arithmetic(word)
     for word in _COMPARE:
         comparison(word)
-    NDArray.__neg__ = lambda self: binary(self, -1.0, "broadcast_mul", "_mul_scalar")  # type: ignore[attr-defined]
+    NDArray.__neg__ = lambda self: binary(self, -1, "broadcast_mul")  # type: ignore[attr-defined]
     NDArray.__abs__ = lambda self: namespace["abs"](self)  # type: ignore[attr-defined]
     for name in METHODS:
         if name in namespace and name not in vars(NDArray):
@@ -238,19 +268,12 @@ def _method(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 def helper_functions() -> dict[str, Any]:
     """add, subtract, maximum, equal...: of arrays and numbers, broadcasting."""
     table = {
-        "add": _BINARY["add"], "subtract": _BINARY["sub"], "multiply": _BINARY["mul"], "divide": _BINARY["truediv"],
-        "true_divide": _BINARY["truediv"], "modulo": _BINARY["mod"], "power": _BINARY["pow"],
-        "maximum": ("broadcast_maximum", "_maximum_scalar", "_maximum_scalar"),
-        "minimum": ("broadcast_minimum", "_minimum_scalar", "_minimum_scalar"),
-        "hypot": ("broadcast_hypot", "_hypot_scalar", "_hypot_scalar"),
-        "equal": (*_COMPARE["eq"], _COMPARE["eq"][1]), "not_equal": (*_COMPARE["ne"], _COMPARE["ne"][1]),
-        "greater": (*_COMPARE["gt"], _COMPARE["lt"][1]), "greater_equal": (*_COMPARE["ge"], _COMPARE["le"][1]),
-        "lesser": (*_COMPARE["lt"], _COMPARE["gt"][1]), "lesser_equal": (*_COMPARE["le"], _COMPARE["ge"][1]),
-        "logical_and": ("broadcast_logical_and", "_logical_and_scalar", "_logical_and_scalar"),
-        "logical_or": ("broadcast_logical_or", "_logical_or_scalar", "_logical_or_scalar"),
-        "logical_xor": ("broadcast_logical_xor", "_logical_xor_scalar", "_logical_xor_scalar"),
+        "add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div", "modulo": "mod",
+        **{word: word for word in (
+            "power", "maximum", "minimum", "hypot", "equal", "not_equal", "greater", "greater_equal", "lesser",
+            "lesser_equal", "logical_and", "logical_or", "logical_xor",
+        )},
     }  # fmt: skip
-
     python: dict[str, Callable[[Any, Any], Any]] = {
         "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.truediv,
         "true_divide": operator.truediv, "modulo": operator.mod, "power": operator.pow, "maximum": max, "minimum": min,
@@ -260,12 +283,12 @@ def helper_functions() -> dict[str, Any]:
         "logical_xor": lambda a, b: bool(a) != bool(b),
     }  # fmt: skip
 
-    def make(name: str, both: str, scalar: str, reverse: str) -> Callable[[Any, Any], Any]:
+    def make(name: str, word: str) -> Callable[[Any, Any], Any]:
         def function(lhs: Any, rhs: Any) -> Any:
-            return binary(lhs, rhs, both, scalar, reverse, python[name])
+            return binary(lhs, rhs, f"broadcast_{word}", python[name])
 
         function.__name__ = name
         function.__doc__ = f"{name} of two arrays (broadcast), an array and a number, or two numbers."
         return function
 
-    return {name: make(name, *row) for name, row in table.items()}
+    return {name: make(name, word) for name, word in table.items()}

@@ -7,7 +7,7 @@ from math import prod
 
 from symc.ir.graph import Node
 from symc.ir.prims.movement import pad, reshape, slice_, stack
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, operator
+from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
 from symc.ops.layers import spatial_tuple
 
 
@@ -38,6 +38,9 @@ class _Columns(Operator):
             made.append((d + 2 * p - reach) // s + 1 if d else 0)
         return tuple(made)
 
+    def complete_types(self, t: Types) -> None:
+        t.set_out(0, t.ins[0])
+
 
 @operator("im2col")
 class Im2Col(_Columns):
@@ -50,7 +53,7 @@ class Im2Col(_Columns):
 
     def complete(self, s: Shapes) -> None:
         data = s.ins[0]
-        if data is not None and len(data) > 2:
+        if data is not None and is_known(data):
             s.set_out(0, (data[0], data[1] * prod(self.kernel), prod(self.places(data[2:]))))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -79,7 +82,7 @@ class Col2Im(_Columns):
 
     def complete(self, s: Shapes) -> None:
         data = s.ins[0]
-        if data is None:
+        if data is None or not is_known(data):
             return
         taps, columns = prod(self.kernel), prod(self.places(self.output_size))
         if len(data) != 3 or data[1] % taps or (data[2] and data[2] != columns):

@@ -8,9 +8,10 @@ import numpy as np
 
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
+from symc.ir.prims.control import custom_grad
 from symc.ir.prims.movement import reverse, slice_, transpose
 from symc.ir.types import F32
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
+from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
 from symc.ops.layers import along
 
 
@@ -27,7 +28,8 @@ class ToTensor(Operator):
         data = s.ins[0]
         if data is not None:
             _image(data)
-            s.set_out(0, (*data[:-3], data[-1], *data[-3:-1]))
+            if is_known(data):
+                s.set_out(0, (*data[:-3], data[-1], *data[-3:-1]))
 
     def complete_types(self, t: Types) -> None:
         t.set_out(0, np.float32)
@@ -69,6 +71,8 @@ class Normalize(Operator):
 
 
 class _Flip(Operator):
+    """Base: the gradient is the head as it is, not turned back, as in MXNet."""
+
     #: which axis is turned round, counted from the end
     from_end: ClassVar[int]
 
@@ -81,7 +85,9 @@ class _Flip(Operator):
                 raise ShapeError(f"an image has 1 or 3 channels on its last axis, not {data[-1]}")
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        return reverse(inputs[0], (inputs[0].rank - self.from_end,))
+        made = custom_grad(inputs, lambda x: reverse(x, (x.rank - self.from_end,)), lambda ins, outs, cts: [cts[0]])
+        assert isinstance(made, Node)
+        return made
 
 
 @operator("_image_flip_left_right", hint="flip_left_right")

@@ -70,7 +70,8 @@ class AdaptiveAvgPooling2D(Operator):
         data = s.ins[0]
         if data is not None:
             _four(data)
-            s.set_out(0, (*data[:2], *self._size()))
+            if is_known(data):
+                s.set_out(0, (*data[:2], *self._size()))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         height, width = self._size()
@@ -142,11 +143,13 @@ def sample(data: Node, x: Node, y: Node) -> Node:
     points = x.shape[1]
     flat = reshape(data, (batch, channels, height * width))
     left, top = ew.floor(x), ew.floor(y)
+    # not |x - column|: at a cell's centre the gradient is that of the cell to the right
+    shares_x, shares_y = (1.0 - (x - left), x - left), (1.0 - (y - top), y - top)
     total: Node | None = None
     for down in (0, 1):
         for right in (0, 1):
             column, row = left + float(right), top + float(down)
-            weight = (1.0 - ew.abs_(x - column)) * (1.0 - ew.abs_(y - row))
+            weight = shares_x[right] * shares_y[down]
             inside = ew.and_(
                 ew.and_(ew.ge(column, 0), ew.le(column, width - 1)), ew.and_(ew.ge(row, 0), ew.le(row, height - 1))
             )
@@ -232,7 +235,8 @@ class BilinearSampler(Operator):
         _four(data)
         if len(grid) != 4 or grid[1] not in (0, 2):
             raise ShapeError(f"grid must be (batch, 2, y, x), not {grid}")
-        s.set_out(0, (*data[:2], *grid[2:]))
+        if is_known(data) and is_known(grid):
+            s.set_out(0, (*data[:2], *grid[2:]))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         return sample_grid(*inputs)
@@ -252,6 +256,8 @@ class SpatialTransformer(Operator):
         if data is None:
             return
         _four(data)
+        if not is_known(data) or s.ins[1] is None:
+            return
         s.set_in(1, (data[0], 6))
         if len(self.target_shape) != 2 or min(self.target_shape) < 1:
             raise ShapeError(f"target_shape={self.target_shape} must be a positive height and width")

@@ -3,8 +3,8 @@
 from typing import Any
 
 import symc.ops  # noqa: F401  (registers every operator)
+from symc.symbol import contrib, random
 from symc.symbol import operators as _operators
-from symc.symbol import random
 from symc.symbol.json import load, load_json
 from symc.symbol.symbol import Group, Symbol, Variable, var
 
@@ -17,12 +17,12 @@ from symc.symbol.creation import arange, eye, full, histogram, linspace, ones, s
 _operators.attach_methods(globals())
 
 __all__ = [
-    "Group", "Symbol", "Variable", "arange", "eye", "full", "histogram", "linspace", "load", "load_json", "ones",
-    "random", "split_v2", "var", "zeros",
+    "Group", "Symbol", "Variable", "arange", "contrib", "eye", "full", "histogram", "linspace", "load",
+    "load_json", "ones", "random", "split_v2", "var", "zeros",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("contrib", "linalg", "image"):
+    if name in ("linalg", "image"):
         return _operators._module(globals(), __name__, name)
     raise AttributeError(f"mx.sym has no function {name!r}{_operators.suggestion(name)}")

@@ -50,6 +50,8 @@ class Symbol:
     """Outputs of a graph of operators. Compose with the functions of `mx.sym`, bind to run."""
 
     __slots__ = ("_outputs",)
+    # numpy's numbers and arrays leave operators with a Symbol on the right to the Symbol
+    __array_ufunc__ = None
 
     def __init__(self, outputs: Sequence[tuple[SymNode, int]]) -> None:
         self._outputs = tuple(outputs)

@@ -280,7 +280,7 @@ LOOP = FILES[2].read_text()
 @pytest.mark.parametrize(
     ("text", "old", "new", "message"),
     [
-        (TENSOR, "relu(%fc1)", "relue(%fc1)", r"line 18.*unknown operation 'relue'; did you mean 'relu'\?"),
+        (TENSOR, "relu(%fc1)", "relue(%fc1)", r"line 17.*unknown operation 'relue'; did you mean 'relu'\?"),
         (TENSOR, "{tb=true}", "{tc=true}", "unknown attribute of dot 'tc'"),
         (TENSOR, "add(%fc1.mm, %fc1.b)", "add(%fc1.mn, %fc1.b)", "unknown value '%fc1.mn'; did you mean '%fc1.mm'"),
         (TENSOR, "%relu1: f32[4,8]", "%relu1: f32[4,9]", r"relu gives f32\[4,8\] here, not f32\[4,9\]"),

@@ -237,7 +237,8 @@ class TestScopes:
                 return super().get(name, hint).upper()
 
         with Shouting():
-            assert mx.sym.FullyConnected(mx.sym.Variable("x"), num_hidden=1).list_arguments()[1] == "FULLYCONNECTED0_weight"
+            net = mx.sym.FullyConnected(mx.sym.Variable("x"), num_hidden=1)
+        assert net.list_arguments() == ["x", "FULLYCONNECTED0_weight", "FULLYCONNECTED0_bias"]
 
     def test_attributes_nest_and_end(self):
         with mx.AttrScope(ctx_group="a", __k__="1"):
@@ -257,6 +258,12 @@ class TestScopes:
             thread.start()
             thread.join()
         assert names == ["sin0"]
+
+
+def test_numpy_numbers_on_the_left():
+    a = mx.sym.Variable("a")
+    assert (np.float32(2) * a).attr("scalar") == "2.0"
+    assert (np.int64(2) - a)._outputs[0][0].op == "_rminus_scalar"
 
 
 def test_stubs_are_current():

@@ -1,0 +1,120 @@
+"""Protects operators written in Python: composition, inference, values, gradients, states, losses, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import symc as mx
+
+
+class Scaled(mx.operator.CustomOp):
+    def __init__(self, factor):
+        self.factor = factor
+
+    def forward(self, is_train, req, in_data, out_data, aux):
+        self.assign(out_data[0], req[0], in_data[0] * self.factor)
+        self.assign(out_data[1], req[1], in_data[0] * 0 + float(is_train))
+        aux[0][:] = aux[0] + 1
+
+    def backward(self, req, out_grad, in_data, out_data, in_grad, aux):
+        self.assign(in_grad[0], req[0], out_grad[0] * self.factor)
+
+
+@mx.operator.register("scaled")
+class ScaledProp(mx.operator.CustomOpProp):
+    def __init__(self, factor="1"):
+        super().__init__(need_top_grad=True)
+        self.factor = float(factor)
+
+    def list_outputs(self):
+        return ["scaled", "training"]
+
+    def list_auxiliary_states(self):
+        return ["calls"]
+
+    def infer_shape(self, in_shape):
+        return in_shape, [in_shape[0], in_shape[0]], [(1,)]
+
+    def create_operator(self, ctx, shapes, dtypes):
+        return Scaled(self.factor)
+
+
+class Distance(mx.operator.CustomOp):
+    def forward(self, is_train, req, in_data, out_data, aux):
+        self.assign(out_data[0], req[0], in_data[0])
+
+    def backward(self, req, out_grad, in_data, out_data, in_grad, aux):
+        self.assign(in_grad[0], req[0], out_data[0] - in_data[1])
+
+
+@mx.operator.register("distance")
+class DistanceProp(mx.operator.CustomOpProp):
+    def __init__(self):
+        super().__init__(need_top_grad=False)
+
+    def list_arguments(self):
+        return ["data", "label"]
+
+    def infer_shape(self, in_shape):
+        return [in_shape[0], in_shape[0]], [in_shape[0]], []
+
+    def create_operator(self, ctx, shapes, dtypes):
+        return Distance()
+
+
+def test_between_compiled_operators():
+    x = mx.sym.Variable("x")
+    y = mx.sym.Custom(mx.sym.exp(x), factor=3, op_type="scaled", name="s")
+    assert y.list_outputs() == ["s_scaled", "s_training"] and y.list_auxiliary_states() == ["s_calls"]
+    net = mx.sym.square(y[0])
+    exe = net.simple_bind(mx.cpu(), x=(2, 3))
+    value = np.linspace(-1, 1, 6).reshape(2, 3).astype(np.float32)
+    out = exe.forward(is_train=True, x=value)[0].asnumpy()
+    np.testing.assert_allclose(out, 9 * np.exp(2 * value), rtol=1e-5)
+    exe.backward([mx.nd.ones((2, 3))])
+    np.testing.assert_allclose(exe.grad_dict["x"].asnumpy(), 18 * np.exp(2 * value), rtol=1e-5)
+    assert exe.aux_dict["s_calls"].asnumpy().tolist() == [1]
+    exe.forward(is_train=False)
+    assert exe.aux_dict["s_calls"].asnumpy().tolist() == [2]
+
+
+def test_training_flag():
+    y = mx.sym.Custom(mx.sym.Variable("x"), op_type="scaled")
+    exe = y.simple_bind(mx.cpu(), x=(1,), grad_req="null")
+    assert exe.forward(is_train=True)[1].asnumpy().tolist() == [1]
+    assert exe.forward(is_train=False)[1].asnumpy().tolist() == [0]
+
+
+def test_losses_need_no_head():
+    loss = mx.sym.Custom(data=mx.sym.Variable("data"), op_type="distance", name="d")
+    assert loss.list_arguments() == ["data", "d_label"]
+    assert loss.infer_shape(data=(4, 2))[0] == [(4, 2), (4, 2)]
+    exe = loss.simple_bind(mx.cpu(), data=(2,))
+    exe.forward(is_train=True, data=np.array([3.0, 4.0]), d_label=np.array([1.0, 1.0]))
+    exe.backward()
+    assert exe.grad_dict["data"].asnumpy().tolist() == [2, 3]
+
+
+def test_errors_name_the_cause():
+    with pytest.raises(mx.MXNetError, match="not registered"):
+        mx.sym.Custom(mx.sym.Variable("x"), op_type="nothing")
+    with pytest.raises(mx.MXNetError, match="does not take"):
+        mx.sym.Custom(mx.sym.Variable("x"), op_type="scaled", speed=3)
+    with pytest.raises(TypeError, match="CustomOpProp"):
+        mx.operator.register("wrong")(Scaled)
+
+
+def test_what_python_raises_reaches_the_caller():
+    class Broken(mx.operator.CustomOp):
+        def forward(self, is_train, req, in_data, out_data, aux):
+            raise ZeroDivisionError("on purpose")
+
+    @mx.operator.register("broken")
+    class BrokenProp(mx.operator.CustomOpProp):
+        def create_operator(self, ctx, shapes, dtypes):
+            return Broken()
+
+    exe = mx.sym.Custom(mx.sym.Variable("x"), op_type="broken").simple_bind(mx.cpu(), x=(2,))
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        exe.forward()
