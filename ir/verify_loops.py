@@ -25,11 +25,11 @@ def verify_loops(module: Any, origins: bool = True) -> None:
     check = OriginCheck()
     for kernel in module.kernels:
         verify_kernel(kernel, origins, check)
-    verify_program(module.program, origins, module.calls)
-    types = module.program.value_types()
     steps = module.program.steps
     if len(module.calls) != len(steps):
         raise VerifyError("L9", f"{len(module.calls)} calls for {len(steps)} steps")
+    verify_program(module.program, origins, module.calls)
+    types = module.program.value_types()
     for at, (step, number) in enumerate(zip(steps, module.calls)):
         if number is None:
             continue

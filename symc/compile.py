@@ -16,12 +16,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from symc.codegen.emit import NativeKernel, emit_kernel
+from symc.codegen.emit import NativeKernel, describe, emit_kernel
 from symc.codegen.jit import compile_kernels
 from symc.codegen.runtime import Entry, Table, aligned_empty, host_callback, make_table
 from symc.codegen.target import Target, host_target
@@ -101,19 +101,14 @@ class Executable:
 
 def emit(loops: LoopModule, target: Target) -> Executable:
     """Machine code for every kernel; equal kernels are compiled once, in this process and on disk."""
-    kernels: list[NativeKernel] = []
-    wanted: list[tuple[str, str, Callable[[], str] | str]] = []
-    for kernel in loops.kernels:
-        native = emit_kernel(kernel, target)
-        kernels.append(native)
-        wanted.append((kernel_key(native), "kernel", native.text))
+    kernels = tuple(describe(kernel, target) for kernel in loops.kernels)
+    # the text is written only where neither this process nor the cache has the code
+    wanted = [
+        (native.key, "kernel", functools.partial(emit_kernel, kernel, target))
+        for native, kernel in zip(kernels, loops.kernels)
+    ]
     found = compile_kernels(wanted, target) if wanted else {}
-    return Executable(loops, target, tuple(kernels), tuple(found[key] for key, _, _ in wanted))
-
-
-def kernel_key(native: NativeKernel) -> str:
-    """Identity of a kernel's code."""
-    return hashlib.sha256(native.text.encode()).hexdigest()
+    return Executable(loops, target, kernels, tuple(found[native.key] for native in kernels))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Operators without Symbols or compiled code: build one, evaluate it and its gradient with the reference interpreter."""
+"""Operators without Symbols or compiled code: one is built, and evaluated with its gradient by the interpreter."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Context:
     """The build context: collects updates, hands out keys."""
 
     name = "op"
+    #: shapes that inference found, for operators whose attributes leave them open
+    output_shapes: tuple[tuple[int, ...], ...] = ()
 
     def __init__(self, train: bool) -> None:
         self.train = train
@@ -47,7 +49,9 @@ def make(name: str, count: int = 0, **attrs: Any) -> Operator:
     return parse(cls, text)
 
 
-def infer(name: str, *ins: tuple[int, ...] | None, outs: Sequence[Any] = (None,), **attrs: Any) -> tuple[list[Any], list[Any]]:
+def infer(
+    name: str, *ins: tuple[int, ...] | None, outs: Sequence[Any] = (None,), **attrs: Any
+) -> tuple[list[Any], list[Any]]:
     """Completed shapes of inputs and outputs."""
     op = make(name, len(ins), **attrs)
     shapes = Shapes(ins, list(outs) + [None] * (len(op.list_outputs()) - len(outs)))
@@ -67,7 +71,7 @@ def infer_types(name: str, *ins: Any, **attrs: Any) -> tuple[list[Any], list[Any
 class Built:
     """An operator's program on arrays."""
 
-    def __init__(self, name: str, arrays: Sequence[Any], train: bool = True, **attrs: Any) -> None:
+    def __init__(self, name: str, arrays: Sequence[Any], train: bool = True, /, **attrs: Any) -> None:
         self.op = make(name, len(arrays), **attrs)
         self.arrays = [np.asarray(a) for a in arrays]
         self.nodes = [input_node(f"x{i}", TensorType(dtype_of(a.dtype), a.shape)) for i, a in enumerate(self.arrays)]
@@ -146,7 +150,9 @@ def gradients(name: str, *arrays: Any, heads: Sequence[Any] = (), **attrs: Any) 
     return Built(name, arrays, **attrs).backward(*heads)
 
 
-def check_numerically(name: str, *arrays: Any, wrt: Sequence[int] | None = None, step: float = 1e-6, **attrs: Any) -> None:
+def check_numerically(
+    name: str, *arrays: Any, wrt: Sequence[int] | None = None, delta: float = 1e-6, **attrs: Any
+) -> None:
     """Gradients against central differences in double precision, for a fixed random head."""
     inputs = [np.asarray(a, np.float64) if np.asarray(a).dtype.kind == "f" else np.asarray(a) for a in arrays]
     built = Built(name, inputs, **attrs)
@@ -163,7 +169,7 @@ def check_numerically(name: str, *arrays: Any, wrt: Sequence[int] | None = None,
             sides = []
             for sign in (1, -1):
                 moved = [x.copy() for x in inputs]
-                moved[at][place] += sign * step
+                moved[at][place] += sign * delta
                 sides.append(loss(moved))
-            expected[place] = (sides[0] - sides[1]) / (2 * step)
+            expected[place] = (sides[0] - sides[1]) / (2 * delta)
         np.testing.assert_allclose(found[at], expected, rtol=1e-4, atol=1e-6, err_msg=f"{name}: gradient of input {at}")

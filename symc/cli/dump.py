@@ -109,7 +109,7 @@ def _native(module: Module, level: str, pattern: str | None) -> str:
         symbols: Sequence[str] = [s.name for s in symbols_of(kernel.origin)] if kernel.origin is not None else []
         if pattern is not None and not any(fnmatch.fnmatchcase(n, pattern) for n in (kernel.name, *symbols)):
             continue
-        text = emit_kernel(kernel, target).text
+        text = emit_kernel(kernel, target)
         made = llvm_ir(text, target) if level == "llvm" else assembly(text, target)
         parts.append(f"{mark} ----- {kernel.name} ({', '.join(symbols)}) for {target.name} -----\n{made.strip()}\n")
     if pattern is not None and not parts:

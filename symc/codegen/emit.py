@@ -10,11 +10,12 @@ parallel loop to run.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from symc.codegen.lanes import Lane, Val, coordinates, project, scalar
-from symc.codegen.memory import Memory
+from symc.codegen.memory import Memory, scratch_layout
 from symc.codegen.operations import Operations
 from symc.codegen.target import Target
 from symc.codegen.text import Lines, literal, splat, type_name
@@ -26,27 +27,89 @@ from symc.ir.types import BOOL, I64, DType
 
 @dataclass(frozen=True)
 class NativeKernel:
-    """The text of a kernel, the turns of its outermost parallel loop, and the scratch bytes a thread needs."""
+    """What running a kernel needs to know: the identity of its code, the turns of its outermost loop that threads may
+    share, the scratch bytes of a thread, and the elements touched by a turn."""
 
-    name: str
-    text: str
+    key: str
     extent: int
     scratch: int
-    #: rough cost of one turn in elements touched, to decide how many threads are worth waking
     work: int
 
 
-def emit_kernel(kernel: LoopKernel, target: Target, name: str = "kernel") -> NativeKernel:
+def describe(kernel: LoopKernel, target: Target) -> NativeKernel:
+    """The kernel's facts, without emitting it."""
+    extent = _extent(kernel)
+    return NativeKernel(fingerprint(kernel, target), extent, scratch_layout(kernel)[1], work_of(kernel, extent))
+
+
+def emit_kernel(kernel: LoopKernel, target: Target, name: str = "kernel") -> str:
     """The LLVM IR of one kernel as a module of its own."""
     emitter = _Emitter(kernel, target)
-    extent = emitter.run()
+    emitter.run()
     body = "\n".join(emitter.lines.lines)
     externals = "\n".join(emitter.lines.externals.values())
-    text = (
+    return (
         f"{externals}\n"
         f"define i32 @{name}(ptr %args, i64 %lo, i64 %hi, ptr %scratch) nounwind {{\nentry:\n{body}\n  ret i32 0\n}}\n"
     )
-    return NativeKernel(name, text, extent, emitter.memory.scratch_bytes, work_of(kernel, extent))
+
+
+def _outermost_loop(kernel: LoopKernel) -> For | None:
+    """The loop whose turns threads share: the only statement, with independent turns."""
+    body = kernel.body
+    if len(body) == 1 and isinstance(body[0], For) and body[0].kind in ("parallel", "vector") and not body[0].carries:
+        return body[0]
+    return None
+
+
+def _extent(kernel: LoopKernel) -> int:
+    """Turns of the outermost loop; for a vector loop its chunks, the masked one included."""
+    loop = _outermost_loop(kernel)
+    if loop is None:
+        return 1
+    return loop.trips if loop.kind == "parallel" else -(-loop.trips // (loop.width * loop.unroll))
+
+
+def fingerprint(kernel: LoopKernel, target: Target) -> str:
+    """The identity of a kernel's code: its loops without names of origins, and the target."""
+    parts: list[str] = [target.name]
+    for buffer in kernel.buffers:
+        parts.append(f"{buffer.name}:{buffer.type}:{buffer.mode}")
+    _write(kernel.body, parts)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _write(body: tuple[Stmt, ...], parts: list[str]) -> None:
+    def ref(r: Ref) -> str:
+        return f"%{r.name}" if r.name else f"{r.value!r}:{r.dtype}"
+
+    def indices(found: tuple[Affine, ...]) -> str:
+        return ",".join(map(str, found))
+
+    def guards(found: tuple[tuple[Affine, int, int], ...]) -> str:
+        return ";".join(f"{lo}<={g}<{hi}" for g, lo, hi in found)
+
+    for s in body:
+        if isinstance(s, Let):
+            parts.append(f"{s.name}={s.op!r}({','.join(map(ref, s.args))}){s.dtype}")
+        elif isinstance(s, Load):
+            other = ref(s.other) if s.other is not None else ""
+            parts.append(f"{s.name}={s.buffer}[{indices(s.index)}]{s.dtype}{guards(s.guard)}{other}")
+        elif isinstance(s, Store):
+            parts.append(f"{s.buffer}[{indices(s.index)}]{'+' if s.add else ''}={ref(s.value)}{guards(s.guard)}")
+        elif isinstance(s, IndexValue):
+            parts.append(f"{s.name}={s.index}:{s.dtype}")
+        elif isinstance(s, For):
+            carries = ",".join(f"{c.name}={ref(c.init)}>{ref(c.yields)}>{c.result}" for c in s.carries)
+            parts.append(f"for {s.var} {s.lo} {s.hi} {s.step} {s.kind} {s.width} {s.unroll} {carries}{{")
+            _write(s.body, parts)
+            parts.append("}")
+        elif isinstance(s, If):
+            parts.append(f"if {ref(s.cond)}{{")
+            _write(s.body, parts)
+            parts.append("}")
+        else:
+            parts.append(f"{s.buffer.name}:{s.buffer.type}")
 
 
 def work_of(kernel: LoopKernel, extent: int) -> int:
@@ -79,14 +142,15 @@ class _Emitter:
         self.memory = Memory(self)
         self.at_block = "entry"
 
-    def run(self) -> int:
-        body = self.kernel.body
+    def run(self) -> None:
         self.memory.parameters(self.kernel.buffers)
-        if len(body) == 1 and isinstance(body[0], For) and body[0].kind == "parallel" and not body[0].carries:
-            self._outermost(body[0])
-            return body[0].trips
-        self.statements(body)
-        return 1
+        loop = _outermost_loop(self.kernel)
+        if loop is None:
+            self.statements(self.kernel.body)
+        elif loop.kind == "parallel":
+            self._outermost(loop)
+        else:
+            self._outermost_vector(loop)
 
     # -- control
 
@@ -127,6 +191,51 @@ class _Emitter:
         lines.do(f"br label %{none}")
         self.block(none)
 
+    def _outermost_vector(self, loop: For) -> None:
+        """Threads share the chunks of a vector loop; who has the last one does the turns that fill no chunk."""
+        lines = self.lines
+        chunk = loop.width * loop.unroll
+        whole, rest = divmod(loop.trips, chunk)
+        if whole:
+            some, none = lines.label("some"), lines.label("none")
+            end = lines.value(self.lines.intrinsic("llvm.smin.i64", "i64", ["i64 %hi", f"i64 {whole}"])) if rest else "%hi"
+            check = lines.value(f"icmp slt i64 %lo, {end}")
+            lines.do(f"br i1 {check}, label %{some}, label %{none}")
+            self.block(some)
+            self._chunks(loop, "%lo", end, lambda: self.statements(loop.body))
+            lines.do(f"br label %{none}")
+            self.block(none)
+        if rest:
+            tail, done = lines.label("tail"), lines.label("end")
+            mine = lines.value(f"icmp sgt i64 %hi, {whole}")
+            lines.do(f"br i1 {mine}, label %{tail}, label %{done}")
+            self.block(tail)
+            self._rest(loop, whole * chunk, rest)
+            lines.do(f"br label %{done}")
+            self.block(done)
+
+    def _chunks(self, loop: For, first: str, last: str, body: Callable[[], None]) -> None:
+        """A counted loop over the chunks [first, last) of a vector loop without carries."""
+        lines = self.lines
+        chunk = loop.width * loop.unroll
+        base = lines.name("b")
+        lane = Lane(loop.var, loop.unroll, loop.width, base, chunk, loop.step)
+        chunks = For(f"{loop.var}.chunk", 0, 1, (), (), "serial", origin=loop.origin)
+        outer = self.open
+
+        def turn() -> None:
+            start = self.vars[chunks.var]
+            assert isinstance(start, str)
+            scaled = lines.value(f"mul nsw i64 {start}, {chunk * loop.step}")
+            lines.do(f"{base} = add nsw i64 {scaled}, {loop.lo}")
+            self.open, self.vars[loop.var] = (*outer, lane), lane
+            self.depth[loop.var] = self.depth[chunks.var]
+            body()
+            self.open = outer
+
+        self._counted(chunks, first, last, 0, 1, turn)
+        self.depth.pop(loop.var, None)
+
     def _for(self, loop: For) -> None:
         if loop.trips == 0:
             for carry in loop.carries:
@@ -152,7 +261,9 @@ class _Emitter:
         for c in loop.carries:
             self.values[c.result] = carried[c.name]
 
-    def _counted(self, loop: For, first: str, last: str, lo: int, step: int) -> None:
+    def _counted(
+        self, loop: For, first: str, last: str, lo: int, step: int, body: Callable[[], None] | None = None
+    ) -> None:
         """A loop over the turns [first, last), at least one, with carried registers as phis."""
         lines = self.lines
         head, latch, done = lines.label("loop"), lines.label("next"), lines.label("done")
@@ -169,7 +280,10 @@ class _Emitter:
             self.values[carry.name] = inside[-1]
         self.vars[loop.var] = self._variable(turn, lo, step)
         self.depth[loop.var] = 1 + max(self.depth.values(), default=0)
-        self.statements(loop.body)
+        if body is None:
+            self.statements(loop.body)
+        else:
+            body()
         yields = [self.spread(self.operand(c.yields), d) for c, d in zip(loop.carries, dims)]
         lines.do(f"br label %{latch}")
         self.block(latch)
@@ -214,7 +328,6 @@ class _Emitter:
             self._lockstep(loop, lane, lambda: self.statements(loop.body))
             return
         outer = self.open
-        partial = {c.name: None for c in loop.carries}
         held: dict[str, Val] = {}
         head, latch, done = lines.label("loop"), lines.label("next"), lines.label("done")
         before = self.at_block
@@ -252,7 +365,6 @@ class _Emitter:
         results = {c.result: self._combine(loop, c, yields[c.name], lane) for c in loop.carries}
         self.open = outer
         self.values.update(results)
-        del partial
         if rest:
             self._rest(loop, whole * chunk, rest)
 

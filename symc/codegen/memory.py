@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from symc.codegen.lanes import Lane, Val, coordinates, project
 from symc.codegen.text import Lines, literal, splat, suffix, type_name
 from symc.ir.index import Affine, Var, linear
-from symc.ir.loops import Buffer, Load, Store
+from symc.ir.loops import Alloc, Buffer, For, If, Load, LoopKernel, Stmt, Store
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64, U8, DType, strides_of
 
@@ -30,7 +30,7 @@ class Memory:
         self.buffers: dict[str, Buffer] = {}
         self.pointers: dict[str, str] = {}
         self.lanes_of: dict[str, tuple[Lane, ...]] = {}
-        self.scratch_bytes = 0
+        self.offsets, self.scratch_bytes = scratch_layout(emitter.kernel)
 
     def parameters(self, buffers: tuple[Buffer, ...]) -> None:
         for at, buffer in enumerate(buffers):
@@ -43,10 +43,8 @@ class Memory:
         """Scratch for every open lane: lanes are the innermost axis, so that a vector's lanes lie side by side."""
         self.buffers[buffer.name] = buffer
         self.lanes_of[buffer.name] = self.e.open
-        lanes = prod(d.count * max(d.width, 1) for d in self.e.open)
-        start = -(-self.scratch_bytes // 64) * 64
-        self.scratch_bytes = start + buffer.type.nbytes * lanes
-        self.pointers[buffer.name] = self.lines.value(f"getelementptr i8, ptr %scratch, i64 {start}")
+        offset = self.offsets[buffer.name]
+        self.pointers[buffer.name] = self.lines.value(f"getelementptr i8, ptr %scratch, i64 {offset}")
 
     # -- addresses
 
@@ -451,6 +449,29 @@ class Memory:
                 element = v(f"extractelement {type_name(value.dtype, vector.width)} {item}, i64 {i}")
                 test = v(f"extractelement <{vector.width} x i1> {condition}, i64 {i}") if condition else ""
                 self._store_one(self._pointer_at(stmt.buffer, one, value.dtype), element, value.dtype, stmt.add, test)
+
+
+def scratch_layout(kernel: LoopKernel) -> tuple[dict[str, int], int]:
+    """(offset of every scratch buffer, bytes of all): each has room for every lane that is open at its Alloc."""
+    offsets: dict[str, int] = {}
+    total = 0
+    stack: list[tuple[tuple[Stmt, ...], int]] = [(kernel.body, 1)]
+    while stack:
+        body, lanes = stack.pop()
+        for stmt in body:
+            if isinstance(stmt, Alloc):
+                offsets[stmt.buffer.name] = total
+                total += -(-stmt.buffer.type.nbytes * lanes // 64) * 64
+            elif isinstance(stmt, For):
+                inside = lanes
+                if stmt.kind == "jam":
+                    inside *= stmt.trips
+                elif stmt.kind == "vector":
+                    inside *= stmt.width * min(stmt.unroll, -(-stmt.trips // stmt.width)) or 1
+                stack.append((stmt.body, inside))
+            elif isinstance(stmt, If):
+                stack.append((stmt.body, lanes))
+    return offsets, total
 
 
 class _Base:

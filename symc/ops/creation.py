@@ -50,6 +50,29 @@ class Zeros(_Filled):
     shape: Tuple = ()
 
 
+@operator("_zeros_without_dtype", inputs="")
+class ZerosWithoutType(Operator):
+    """Zeros whose type is not chosen: float32."""
+
+    shape: Tuple | None = None
+    ctx: str = ""
+    dtype: int = -1
+
+    def check(self) -> None:
+        if self.dtype != -1:
+            raise MXNetError(f"_zeros_without_dtype: dtype={self.dtype} must be -1; use _zeros for a type")
+
+    def complete(self, s: Shapes) -> None:
+        if self.shape:
+            s.set_out(0, self.shape)
+
+    def complete_types(self, t: Types) -> None:
+        t.set_out(0, np.float32)
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        return constant(0, ir_type("float32"), self.shape or ())
+
+
 @operator("_ones", inputs="", first="shape")
 class Ones(_Filled):
     """A tensor of ones."""

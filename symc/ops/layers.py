@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast, iota
@@ -79,6 +81,14 @@ def types_from_data(t: Types) -> None:
             t.set_in(at, dtype)
         for at in range(len(t.outs)):
             t.set_out(at, dtype)
+
+
+def float32_by_default(t: Types) -> None:
+    """All types agree; nothing known means float32."""
+    t.all_alike()
+    if t.ins[0] is None:
+        t.set_in(0, np.float32)
+        t.all_alike()
 
 
 def refuse(op: Operator, problem: str) -> MXNetError:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from math import prod
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from symc.ir.graph import Node
 from symc.ir.prims.linear import conv_dx, dot
 from symc.ir.prims.movement import broadcast, concat, reshape, slice_
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
-from symc.ops.layers import along, refuse
+from symc.ops.layers import along, float32_by_default, refuse
 
 
 @operator("FullyConnected", inputs="data weight bias")
@@ -172,10 +170,7 @@ class Crop(Operator):
         s.set_out(0, (*data[:2], *size))
 
     def complete_types(self, t: Types) -> None:
-        t.all_alike()
-        if t.ins[0] is None:
-            t.set_in(0, np.float32)
-            t.all_alike()
+        float32_by_default(t)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data = inputs[0]

@@ -13,6 +13,7 @@ from symc.ir.errors import VerifyError
 from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, SymOrigin, Update, finish
 from symc.ir.index import Affine, Var
 from symc.ir.loops import Buffer, Carry, For, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.modules import SymbolModule
 from symc.ir.op import Input, input_node
 from symc.ir.parse import parse
 from symc.ir.prims import add, const, exp, mul, reshape, sort
@@ -79,6 +80,7 @@ def test_symbol_rules() -> None:
     breaks("S4", sym((x, 0), (SymNode("null", "x"), 0), (s, 0)))
     breaks("S4", sym((x, 0), (SymNode("null", ""), 0), (s, 0)))
     module = parse(FILES[3].read_text())
+    assert isinstance(module, SymbolModule)
     breaks("S5", replace(module, types={"data": T}))
 
 
@@ -180,7 +182,8 @@ def body(operand: str, result: str, tensor: TensorType = T) -> Graph:
 def step(operand: str, result: str, place: str, inplace: str = "", tensor: TensorType = T) -> KernelStep:
     kind, _, where = place.partition(".")
     spot = Place(kind, 0, where) if kind == "arg" else Place(kind, int(where or 0))
-    return KernelStep("exp", (operand,), (Result(result, tensor, spot, inplace),), body(operand, result, tensor), ORIGIN)
+    made = Result(result, tensor, spot, inplace)
+    return KernelStep("exp", (operand,), (made,), body(operand, result, tensor), ORIGIN)
 
 
 def view(operand: str, result: str, at: int, tensor: TensorType, offset: int = 0) -> ViewStep:
@@ -200,8 +203,9 @@ A, B, C, D = step("x", "a", "arena.0"), step("a", "b", "arena.64"), step("b", "c
 def test_a_good_program_passes() -> None:
     verify(program(A, B, C, D))
     verify(program(A, step("a", "c", "arena.0", "a"), D))
-    verify(program(A, view("a", "b", 0, TensorType(F32, (4, 4))), step("b", "c", "arena.64", "", TensorType(F32, (4, 4))),
-                   step("c", "d", "out.0", "", TensorType(F32, (4, 4)))))  # fmt: skip
+    square = TensorType(F32, (4, 4))
+    after = step("b", "c", "arena.64", "", square), step("c", "d", "out.0", "", square)
+    verify(program(A, view("a", "b", 0, square), *after))
 
 
 def test_p1_to_p5() -> None:
@@ -242,7 +246,8 @@ def test_p7_overlap() -> None:
 def test_p8_inplace() -> None:
     breaks("P8", program(A, step("a", "b", "arena.0", "x"), C, D))
     breaks("P8", program(A, step("a", "b", "arena.64", "a"), C, D))
-    breaks("P8", program(A, step("a", "b", "arena.0", "a"), step("b", "c", "arena.64"), step("a", "e", "arena.0"), D, arena=192))
+    again = step("a", "b", "arena.0", "a"), step("b", "c", "arena.64"), step("a", "e", "arena.0")
+    breaks("P8", program(A, *again, D, arena=192))
     both = view("a", "v", 0, T)
     x, v = input_node("a", T), input_node("v", T)
     y = add(x, v)
@@ -326,7 +331,7 @@ def test_l2_types() -> None:
 
 def test_l3_buffers() -> None:
     wrong("L3", loop(load(I, buffer="z")))
-    wrong("L3", loop(load(I, index=())))
+    wrong("L3", loop(replace(load(I), index=())))
     wrong("L3", loop(load(I, dtype=F64)))
     wrong("L3", loop(load(I), store(I, buffer="x")))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from operating import check_numerically, forward, gradients, infer, infer_types, make
 from hypothesis import given
 from hypothesis import strategies as st
+from operating import check_numerically, forward, gradients, infer, infer_types, make
 
 from symc.ops.base import OPERATORS, MXNetError, ShapeError
 from symc.ops.elemwise import ARITHMETIC, TESTS
@@ -15,7 +15,8 @@ SMOOTH = {
     "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "cbrt": np.cbrt, "rcbrt": lambda x: 1 / np.cbrt(x),
     "reciprocal": lambda x: 1 / x, "exp": np.exp, "expm1": np.expm1, "log": np.log, "log2": np.log2, "log10": np.log10,
     "log1p": np.log1p, "sin": np.sin, "cos": np.cos, "tan": np.tan, "arcsin": np.arcsin, "arccos": np.arccos,
-    "arctan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "arcsinh": np.arcsinh, "arctanh": np.arctanh,
+    "arctan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "arcsinh": np.arcsinh,
+    "arctanh": np.arctanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "softsign": lambda x: x / (1 + np.abs(x)), "degrees": np.degrees,
     "radians": np.radians, "abs": np.abs, "square": np.square, "negative": np.negative,
 }  # fmt: skip
@@ -33,7 +34,9 @@ def test_other_gradients(name):
     check_numerically(name, np.array([1.3, 2.5]) if name in ("arccosh", "gamma", "gammaln") else np.array([-0.4, 0.7]))
 
 
-@pytest.mark.parametrize("name", ["floor", "ceil", "trunc", "fix", "round", "rint", "sign", "logical_not", "zeros_like"])
+@pytest.mark.parametrize(
+    "name", ["floor", "ceil", "trunc", "fix", "round", "rint", "sign", "logical_not", "zeros_like"]
+)
 def test_steps_have_gradient_zero(name):
     assert OPERATORS[name].gradient == "zero"
     assert not gradients(name, np.array([0.3, -1.7, 2.0]))[0].any()
@@ -70,7 +73,7 @@ def test_smooth_l1_and_hard_sigmoid():
     assert forward("smooth_l1", x, scalar=2.0) == pytest.approx([1.875, 0.02, 0.08, 2.875])
     assert forward("hard_sigmoid", x, alpha=0.25) == pytest.approx([0, 0.475, 0.55, 1])
     check_numerically("smooth_l1", x, scalar=2.0)
-    check_numerically("hard_sigmoid", x, alpha=0.25)
+    check_numerically("hard_sigmoid", x + 0.01, alpha=0.25)
 
 
 def test_cast_wraps_and_truncates():

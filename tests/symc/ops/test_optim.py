@@ -1,4 +1,4 @@
-"""Protects optimizer updates against formulas in numpy: order of clipping and decay, states, mixed precision, many weights."""
+"""Protects optimizer updates against formulas in numpy: clipping and decay, states, mixed precision, many weights."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def test_lamb():
     m, v = 0.9 * A + 0.1 * g, 0.999 * B + 0.001 * g**2
     close(new, m / (1 - 0.9**2) / (np.sqrt(v / (1 - 0.999**2)) + 1e-6) + WD * W)
     r1, r2 = np.array([2.0]), np.array([0.5])
-    made = run("lamb_update_phase2", W.astype("f4"), G.astype("f4"), r1.astype("f4"), r2.astype("f4"), lr=LR, upper_bound=1.0)[0]
+    made = run(
+        "lamb_update_phase2", W.astype("f4"), G.astype("f4"), r1.astype("f4"), r2.astype("f4"), lr=LR, upper_bound=1.0
+    )[0]
     np.testing.assert_allclose(made, W - LR * 2 * G, rtol=1e-5)
 
 
@@ -86,7 +88,9 @@ def test_adamw_skips_bad_scales(scale):
 
 def test_mixed_precision_updates_the_master_copy():
     half = W.astype(np.float16)
-    new, states = run("mp_sgd_mom_update", half, G.astype(np.float16), A.astype("f4"), W.astype("f4"), lr=LR, momentum=0.9)
+    new, states = run(
+        "mp_sgd_mom_update", half, G.astype(np.float16), A.astype("f4"), W.astype("f4"), lr=LR, momentum=0.9
+    )
     assert new.dtype == np.float16 and states[3].dtype == np.float32
     np.testing.assert_allclose(new, states[3], rtol=1e-3)
 
@@ -112,5 +116,7 @@ def test_many_weights_are_many_updates(preloaded):
 
 def test_reset_and_lars():
     assert not any(v.any() for v in Built("reset_arrays", [W, G]).updates().values())
-    made = run("multi_lars", *(np.array(v) for v in ([0.1, 0.1], [4.0, 0.0], [1.0, 1.0], [0.5, 0.5])), eta=0.1, eps=0.0)[0]
+    made = run(
+        "multi_lars", *(np.array(v) for v in ([0.1, 0.1], [4.0, 0.0], [1.0, 1.0], [0.5, 0.5])), eta=0.1, eps=0.0
+    )[0]
     close(made, [0.1 * 0.1 * 2 / (1 + 0.5 * 2), 0.1])

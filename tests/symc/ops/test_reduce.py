@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from operating import check_numerically, forward, gradients, infer, make
 from hypothesis import given
 from hypothesis import strategies as st
+from operating import check_numerically, forward, gradients, infer, make
 
 from symc.ops.base import MXNetError, ShapeError
 
-NUMPY = {"sum": np.sum, "mean": np.mean, "prod": np.prod, "max": np.max, "min": np.min, "nansum": np.nansum, "nanprod": np.nanprod}
+NUMPY = {
+    "sum": np.sum,
+    "mean": np.mean,
+    "prod": np.prod,
+    "max": np.max,
+    "min": np.min,
+    "nansum": np.nansum,
+    "nanprod": np.nanprod,
+}
 X = np.array([[[0.5, -1.25], [2.0, 0.75]], [[1.5, -0.25], [-2.0, 3.0]], [[1.0, 4.0], [0.125, -3.5]]])
 
 

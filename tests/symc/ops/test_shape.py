@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from operating import check_numerically, forward, gradients, infer
 from hypothesis import given
 from hypothesis import strategies as st
+from operating import check_numerically, forward, gradients, infer
 
 from symc.ops.base import ShapeError
 
@@ -67,7 +67,7 @@ CASES = [
 @pytest.mark.parametrize(("name", "attrs", "numpy"), CASES)
 def test_movements(name, attrs, numpy):
     assert forward(name, X, **attrs).tolist() == numpy(X).tolist()
-    check_numerically(name, X, step=1.0, **attrs)
+    check_numerically(name, X, delta=1.0, **attrs)
 
 
 def test_squeeze_and_vectors_to_matrices():
@@ -93,7 +93,7 @@ def test_pad(mode):
     widths = (0, 0, 0, 0, 1, 2, 2, 1)
     expected = np.pad(x, [(0, 0), (0, 0), (1, 2), (2, 1)], mode=mode)
     assert forward("Pad", x, mode=mode, pad_width=widths).tolist() == expected.tolist()
-    check_numerically("Pad", x, step=1.0, mode=mode, pad_width=widths)
+    check_numerically("Pad", x, delta=1.0, mode=mode, pad_width=widths)
     with pytest.raises(ShapeError):
         infer("Pad", (2, 3), mode=mode, pad_width=(0, 0, 1, 1))
 
@@ -106,7 +106,7 @@ def test_splits():
     assert [p.shape[2] for p in uneven] == [2, 1, 1]
     at = forward("_split_v2", X, indices=(0, 1), axis=1)
     assert [p.shape[1] for p in at] == [1, 2]
-    check_numerically("SliceChannel", X, step=1.0, num_outputs=2, axis=0)
+    check_numerically("SliceChannel", X, delta=1.0, num_outputs=2, axis=0)
     with pytest.raises(ShapeError):
         infer("SliceChannel", X.shape, num_outputs=2, axis=1)
 
@@ -118,7 +118,7 @@ def test_joins():
     assert infer("Concat", (2, 3), (2, 0), outs=[(2, 7)])[0] == [(2, 3), (2, 4)]
     with pytest.raises(ShapeError):
         infer("Concat", (2, 3), (3, 3), dim=1)
-    check_numerically("Concat", a, b, step=1.0, dim=2)
+    check_numerically("Concat", a, b, delta=1.0, dim=2)
 
 
 def test_likes():
@@ -149,7 +149,11 @@ def test_shapes_as_data():
 BOUND = st.one_of(st.none(), st.integers(-5, 5))
 
 
-@given(begin=st.tuples(BOUND, BOUND), end=st.tuples(BOUND, BOUND), step=st.tuples(*[st.sampled_from([None, 1, 2, -1, -2])] * 2))
+@given(
+    begin=st.tuples(BOUND, BOUND),
+    end=st.tuples(BOUND, BOUND),
+    step=st.tuples(*[st.sampled_from([None, 1, 2, -1, -2])] * 2),
+)
 def test_slices_are_pythons(begin, end, step):
     x = np.arange(20.0).reshape(4, 5)
     expected = x[tuple(slice(*bounds) for bounds in zip(begin, end, step))]

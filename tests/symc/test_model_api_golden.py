@@ -1,0 +1,35 @@
+"""Protects: optimizers, schedulers, metrics, iterators and modules give what MXNet 1.9.1 gives.
+
+The answers were recorded by running tests/golden/model_api/scenarios.py under MXNet; the same functions run here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import symc as mx
+
+FOLDER = Path(__file__).parents[1] / "golden" / "model_api"
+_spec = importlib.util.spec_from_file_location("model_api_scenarios", FOLDER / "scenarios.py")
+assert _spec is not None and _spec.loader is not None
+scenarios = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(scenarios)
+
+#: (relative, absolute) tolerance: exact where nothing is computed, single precision elsewhere
+TOLERANCE = {"iterators": (0, 0), "schedules": (1e-12, 0), "metrics": (1e-6, 1e-7), "optimizers": (1e-5, 5e-6)}
+
+
+@pytest.mark.parametrize("scenario", scenarios.SCENARIOS, ids=lambda s: s.__name__)
+@pytest.mark.filterwarnings("ignore")
+def test_same_as_mxnet(scenario):
+    with np.load(FOLDER / f"{scenario.__name__}.npz") as recorded:
+        expected = dict(recorded)
+    got = scenario(mx)
+    assert sorted(got) == sorted(expected)
+    rtol, atol = TOLERANCE.get(scenario.__name__, (1e-3, 1e-4))
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, rtol=rtol, atol=atol, err_msg=f"{scenario.__name__}/{name}")
