@@ -107,11 +107,27 @@ class Elementwise(Primitive):
     truth: ClassVar[bool] = False
 
     def type(self, ins: Sequence[TensorType]) -> Type:
-        require(len(ins) == self.arity, self, f"takes {self.arity} operands", *ins)
-        shape = _common_shape(self, ins)
-        require(all(t.dtype == ins[0].dtype for t in ins), self, "element types differ", *ins)
-        require(ins[0].dtype.kind in self.kinds, self, f"does not take {ins[0].dtype}", *ins)
-        return TensorType(BOOL if self.truth else ins[0].dtype, shape)
+        found = self._alike(ins)
+        if found is None:
+            require(len(ins) == self.arity, self, f"takes {self.arity} operands", *ins)
+            _common_shape(self, ins)
+            require(all(t.dtype == ins[0].dtype for t in ins), self, "element types differ", *ins)
+            require(False, self, f"does not take {ins[0].dtype}", *ins)
+            raise AssertionError
+        return TensorType(BOOL, found.shape) if self.truth else found
+
+    def _alike(self, ins: Sequence[TensorType]) -> TensorType | None:
+        """The type all operands share; None where the operands are refused (the caller says why: this is the path of
+        every node that is built, and messages cost)."""
+        if len(ins) != self.arity:
+            return None
+        whole = ins[0]
+        for t in ins:
+            if t.dtype != whole.dtype or t.shape and whole.shape and t.shape != whole.shape:
+                return None
+            if t.shape:
+                whole = t
+        return whole if whole.dtype.kind in self.kinds else None
 
     def element(self, k: Scalars, node: Node, index: Index, reads: Sequence[Read]) -> Ref | None:
         # a rank-0 operand beside ranked ones is read at the empty index

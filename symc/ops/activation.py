@@ -70,7 +70,9 @@ def selu(x: Node) -> Node:
 
 @operator("LeakyReLU", inputs="data gamma")
 class LeakyReLU(Operator):
-    """Rectifiers with a slope below zero: leaky, prelu (learned, per channel or shared), rrelu (random), elu, selu, gelu.
+    """Rectifiers with a slope below zero: leaky, prelu (learned, per channel or shared), rrelu (random), elu, selu.
+
+    gelu, the smooth one, is here too.
 
     leaky: Maas et al. 2013; prelu: He et al. 2015; elu: Clevert et al. 2015; selu: Klambauer et al. 2017;
     gelu: Hendrycks & Gimpel 2016 (erf form).
@@ -125,7 +127,10 @@ class LeakyReLU(Operator):
         if self.act_type == "leaky":
             return ew.select(ew.gt(x, 0), x, x * self.slope)
         shared = gamma[0].shape == (1,)
-        slope = broadcast(reshape(gamma[0], ()), x.shape, ()) if shared else along(gamma[0], x.shape, min(1, x.rank - 1))
+        if shared:
+            slope = broadcast(reshape(gamma[0], ()), x.shape, ())
+        else:
+            slope = along(gamma[0], x.shape, min(1, x.rank - 1))
         return ew.select(ew.gt(x, 0), x, x * slope)
 
 

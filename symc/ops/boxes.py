@@ -115,7 +115,8 @@ class BoxDecode(Operator):
                 w, h = w - x, h - y
                 x, y = x + w * 0.5, y + h * 0.5
             x, y, w, h = (broadcast(v, shape, (0, 1)) for v in (x, y, w, h))
-            dx, dy, dw, dh = (_coordinate(data, at) * std for at, std in enumerate((self.std0, self.std1, self.std2, self.std3)))
+            stds = (self.std0, self.std1, self.std2, self.std3)
+            dx, dy, dw, dh = (_coordinate(data, at) * std for at, std in enumerate(stds))
             if self.clip > 0:
                 dw, dh = ew.minimum(dw, self.clip), ew.minimum(dh, self.clip)
             cx, cy = dx * w + x, dy * h + y

@@ -102,9 +102,8 @@ class Col2Im(_Columns):
             part = slice_(parts, low, (batch, channels, at + 1, *places), (1,) * parts.rank)
             begin = [t * d for t, d in zip(tap, dilate)]
             end = [f - b - (n - 1) * s - 1 for f, b, n, s in zip(full, begin, places, stride)]
-            placed = pad(
-                reshape(part, (batch, channels, *places)), (0, 0, *begin), (0, 0, *end), (0, 0, *(s - 1 for s in stride))
-            )
+            gaps = (0, 0, *(s - 1 for s in stride))
+            placed = pad(reshape(part, (batch, channels, *places)), (0, 0, *begin), (0, 0, *end), gaps)
             total = placed if total is None else total + placed
         assert total is not None
         high = tuple(d + p for d, p in zip(self.output_size, margin))

@@ -32,7 +32,8 @@ class _ConvolutionLike(Operator):
         if self.layout != "None" and len(self.layout) != rank + 2:
             raise refuse(self, f"layout={self.layout!r} does not fit a kernel of {rank} dimensions")
         if self.num_filter < 1 or self.num_group < 1 or self.num_filter % self.num_group:
-            raise refuse(self, f"num_filter={self.num_filter} must be a positive multiple of num_group={self.num_group}")
+            problem = f"num_filter={self.num_filter} must be a positive multiple of num_group={self.num_group}"
+            raise refuse(self, problem)
         if min(self.kernel) < 1 or min(self.strides) < 1 or min(self.dilates) < 1 or min(self.pads) < 0:
             raise refuse(self, "kernel, stride and dilate must be positive and pad not negative")
 
@@ -74,7 +75,8 @@ class _ConvolutionLike(Operator):
 
     def only_channels_first(self) -> None:
         if self.layout.endswith("C"):
-            raise refuse(self, f"layout={self.layout!r} is not offered on the CPU; use {'NCW NCHW NCDHW'.split()[self.rank - 1]}")
+            instead = ("NCW", "NCHW", "NCDHW")[self.rank - 1]
+            raise refuse(self, f"layout={self.layout!r} is not offered on the CPU; use {instead}")
 
 
 class _Convolution(_ConvolutionLike):
@@ -96,9 +98,8 @@ class _Convolution(_ConvolutionLike):
         out = s.outs[0]
         assert out is not None
         out = self.to_channels_first(out)
-        back = [
-            o + k - 1 - 2 * p if o and st == 1 else 0 for o, k, st, p in zip(out[2:], self.reach, self.strides, self.pads)
-        ]
+        axes = zip(out[2:], self.reach, self.strides, self.pads)
+        back = [o + k - 1 - 2 * p if o and st == 1 else 0 for o, k, st, p in axes]
         s.set_in(0, self.from_channels_first((out[0], data[1], *back)))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:

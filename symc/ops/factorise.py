@@ -94,14 +94,14 @@ class _Square(Operator):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         float_matrices(self, *inputs)
-        made = custom_grad(inputs, self.value, lambda ins, outs, cts: [self.gradient(ins[0], outs[0], cts[0])])
+        made = custom_grad(inputs, self.value, lambda ins, outs, cts: [self.pullback(ins[0], outs[0], cts[0])])
         assert isinstance(made, Node)
         return made
 
     def value(self, a: Node) -> Node:
         raise NotImplementedError
 
-    def gradient(self, a: Node, y: Node, ct: Node) -> Node:
+    def pullback(self, a: Node, y: Node, ct: Node) -> Node:
         raise NotImplementedError
 
 
@@ -112,7 +112,7 @@ class Potrf(_Square):
     def value(self, a: Node) -> Node:
         return _call("cholesky", a)
 
-    def gradient(self, a: Node, y: Node, ct: Node) -> Node:
+    def pullback(self, a: Node, y: Node, ct: Node) -> Node:
         inner = _halved(dot(y, triangle(ct, True), ta=True))
         left = solve(y, inner, True, True)
         full = _t(solve(y, _t(left), True, True))
@@ -127,7 +127,7 @@ class Potri(_Square):
         inverse = solve(a, _identity_like(a), True, False)
         return dot(inverse, inverse, ta=True)
 
-    def gradient(self, a: Node, y: Node, ct: Node) -> Node:
+    def pullback(self, a: Node, y: Node, ct: Node) -> Node:
         # d(A^-1) with A = L L^T: -A^-1 (dL L^T + L dL^T) A^-1, and A^-1 L = L^-T
         both = dot(y, ct + _t(ct))
         inverse = solve(a, _identity_like(a), True, True)
@@ -146,7 +146,7 @@ class Inverse(_Square):
     def value(self, a: Node) -> Node:
         return _call("inverse", a)
 
-    def gradient(self, a: Node, y: Node, ct: Node) -> Node:
+    def pullback(self, a: Node, y: Node, ct: Node) -> Node:
         return -dot(dot(y, ct, ta=True), y, tb=True)
 
 
@@ -314,7 +314,8 @@ class Syevd(Operator):
             gap = row - column
             diagonal = ew.eq(indices(u.shape, rank - 2), indices(u.shape, rank - 1))
             mixed = dot(du, u, tb=True)
-            weighted = ew.select(diagonal, 0.0, (mixed - _t(mixed)) / (ew.select(diagonal, ew.const(1.0, u.dtype), gap) * 2.0))
+            divisor = ew.select(diagonal, ew.const(0.5, u.dtype), gap) * 2.0
+            weighted = ew.select(diagonal, 0.0, (mixed - _t(mixed)) / divisor)
             along = broadcast(dvalues, u.shape, tuple(range(rank - 1)))
             inner = ew.select(diagonal, along, weighted)
             return [dot(dot(u, inner, ta=True), u)]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import ClassVar, Literal
 
-
 import numpy as np
 
 from symc.ir.graph import Node

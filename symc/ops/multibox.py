@@ -112,7 +112,8 @@ def _assign(shared: Array, predicted: Array, op: MultiBoxTarget) -> tuple[Array,
 def _encode(anchor: Array, box: Array, variances: Sequence[float]) -> Array:
     (aw, ah), (w, h) = anchor[2:] - anchor[:2], box[2:] - box[:2]
     (ax, ay), (x, y) = (anchor[:2] + anchor[2:]) / 2, (box[:2] + box[2:]) / 2
-    return np.array([(x - ax) / aw, (y - ay) / ah, np.log(w / aw), np.log(h / ah)]) / np.asarray(variances)
+    raw = np.array([(x - ax) / aw, (y - ay) / ah, np.log(w / aw), np.log(h / ah)])
+    return np.asarray(raw / np.asarray(variances))
 
 
 @operator(

@@ -147,10 +147,10 @@ class _BatchNorm(Operator):
         return y
 
 
-_BATCH_NORM = {"inputs": "data gamma beta", "aux": "moving_mean moving_var", "outputs": "output mean var"}
+_INPUTS, _AUX, _OUTPUTS = "data gamma beta", "moving_mean moving_var", "output mean var"
 
 
-@operator("BatchNorm", **_BATCH_NORM)
+@operator("BatchNorm", inputs=_INPUTS, aux=_AUX, outputs=_OUTPUTS)
 class BatchNorm(_BatchNorm):
     """Normalises every channel by the batch's mean and (biased) variance, then gamma * z + beta.
 
@@ -170,7 +170,7 @@ class BatchNorm(_BatchNorm):
     max_calib_range: float | None = None
 
 
-@operator("BatchNorm_v1", **_BATCH_NORM)
+@operator("BatchNorm_v1", inputs=_INPUTS, aux=_AUX, outputs=_OUTPUTS)
 class BatchNormV1(_BatchNorm):
     """The older BatchNorm: channels on axis 1."""
 
@@ -184,7 +184,7 @@ class BatchNormV1(_BatchNorm):
         return 1.0 / (scale * scale) - self.eps
 
 
-@operator("_contrib_SyncBatchNorm", **_BATCH_NORM, hint="syncbatchnorm")
+@operator("_contrib_SyncBatchNorm", inputs=_INPUTS, aux=_AUX, outputs=_OUTPUTS, hint="syncbatchnorm")
 class SyncBatchNorm(_BatchNorm):
     """BatchNorm over several devices; with one, the batch's own statistics."""
 
@@ -201,7 +201,7 @@ class SyncBatchNorm(_BatchNorm):
             super().complete(s)
 
 
-@operator("_contrib_BatchNormWithReLU", **_BATCH_NORM, hint="batchnormwithrelu")
+@operator("_contrib_BatchNormWithReLU", inputs=_INPUTS, aux=_AUX, outputs=_OUTPUTS, hint="batchnormwithrelu")
 class BatchNormWithReLU(_BatchNorm):
     """relu(BatchNorm(data))."""
 

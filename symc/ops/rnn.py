@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Literal
+from typing import Literal, Optional
 
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
@@ -23,6 +23,7 @@ from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, ope
 from symc.ops.layers import along, narrow, refuse, types_from_data, wide
 
 Step = tuple[Node, Node, list[Node]]
+StepGradient = tuple[Node, Node, Optional[Node], Node]
 
 
 def _cut(x: Node, axis: int, begin: int, end: int) -> Node:
@@ -61,7 +62,7 @@ class _Cell:
     def forward(self, x: Node, a: Node, h: Node, c: Node) -> Step:
         raise NotImplementedError
 
-    def backward(self, dh: Node, dc: Node, h: Node, c: Node, saved: Sequence[Node]) -> tuple[Node, Node, Node | None, Node]:
+    def backward(self, dh: Node, dc: Node, h: Node, c: Node, saved: Sequence[Node]) -> StepGradient:
         raise NotImplementedError
 
 
@@ -75,7 +76,7 @@ class _Plain(_Cell):
         y = ew.relu(x + a) if self.rectified else ew.tanh(x + a)
         return y, c, [y]
 
-    def backward(self, dh: Node, dc: Node, h: Node, c: Node, saved: Sequence[Node]) -> tuple[Node, Node, Node | None, Node]:
+    def backward(self, dh: Node, dc: Node, h: Node, c: Node, saved: Sequence[Node]) -> StepGradient:
         y = saved[0]
         d = ew.select(ew.gt(y, 0), dh, 0.0) if self.rectified else dh * _tanh_slope(y)
         return d, d, None, dc
@@ -93,7 +94,7 @@ class _LSTM(_Cell):
         t = ew.tanh(c)
         return o * t, c, [i, f, g, o, t]
 
-    def backward(self, dh: Node, dc: Node, h: Node, c: Node, saved: Sequence[Node]) -> tuple[Node, Node, Node | None, Node]:
+    def backward(self, dh: Node, dc: Node, h: Node, c: Node, saved: Sequence[Node]) -> StepGradient:
         i, f, g, o, t = saved
         dc = dc + dh * o * _tanh_slope(t)
         parts = [
@@ -117,7 +118,7 @@ class _GRU(_Cell):
         n = ew.tanh(xn + r * an)
         return (1.0 - z) * n + z * h, c, [r, z, n, an]
 
-    def backward(self, dh: Node, dc: Node, h: Node, c: Node, saved: Sequence[Node]) -> tuple[Node, Node, Node | None, Node]:
+    def backward(self, dh: Node, dc: Node, h: Node, c: Node, saved: Sequence[Node]) -> StepGradient:
         r, z, n, an = saved
         dn = dh * (1.0 - z) * _tanh_slope(n)
         dz = dh * (h - n) * _sigmoid_slope(z)

@@ -33,3 +33,8 @@ def test_same_as_mxnet(scenario):
     rtol, atol = TOLERANCE.get(scenario.__name__, (1e-3, 1e-4))
     for name, value in expected.items():
         np.testing.assert_allclose(got[name], value, rtol=rtol, atol=atol, err_msg=f"{scenario.__name__}/{name}")
+
+
+def test_saved_files_are_equal_to_the_byte(tmp_path):
+    scenarios.saved(mx, str(tmp_path / "named.params"))
+    assert (tmp_path / "named.params").read_bytes() == (FOLDER / "named.params").read_bytes()

@@ -236,6 +236,14 @@ def sequence(mx):
     return values(module)
 
 
+def saved(mx, path):
+    """A file of named arrays of every element type."""
+    types = ["float32", "float64", "float16", "uint8", "int32", "int8", "int64"]
+    arrays = {"arg:%s" % t: mx.nd.array(np.arange(6).reshape(2, 3) - 2, dtype=t) for t in types if t != "uint8"}
+    arrays["aux:byte"] = mx.nd.array([1, 255], dtype="uint8")
+    mx.nd.save(path, arrays)
+
+
 SCENARIOS = [optimizers, schedules, metrics, iterators, training, buckets, sequence]
 
 if __name__ == "__main__":
@@ -248,3 +256,4 @@ if __name__ == "__main__":
     for scenario in SCENARIOS:
         path = os.path.join(os.path.dirname(os.path.abspath(__file__)), scenario.__name__ + ".npz")
         np.savez_compressed(path, **scenario(mxnet))
+    saved(mxnet, os.path.join(os.path.dirname(os.path.abspath(__file__)), "named.params"))

@@ -1,0 +1,359 @@
+"""Protects: NDArray is MXNet's: what shares memory, element types, indexing, errors, and interchange with others."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+import symc as mx
+from symc.ndarray import NDArray
+
+
+@pytest.fixture
+def f():
+    return mx.nd.array([[1, 2], [3, 4]])
+
+
+@pytest.fixture
+def i():
+    return mx.nd.array([[1, 2], [3, 4]], dtype="int32")
+
+
+# --------------------------------------------------------------------------------------------- creation and facts
+
+
+def test_facts(f):
+    assert (f.shape, f.size, f.ndim, f.dtype, f.stype, len(f)) == ((2, 2), 4, 2, np.float32, "default", 2)
+    assert f.context == mx.cpu(0) and str(f.context) == "cpu(0)"
+    assert repr(f) == "\n[[1. 2.]\n [3. 4.]]\n<NDArray 2x2 @cpu(0)>"
+
+
+def test_memory_is_aligned_and_contiguous(f):
+    for array in (f, f.T, f + 1, mx.nd.zeros((3, 5)), f[:, 1]):
+        assert array._data.flags.c_contiguous
+        assert array._data.__array_interface__["data"][0] % 64 == 0
+
+
+@pytest.mark.parametrize(
+    ("made", "dtype", "value"),
+    [
+        (lambda: mx.nd.array([1, 2]), np.float32, [1, 2]),
+        (lambda: mx.nd.array(np.array([1, 2], "int8")), np.float32, [1, 2]),
+        (lambda: mx.nd.array(mx.nd.array([1], dtype="int32")), np.int32, [1]),
+        (lambda: mx.nd.array(5), np.float32, 5),
+        (lambda: mx.nd.zeros(3), np.float32, [0, 0, 0]),
+        (lambda: mx.nd.ones((2,), dtype="int32"), np.int32, [1, 1]),
+        (lambda: mx.nd.full(2, 3.5), np.float32, [3.5, 3.5]),
+        (lambda: mx.nd.arange(1, 7, 2, repeat=2), np.float32, [1, 1, 3, 3, 5, 5]),
+        (lambda: mx.nd.arange(3, dtype="int32"), np.int32, [0, 1, 2]),
+        (lambda: mx.nd.linspace(0, 1, 5), np.float32, [0, 0.25, 0.5, 0.75, 1]),
+        (lambda: mx.nd.eye(2, 3, 1), np.float32, [[0, 1, 0], [0, 0, 1]]),
+        (lambda: mx.nd.concatenate([mx.nd.ones((1, 2)), mx.nd.zeros((1, 2))]), np.float32, [[1, 1], [0, 0]]),
+        (lambda: mx.nd.moveaxis(mx.nd.array([[1, 2]]), 0, 1), np.float32, [[1], [2]]),
+    ],
+)
+def test_creation(made, dtype, value):
+    array = made()
+    assert array.dtype == dtype
+    np.testing.assert_array_equal(array.asnumpy(), np.array(value))
+
+
+def test_what_is_no_array_is_refused():
+    with pytest.raises(TypeError, match="array like"):
+        mx.nd.array([[1, 2], [3]])
+    with pytest.raises(mx.MXNetError, match="dense"):
+        mx.nd.zeros((2, 2), stype="csr")
+    with pytest.raises(mx.MXNetError, match="gpu"):
+        mx.nd.zeros((2,), ctx=mx.gpu())
+    with pytest.raises(TypeError, match="Context"):
+        mx.nd.zeros((2,), ctx="cpu")
+
+
+def test_contexts():
+    assert mx.num_gpus() == 0 and mx.current_context() == mx.cpu()
+    with mx.cpu(2):
+        assert mx.nd.zeros(1).context == mx.cpu(2)
+        with mx.cpu(3):
+            assert mx.current_context() == mx.cpu(3)
+        assert mx.current_context() == mx.cpu(2)
+    assert mx.current_context() == mx.cpu(0)
+    assert mx.gpu(1) != mx.cpu(1) and hash(mx.cpu(1)) == hash(mx.cpu(1))
+    assert pickle.loads(pickle.dumps(mx.cpu(4))) == mx.cpu(4)
+    with pytest.raises(ValueError, match="tpu"):
+        mx.Context("tpu")
+    with pytest.raises(mx.MXNetError, match="CPU only"):
+        mx.gpu().check()
+    moved = mx.nd.ones(2).as_in_context(mx.cpu(1))
+    assert moved.context == mx.cpu(1)
+
+
+# --------------------------------------------------------------------------------------------- indexing
+
+
+@pytest.mark.parametrize(
+    ("view", "shared"),
+    [
+        (lambda a: a[0], True), (lambda a: a[1:3], True), (lambda a: a[1:3, :], True), (lambda a: a[0, 1], True),
+        (lambda a: a[...], True), (lambda a: a[None], True), (lambda a: a[0:1][0], True), (lambda a: a[-1, -1], True),
+        (lambda a: a.reshape((-1,)), True), (lambda a: a.detach(), True), (lambda a: a.astype("float32", copy=False), True),
+        (lambda a: a[:, 1], False), (lambda a: a[::2], False), (lambda a: a.T, False), (lambda a: a[[0, 1]], False),
+        (lambda a: a.flatten(), False), (lambda a: a.expand_dims(0), False), (lambda a: a.copy(), False),
+        (lambda a: a.astype("float32"), False), (lambda a: a[1:2, 0:2], True),
+    ],
+)  # fmt: skip
+def test_what_shares_memory(view, shared):
+    array = mx.nd.array(np.arange(12).reshape(4, 3))
+    view(array)[:] = 99
+    assert bool((array.asnumpy() == 99).any()) is shared
+
+
+def test_reading(f):
+    assert f[0, 1].shape == (1,) and f[0, 1].asscalar() == 2
+    np.testing.assert_array_equal(f[mx.nd.array([1, 0])].asnumpy(), [[3, 4], [1, 2]])
+    picked = f[mx.nd.array([0, 1], dtype="int32"), mx.nd.array([1, 0], dtype="int32")]
+    np.testing.assert_array_equal(picked.asnumpy(), [2, 3])
+    np.testing.assert_array_equal(f[::-1, 0].asnumpy(), [3, 1])
+    assert f[3:5].shape == (0, 2)
+    assert [row.asnumpy().tolist() for row in f] == [[1, 2], [3, 4]]
+    with pytest.raises(IndexError):
+        f[5]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        (0, 9, [[9, 9], [3, 4]]),
+        ((0, 1), 9, [[1, 9], [3, 4]]),
+        (slice(None), mx.nd.array([[5, 6], [7, 8]]), [[5, 6], [7, 8]]),
+        ((slice(None), 0), [7, 8], [[7, 2], [8, 4]]),
+        ((slice(None), slice(0, 1)), mx.nd.ones((2, 1), dtype="int32"), [[1, 2], [1, 4]]),
+        (slice(None), np.array([[1.5, 2.5]]), [[1.5, 2.5], [1.5, 2.5]]),
+        ([1, 0], mx.nd.array([[0, 0], [1, 1]]), [[1, 1], [0, 0]]),
+    ],
+)
+def test_writing(f, key, value, expected):
+    f[key] = value
+    np.testing.assert_array_equal(f.asnumpy(), expected)
+
+
+def test_numbers_are_cast_as_in_c():
+    small = mx.nd.zeros(3, dtype="uint8")
+    small[:] = 300
+    assert small.asnumpy().tolist() == [44] * 3
+    whole = mx.nd.zeros(2, dtype="int32")
+    whole[:] = 2.7
+    assert whole.asnumpy().tolist() == [2, 2]
+
+
+# --------------------------------------------------------------------------------------------- arithmetic
+
+
+@pytest.mark.parametrize(
+    ("compute", "expected"),
+    [
+        (lambda f: f + 1, [[2, 3], [4, 5]]), (lambda f: 1 - f, [[0, -1], [-2, -3]]), (lambda f: f * f, [[1, 4], [9, 16]]),
+        (lambda f: 2 / f, [[2, 1], [2 / 3, 0.5]]), (lambda f: f % 2, [[1, 0], [1, 0]]), (lambda f: 5 % f, [[0, 1], [2, 1]]),
+        (lambda f: f**2, [[1, 4], [9, 16]]), (lambda f: 2**f, [[2, 4], [8, 16]]), (lambda f: -f, [[-1, -2], [-3, -4]]),
+        (lambda f: abs(-f), [[1, 2], [3, 4]]), (lambda f: f == 2, [[0, 1], [0, 0]]), (lambda f: f != 2, [[1, 0], [1, 1]]),
+        (lambda f: f > 2, [[0, 0], [1, 1]]), (lambda f: 2 >= f, [[1, 1], [0, 0]]), (lambda f: f < f, [[0, 0], [0, 0]]),
+        (lambda f: f + f[0], [[2, 4], [4, 6]]), (lambda f: mx.nd.maximum(2, f), [[2, 2], [3, 4]]),
+        (lambda f: mx.nd.power(2, f), [[2, 4], [8, 16]]), (lambda f: mx.nd.modulo(f, 2), [[1, 0], [1, 0]]),
+        (lambda f: mx.nd.greater(3, f), [[1, 1], [0, 0]]), (lambda f: mx.nd.logical_xor(f, 0), [[1, 1], [1, 1]]),
+    ],
+)  # fmt: skip
+def test_arithmetic(f, compute, expected):
+    made = compute(f)
+    assert made.dtype == np.float32
+    np.testing.assert_allclose(made.asnumpy(), np.array(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("compute", "expected"),
+    [
+        (lambda i: i + 0.5, [[1, 2], [3, 4]]), (lambda i: i / 2, [[0, 1], [1, 2]]), (lambda i: 2 / i, [[2, 1], [0, 0]]),
+        (lambda i: i**2, [[1, 4], [9, 16]]), (lambda i: i > 1.5, [[0, 1], [1, 1]]), (lambda i: i % 2, [[1, 0], [1, 0]]),
+    ],
+)  # fmt: skip
+def test_integers_stay_integers(i, compute, expected):
+    made = compute(i)
+    assert made.dtype == np.int32
+    np.testing.assert_array_equal(made.asnumpy(), expected)
+
+
+def test_in_place(f):
+    before = f
+    f += 1
+    f *= mx.nd.array([[2, 2]])
+    f /= 4
+    f -= 0.5
+    assert f is before
+    np.testing.assert_array_equal(f.asnumpy(), [[0.5, 1], [1.5, 2]])
+    small = mx.nd.ones((1, 2))
+    with pytest.raises(mx.MXNetError, match="in place"):
+        small += f
+
+
+def test_what_does_not_fit(f, i):
+    with pytest.raises(mx.MXNetError, match="astype"):
+        f + i
+    with pytest.raises(mx.MXNetError, match="broadcast"):
+        f + mx.nd.ones(3)
+    with pytest.raises(TypeError, match="not supported"):
+        f + "a"
+
+
+def test_truth_and_numbers(f):
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(f)
+    assert bool(f[0, 0]) and not bool(mx.nd.zeros(1)) and not bool(mx.nd.zeros((0,)))
+    assert float(f[0, 1]) == 2.0 and int(f[1, 1]) == 4 and f.item(3) == 4
+    with pytest.raises(ValueError, match="not a scalar"):
+        f.asscalar()
+
+
+def test_many_numbers_compile_no_many_programs(f):
+    from symc.ndarray import imperative
+
+    f**2.0
+    before = imperative._program.cache_info().currsize
+    for exponent in range(20):
+        f ** (exponent / 7)
+    assert imperative._program.cache_info().currsize == before
+
+
+# --------------------------------------------------------------------------------------------- shapes and copies
+
+
+@pytest.mark.parametrize(
+    ("codes", "shape"),
+    [((-1,), (24,)), ((0, -1), (2, 12)), ((-2,), (2, 3, 4)), ((-3, 0), (6, 4)), ((-4, 1, 2, -2), (1, 2, 3, 4)), ((4, 0, 2), (4, 3, 2))],
+)
+def test_reshape_codes(codes, shape):
+    array = mx.nd.zeros((2, 3, 4))
+    assert array.reshape(codes).shape == shape
+    assert array.reshape(*codes).shape == shape
+    assert array.reshape(shape=codes).shape == shape
+
+
+def test_reshape_refuses(f):
+    with pytest.raises(mx.MXNetError, match="fit"):
+        f.reshape((3, 3))
+    with pytest.raises(AssertionError, match="Shape"):
+        f.reshape()
+
+
+def test_copies(f):
+    target = mx.nd.zeros((2, 2), dtype="float64")
+    assert f.copyto(target) is target and target.dtype == np.float64
+    np.testing.assert_array_equal(target.asnumpy(), f.asnumpy())
+    with pytest.raises(mx.MXNetError, match="differ"):
+        f.copyto(mx.nd.zeros(3))
+    with pytest.raises(TypeError):
+        f.copyto(3)
+    with pytest.warns(RuntimeWarning, match="itself"):
+        f.copyto(f)
+    assert f.tostype("default") is f
+    with pytest.raises(mx.MXNetError, match="dense"):
+        f.tostype("csr")
+    assert f.broadcast_to((3, 2, 2)).shape == (3, 2, 2)
+    with pytest.raises(ValueError, match="broadcast"):
+        f.broadcast_to((3, 3))
+    mx.nd.waitall()
+    f.wait_to_read()
+
+
+# --------------------------------------------------------------------------------------------- others
+
+
+def test_numpy(f):
+    assert np.asarray(f).dtype == np.float32
+    np.testing.assert_allclose(np.exp(f), np.exp(f.asnumpy()))
+    copy = f.asnumpy()
+    copy[:] = 0
+    assert f[0, 0].asscalar() == 1
+    base = np.ones((2, 2), np.float32)
+    shared = mx.nd.from_numpy(base)
+    shared[:] = 5
+    assert base[0, 0] == 5
+    assert mx.nd.from_numpy(base, zero_copy=False)._data is not base
+    with pytest.raises(ValueError, match="contiguous"):
+        mx.nd.from_numpy(base[:, :1])
+    assert f.__array__(copy=False) is f._data
+    with pytest.raises(ValueError, match="copy"):
+        f.__array__(np.float64, copy=False)
+
+
+def test_dlpack(f):
+    base = np.arange(3, dtype=np.float32)
+    shared = mx.nd.from_dlpack(base)
+    assert shared.asnumpy().tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(np.from_dlpack(f), f.asnumpy())
+    again = mx.nd.from_dlpack(f.to_dlpack_for_read())
+    np.testing.assert_array_equal(again.asnumpy(), f.asnumpy())
+    strided = mx.nd.from_dlpack(np.arange(6.0)[::2])
+    assert strided._data.flags.c_contiguous and strided.asnumpy().tolist() == [0, 2, 4]
+
+
+def test_pickle(f, i):
+    for array in (f, i):
+        again = pickle.loads(pickle.dumps(array))
+        assert isinstance(again, NDArray) and again.dtype == array.dtype and again.context == array.context
+        np.testing.assert_array_equal(again.asnumpy(), array.asnumpy())
+
+
+# --------------------------------------------------------------------------------------------- operators
+
+
+def test_operators_run(f):
+    np.testing.assert_allclose(mx.nd.dot(f, f).asnumpy(), [[7, 10], [15, 22]])
+    np.testing.assert_array_equal(f.clip(2, 3).asnumpy(), [[2, 2], [3, 3]])
+    halves = mx.nd.split(f, num_outputs=2, axis=1)
+    assert [h.shape for h in halves] == [(2, 1), (2, 1)]
+    np.testing.assert_array_equal(mx.nd.concat(f, f, dim=0).asnumpy(), np.concatenate([f.asnumpy()] * 2))
+    weight = mx.nd.ones((3, 2))
+    np.testing.assert_array_equal(
+        mx.nd.FullyConnected(data=f, weight=weight, no_bias=True, num_hidden=3).asnumpy(), [[3] * 3, [7] * 3]
+    )
+
+
+def test_out_and_state_inputs(f):
+    target = mx.nd.zeros((2, 2))
+    assert mx.nd.square(f, out=target) is target
+    np.testing.assert_array_equal(target.asnumpy(), f.asnumpy() ** 2)
+    weight, gradient, momentum = mx.nd.ones(2), mx.nd.ones(2), mx.nd.zeros(2)
+    for _ in range(2):
+        mx.nd.sgd_mom_update(weight, gradient, momentum, out=weight, lr=0.5, momentum=0.5)
+    np.testing.assert_allclose(momentum.asnumpy(), [-0.75, -0.75])
+    np.testing.assert_allclose(weight.asnumpy(), [-0.25, -0.25])
+
+
+def test_operators_refuse(f):
+    with pytest.raises(mx.MXNetError, match="bar"):
+        mx.nd.exp(f, bar=1)
+    with pytest.raises(mx.MXNetError, match="weight"):
+        mx.nd.FullyConnected(f, num_hidden=3)
+    with pytest.raises(AttributeError):
+        mx.nd.no_such_operator
+
+
+def test_random_follows_the_seed():
+    mx.random.seed(7)
+    first = [mx.nd.random.uniform(shape=4).asnumpy() for _ in range(2)]
+    mx.random.seed(7)
+    second = [mx.random.uniform(shape=4).asnumpy() for _ in range(2)]
+    np.testing.assert_array_equal(first, second)
+    assert (first[0] != first[1]).any()
+    target = mx.nd.zeros((3, 2))
+    mx.random.uniform(5, 6, out=target)
+    assert (target.asnumpy() >= 5).all()
+    each = mx.nd.random.normal(mx.nd.array([0, 100]), mx.nd.array([1, 1]), shape=50).asnumpy()
+    assert each.shape == (2, 50) and abs(each[1].mean() - 100) < 2
+    assert abs(mx.random.exponential(3, shape=5000).asnumpy().mean() - 3) < 0.3
+    assert mx.random.randn(2, 3).shape == (2, 3) and mx.random.randint(0, 5, shape=2).dtype == np.int32
+    assert sorted(mx.random.shuffle(mx.nd.arange(5)).asnumpy()) == [0, 1, 2, 3, 4]
+    with pytest.raises(AssertionError, match="all"):
+        mx.random.normal(mx.nd.zeros(1), 1)
+    with pytest.raises(ValueError, match="int"):
+        mx.random.seed("a")
