@@ -173,8 +173,8 @@ class Instance:
                 entries.append(self._host_entry(step, keep))
                 continue
             names = (*step.operands, *(r.name for r in step.results))
-            args = [_pointer(self._address[n]) for n in names]
             kernel = exe.kernels[call]
+            args = [_pointer(self._address[n]) + shift for n, shift in zip(names, kernel.shifts)]
             grain = max(1, GRAIN // max(kernel.work, 1)) if kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN else 0
             entries.append(Entry(exe.addresses[call], args, kernel.extent, grain))
             scratch = max(scratch, kernel.scratch)

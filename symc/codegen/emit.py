@@ -11,18 +11,18 @@ parallel loop to run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from symc.codegen.lanes import Lane, Val, coordinates, project, scalar
-from symc.codegen.memory import Memory, scratch_layout
+from symc.codegen.memory import Memory, scratch_layout, shifts_of
 from symc.codegen.operations import Operations
 from symc.codegen.target import Target
 from symc.codegen.text import Lines, literal, splat, type_name
-from symc.ir.index import Affine, Quotient, Remainder, Var
+from symc.ir.index import Affine, Quotient, Remainder, Var, linear
 from symc.ir.loops import Alloc, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, walk
 from symc.ir.prims.elementwise import Elementwise
-from symc.ir.types import BOOL, I64, DType
+from symc.ir.types import BOOL, I64, DType, strides_of
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,16 @@ class NativeKernel:
     extent: int
     scratch: int
     work: int
+    #: bytes by which the caller moves the address of each parameter (see symc.codegen.memory.shifts_of)
+    shifts: tuple[int, ...]
 
 
 def describe(kernel: LoopKernel, target: Target) -> NativeKernel:
     """The kernel's facts, without emitting it."""
     extent = _extent(kernel)
-    return NativeKernel(fingerprint(kernel, target), extent, scratch_layout(kernel)[1], work_of(kernel, extent))
+    found = shifts_of(kernel)
+    shifts = tuple(found.get(b.name, 0) * b.type.dtype.itemsize for b in kernel.buffers)
+    return NativeKernel(fingerprint(kernel, target), extent, scratch_layout(kernel)[1], work_of(kernel, extent), shifts)
 
 
 def emit_kernel(kernel: LoopKernel, target: Target, name: str = "kernel") -> str:
@@ -71,20 +75,26 @@ def _extent(kernel: LoopKernel) -> int:
 
 
 def fingerprint(kernel: LoopKernel, target: Target) -> str:
-    """The identity of a kernel's code: its loops without names of origins, and the target."""
+    """The identity of a kernel's code: its loops without origins, accesses by offset behind the shifts, the target."""
     parts: list[str] = [target.name]
+    strides = {b.name: strides_of(b.type.shape) for b in kernel.buffers}
+    for stmt in walk(kernel.body):
+        if isinstance(stmt, Alloc):
+            strides[stmt.buffer.name] = strides_of(stmt.buffer.type.shape)
     for buffer in kernel.buffers:
-        parts.append(f"{buffer.name}:{buffer.type}:{buffer.mode}")
-    _write(kernel.body, parts)
+        parts.append(f"{buffer.name}:{buffer.type.dtype}:{buffer.mode}")
+    _write(kernel.body, parts, strides, shifts_of(kernel))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _write(body: tuple[Stmt, ...], parts: list[str]) -> None:
+def _write(
+    body: tuple[Stmt, ...], parts: list[str], strides: Mapping[str, tuple[int, ...]], shifts: Mapping[str, int]
+) -> None:
     def ref(r: Ref) -> str:
         return f"%{r.name}" if r.name else f"{r.value!r}:{r.dtype}"
 
-    def indices(found: tuple[Affine, ...]) -> str:
-        return ",".join(map(str, found))
+    def place(buffer: str, index: tuple[Affine, ...]) -> str:
+        return f"{buffer}[{linear(index, strides[buffer]) - shifts.get(buffer, 0)}]"
 
     def guards(found: tuple[tuple[Affine, int, int], ...]) -> str:
         return ";".join(f"{lo}<={g}<{hi}" for g, lo, hi in found)
@@ -94,19 +104,19 @@ def _write(body: tuple[Stmt, ...], parts: list[str]) -> None:
             parts.append(f"{s.name}={s.op!r}({','.join(map(ref, s.args))}){s.dtype}")
         elif isinstance(s, Load):
             other = ref(s.other) if s.other is not None else ""
-            parts.append(f"{s.name}={s.buffer}[{indices(s.index)}]{s.dtype}{guards(s.guard)}{other}")
+            parts.append(f"{s.name}={place(s.buffer, s.index)}{s.dtype}{guards(s.guard)}{other}")
         elif isinstance(s, Store):
-            parts.append(f"{s.buffer}[{indices(s.index)}]{'+' if s.add else ''}={ref(s.value)}{guards(s.guard)}")
+            parts.append(f"{place(s.buffer, s.index)}{'+' if s.add else ''}={ref(s.value)}{guards(s.guard)}")
         elif isinstance(s, IndexValue):
             parts.append(f"{s.name}={s.index}:{s.dtype}")
         elif isinstance(s, For):
             carries = ",".join(f"{c.name}={ref(c.init)}>{ref(c.yields)}>{c.result}" for c in s.carries)
             parts.append(f"for {s.var} {s.lo} {s.hi} {s.step} {s.kind} {s.width} {s.unroll} {carries}{{")
-            _write(s.body, parts)
+            _write(s.body, parts, strides, shifts)
             parts.append("}")
         elif isinstance(s, If):
             parts.append(f"if {ref(s.cond)}{{")
-            _write(s.body, parts)
+            _write(s.body, parts, strides, shifts)
             parts.append("}")
         else:
             parts.append(f"{s.buffer.name}:{s.buffer.type}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from symc.codegen.lanes import Lane, Val, coordinates, project
 from symc.codegen.text import Lines, literal, splat, suffix, type_name
 from symc.ir.index import Affine, Var, linear
-from symc.ir.loops import Alloc, Buffer, For, If, Load, LoopKernel, Stmt, Store
+from symc.ir.loops import Alloc, Buffer, For, If, Load, LoopKernel, Stmt, Store, walk
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64, U8, DType, strides_of
 
@@ -31,6 +31,7 @@ class Memory:
         self.pointers: dict[str, str] = {}
         self.lanes_of: dict[str, tuple[Lane, ...]] = {}
         self.offsets, self.scratch_bytes = scratch_layout(emitter.kernel)
+        self.shifts = shifts_of(emitter.kernel)
 
     def parameters(self, buffers: tuple[Buffer, ...]) -> None:
         for at, buffer in enumerate(buffers):
@@ -51,7 +52,7 @@ class Memory:
     def _offset(self, name: str, index: tuple[Affine, ...]) -> tuple[Affine, dict[Lane, int], bool]:
         """(offset in elements without the lanes' part, strides over lane dimensions, whether that is all)."""
         buffer = self.buffers[name]
-        offset = linear(index, strides_of(buffer.type.shape))
+        offset = linear(index, strides_of(buffer.type.shape)) - self.shifts.get(name, 0)
         own = self.lanes_of.get(name, ())
         strides: dict[Lane, int] = {}
         if own:
@@ -449,6 +450,21 @@ class Memory:
                 element = v(f"extractelement {type_name(value.dtype, vector.width)} {item}, i64 {i}")
                 test = v(f"extractelement <{vector.width} x i1> {condition}, i64 {i}") if condition else ""
                 self._store_one(self._pointer_at(stmt.buffer, one, value.dtype), element, value.dtype, stmt.add, test)
+
+
+def shifts_of(kernel: LoopKernel) -> dict[str, int]:
+    """Elements by which the caller moves the address of a parameter, so that kernels that read different slices of
+    their operands are the same code: the least constant offset of its accesses, where none is guarded."""
+    shapes = {b.name: strides_of(b.type.shape) for b in kernel.buffers}
+    least: dict[str, int] = {}
+    guarded: set[str] = set()
+    for stmt in walk(kernel.body):
+        if isinstance(stmt, (Load, Store)) and stmt.buffer in shapes:
+            if stmt.guard:
+                guarded.add(stmt.buffer)
+            const = linear(stmt.index, shapes[stmt.buffer]).const
+            least[stmt.buffer] = min(const, least.get(stmt.buffer, const))
+    return {name: shift for name, shift in least.items() if shift > 0 and name not in guarded}
 
 
 def scratch_layout(kernel: LoopKernel) -> tuple[dict[str, int], int]:

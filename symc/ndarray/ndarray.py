@@ -66,7 +66,7 @@ class NDArray:
     @property
     def T(self) -> NDArray:
         """The axes reversed."""
-        return NDArray(self._data.T, self._ctx)
+        return NDArray._of(aligned(self._data.T), self._ctx)
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -62,7 +62,8 @@ def selu(x: Node) -> Node:
         return ew.select(ew.gt(x, 0), x, ew.expm1(x) * _SELU_ALPHA) * _SELU_SCALE
 
     def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
-        slope = ew.select(ew.gt(ins[0], 0), ew.const(_SELU_SCALE, ins[0].dtype), (outs[0] + _SELU_ALPHA) * _SELU_SCALE)
+        x, y = ins[0], outs[0]
+        slope = ew.select(ew.gt(x, 0), ew.const(_SELU_SCALE, x.dtype), (y + _SELU_ALPHA) * _SELU_SCALE)
         return [cts[0] * slope]
 
     return _one(custom_grad([x], body, rule))

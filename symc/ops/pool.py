@@ -14,6 +14,9 @@ from symc.ir.prims.window import window_max, window_sum
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.layers import narrow, refuse, spatial_tuple, wide
 
+#: a number for every spatial axis
+Extent = tuple[int, ...]
+
 
 def lowest(node: Node) -> float:
     """The least finite value of the element type: what padding counts as in a maximum."""
@@ -132,7 +135,7 @@ class _Pooling(Operator):
         return narrow(total, data)
 
     def _reciprocals(
-        self, like: Node, spatial: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...], margin: tuple[int, ...]
+        self, like: Node, spatial: Extent, size: Extent, stride: Extent, margin: Extent
     ) -> Node:
         """1 / number of cells that count in every window: a scalar if all are alike."""
         if self.whole_windows:
@@ -188,7 +191,10 @@ class Pooling(_Pooling):
 
 @operator("Pooling_v1")
 class PoolingV1(_Pooling):
-    """The older Pooling: max, avg and sum in 2-d and 3-d; padding counts as 0, and averages divide by the kernel's size."""
+    """The older Pooling: max, avg and sum in 2-d and 3-d; padding counts as 0.
+
+    Averages divide by the kernel's size.
+    """
 
     whole_windows: ClassVar[bool] = True
 

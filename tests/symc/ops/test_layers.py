@@ -1,0 +1,147 @@
+"""Protects the layers: convolution, pooling, normalisation, activations, softmax, sequences and their gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from operating import Built, check_numerically, forward, gradients, infer, infer_types, make
+
+from symc.ops.base import MXNetError, ShapeError
+
+RNG = np.random.default_rng(3)
+IMAGE = RNG.normal(size=(2, 4, 6, 5))
+GROUPED = dict(kernel=(3, 2), num_filter=6, num_group=2, stride=(2, 1), pad=(1, 2))
+TRANSPOSED = dict(kernel=(3, 3), num_filter=2, num_group=2, stride=(2, 2), pad=(1, 1), adj=(1, 0))
+
+
+def test_fully_connected_folds_or_keeps_the_leading_axes():
+    x, w, b = RNG.normal(size=(2, 3, 4)), RNG.normal(size=(5, 12)), RNG.normal(size=5)
+    assert np.allclose(forward("FullyConnected", x, w, b, num_hidden=5), x.reshape(2, 12) @ w.T + b)
+    kept = forward("FullyConnected", x, w[:, :4], num_hidden=5, flatten=False, no_bias=True)
+    assert np.allclose(kept, x @ w[:, :4].T)
+    assert infer("FullyConnected", (0, 3, 4), None, None, num_hidden=5, outs=[(7, 5)])[0] == [(7, 3, 4), (5, 12), (5,)]
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "attrs"),
+    [
+        ("FullyConnected", [(3, 4), (2, 4), (2,)], {"num_hidden": 2}),
+        ("Convolution", [(2, 4, 6, 5), (6, 2, 3, 2), (6,)], GROUPED),
+        ("Convolution", [(1, 2, 7), (3, 2, 2)], dict(kernel=(2,), num_filter=3, dilate=(3,), no_bias=True)),
+        ("Deconvolution", [(1, 4, 3, 3), (4, 1, 3, 3)], TRANSPOSED),
+        ("UpSampling", [(1, 2, 3, 2), (2, 1, 4, 4)], dict(scale=2, sample_type="bilinear", num_filter=2)),
+        ("LRN", [(1, 5, 2, 2)], dict(nsize=3, alpha=0.5)),
+        ("L2Normalization", [(2, 3, 4)], dict(mode="channel")),
+        ("LayerNorm", [(2, 3, 4), (3,), (3,)], dict(axis=1)),
+        ("GroupNorm", [(2, 4, 3), (2,), (2,)], dict(num_groups=2)),
+        ("softmax", [(2, 3, 4)], dict(axis=1, temperature=2.0)),
+        ("log_softmax", [(3, 4)], {}),
+        ("softmin", [(3, 4)], {}),
+        ("LeakyReLU", [(2, 3, 2), (3,)], dict(act_type="prelu")),
+        ("LeakyReLU", [(3, 4)], dict(act_type="gelu")),
+        ("LeakyReLU", [(3, 4)], dict(act_type="elu")),
+        ("Activation", [(3, 4)], dict(act_type="softsign")),
+        ("Pooling", [(1, 2, 5, 6)], dict(kernel=(3, 2), stride=(2, 2), pad=(1, 0), pool_type="avg")),
+        ("Pooling", [(1, 2, 5, 6)], dict(kernel=(2, 2), stride=(2, 2), pool_type="lp", p_value=2)),
+        ("Pooling", [(1, 5, 6, 2)], dict(kernel=(2, 2), pool_type="max", layout="NHWC")),
+        ("im2col", [(1, 2, 5, 4)], dict(kernel=(3, 2), stride=(2, 1), pad=(1, 0))),
+        ("col2im", [(1, 8, 12)], dict(kernel=(2, 2), output_size=(5, 4))),
+    ],
+)  # fmt: skip
+def test_gradients(name, shapes, attrs):
+    rng = np.random.default_rng(11)
+    check_numerically(name, *(rng.normal(size=s) for s in shapes), **attrs)
+
+
+def test_deconvolution_target_shape_overrides_padding():
+    shapes = infer("Deconvolution", (1, 2, 4, 4), None, kernel=(3, 3), stride=(2, 2), target_shape=(8, 7), num_filter=3)
+    assert shapes == ([(1, 2, 4, 4), (2, 3, 3, 3)], [(1, 3, 8, 7)])
+    with pytest.raises(MXNetError, match="adj"):
+        make("Deconvolution", kernel=(3, 3), stride=(2, 2), adj=(2, 0), num_filter=1)
+
+
+def test_convolution_infers_weights_with_unknown_batch():
+    ins, outs = infer("Convolution", (0, 3, 8, 0), None, None, kernel=(3, 3), num_filter=4, stride=(2, 2))
+    assert ins[1:] == [(4, 3, 3, 3), (4,)] and outs == [(0, 4, 3, 0)]
+    with pytest.raises(ShapeError, match="groups"):
+        infer("Convolution", (1, 3, 8, 8), None, kernel=(3, 3), num_filter=4, num_group=2, no_bias=True)
+
+
+def test_average_pooling_counts_the_window_within_the_padded_extent():
+    x = np.ones((1, 1, 5))
+    common = dict(kernel=(2,), stride=(2,), pool_type="avg")
+    assert forward("Pooling", x, pooling_convention="full", **common).tolist() == [[[1, 1, 1]]]
+    assert forward("Pooling", x, pad=(1,), **common).tolist() == [[[0.5, 1, 1]]]
+    assert forward("Pooling", x, pad=(1,), count_include_pad=False, **common).tolist() == [[[1, 1, 1]]]
+
+
+def test_maximum_pooling_gives_the_gradient_to_the_first():
+    (dx,) = gradients("Pooling", np.ones((1, 1, 4)), kernel=(2,), stride=(2,), pool_type="max")
+    assert dx.tolist() == [[[1, 0, 1, 0]]]
+
+
+def _batch_norm(train=True, **attrs):
+    arrays = [IMAGE, RNG.uniform(0.5, 1.5, 4), RNG.normal(size=4), RNG.normal(size=4), RNG.uniform(0.5, 1.5, 4)]
+    return arrays, Built("BatchNorm", arrays, train, output_mean_var=True, **attrs)
+
+
+def test_batch_norm_training():
+    (x, gamma, beta, mean, var), built = _batch_norm(fix_gamma=False, eps=1e-3)
+    y, shown_mean, shown_scale = built.forward()
+    m, v = x.mean((0, 2, 3)), x.var((0, 2, 3))
+    per = (slice(None), None, None)
+    assert np.allclose(y, (x - m[per]) / np.sqrt(v[per] + 1e-3) * gamma[per] + beta[per])
+    assert np.allclose(shown_mean, m) and np.allclose(shown_scale, 1 / np.sqrt(v + 1e-3))
+    moved = built.updates()
+    assert np.allclose(moved[3], mean * 0.9 + m * 0.1) and np.allclose(moved[4], var * 0.9 + v * 0.1)
+
+
+def test_batch_norm_fixed_gamma_counts_as_one_and_is_overwritten():
+    (x, _, beta, *_), built = _batch_norm()
+    assert np.allclose(built.updates()[1], 1)
+    _, dgamma, *_ = built.backward()
+    assert not dgamma.any()
+
+
+def test_batch_norm_gradient():
+    arrays = [RNG.normal(size=(3, 2, 2)), RNG.uniform(0.5, 1.5, 2), RNG.normal(size=2), np.zeros(2), np.ones(2)]
+    check_numerically("BatchNorm", *arrays, wrt=[0, 1, 2], fix_gamma=False)
+    check_numerically("BatchNorm", *arrays, wrt=[0, 1, 2], fix_gamma=False, use_global_stats=True)
+
+
+def test_instance_norm_is_single_precision_only():
+    x, gamma, beta = (a.astype(np.float32) for a in (IMAGE, RNG.normal(size=4), RNG.normal(size=4)))
+    y = forward("InstanceNorm", x, gamma, beta)
+    centred = x - x.mean((2, 3), keepdims=True)
+    per = (slice(None), None, None)
+    wanted = centred / np.sqrt(x.var((2, 3), keepdims=True) + 1e-3) * gamma[per] + beta[per]
+    assert np.allclose(y, wanted, atol=1e-5)
+    with pytest.raises(ShapeError):
+        infer_types("InstanceNorm", "float64", None, None)
+
+
+def test_batch_norm_keeps_single_precision_parameters_for_half_data():
+    ins, outs = infer_types("BatchNorm", "float16", None, None, None, None)
+    assert [str(t) for t in ins] == ["float16"] + ["float32"] * 4 and str(outs[0]) == "float16"
+
+
+def test_softmax_with_length_gives_zero_behind_it():
+    y = forward("softmax", np.zeros((2, 3)), np.array([2, 0], np.int32), use_length=True)
+    assert y.tolist() == [[0.5, 0.5, 0], [0, 0, 0]]
+
+
+def test_dropout_scales_what_it_keeps_and_shares_along_axes():
+    x = np.ones((50, 40))
+    y = forward("Dropout", x, p=0.25, axes=(0,))
+    assert set(np.unique(y)) == {0.0, 1 / 0.75} and (y == y[:1]).all()
+    assert (forward("Dropout", x, train=False) == x).all()
+    built = Built("Dropout", [x], p=0.5)
+    assert np.array_equal(built.forward()[0], built.backward()[0])
+
+
+def test_sequences_with_lengths():
+    x = np.arange(6.0).reshape(3, 2)
+    n = np.array([1.0, 3.0])
+    assert forward("SequenceMask", x, n, use_sequence_length=True, value=-1).tolist() == [[0, 1], [-1, 3], [-1, 5]]
+    assert forward("SequenceLast", x, n, use_sequence_length=True).tolist() == [0, 5]
+    assert forward("SequenceReverse", x, n, use_sequence_length=True).tolist() == [[0, 5], [2, 3], [4, 1]]

@@ -1,0 +1,127 @@
+"""Protects: data iterators beyond what is recorded from MXNet: names, threads, files, errors."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+import symc as mx
+
+X, Y = np.arange(14, dtype="f").reshape(7, 2), np.arange(7, dtype="f")
+
+
+def rows(it):
+    return [batch.data[0].asnumpy()[:, 0].tolist() for batch in it]
+
+
+def test_descriptions():
+    desc = mx.io.DataDesc("data", (1, 2), np.int32, "TN")
+    assert desc == ("data", (1, 2)) and pickle.loads(pickle.dumps(desc)).layout == "TN"
+    assert (mx.io.DataDesc.get_batch_axis("TNC"), mx.io.DataDesc.get_batch_axis(None)) == (1, 0)
+    assert mx.io.DataDesc.get_list([("a", (1,))], [("a", np.int8)])[0].dtype == np.int8
+    assert str(mx.io.DataBatch([mx.nd.ones((2, 3))], [mx.nd.ones(2)])) == "DataBatch: data shapes: [(2, 3)] label shapes: [(2,)]"
+    with pytest.raises(AssertionError, match="list"):
+        mx.io.DataBatch(mx.nd.ones(2))
+
+
+def test_names():
+    several = mx.io.NDArrayIter({"b": np.zeros((4, 2)), "a": np.ones((4, 1))}, [np.zeros(4), np.ones(4)], 2)
+    assert [(d.name, d.shape) for d in several.provide_data] == [("a", (2, 1)), ("b", (2, 2))]
+    assert [d.name for d in several.provide_label] == ["_0_softmax_label", "_1_softmax_label"]
+    assert [d.name for d in mx.io.NDArrayIter(X, Y).provide_data + mx.io.NDArrayIter(X, Y).provide_label] == ["data", "softmax_label"]
+
+
+def test_types_and_layout():
+    it = mx.io.NDArrayIter(mx.nd.array(np.arange(12).reshape(2, 6), dtype="int32"), None, 4, layout="TN")
+    batch = next(it)
+    assert batch.data[0].shape == (2, 4) and batch.data[0].dtype == np.int32 and batch.label == []
+    assert next(it).pad == 2
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda: mx.io.NDArrayIter(None), lambda: mx.io.NDArrayIter(X, Y[:3]), lambda: mx.io.NDArrayIter(X, last_batch_handle="x"),
+    lambda: mx.io.NDArrayIter(3), lambda: mx.io.NDArrayIter({"a": object()}),
+])  # fmt: skip
+def test_refused(wrong):
+    with pytest.raises((ValueError, TypeError)):
+        wrong()
+
+
+def test_hard_reset_forgets_what_was_left():
+    it = mx.io.NDArrayIter(X, Y, 3, last_batch_handle="roll_over")
+    rows(it)
+    it.hard_reset()
+    assert rows(it)[0] == [0, 2, 4]
+    ended = mx.io.NDArrayIter(X, Y, 3)
+    rows(ended)
+    with pytest.raises(AssertionError, match="reset"):
+        ended.getdata()
+
+
+def test_resize():
+    it = mx.io.ResizeIter(mx.io.NDArrayIter(X, Y, 3), 5)
+    assert len(rows(it)) == 5
+    it.reset()
+    assert rows(it)[3] == [0, 2, 4]
+
+
+def test_prefetch():
+    it = mx.io.PrefetchingIter(
+        [mx.io.NDArrayIter(X, Y, 3), mx.io.NDArrayIter(X + 1, Y, 3)],
+        rename_data=[{"data": "a"}, {"data": "b"}], rename_label=[{"softmax_label": "l"}, {"softmax_label": "m"}],
+    )  # fmt: skip
+    assert [d.name for d in it.provide_data + it.provide_label] == ["a", "b", "l", "m"]
+    for _ in range(3):
+        assert len(rows(it)) == 3
+        with pytest.raises(StopIteration):
+            next(it)
+        it.reset()
+    batch = next(it)
+    assert batch.data[1][0, 0].asscalar() == 1 and len(batch.label) == 2 and (it.getpad(), it.getindex()) == (0, None)
+    it.reset()
+    assert rows(it)[0] == [0, 2, 4]
+
+
+def test_prefetch_passes_errors_on():
+    class Broken(mx.io.NDArrayIter):
+        def next(self):
+            raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        next(mx.io.PrefetchingIter(Broken(X, Y, 3)))
+    with pytest.raises(AssertionError, match="mismatch"):
+        rows(mx.io.PrefetchingIter([mx.io.NDArrayIter(X, Y, 3), mx.io.NDArrayIter(X[:3], Y[:3], 3)]))
+
+
+def test_csv(tmp_path):
+    np.savetxt(tmp_path / "x.csv", X, delimiter=",")
+    np.savetxt(tmp_path / "y.csv", Y, delimiter=",")
+    it = mx.io.CSVIter(str(tmp_path / "x.csv"), (2, 1), str(tmp_path / "y.csv"), batch_size=4)
+    batches = list(it)
+    assert batches[0].data[0].shape == (4, 2, 1) and batches[1].label[0].asnumpy().tolist() == [4, 5, 6, 0]
+    it.reset()
+    assert next(it).pad == 0
+    with pytest.raises(ValueError, match="samples"):
+        mx.io.CSVIter(str(tmp_path / "x.csv"), (3,))
+
+
+def test_iterators_of_ones_own():
+    class Counting(mx.io.DataIter):
+        provide_data, provide_label, at = [("data", (1,))], [], 0
+
+        def iter_next(self):
+            self.at += 1
+            return self.at < 3
+
+        def getdata(self):
+            return [mx.nd.full(1, self.at)]
+
+        def getlabel(self):
+            return []
+
+    assert [b.data[0].asscalar() for b in Counting()] == [1, 2]
+    for missing in (mx.io.DataIter().iter_next, mx.io.DataIter().getdata, mx.io.DataIter().getlabel):
+        with pytest.raises(NotImplementedError):
+            missing()

@@ -1,0 +1,179 @@
+"""Protects: rates and decays by parameter, states that survive pickling, and one compiled program per rule and shape."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+import symc as mx
+from symc.optimizer import compiled
+
+
+def step(updater, weight, gradient=None, index=0):
+    updater(index, mx.nd.ones(weight.shape, dtype=weight.dtype) if gradient is None else gradient, weight)
+    return weight.asnumpy()
+
+
+def test_create_by_name():
+    assert isinstance(mx.optimizer.create("SGD", momentum=0.9), mx.optimizer.SGD)
+    assert isinstance(mx.optimizer.create("ccsgd"), mx.optimizer.SGD)
+    with pytest.raises(ValueError, match="nothing"):
+        mx.optimizer.create("nothing")
+    with pytest.raises(AssertionError, match="dict"):
+        mx.optimizer.create("sgd", param_idx2name=["a"])
+
+
+def test_register_own_rule():
+    @mx.optimizer.register
+    class Halve(mx.optimizer.Optimizer):
+        def step(self, ctx, weight, grad, states, s):
+            return weight * 0.5, ()
+
+    np.testing.assert_array_equal(step(mx.optimizer.get_updater(mx.optimizer.create("halve")), mx.nd.ones(3)), [0.5] * 3)
+    with pytest.warns(UserWarning, match="halve"):
+        mx.optimizer.register(Halve)
+    del mx.optimizer.Optimizer.opt_registry["halve"]
+
+
+def test_a_rule_may_be_written_over_arrays():
+    class Plain(mx.optimizer.Optimizer):
+        def update(self, index, weight, grad, state):
+            weight[:] -= grad
+
+    np.testing.assert_array_equal(step(mx.optimizer.get_updater(Plain()), mx.nd.ones(2)), [0, 0])
+
+
+def test_without_a_rule():
+    with pytest.raises(NotImplementedError, match="Optimizer"):
+        step(mx.optimizer.get_updater(mx.optimizer.Optimizer()), mx.nd.ones(2))
+
+
+def test_rates_and_decays_by_name():
+    names = {0: "a_weight", 1: "a_bias", 2: "a_gamma"}
+    sgd = mx.optimizer.create("sgd", learning_rate=1.0, wd=0.1, param_idx2name=names)
+    assert [sgd._get_wd(i) for i in range(3)] == [0.1, 0.0, 0.1]
+    sgd.set_lr_mult({"a_weight": 0.5, 2: 0.25})
+    sgd.set_wd_mult({"a_bias": 2.0})
+    assert [sgd._get_lr(i) for i in range(3)] == [0.5, 1.0, 0.25]
+    assert [sgd._get_wd(i) for i in range(3)] == [0.1, 0.2, 0.1]
+
+
+def test_rates_from_the_symbol():
+    weight = mx.sym.Variable("fc_weight", lr_mult=0.1, wd_mult=3.0)
+    net = mx.sym.FullyConnected(mx.sym.Variable("data"), weight=weight, num_hidden=2, name="fc")
+    sgd = mx.optimizer.create("sgd", learning_rate=1.0, wd=1.0, sym=net, param_idx2name={0: "fc_weight", 1: "fc_bias"})
+    assert (sgd._get_lr(0), sgd._get_wd(0), sgd._get_wd(1)) == (0.1, 3.0, 0.0)
+
+
+def test_schedulers_decide():
+    scheduler = mx.lr_scheduler.FactorScheduler(1, 0.5, base_lr=1.0)
+    sgd = mx.optimizer.create("sgd", lr_scheduler=scheduler)
+    updater, weight = mx.optimizer.get_updater(sgd), mx.nd.zeros(1)
+    assert [float(step(updater, weight)[0]) for _ in range(3)] == [-1.0, -1.5, -1.75]
+    with pytest.raises(UserWarning, match="LRScheduler"):
+        sgd.set_learning_rate(0.1)
+    plain = mx.optimizer.create("sgd")
+    plain.set_learning_rate(0.3)
+    assert plain.learning_rate == 0.3
+
+
+@pytest.mark.parametrize("make", [
+    lambda s: s.FactorScheduler(0), lambda s: s.FactorScheduler(2, 1.5), lambda s: s.MultiFactorScheduler([3, 2]),
+    lambda s: s.MultiFactorScheduler([0]), lambda s: s.MultiFactorScheduler([]), lambda s: s.PolyScheduler(0),
+    lambda s: s.LRScheduler(0.1, warmup_steps=-1), lambda s: s.LRScheduler(0.1, 2, 0.5),
+    lambda s: s.LRScheduler(warmup_mode="steep"),
+])  # fmt: skip
+def test_schedulers_refuse(make):
+    with pytest.raises(ValueError):
+        make(mx.lr_scheduler)
+
+
+@pytest.mark.parametrize("name", ["sgd", "nag", "adam", "rmsprop", "ftml", "dcasgd"])
+def test_states_survive(name):
+    settings = {"momentum": 0.9} if name in ("sgd", "nag", "dcasgd") else {}
+    first = mx.optimizer.get_updater(mx.optimizer.create(name, learning_rate=0.1, **settings))
+    one = mx.nd.ones((2, 3))
+    for _ in range(2):
+        step(first, one)
+    second = mx.optimizer.get_updater(mx.optimizer.create("sgd"))
+    second.set_states(first.get_states(dump_optimizer=True))
+    two = one.copy()
+    np.testing.assert_array_equal(step(first, one), step(second, two))
+    third = mx.optimizer.get_updater(pickle.loads(pickle.dumps(first.optimizer)))
+    third.set_states(first.get_states())
+    np.testing.assert_array_equal(step(first, one), step(third, two))
+
+
+def test_rates_that_change_compile_nothing_new():
+    adam = mx.optimizer.create("adam")
+    updater, weight = mx.optimizer.get_updater(adam), mx.nd.ones((5, 3))
+    step(updater, weight)
+    before = compiled._program.cache_info().currsize
+    for k in range(5):
+        adam.lr, adam.wd, adam.rescale_grad = 0.1 + k, 0.01 * k, 1.0 / (k + 1)
+        step(updater, weight)
+        step(updater, mx.nd.ones((5, 3)), index=k + 1)
+    assert compiled._program.cache_info().currsize == before
+
+
+def test_attributes_of_the_rule_are_noticed():
+    sgd = mx.optimizer.create("sgd", learning_rate=1.0)
+    updater, weight = mx.optimizer.get_updater(sgd), mx.nd.zeros(1)
+    step(updater, weight)
+    sgd.clip_gradient = 0.25
+    assert step(updater, weight)[0] == -1.25
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+@pytest.mark.filterwarnings("ignore:Accumulating")
+def test_other_precisions(dtype):
+    for name in ("sgd", "adam", "adagrad", "lamb"):
+        updater = mx.optimizer.get_updater(mx.optimizer.create(name, learning_rate=0.5))
+        single = mx.optimizer.get_updater(mx.optimizer.create(name, learning_rate=0.5))
+        weight, reference = mx.nd.array([1, 2, 3], dtype=dtype), mx.nd.array([1, 2, 3])
+        got, expected = step(updater, weight), step(single, reference)
+        assert got.dtype == np.dtype(dtype)
+        np.testing.assert_allclose(got, expected, rtol=2e-3 if dtype == "float16" else 1e-4)
+
+
+def test_half_precision_warns_and_keeps_a_copy():
+    weight = mx.nd.ones(2, dtype="float16")
+    with pytest.warns(UserWarning, match="multi_precision"):
+        mx.optimizer.create("sgd").create_state_multi_precision(0, weight)
+    master, _ = mx.optimizer.create("sgd", multi_precision=True).create_state_multi_precision(0, weight)
+    assert master.dtype == np.float32
+
+
+def test_langevin_noise_follows_the_seed():
+    found = []
+    for _ in range(2):
+        mx.random.seed(3)
+        updater = mx.optimizer.get_updater(mx.optimizer.create("sgld", learning_rate=0.01))
+        weight = mx.nd.zeros(2000)
+        found.append([step(updater, weight), step(updater, weight)])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert abs(found[0][0].std() - 0.1) < 0.01
+
+
+def test_updater_takes_lists():
+    updater = mx.optimizer.get_updater(mx.optimizer.create("sgd", learning_rate=1.0))
+    weights = [mx.nd.zeros(2), mx.nd.zeros(3)]
+    updater([0, 1], [mx.nd.ones(2), mx.nd.ones(3)], weights)
+    assert [w.asnumpy().tolist() for w in weights] == [[-1, -1], [-1, -1, -1]]
+
+
+def test_kvstore():
+    store = mx.kv.create("local")
+    store.init([3, "a"], [mx.nd.zeros(2), mx.nd.ones(2)])
+    store.push(3, [mx.nd.ones(2), mx.nd.ones(2)])
+    out = mx.nd.zeros(2)
+    store.pull(3, out=out)
+    assert out.asnumpy().tolist() == [2, 2]
+    store.set_optimizer(mx.optimizer.create("sgd", learning_rate=0.5))
+    store.pushpull("a", mx.nd.ones(2), out=out)
+    assert out.asnumpy().tolist() == [0.5, 0.5]
+    for wrong in (lambda: store.pull("b", out=out), lambda: store.init(3, out), lambda: mx.kv.create("dist_sync")):
+        with pytest.raises(mx.MXNetError):
+            wrong()
