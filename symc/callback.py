@@ -11,11 +11,14 @@ from typing import Any
 from symc.model import save_checkpoint
 
 __all__ = [
-    "LogValidationMetricsCallback", "ProgressBar", "Speedometer", "do_checkpoint", "log_train_metric", "module_checkpoint",
+    "LogValidationMetricsCallback", "ProgressBar", "Speedometer", "do_checkpoint", "log_train_metric",
+    "module_checkpoint",
 ]  # fmt: skip
 
 
-def module_checkpoint(mod: Any, prefix: str, period: int = 1, save_optimizer_states: bool = False) -> Callable[..., None]:
+def module_checkpoint(
+    mod: Any, prefix: str, period: int = 1, save_optimizer_states: bool = False
+) -> Callable[..., None]:
     """Epoch end: save a Module (with its optimizer's states if wanted) every `period` epochs."""
     period = max(1, int(period))
 

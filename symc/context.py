@@ -17,6 +17,9 @@ class Context:
     devstr2type: ClassVar[dict[str, int]] = {name: number for number, name in devtype2str.items()}
     _default = threading.local()
 
+    device_typeid: int
+    device_id: int
+
     def __init__(self, device_type: str | Context, device_id: int = 0) -> None:
         if isinstance(device_type, Context):
             self.device_typeid, self.device_id = device_type.device_typeid, device_type.device_id

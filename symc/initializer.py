@@ -174,7 +174,9 @@ class Load:
                 )
             arr[:] = found
         elif self.default_init is None:
-            raise AssertionError(f"Cannot initialize {name}: not found in loaded param and no default Initializer is provided.")
+            raise AssertionError(
+                f"Cannot initialize {name}: not found in loaded param and no default Initializer is provided."
+            )
         else:
             self.default_init(name, arr)
         if self.verbose:
@@ -195,7 +197,8 @@ class Mixed:
                 initializer(name, arr)
                 return
         raise ValueError(
-            f'Parameter name {name} did not match any pattern. Consider adding a ".*" pattern at the end with a default Initializer.'
+            f'Parameter name {name} did not match any pattern. Consider adding a ".*" pattern at the end '
+            "with a default Initializer."
         )
 
 
@@ -358,7 +361,13 @@ class FusedRNN(Initializer):
     GATES = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}
 
     def __init__(
-        self, init: Any, num_hidden: int, num_layers: int, mode: str, bidirectional: bool = False, forget_bias: float = 1.0
+        self,
+        init: Any,
+        num_hidden: int,
+        num_layers: int,
+        mode: str,
+        bidirectional: bool = False,
+        forget_bias: float = 1.0,
     ) -> None:
         if isinstance(init, str):
             init = create(init)

@@ -68,7 +68,8 @@ class DataBatch:
 
 
 class DataIter:
-    """Base. Subclasses give `provide_data`, `provide_label`, `reset` and either `next` or `iter_next` with the getters."""
+    """Base. Subclasses give `provide_data`, `provide_label`, `reset` and either `next` or `iter_next` with the
+    getters."""
 
     provide_data: Any
     provide_label: Any
@@ -180,7 +181,8 @@ class PrefetchingIter(_Held):
         self._stop = threading.Event()
         self._queues: list[queue.Queue[Any]] = [queue.Queue(1) for _ in self.iters]
         self._threads = [
-            threading.Thread(target=_prefetch, args=(i, q, self._stop), daemon=True) for i, q in zip(self.iters, self._queues)
+            threading.Thread(target=_prefetch, args=(i, q, self._stop), daemon=True)
+            for i, q in zip(self.iters, self._queues)
         ]
         self._ended = False
         for thread in self._threads:
@@ -276,7 +278,9 @@ class NDArrayIter(DataIter):
         self.num_data = self.data[0][1].shape[self._axis]
         for name, source in [*self.data, *self.label]:
             if source.shape[self._axis] != self.num_data:
-                raise ValueError(f"NDArrayIter: {name!r} has {source.shape[self._axis]} samples, {self.data[0][0]!r} {self.num_data}")
+                raise ValueError(
+                    f"NDArrayIter: {name!r} has {source.shape[self._axis]} samples, {self.data[0][0]!r} {self.num_data}"
+                )
         self.num_source = len(self.data) + len(self.label)
         self.data_list = [a for _, a in [*self.data, *self.label]]
         self.idx = np.arange(self.num_data)
@@ -287,12 +291,12 @@ class NDArrayIter(DataIter):
         self._begin()
 
     @property
-    def provide_data(self) -> list[DataDesc]:  # type: ignore[override]
+    def provide_data(self) -> list[DataDesc]:
         """Descriptions of the data."""
         return self._describe(self.data)
 
     @property
-    def provide_label(self) -> list[DataDesc]:  # type: ignore[override]
+    def provide_label(self) -> list[DataDesc]:
         """Descriptions of the labels."""
         return self._describe(self.label)
 
@@ -421,4 +425,6 @@ def _read_csv(path: str, shape: Sequence[int], dtype: Any) -> Array:
     try:
         return rows.reshape(-1, *shape)
     except ValueError:
-        raise ValueError(f"{path}: rows of {rows.shape[1]} numbers do not make samples of shape {tuple(shape)}") from None
+        raise ValueError(
+            f"{path}: rows of {rows.shape[1]} numbers do not make samples of shape {tuple(shape)}"
+        ) from None

@@ -115,7 +115,9 @@ class FeedForward:
         if not for_training:
             known = self.arg_params or {}
             missing = [a for a in arguments if a not in known and a not in names and a not in labels]
-            module = Module(self.symbol, names, [*labels, *(m for m in missing if m.endswith("label"))], context=self.ctx)
+            module = Module(
+                self.symbol, names, [*labels, *(m for m in missing if m.endswith("label"))], context=self.ctx
+            )
         shapes = [d for d in data.provide_label if d[0] in labels]
         module.bind(data.provide_data, shapes or None, for_training=for_training)
         return module
@@ -144,7 +146,9 @@ class FeedForward:
         if eval_data is None or isinstance(eval_data, io.DataIter):
             return eval_data
         if not isinstance(eval_data, (tuple, list)) or len(eval_data) != 2:
-            raise TypeError("Eval data must be DataIter, or NDArray/numpy.ndarray/list pair (i.e. tuple/list of length 2)")
+            raise TypeError(
+                "Eval data must be DataIter, or NDArray/numpy.ndarray/list pair (i.e. tuple/list of length 2)"
+            )
         data, label = eval_data
         if data is None:
             raise ValueError("Eval data is NONE")
@@ -210,7 +214,12 @@ class FeedForward:
         return (joined, _joined(inputs), _joined(labels)) if return_data else joined
 
     def score(
-        self, X: Any, eval_metric: Any = "acc", num_batch: int | None = None, batch_end_callback: Any = None, reset: bool = True
+        self,
+        X: Any,
+        eval_metric: Any = "acc",
+        num_batch: int | None = None,
+        batch_end_callback: Any = None,
+        reset: bool = True,
     ) -> Any:
         """The metric's value on an iterator."""
         data = self._iterator(X, None, is_train=False)
@@ -233,7 +242,8 @@ class FeedForward:
 
     @staticmethod
     def create(
-        symbol: Any, X: Any, y: Any = None, ctx: Any = None, num_epoch: int | None = None, epoch_size: int | None = None,
+        symbol: Any, X: Any, y: Any = None, ctx: Any = None, num_epoch: int | None = None,
+        epoch_size: int | None = None,
         optimizer: Any = "sgd", initializer: Any = None, eval_data: Any = None, eval_metric: Any = "acc",
         epoch_end_callback: Any = None, batch_end_callback: Any = None, kvstore: Any = "local", logger: Any = None,
         work_load_list: Any = None, eval_end_callback: Any = None, eval_batch_end_callback: Any = None, **kwargs: Any,

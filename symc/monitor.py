@@ -29,9 +29,19 @@ class Monitor:
     """
 
     def __init__(
-        self, interval: int, stat_func: Stat | None = None, pattern: str = ".*", sort: bool = False, monitor_all: bool = False
+        self,
+        interval: int,
+        stat_func: Stat | None = None,
+        pattern: str = ".*",
+        sort: bool = False,
+        monitor_all: bool = False,
     ) -> None:
-        self.interval, self.stat_func, self.sort, self.monitor_all = interval, stat_func or _mean_size, sort, monitor_all
+        self.interval, self.stat_func, self.sort, self.monitor_all = (
+            interval,
+            stat_func or _mean_size,
+            sort,
+            monitor_all,
+        )
         self.re_prog = re.compile(pattern)
         self.activated, self.step = False, 0
         self.queue: list[tuple[int, str, Any]] = []

@@ -84,7 +84,9 @@ class _Reader:
             if storage in _AUXILIARY:
                 return self.sparse(storage)
             if storage != 0:
-                raise MXNetError(f"{self.what} has unknown storage type {storage} at offset {self.at - 4}; it is corrupt")
+                raise MXNetError(
+                    f"{self.what} has unknown storage type {storage} at offset {self.at - 4}; it is corrupt"
+                )
             shape = self.shape()
             if shape is None or (not shape and magic == V2):
                 return np.zeros((0,), np.float32)

@@ -42,7 +42,8 @@ def check_input_names(symbol: Any, names: Iterable[str], kind: str, throw: bool)
             continue
         candidates = "\n\t".join(a for a in arguments if not a.endswith(_PARAMETER_ENDINGS))
         text = (
-            f"You created Module with Module(..., {kind}_names={list(names)}) but input with name '{name}' is not found in "
+            f"You created Module with Module(..., {kind}_names={list(names)}) "
+            f"but input with name '{name}' is not found in "
             f"symbol.list_arguments(). Did you mean one of:\n\t{candidates}"
         )
         if throw:
@@ -128,7 +129,8 @@ class BaseModule:
     # -- parameters
 
     def set_params(
-        self, arg_params: Params | None, aux_params: Params | None, allow_missing: bool = False, force_init: bool = True,
+        self, arg_params: Params | None, aux_params: Params | None, allow_missing: bool = False,
+        force_init: bool = True,
         allow_extra: bool = False,
     ) -> None:  # fmt: skip
         """Copy parameters and states in. RuntimeError for a missing one unless `allow_missing`, ValueError for one too
@@ -232,7 +234,8 @@ class BaseModule:
         if not isinstance(eval_data, DataIter):
             raise ValueError("eval_data must be of type NDArray or DataIter")
         found = [
-            [o.copy() for o in outputs] for outputs, _, _ in self.iter_predict(eval_data, num_batch, reset, sparse_row_id_fn)
+            [o.copy() for o in outputs]
+            for outputs, _, _ in self.iter_predict(eval_data, num_batch, reset, sparse_row_id_fn)
         ]
         if not found or not merge_batches:
             return found
@@ -246,7 +249,8 @@ class BaseModule:
     def fit(
         self, train_data: Any, eval_data: Any = None, eval_metric: Any = "acc", epoch_end_callback: Any = None,
         batch_end_callback: Any = None, kvstore: Any = "local", optimizer: Any = "sgd",
-        optimizer_params: Any = (("learning_rate", 0.01),), eval_end_callback: Any = None, eval_batch_end_callback: Any = None,
+        optimizer_params: Any = (("learning_rate", 0.01),), eval_end_callback: Any = None,
+        eval_batch_end_callback: Any = None,
         initializer: Any = Uniform(0.01), arg_params: Params | None = None, aux_params: Params | None = None,
         allow_missing: bool = False, force_rebind: bool = False, force_init: bool = False, begin_epoch: int = 0,
         num_epoch: int | None = None, validation_metric: Any = None, monitor: Any = None, sparse_row_id_fn: Any = None,
@@ -265,7 +269,9 @@ class BaseModule:
         eval_metric = metric.create(eval_metric) if not isinstance(eval_metric, metric.EvalMetric) else eval_metric
         for epoch in range(begin_epoch, num_epoch):
             start = time.time()
-            for name, value in self._epoch(train_data, epoch, eval_metric, batch_end_callback, monitor, sparse_row_id_fn):
+            for name, value in self._epoch(
+                train_data, epoch, eval_metric, batch_end_callback, monitor, sparse_row_id_fn
+            ):
                 self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
             self.logger.info("Epoch[%d] Time cost=%.3f", epoch, time.time() - start)
             arg_params, aux_params = self.get_params()
@@ -284,7 +290,13 @@ class BaseModule:
             train_data.reset()
 
     def _epoch(
-        self, train_data: Any, epoch: int, eval_metric: Any, callbacks: Callable[..., Any] | None, monitor: Any, row_ids: Any
+        self,
+        train_data: Any,
+        epoch: int,
+        eval_metric: Any,
+        callbacks: Callable[..., Any] | None,
+        monitor: Any,
+        row_ids: Any,
     ) -> list[tuple[str, float]]:
         """One pass over the training data; the metric's values over all of it."""
         eval_metric.reset()

@@ -15,7 +15,8 @@ __all__ = ["BucketingModule"]
 
 
 class BucketingModule(BaseModule):
-    """`sym_gen(bucket_key)` gives (symbol, data_names, label_names). The default bucket is the largest; it is bound first
+    """`sym_gen(bucket_key)` gives (symbol, data_names, label_names). The default bucket is the largest; it is bound
+    first
     and the others share its parameters. A batch's `bucket_key` selects its net."""
 
     def __init__(
@@ -51,14 +52,14 @@ class BucketingModule(BaseModule):
         return found
 
     @property
-    def data_names(self) -> list[str]:  # type: ignore[override]
+    def data_names(self) -> list[str]:
         """Names of the data inputs."""
         if self.binded:
             return self._current.data_names
         return list(self._sym_gen(self._default_bucket_key)[1])
 
     @property
-    def output_names(self) -> list[str]:  # type: ignore[override]
+    def output_names(self) -> list[str]:
         """Names of the outputs."""
         if self.binded:
             return self._current.output_names
@@ -66,17 +67,17 @@ class BucketingModule(BaseModule):
         return names
 
     @property
-    def data_shapes(self) -> Any:  # type: ignore[override]
+    def data_shapes(self) -> Any:
         """What the bucket in use is bound to."""
         return self._current.data_shapes
 
     @property
-    def label_shapes(self) -> Any:  # type: ignore[override]
+    def label_shapes(self) -> Any:
         """What the bucket in use is bound to."""
         return self._current.label_shapes
 
     @property
-    def output_shapes(self) -> Any:  # type: ignore[override]
+    def output_shapes(self) -> Any:
         """[(name, shape)] of the bucket in use."""
         return self._current.output_shapes
 
@@ -139,7 +140,8 @@ class BucketingModule(BaseModule):
         self.params_initialized = True
 
     def set_params(
-        self, arg_params: Params | None, aux_params: Params | None, allow_missing: bool = False, force_init: bool = True,
+        self, arg_params: Params | None, aux_params: Params | None, allow_missing: bool = False,
+        force_init: bool = True,
         allow_extra: bool = False,
     ) -> None:  # fmt: skip
         self._need(bound=True)

@@ -15,6 +15,7 @@ from symc.kvstore import KVStore
 from symc.kvstore import create as create_kvstore
 from symc.model import load_checkpoint
 from symc.module.base_module import BaseModule, Params, check_input_names, describe
+from symc.module.batches import copy_parameter, merged, with_batch
 from symc.module.fused import FusedStep, can_fuse
 from symc.ndarray import NDArray, zeros
 
@@ -31,9 +32,11 @@ class Module(BaseModule):
     """
 
     def __init__(
-        self, symbol: Any, data_names: Sequence[str] | None = ("data",), label_names: Sequence[str] | None = ("softmax_label",),
+        self, symbol: Any, data_names: Sequence[str] | None = ("data",),
+        label_names: Sequence[str] | None = ("softmax_label",),
         logger: Any = logging, context: Context | Sequence[Context] | None = None, work_load_list: Any = None,
-        fixed_param_names: Sequence[str] | None = None, state_names: Sequence[str] | None = None, group2ctxs: Any = None,
+        fixed_param_names: Sequence[str] | None = None, state_names: Sequence[str] | None = None,
+        group2ctxs: Any = None,
         compression_params: Any = None,
     ) -> None:  # fmt: skip
         super().__init__(logger)
@@ -116,7 +119,7 @@ class Module(BaseModule):
     # -- facts
 
     @property
-    def data_names(self) -> list[str]:  # type: ignore[override]
+    def data_names(self) -> list[str]:
         """Names of the data inputs."""
         return self._data_names
 
@@ -126,24 +129,24 @@ class Module(BaseModule):
         return self._label_names
 
     @property
-    def output_names(self) -> list[str]:  # type: ignore[override]
+    def output_names(self) -> list[str]:
         """Names of the outputs."""
         return self._output_names
 
     @property
-    def data_shapes(self) -> list[DataDesc]:  # type: ignore[override]
+    def data_shapes(self) -> list[DataDesc]:
         """What the module is bound to."""
         self._need(bound=True)
         return self._data_shapes
 
     @property
-    def label_shapes(self) -> list[DataDesc] | None:  # type: ignore[override]
+    def label_shapes(self) -> list[DataDesc] | None:
         """What the module is bound to; None without labels."""
         self._need(bound=True)
         return self._label_shapes or None
 
     @property
-    def output_shapes(self) -> list[tuple[str, tuple[int, ...]]]:  # type: ignore[override]
+    def output_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
         """[(name, shape)] of the outputs."""
         self._need(bound=True)
         shapes = {d.name: d.shape for d in [*self._data_shapes, *self._label_shapes]}
@@ -156,7 +159,8 @@ class Module(BaseModule):
         self, data_shapes: Any, label_shapes: Any = None, for_training: bool = True, inputs_need_grad: bool = False,
         force_rebind: bool = False, shared_module: Any = None, grad_req: Any = "write",
     ) -> None:  # fmt: skip
-        """Make the executor for these input shapes. `shared_module`: another Module whose parameters this one shares."""
+        """Make the executor for these input shapes. `shared_module`: another Module whose parameters this one
+        shares."""
         if force_rebind:
             if self.binded and self.params_initialized:
                 self._sync_params()
@@ -241,7 +245,9 @@ class Module(BaseModule):
         """Start values: from the given dicts, and by `initializer` for what is not in them (RuntimeError unless
         `allow_missing`)."""
         if self.params_initialized and not force_init:
-            warnings.warn("Parameters already initialized and force_init=False. init_params call ignored.", stacklevel=2)
+            warnings.warn(
+                "Parameters already initialized and force_init=False. init_params call ignored.", stacklevel=2
+            )
             return
         self._need(bound=True)
         self._flush()
@@ -252,7 +258,7 @@ class Module(BaseModule):
                 found = given.get(name) if given is not None else None
                 if found is not None:
                     if found is not array:
-                        _copy(name, found, array)
+                        copy_parameter(name, found, array)
                     continue
                 if given is not None and not allow_missing:
                     raise RuntimeError(f"{name} is not presented")
@@ -264,7 +270,8 @@ class Module(BaseModule):
         self._exec.copy_params_from(self._arg_params, self._aux_params)
 
     def set_params(
-        self, arg_params: Params | None, aux_params: Params | None, allow_missing: bool = False, force_init: bool = True,
+        self, arg_params: Params | None, aux_params: Params | None, allow_missing: bool = False,
+        force_init: bool = True,
         allow_extra: bool = False,
     ) -> None:  # fmt: skip
         if not allow_missing:
@@ -284,7 +291,9 @@ class Module(BaseModule):
         for given, known in ((arg_params, self._symbol.list_arguments()), (aux_params, self._aux_names)):
             extra = [n for n in given or () if n not in known]
             if extra:
-                raise ValueError(f"Find name {extra[0]!r} that is not in the arguments; pass allow_extra=True to ignore it")
+                raise ValueError(
+                    f"Find name {extra[0]!r} that is not in the arguments; pass allow_extra=True to ignore it"
+                )
 
     def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
         """(parameters, states) as copies; the dicts are those of earlier calls, brought up to date."""
@@ -411,7 +420,7 @@ class Module(BaseModule):
     def _load(self, data_batch: Any) -> None:
         """Copy a batch into the inputs, rebinding for other shapes."""
         if isinstance(data_batch, list):
-            data_batch = _merged(data_batch)
+            data_batch = merged(data_batch)
         shapes = tuple(a.shape for a in data_batch.data)
         labels = data_batch.label or []
         if shapes != tuple(d.shape for d in self._data_shapes):
@@ -422,7 +431,7 @@ class Module(BaseModule):
                 DataDesc(d.name, a.shape, d.dtype, d.layout) for d, a in zip(self._label_shapes, labels)
             ]
             if not label and self._label_shapes:
-                label = [_with_batch(d, shapes[0][0]) for d in self._label_shapes]
+                label = [with_batch(d, shapes[0][0]) for d in self._label_shapes]
             self.reshape(data, label)
         arrays = self._exec.arg_dict
         for names, values in (
@@ -433,7 +442,9 @@ class Module(BaseModule):
                 if target is None:
                     continue
                 if value.shape != target.shape:
-                    raise ValueError(f"input {name!r} is bound to shape {target.shape}, but the batch has {value.shape}")
+                    raise ValueError(
+                        f"input {name!r} is bound to shape {target.shape}, but the batch has {value.shape}"
+                    )
                 target[:] = value
 
     # -- results
@@ -483,25 +494,3 @@ class Module(BaseModule):
         self._monitor = mon
         for exe in self._execs.values():
             mon.install(exe)
-
-
-def _copy(name: str, source: NDArray, target: NDArray) -> None:
-    if source.shape != target.shape:
-        raise ValueError(f"parameter {name!r} has shape {target.shape}, but an array of shape {source.shape} was given for it")
-    target[:] = source
-
-
-def _with_batch(d: DataDesc, size: int) -> DataDesc:
-    axis = max(DataDesc.get_batch_axis(d.layout), 0)
-    return DataDesc(d.name, (*d.shape[:axis], size, *d.shape[axis + 1 :]), d.dtype, d.layout)
-
-
-def _merged(batches: Sequence[Any]) -> Any:
-    """A list of batches, one per device, as one."""
-    from symc.io import DataBatch
-    from symc.ndarray import concatenate
-
-    def joined(parts: Sequence[Sequence[NDArray]]) -> list[NDArray]:
-        return [concatenate(list(arrays)) for arrays in zip(*parts)]
-
-    return DataBatch(joined([b.data for b in batches]), joined([b.label or [] for b in batches]), batches[0].pad)

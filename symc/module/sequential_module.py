@@ -37,29 +37,29 @@ class SequentialModule(BaseModule):
         return self
 
     @property
-    def data_names(self) -> list[str]:  # type: ignore[override]
+    def data_names(self) -> list[str]:
         """Data names of the first module."""
         return list(self._modules[0].data_names) if self._modules else []
 
     @property
-    def output_names(self) -> list[str]:  # type: ignore[override]
+    def output_names(self) -> list[str]:
         """Output names of the last module."""
         return list(self._modules[-1].output_names) if self._modules else []
 
     @property
-    def data_shapes(self) -> Any:  # type: ignore[override]
+    def data_shapes(self) -> Any:
         """What the first module is bound to."""
         self._need(bound=True)
         return self._modules[0].data_shapes
 
     @property
-    def label_shapes(self) -> Any:  # type: ignore[override]
+    def label_shapes(self) -> Any:
         """The labels that were bound."""
         self._need(bound=True)
         return self._label_shapes
 
     @property
-    def output_shapes(self) -> Any:  # type: ignore[override]
+    def output_shapes(self) -> Any:
         """[(name, shape)] of the last module."""
         self._need(bound=True)
         return self._modules[-1].output_shapes
@@ -87,7 +87,9 @@ class SequentialModule(BaseModule):
             if self._metas[at].get(self.META_AUTO_WIRING):
                 names = module.data_names
                 if len(names) != len(shapes):
-                    raise AssertionError(f"module {at} has inputs {names}, but the one before gives {len(shapes)} outputs")
+                    raise AssertionError(
+                        f"module {at} has inputs {names}, but the one before gives {len(shapes)} outputs"
+                    )
                 shapes = [DataDesc(n, d[1]) for n, d in zip(names, shapes)]
             module.bind(
                 shapes, label_shapes if takes else None, for_training, inputs_need_grad or (for_training and at > 0),

@@ -4,8 +4,23 @@ import symc.ops  # noqa: F401  (registers every operator)
 from symc.ndarray import distributions as _distributions
 from symc.ndarray import imperative as _imperative
 from symc.ndarray.ndarray import (
-    NDArray, arange, array, concatenate, empty, eye, from_dlpack, from_numpy, full, linspace, load, load_frombuffer,
-    moveaxis, ones, save, waitall, zeros,
+    NDArray,
+    arange,
+    array,
+    concatenate,
+    empty,
+    eye,
+    from_dlpack,
+    from_numpy,
+    full,
+    linspace,
+    load,
+    load_frombuffer,
+    moveaxis,
+    ones,
+    save,
+    waitall,
+    zeros,
 )  # fmt: skip
 from symc.symbol.operators import install as _install
 
@@ -15,6 +30,7 @@ _imperative.attach_methods(globals())
 vars(random).update(_distributions.make_functions(_imperative.make_function))  # type: ignore[name-defined]  # noqa: F821
 
 __all__ = [
-    "NDArray", "arange", "array", "concatenate", "empty", "eye", "from_dlpack", "from_numpy", "full", "linspace", "load",
+    "NDArray", "arange", "array", "concatenate", "empty", "eye", "from_dlpack", "from_numpy", "full", "linspace",
+    "load",
     "load_frombuffer", "moveaxis", "ones", "save", "waitall", "zeros",
 ]  # fmt: skip

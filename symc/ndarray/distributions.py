@@ -28,18 +28,32 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
                 given["shape"] = shape
             return operator(f"_sample_{word}")(*parameters, out=out, **given)
         if not all(isinstance(p, (int, float)) or hasattr(p, "__float__") for p in parameters):
-            raise ValueError(f"Distribution parameters must be either NDArray or numbers, but got {type(parameters[0])}.")
+            raise ValueError(
+                f"Distribution parameters must be either NDArray or numbers, but got {type(parameters[0])}."
+            )
         given["shape"] = shape if shape is not None else 1 if out is None else out.shape
         return operator(f"_random_{word}")(*parameters, ctx=ctx, out=out, **given)
 
     def uniform(
-        low: Any = 0, high: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+        low: Any = 0,
+        high: Any = 1,
+        shape: Any = None,
+        dtype: Any = None,
+        ctx: Any = None,
+        out: Any = None,
+        **kwargs: Any,
     ) -> Any:
         """Uniform in [low, high)."""
         return draw("uniform", [low, high], shape, dtype, ctx, out)
 
     def normal(
-        loc: Any = 0, scale: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+        loc: Any = 0,
+        scale: Any = 1,
+        shape: Any = None,
+        dtype: Any = None,
+        ctx: Any = None,
+        out: Any = None,
+        **kwargs: Any,
     ) -> Any:
         """Normal with mean `loc` and standard deviation `scale`."""
         return draw("normal", [loc, scale], shape, dtype, ctx, out)
@@ -48,7 +62,9 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
         """Normal, the shape given as arguments."""
         return draw("normal", [loc, scale], shape or None, dtype, ctx, out)
 
-    def poisson(lam: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def poisson(
+        lam: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+    ) -> Any:
         """Poisson with mean `lam`."""
         return draw("poisson", [lam], shape, dtype, ctx, out)
 
@@ -59,7 +75,13 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
         return draw("exponential", [1.0 / scale], shape, dtype, ctx, out)
 
     def gamma(
-        alpha: Any = 1, beta: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+        alpha: Any = 1,
+        beta: Any = 1,
+        shape: Any = None,
+        dtype: Any = None,
+        ctx: Any = None,
+        out: Any = None,
+        **kwargs: Any,
     ) -> Any:
         """Gamma of shape `alpha` and scale `beta`."""
         return draw("gamma", [alpha, beta], shape, dtype, ctx, out)
@@ -71,7 +93,13 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
         return draw("negative_binomial", [k, p], shape, dtype, ctx, out)
 
     def generalized_negative_binomial(
-        mu: Any = 1, alpha: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+        mu: Any = 1,
+        alpha: Any = 1,
+        shape: Any = None,
+        dtype: Any = None,
+        ctx: Any = None,
+        out: Any = None,
+        **kwargs: Any,
     ) -> Any:
         """Negative binomial of mean `mu` and dispersion `alpha`."""
         return draw("generalized_negative_binomial", [mu, alpha], shape, dtype, ctx, out)
@@ -93,7 +121,7 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
         """The rows of `data` in a random order."""
         return operator("_shuffle")(data, **kwargs)
 
-    made = [
+    made: list[Any] = [
         uniform, normal, randn, poisson, exponential, gamma, negative_binomial, generalized_negative_binomial, randint,
         multinomial, shuffle,
     ]  # fmt: skip

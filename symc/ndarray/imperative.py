@@ -13,8 +13,8 @@ import numpy as np
 from symc.ir.errors import IRError
 from symc.ir.graph import Node, Recorder, SymOrigin, Update, finish
 from symc.ir.op import input_node
-from symc.ir.types import Array, TensorType, dtype_of
 from symc.ir.prims.numeric import cast_numpy
+from symc.ir.types import Array, TensorType, dtype_of
 from symc.memory import empty
 from symc.ndarray.ndarray import NDArray, aligned
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, parameters, parse
@@ -38,8 +38,8 @@ class _Build(Context):
 @functools.lru_cache(maxsize=KEEP)
 def _program(op: Operator, types: tuple[TensorType, ...], train: bool) -> tuple[Any, int, tuple[int, ...], bool]:
     """(executable, visible outputs, positions of inputs that change, whether it draws random numbers)."""
-    from symc.compile import emit, loop_passes, tensor_passes
     from symc.codegen.target import host_target
+    from symc.compile import emit, loop_passes, tensor_passes
     from symc.passes.pipeline import Manager
 
     origin = SymOrigin(op.op_name, op.op_name)
@@ -56,7 +56,9 @@ def _program(op: Operator, types: tuple[TensorType, ...], train: bool) -> tuple[
         recorder.origins[context.key] = origin
     updates = [Update(f"in{i}", node, "forward") for i, node in context.changed.items()]
     shown = op.num_visible_outputs()
-    graph = finish(op.op_name, inputs, [(f"out{i}", n) for i, n in enumerate(outs[:shown])], updates, {}, recorder.origins)
+    graph = finish(
+        op.op_name, inputs, [(f"out{i}", n) for i, n in enumerate(outs[:shown])], updates, {}, recorder.origins
+    )
     target = host_target()
     manager = Manager(verify=False)
     loops = manager.run([*tensor_passes(), *loop_passes(target)], graph)
@@ -128,8 +130,8 @@ def invoke(
     results = [NDArray._of(a, ordered[0].context if ordered else None) for a in made]
     if out is not None:
         targets = out if isinstance(out, (list, tuple)) else [out]
-        for target, made in zip(targets, results):
-            target._data[...] = made._data
+        for target, result in zip(targets, results):
+            target._data[...] = result._data
         results = list(targets)
     return results[0] if len(results) == 1 else results
 
@@ -228,7 +230,9 @@ def attach_methods(namespace: dict[str, Any]) -> None:
         def inplace(self: NDArray, other: Any) -> NDArray:
             made = binary(self, other, both)._data
             if made.shape != self.shape:
-                raise MXNetError(f"{both}: the result has shape {made.shape}, which does not fit into {self.shape} in place")
+                raise MXNetError(
+                    f"{both}: the result has shape {made.shape}, which does not fit into {self.shape} in place"
+                )
             self._data[...] = made
             return self
 

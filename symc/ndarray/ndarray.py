@@ -256,7 +256,9 @@ class NDArray:
         if all(isinstance(p, (int, np.integer)) for p in parts) and len(parts) == self.ndim:
             last = parts[-1]
             stop = last + 1 if last != -1 else None
-            return self._data[(*parts[:-1], slice(last, stop))]
+            where = (*parts[:-1], slice(last, stop))
+            one: Array = self._data[where]
+            return one
         return found
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -270,7 +272,9 @@ class NDArray:
             source = cast_numpy(source, self._data.dtype)
         target = self._data[where]
         if isinstance(target, np.ndarray) and source.size == target.size:
-            if source.shape != target.shape and [d for d in source.shape if d != 1] == [d for d in target.shape if d != 1]:
+            if source.shape != target.shape and [d for d in source.shape if d != 1] == [
+                d for d in target.shape if d != 1
+            ]:
                 source = source.reshape(target.shape)
         self._data[where] = source
 
@@ -371,7 +375,9 @@ def arange(
     return array(np.repeat(np.arange(start, stop, step), repeat), ctx, dtype)
 
 
-def linspace(start: float, stop: float, num: int, endpoint: bool = True, ctx: Context | None = None, dtype: Any = np.float32) -> NDArray:
+def linspace(
+    start: float, stop: float, num: int, endpoint: bool = True, ctx: Context | None = None, dtype: Any = np.float32
+) -> NDArray:
     """`num` evenly spaced numbers."""
     return array(np.linspace(start, stop, num, endpoint=endpoint), ctx, dtype)
 

@@ -2,11 +2,27 @@
 
 from symc.optimizer.base import Optimizer, create, register
 from symc.optimizer.rules import (
-    DCASGD, FTML, LAMB, NAG, SGD, SGLD, AdaDelta, AdaGrad, Adam, Adamax, Ftrl, Nadam, RMSProp, Signum, Test, ccSGD,
+    DCASGD,
+    FTML,
+    LAMB,
+    NAG,
+    SGD,
+    SGLD,
+    AdaDelta,
+    AdaGrad,
+    Adam,
+    Adamax,
+    Ftrl,
+    Nadam,
+    RMSProp,
+    Signum,
+    Test,
+    ccSGD,
 )  # fmt: skip
 from symc.optimizer.updater import Updater, get_updater
 
 __all__ = [
-    "DCASGD", "FTML", "LAMB", "NAG", "SGD", "SGLD", "AdaDelta", "AdaGrad", "Adam", "Adamax", "Ftrl", "Nadam", "Optimizer",
+    "DCASGD", "FTML", "LAMB", "NAG", "SGD", "SGLD", "AdaDelta", "AdaGrad", "Adam", "Adamax", "Ftrl", "Nadam",
+    "Optimizer",
     "RMSProp", "Signum", "Test", "Updater", "ccSGD", "create", "get_updater", "register",
 ]  # fmt: skip

@@ -40,7 +40,8 @@ class Optimizer:
 
     def __init__(
         self, rescale_grad: float = 1.0, param_idx2name: Mapping[int, str] | None = None, wd: float = 0.0,
-        clip_gradient: float | None = None, learning_rate: float | None = None, lr_scheduler: Any = None, sym: Any = None,
+        clip_gradient: float | None = None, learning_rate: float | None = None, lr_scheduler: Any = None,
+        sym: Any = None,
         begin_num_update: int = 0, multi_precision: bool = False, param_dict: Mapping[int, Any] | None = None,
     ) -> None:  # fmt: skip
         self.rescale_grad, self.wd, self.clip_gradient = rescale_grad, wd, clip_gradient
@@ -140,8 +141,8 @@ class Optimizer:
     @property
     def learning_rate(self) -> float:
         """The rate in force, before multipliers."""
-        rate: float = self.lr if self.lr_scheduler is None else self.lr_scheduler(self.num_update)
-        return rate
+        rate: Any = self.lr if self.lr_scheduler is None else self.lr_scheduler(self.num_update)
+        return float(rate)
 
     def set_learning_rate(self, lr: float) -> None:
         """A new rate. UserWarning if a scheduler decides it."""
@@ -154,7 +155,8 @@ class Optimizer:
         self.lr_mult = {**self._symbol_factors("__lr_mult__"), **args_lr_mult}
 
     def set_wd_mult(self, args_wd_mult: Mapping[Any, float]) -> None:
-        """Factors on the decay by parameter name (or index). Parameters that are neither weights nor gammas have none."""
+        """Factors on the decay by parameter name (or index). Parameters that are neither weights nor gammas have
+        none."""
         plain = {n: 0.0 for n in self.idx2name.values() if not n.endswith(("_weight", "_gamma"))}
         self.wd_mult = {**plain, **self._symbol_factors("__wd_mult__"), **args_wd_mult}
 

@@ -1,6 +1,7 @@
 """The optimizers of MXNet 1.9.1: each rule once, over tensor primitives.
 
-w weight, g gradient (rescaled; clipped where MXNet clips), lr learning rate, wd weight decay, t the number of the update.
+w weight, g gradient (rescaled; clipped where MXNet clips), lr learning rate, wd weight decay, t the number of the
+update.
 """
 
 from __future__ import annotations
@@ -11,10 +12,21 @@ from typing import Any
 
 import numpy as np
 
-
 from symc.ir.graph import Node
 from symc.ir.prims import (
-    abs_, add, and_, full, gt, maximum, minimum, mul, normal, reduce_sum, select, sign, sqrt,
+    abs_,
+    add,
+    and_,
+    full,
+    gt,
+    maximum,
+    minimum,
+    mul,
+    normal,
+    reduce_sum,
+    select,
+    sign,
+    sqrt,
 )  # fmt: skip
 from symc.ndarray import NDArray, zeros
 from symc.optimizer.base import Optimizer, State, StepContext, like, register
@@ -50,13 +62,14 @@ class SGD(Optimizer):
 
 
 @register
-class ccSGD(SGD):  # noqa: N801  (MXNet's name)
+class ccSGD(SGD):
     """SGD under its old name."""
 
 
 @register
 class NAG(SGD):
-    """Nesterov's momentum: w += momentum (momentum m) - (1 + momentum) lr (g + wd w), then m = momentum m - lr (g + wd w)."""
+    """Nesterov's momentum: w += momentum (momentum m) - (1 + momentum) lr (g + wd w), then m = momentum m - lr (g +
+    wd w)."""
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         if not states:
@@ -104,15 +117,14 @@ class FTML(Optimizer):
         return like(weight), like(weight), like(weight)
 
     def scalars(self, index: Any) -> dict[str, float]:
-        found = super().scalars(index)
         t = self._index_update_count[index]
-        return {**found, "first": (1 - self.beta1**t) / found["lr"], "second": 1 - self.beta2**t}
+        return {**super().scalars(index), "first": 1 - self.beta1**t, "second": 1 - self.beta2**t}
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         d, v, z = states
         g = self.clipped(grad * s["rescale"] + s["wd"] * weight)
         v = self.beta2 * v + rest(self.beta2) * (g * g)
-        new_d = s["first"] * (sqrt(v / s["second"]) + self.epsilon)
+        new_d = s["first"] / s["lr"] * (sqrt(v / s["second"]) + self.epsilon)
         z = self.beta1 * z + rest(self.beta1) * g - (new_d - self.beta1 * d) * weight
         return -z / new_d, (new_d, v, z)
 

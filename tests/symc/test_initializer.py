@@ -101,7 +101,13 @@ def test_mixed_and_load(tmp_path):
 
 
 def test_dumps_and_create():
-    for made in (mx.init.Xavier(magnitude=2), mx.init.MSRAPrelu(), mx.init.Constant(3), mx.init.Zero(), mx.init.LSTMBias()):
+    for made in (
+        mx.init.Xavier(magnitude=2),
+        mx.init.MSRAPrelu(),
+        mx.init.Constant(3),
+        mx.init.Zero(),
+        mx.init.LSTMBias(),
+    ):
         again = mx.init.create(made.dumps())
         assert again == made and again.dumps() == made.dumps()
     assert json.loads(mx.init.Constant(np.ones(2)).dumps()) == ["constant", {"value": [1.0, 1.0]}]

@@ -21,7 +21,10 @@ def test_descriptions():
     assert desc == ("data", (1, 2)) and pickle.loads(pickle.dumps(desc)).layout == "TN"
     assert (mx.io.DataDesc.get_batch_axis("TNC"), mx.io.DataDesc.get_batch_axis(None)) == (1, 0)
     assert mx.io.DataDesc.get_list([("a", (1,))], [("a", np.int8)])[0].dtype == np.int8
-    assert str(mx.io.DataBatch([mx.nd.ones((2, 3))], [mx.nd.ones(2)])) == "DataBatch: data shapes: [(2, 3)] label shapes: [(2,)]"
+    assert (
+        str(mx.io.DataBatch([mx.nd.ones((2, 3))], [mx.nd.ones(2)]))
+        == "DataBatch: data shapes: [(2, 3)] label shapes: [(2,)]"
+    )
     with pytest.raises(AssertionError, match="list"):
         mx.io.DataBatch(mx.nd.ones(2))
 
@@ -30,7 +33,10 @@ def test_names():
     several = mx.io.NDArrayIter({"b": np.zeros((4, 2)), "a": np.ones((4, 1))}, [np.zeros(4), np.ones(4)], 2)
     assert [(d.name, d.shape) for d in several.provide_data] == [("a", (2, 1)), ("b", (2, 2))]
     assert [d.name for d in several.provide_label] == ["_0_softmax_label", "_1_softmax_label"]
-    assert [d.name for d in mx.io.NDArrayIter(X, Y).provide_data + mx.io.NDArrayIter(X, Y).provide_label] == ["data", "softmax_label"]
+    assert [d.name for d in mx.io.NDArrayIter(X, Y).provide_data + mx.io.NDArrayIter(X, Y).provide_label] == [
+        "data",
+        "softmax_label",
+    ]
 
 
 def test_types_and_layout():
@@ -41,7 +47,8 @@ def test_types_and_layout():
 
 
 @pytest.mark.parametrize("wrong", [
-    lambda: mx.io.NDArrayIter(None), lambda: mx.io.NDArrayIter(X, Y[:3]), lambda: mx.io.NDArrayIter(X, last_batch_handle="x"),
+    lambda: mx.io.NDArrayIter(None), lambda: mx.io.NDArrayIter(X, Y[:3]),
+    lambda: mx.io.NDArrayIter(X, last_batch_handle="x"),
     lambda: mx.io.NDArrayIter(3), lambda: mx.io.NDArrayIter({"a": object()}),
 ])  # fmt: skip
 def test_refused(wrong):

@@ -11,7 +11,21 @@ LABEL, PRED = mx.nd.array([0, 1]), mx.nd.array([[0.9, 0.1], [0.6, 0.4]])
 
 
 def test_names_and_configs():
-    for name in ("acc", "f1", "mcc", "mae", "mse", "rmse", "ce", "nll_loss", "pearsonr", "pcc", "loss", "torch", "caffe"):
+    for name in (
+        "acc",
+        "f1",
+        "mcc",
+        "mae",
+        "mse",
+        "rmse",
+        "ce",
+        "nll_loss",
+        "pearsonr",
+        "pcc",
+        "loss",
+        "torch",
+        "caffe",
+    ):
         metric = mx.metric.create(name)
         assert np.isnan(metric.get()[1]) and np.isnan(metric.get_global()[1])
         assert mx.metric.create(metric.get_config()).get_config() == metric.get_config()

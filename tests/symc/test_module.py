@@ -67,7 +67,9 @@ def assert_same(a, b):
 # --------------------------------------------------------------------------------------------- one program per step
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "nag", "adam", "rmsprop", "ftrl", "adadelta", "nadam", "lamb", "signum", "dcasgd"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "nag", "adam", "rmsprop", "ftrl", "adadelta", "nadam", "lamb", "signum", "dcasgd"]
+)
 @pytest.mark.parametrize("net", [mlp, lambda: mlp(batch_norm=True)], ids=["plain", "batch_norm"])
 def test_fused_step_equals_steps(monkeypatch, optimizer, net):
     settings = {"learning_rate": 0.05, "wd": 0.01, "clip_gradient": 0.3}
@@ -199,7 +201,8 @@ def test_fit_learns_and_tells(caplog):
     module = mx.mod.Module(mlp())
     with caplog.at_level(logging.INFO):
         module.fit(
-            it, check, num_epoch=8, optimizer="adam", optimizer_params={"learning_rate": 0.02}, eval_metric=["acc", "ce"],
+            it, check, num_epoch=8, optimizer="adam", optimizer_params={"learning_rate": 0.02},
+            eval_metric=["acc", "ce"],
             initializer=mx.init.Xavier(), validation_metric="acc",
             batch_end_callback=[lambda p: batches.append((p.epoch, p.nbatch)), mx.callback.Speedometer(32, 4)],
             epoch_end_callback=lambda epoch, symbol, args, states: epochs.append((epoch, sorted(args))),
@@ -247,7 +250,9 @@ def test_checkpoints(tmp_path):
     assert_same(values(module), values(again))
     assert_same(trained(module), trained(again))
     symbol, args, states = mx.model.load_checkpoint(prefix, 3)
-    assert symbol.list_arguments() == mlp().list_arguments() and sorted(args) == sorted(module._param_names) and not states
+    assert (
+        symbol.list_arguments() == mlp().list_arguments() and sorted(args) == sorted(module._param_names) and not states
+    )
     module.save_params(str(tmp_path / "p"))
     again.load_params(str(tmp_path / "p"))
     assert_same(values(module), values(again))
@@ -310,7 +315,9 @@ def test_shared_module():
     assert second.optimizer_initialized
     second.forward_backward(mx.io.DataBatch([mx.nd.array(X[:4])], [mx.nd.array(Y[:4])]))
     second.update()
-    np.testing.assert_array_equal(first._exec.arg_dict["fc1_weight"].asnumpy(), second._exec.arg_dict["fc1_weight"].asnumpy())
+    np.testing.assert_array_equal(
+        first._exec.arg_dict["fc1_weight"].asnumpy(), second._exec.arg_dict["fc1_weight"].asnumpy()
+    )
 
 
 def test_rebinding_keeps_parameters():
@@ -336,7 +343,12 @@ def test_lists_of_batches_and_contexts():
 def test_states_of_recurrent_nets():
     net = mx.sym.FullyConnected(mx.sym.Variable("data") + mx.sym.Variable("state"), num_hidden=2, name="fc")
     module = mx.mod.Module(net, label_names=None, state_names=["state"])
-    module.bind([("data", (4, 3)), ], for_training=False)
+    module.bind(
+        [
+            ("data", (4, 3)),
+        ],
+        for_training=False,
+    )
     module.init_params()
     module.set_states(value=2)
     assert (module.get_states()[0].asnumpy() == 2).all()
@@ -352,7 +364,8 @@ def test_states_of_recurrent_nets():
 def test_order_of_calls():
     module = mx.mod.Module(mlp())
     for early in (
-        lambda: module.forward(None), lambda: module.init_params(), lambda: module.get_params(), lambda: module.data_shapes,
+        lambda: module.forward(None), lambda: module.init_params(), lambda: module.get_params(),
+        lambda: module.data_shapes,
         lambda: module.init_optimizer(), lambda: module.score(data(), "acc"), lambda: module.update(),
     ):  # fmt: skip
         with pytest.raises(AssertionError, match="call"):
@@ -429,7 +442,9 @@ def test_callbacks_log(caplog):
 
 @pytest.mark.filterwarnings("ignore:FeedForward")
 def test_feed_forward(tmp_path):
-    model = mx.model.FeedForward(mlp(), num_epoch=3, learning_rate=0.1, numpy_batch_size=8, initializer=mx.init.Xavier())
+    model = mx.model.FeedForward(
+        mlp(), num_epoch=3, learning_rate=0.1, numpy_batch_size=8, initializer=mx.init.Xavier()
+    )
     model.fit(X, Y, eval_data=(X, Y))
     predicted = model.predict(X)
     assert predicted.shape == (24, 3)

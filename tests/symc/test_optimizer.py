@@ -1,4 +1,5 @@
-"""Protects: rates and decays by parameter, states that survive pickling, and one compiled program per rule and shape."""
+"""Protects: rates and decays by parameter, states that survive pickling, and one compiled program per rule and
+shape."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def test_register_own_rule():
         def step(self, ctx, weight, grad, states, s):
             return weight * 0.5, ()
 
-    np.testing.assert_array_equal(step(mx.optimizer.get_updater(mx.optimizer.create("halve")), mx.nd.ones(3)), [0.5] * 3)
+    np.testing.assert_array_equal(
+        step(mx.optimizer.get_updater(mx.optimizer.create("halve")), mx.nd.ones(3)), [0.5] * 3
+    )
     with pytest.warns(UserWarning, match="halve"):
         mx.optimizer.register(Halve)
     del mx.optimizer.Optimizer.opt_registry["halve"]

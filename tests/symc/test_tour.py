@@ -14,6 +14,7 @@ import pytest
 
 import symc as mx
 from symc.cli.inputs import symbol_input
+from symc.codegen.emit import emit_kernel
 from symc.codegen.target import host_target
 from symc.compile import emit
 from symc.ir.graph import Graph, symbols_of
@@ -218,7 +219,7 @@ def test_tour() -> None:
 
     # And native code: one function per kernel, one table of kernels, one native call for each half.
     executable = emit(tour.module, host_target())
-    print("\n".join(kernel.text for kernel in executable.kernels))
+    print("\n".join(emit_kernel(kernel, executable.target) for kernel in executable.loops.kernels))
     instance = executable.bind(inputs())
     instance.run_forward()
     instance.run_backward()

@@ -54,7 +54,7 @@ def optimizers(mx):
             for i, g in enumerate(step):
                 updater(i, mx.nd.array(g, dtype=dtype), weights[i])
         for i, w in enumerate(weights):
-            found["%02d_%s_%d" % (number, name, i)] = w.asnumpy().astype("f")
+            found[f"{number:02d}_{name}_{i}"] = w.asnumpy().astype("f")
     return found
 
 
@@ -88,7 +88,8 @@ def metrics(mx):
     create = mx.metric.create
     cases = [
         ("acc", create("acc"), classes), ("topk", create("top_k_accuracy", top_k=3), classes),
-        ("f1", create("f1"), binary), ("f1_micro", create("f1", average="micro"), binary), ("mcc", create("mcc"), binary),
+        ("f1", create("f1"), binary), ("f1_micro", create("f1", average="micro"), binary),
+        ("mcc", create("mcc"), binary),
         ("mcc_micro", create("mcc", average="micro"), binary),
         ("perplexity", create("perplexity", ignore_label=None), classes),
         ("perplexity_ignoring", create("perplexity", ignore_label=2), classes), ("mae", create("mae"), column),
@@ -124,7 +125,7 @@ def iterators(mx):
                         for batch in it:
                             rows.append(np.r_[batch.data[0].asnumpy().ravel(), batch.label[0].asnumpy(), batch.pad])
                         it.reset()
-                    found["%d_%s_%d_%d" % (n, ending, size, shuffle)] = np.array(rows)
+                    found[f"{n}_{ending}_{size}_{int(shuffle)}"] = np.array(rows)
     return found
 
 
@@ -177,9 +178,9 @@ def training(mx):
         log = []
         module.fit(
             it, check, eval_metric=["acc", "ce"], optimizer=name, optimizer_params=settings, num_epoch=2,
-            batch_end_callback=lambda p: log.append([p.epoch, p.nbatch] + p.eval_metric.get()[1]),
+            batch_end_callback=lambda p, log=log: log.append([p.epoch, p.nbatch] + p.eval_metric.get()[1]),
         )  # fmt: skip
-        tag = "%d_%s_" % (number, name)
+        tag = f"{number}_{name}_"
         found.update({tag + k: v for k, v in values(module).items()})
         found[tag + "log"] = np.array(log)
         found[tag + "score"] = np.array([v for _, v in module.score(check, ["acc", "ce"])])
@@ -204,13 +205,14 @@ def buckets(mx):
     for number, key in enumerate((10, 5, 7, 5, 10)):
         shape = (4, key, 6)
         batch = mx.io.DataBatch(
-            [mx.nd.array(rs.randn(*shape))], [mx.nd.array([0, 1, 2, 1])], bucket_key=key, provide_data=[("data", shape)],
+            [mx.nd.array(rs.randn(*shape))], [mx.nd.array([0, 1, 2, 1])], bucket_key=key,
+            provide_data=[("data", shape)],
             provide_label=[("softmax_label", (4,))],
         )  # fmt: skip
         module.prepare(batch)
         module.forward_backward(batch)
         module.update()
-        found["out%d" % number] = module.get_outputs()[0].asnumpy()
+        found[f"out{number}"] = module.get_outputs()[0].asnumpy()
     found.update(values(module))
     return found
 
@@ -239,7 +241,7 @@ def sequence(mx):
 def saved(mx, path):
     """A file of named arrays of every element type."""
     types = ["float32", "float64", "float16", "uint8", "int32", "int8", "int64"]
-    arrays = {"arg:%s" % t: mx.nd.array(np.arange(6).reshape(2, 3) - 2, dtype=t) for t in types if t != "uint8"}
+    arrays = {f"arg:{t}": mx.nd.array(np.arange(6).reshape(2, 3) - 2, dtype=t) for t in types if t != "uint8"}
     arrays["aux:byte"] = mx.nd.array([1, 255], dtype="uint8")
     mx.nd.save(path, arrays)
 
