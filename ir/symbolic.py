@@ -29,6 +29,10 @@ class Definition(Protocol):
 
     def num_visible_outputs(self) -> int: ...
 
+    def written_inputs(self) -> Sequence[int]: ...
+
+    def with_subgraphs(self, graphs: Sequence[SymGraph]) -> Definition: ...
+
     def complete(self, s: Any) -> None: ...
 
     def complete_types(self, t: Any) -> None: ...
@@ -57,8 +61,9 @@ class SymNode:
     ) -> None:
         self.op, self.name, self.attrs = op, name, attrs or {}
         self.inputs: list[tuple[SymNode, int]] = list(inputs)
-        self.definition, self.where = definition, where
+        self.where = where
         self.subgraphs: list[SymGraph] = list(subgraphs)
+        self.definition = definition.with_subgraphs(self.subgraphs) if definition is not None else None
 
     @property
     def is_variable(self) -> bool:

@@ -122,9 +122,9 @@ def _gammaln(x: float) -> float:
 
 
 def _digamma(x: float) -> float:
-    if math.isnan(x) or x == -math.inf or (x <= 0 and x == math.floor(x)):
-        return math.nan
-    if x == math.inf:
+    if x <= 0 and (x == -math.inf or x == math.floor(x)):
+        return math.inf  # the poles, as MXNet's psi answers them
+    if math.isnan(x) or x == math.inf:
         return x
     total = 0.0
     if x < 0:  # reflection

@@ -6,12 +6,13 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symc.ir.errors import IRError
-from symc.ir.graph import Node, Recorder, SymOrigin, Update, finish
+from symc.ir.graph import Graph, Node, Recorder, SymOrigin, Update, finish
+from symc.ir.interp import evaluate
 from symc.ir.op import input_node
 from symc.ir.prims.numeric import cast_numpy
 from symc.ir.types import Array, TensorType, dtype_of
@@ -19,6 +20,10 @@ from symc.memory import empty
 from symc.ndarray.ndarray import NDArray, aligned
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, parameters, parse
 from symc.passes.decompose import KEY_INPUT, Context
+from symc.random import next_key
+
+if TYPE_CHECKING:
+    from symc.compile import Executable
 
 #: compiled programs of single operators kept at a time
 KEEP = 2048
@@ -35,13 +40,8 @@ class _Build(Context):
         self.changed[position] = value
 
 
-@functools.lru_cache(maxsize=KEEP)
-def _program(op: Operator, types: tuple[TensorType, ...], train: bool) -> tuple[Any, int, tuple[int, ...], bool]:
-    """(executable, visible outputs, positions of inputs that change, whether it draws random numbers)."""
-    from symc.codegen.target import host_target
-    from symc.compile import emit, loop_passes, tensor_passes
-    from symc.passes.pipeline import Manager
-
+def _graph(op: Operator, types: Sequence[TensorType], train: bool) -> Graph:
+    """An operator as a tensor program: inputs in0, in1, ... (and a key), shown outputs, updates of changed inputs."""
     origin = SymOrigin(op.op_name, op.op_name)
     inputs = [input_node(f"in{i}", t) for i, t in enumerate(types)]
     context = _Build(train)
@@ -49,35 +49,48 @@ def _program(op: Operator, types: tuple[TensorType, ...], train: bool) -> tuple[
     with Recorder() as recorder, recorder.at(origin):
         made = op.build(context, *inputs)
         outs = [made] if isinstance(made, Node) else list(made)
-    for node in inputs:
-        recorder.origins[node] = origin
     if context.key is not None:
         inputs.append(context.key)
-        recorder.origins[context.key] = origin
+    recorder.origins.update({node: origin for node in inputs})
     updates = [Update(f"in{i}", node, "forward") for i, node in context.changed.items()]
-    shown = op.num_visible_outputs()
-    graph = finish(
-        op.op_name, inputs, [(f"out{i}", n) for i, n in enumerate(outs[:shown])], updates, {}, recorder.origins
-    )
+    shown = [(f"out{i}", n) for i, n in enumerate(outs[: op.num_visible_outputs()])]
+    return finish(op.op_name, inputs, shown, updates, {}, recorder.origins)
+
+
+@functools.lru_cache(maxsize=KEEP)
+def _program(op: Any, types: tuple[TensorType, ...], train: bool) -> Executable:
+    """The compiled program of an operator."""
+    from symc.codegen.target import host_target
+    from symc.compile import emit, loop_passes, tensor_passes
+    from symc.passes.pipeline import Manager
+
     target = host_target()
-    manager = Manager(verify=False)
-    loops = manager.run([*tensor_passes(), *loop_passes(target)], graph)
-    return emit(loops, target), shown, tuple(context.changed), context.key is not None
+    loops = Manager(verify=False).run([*tensor_passes(), *loop_passes(target)], _graph(op, types, train))
+    return emit(loops, target)
 
 
 def run_operator(op: Operator, arrays: Sequence[Array], train: bool = False) -> list[Array]:
     """Outputs of an operator on numpy arrays; inputs that it changes are changed in place."""
-    from symc.random import next_key
-
-    arrays = [a if a.flags.c_contiguous else aligned(a) for a in arrays]
     types = tuple(TensorType(dtype_of(a.dtype), a.shape) for a in arrays)
-    executable, _, _, random = _program(op, types, train)
+    if op.op_name.endswith("_update"):
+        return _interpret(op, arrays, types, train)
+    executable = _program(op, types, train)
     buffers = {f"in{i}": a for i, a in enumerate(arrays)}
-    if random:
+    if any(p.name == KEY_INPUT for p in executable.program.params):
         buffers[KEY_INPUT] = next_key()
     instance = executable.bind(buffers)
     instance.run()
     return list(instance.outputs)
+
+
+def _interpret(op: Operator, arrays: Sequence[Array], types: Sequence[TensorType], train: bool) -> list[Array]:
+    """Optimizer updates have the learning rate among their attributes: a program for each rate would be compiled once
+    and never used again. (Optimizer objects take it as an input of a compiled program.)"""
+    made = evaluate(_graph(op, types, train), {f"in{i}": a for i, a in enumerate(arrays)})
+    found = [aligned(a) for a in made.outputs.values()]
+    for name, value in made.updates.items():
+        arrays[int(name.removeprefix("in"))][...] = value
+    return found
 
 
 def invoke(

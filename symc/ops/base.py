@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union
 import numpy as np
 
 from symc.ir.graph import Node
+from symc.ir.symbolic import SymGraph
 from symc.ir.types import TensorType, dtype_of
 
 ShapeLike = Union[tuple[int, ...], None]
@@ -180,6 +181,8 @@ class Operator:
     first_parameters: ClassVar[tuple[str, ...]] = ()
     #: draws random numbers
     random: ClassVar[bool] = False
+    #: number of symbol graphs the operator runs; its function takes them before the inputs
+    graphs: ClassVar[int] = 0
     #: input name -> the text of the initializer its variable gets when the user chose none
     initializers: ClassVar[Mapping[str, str]] = {}
 
@@ -210,6 +213,17 @@ class Operator:
     def num_visible_outputs(self) -> int:
         """Outputs that composition and list_outputs show; the rest are internal."""
         return len(self.list_outputs())
+
+    def written_inputs(self) -> Sequence[int]:
+        """Positions of the inputs that running the operator changes: its auxiliary states."""
+        first = len(self.list_inputs())
+        return range(first, first + len(self.list_aux()))
+
+    def with_subgraphs(self, graphs: Sequence[SymGraph]) -> Operator:
+        """The operator that runs these symbol graphs. MXNetError if it does not take as many."""
+        if graphs:
+            raise MXNetError(f"{self.op_name} takes no subgraphs, but {len(graphs)} are given")
+        return self
 
     # -- inference
     def complete(self, s: Shapes) -> None:

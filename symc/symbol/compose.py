@@ -69,8 +69,9 @@ def compose(
         definition = parse(cls, own)
     except MXNetError as problem:
         raise MXNetError(f'{problem}, in operator {cls.op_name}(name="{name}")') from None
-    node = SymNode(cls.op_name, name, {**other, **own}, (), definition, user_line())
-    node.inputs = _inputs(node, definition, positional, symbols, function)
+    graphs = [s.graph for s in positional[: cls.graphs]]
+    node = SymNode(cls.op_name, name, {**other, **own}, (), definition, user_line(), graphs)
+    node.inputs = _inputs(node, definition, positional[cls.graphs :], symbols, function)
     initialise(node)
     return Symbol([(node, i) for i in range(definition.num_visible_outputs())])
 
@@ -81,7 +82,7 @@ def reparse(node: SymNode, attrs: Mapping[str, str]) -> Operator:
     definition = parse(cls, split_attributes(cls, attrs)[0])
     if len(definition.list_inputs()) + len(definition.list_aux()) != len(node.inputs):
         raise MXNetError(f"{node.op} {node.name!r}: {dict(attrs)} need other inputs than it has; compose it anew")
-    return definition
+    return definition.with_subgraphs(node.subgraphs)
 
 
 def _text(cls: type[Operator], key: str, value: Any) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from symc.base import MXNetError
-from symc.ir.symbolic import SymNode
+from symc.ir.symbolic import SymGraph, SymNode
 from symc.ops.base import OPERATORS, parse
 from symc.symbol.compose import initialise, missing_input, split_attributes
 from symc.symbol.symbol import HIDDEN_KEYS, Symbol, is_hidden
@@ -63,14 +63,14 @@ def _wrap(items: list[str], brackets: str, lines: bool, depth: int) -> str:
 
 def _versions(nodes: Sequence[SymNode]) -> tuple[dict[SymNode, list[int]], dict[SymNode, int]]:
     """(versions of every node's inputs, final versions of variables): a variable's version counts the operators so far
-    that write it (auxiliary states); other inputs have version 0."""
+    that write it (as an auxiliary state); other inputs have version 0."""
     current: dict[SymNode, int] = {}
     inputs: dict[SymNode, list[int]] = {}
     for node in nodes:
-        first = node.aux_from
+        written = node.definition.written_inputs() if node.definition is not None else ()
         found = []
         for at, (source, _) in enumerate(node.inputs):
-            if source.is_variable and at >= first:
+            if source.is_variable and at in written:
                 current[source] = current.get(source, 0) + 1
             found.append(current.get(source, 0))
         inputs[node] = found
@@ -90,7 +90,12 @@ def _all_outputs(node: SymNode) -> int:
 
 def document_of(symbol: Symbol) -> dict[str, Any]:
     """The JSON document of a Symbol."""
-    nodes = symbol.graph.nodes()
+    return {**_body_of(symbol.graph), "attrs": {"mxnet_version": ["int", VERSION]}}
+
+
+def _body_of(graph: SymGraph) -> dict[str, Any]:
+    """The document of a graph inside a node: it leaves the version to the whole."""
+    nodes = graph.nodes()
     number = {n: i for i, n in enumerate(nodes)}
     versions, final = _versions(nodes)
     listed: list[dict[str, Any]] = _Lines()
@@ -101,7 +106,7 @@ def document_of(symbol: Symbol) -> dict[str, Any]:
             entry["attrs"] = dict(sorted(node.attrs.items()))
         entry["inputs"] = [[number[n], i, v] for (n, i), v in zip(node.inputs, versions[node])]
         if node.subgraphs:
-            entry["subgraphs"] = [document_of(Symbol(g.outputs)) for g in node.subgraphs]
+            entry["subgraphs"] = _Lines(_body_of(g) for g in node.subgraphs)
         listed.append(entry)
         total += _all_outputs(node)
         row.append(total)
@@ -109,8 +114,7 @@ def document_of(symbol: Symbol) -> dict[str, Any]:
         "nodes": listed,
         "arg_nodes": [number[n] for n in nodes if n.is_variable],
         "node_row_ptr": row,
-        "heads": [[number[n], i, final.get(n, 0)] for n, i in symbol._outputs],
-        "attrs": {"mxnet_version": ["int", VERSION]},
+        "heads": [[number[n], i, final.get(n, 0)] for n, i in graph.outputs],
     }
 
 
@@ -171,9 +175,10 @@ def load_json(json_str: str) -> Symbol:
     return from_document(document)
 
 
-def from_document(document: Mapping[str, Any]) -> Symbol:
-    """A Symbol from the parsed JSON."""
-    version = document.get("attrs", {}).get("mxnet_version", ["int", OLDEST])[1]
+def from_document(document: Mapping[str, Any], version: int | None = None) -> Symbol:
+    """A Symbol from the parsed JSON (graphs inside nodes are of the version of the whole)."""
+    if version is None:
+        version = int(document.get("attrs", {}).get("mxnet_version", ["int", OLDEST])[1])
     nodes: list[SymNode] = []
     try:
         for record in document["nodes"]:
@@ -210,8 +215,11 @@ def _node(record: Mapping[str, Any], nodes: Sequence[SymNode], version: int) -> 
         definition = parse(cls, own)
     except MXNetError as problem:
         raise MXNetError(f"symbol JSON: node {name!r}: {problem}") from None
-    subgraphs = [from_document(g).graph for g in record.get("subgraphs", [])]
-    node = SymNode(cls.op_name, name, {**other, **own}, inputs, definition, ("", 0), subgraphs)
+    subgraphs = [from_document(g, version).graph for g in record.get("subgraphs", [])]
+    try:
+        node = SymNode(cls.op_name, name, {**other, **own}, inputs, definition, ("", 0), subgraphs)
+    except MXNetError as problem:
+        raise MXNetError(f"symbol JSON: node {name!r}: {problem}") from None
     expected = [*definition.list_inputs(), *definition.list_aux()]
     if len(inputs) > len(expected):
         raise MXNetError(

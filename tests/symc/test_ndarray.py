@@ -340,6 +340,16 @@ def test_out_and_state_inputs(f):
     np.testing.assert_allclose(weight.asnumpy(), [-0.25, -0.25])
 
 
+def test_many_learning_rates_compile_no_many_programs():
+    from symc.ndarray import imperative
+
+    before, weight = imperative._program.cache_info().currsize, mx.nd.zeros(2)
+    for rate in range(10):
+        mx.nd.sgd_update(weight, mx.nd.ones(2), out=weight, lr=rate)
+    assert weight.asnumpy().tolist() == [-45, -45]
+    assert imperative._program.cache_info().currsize == before
+
+
 def test_operators_refuse(f):
     with pytest.raises(mx.MXNetError, match="bar"):
         mx.nd.exp(f, bar=1)
