@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from symc.ir.errors import IRError
 from symc.ir.index import Affine, Quotient, Var
@@ -213,9 +214,13 @@ def run_kernel(kernel: LoopKernel, arrays: Mapping[str, Array] | Sequence[Array]
     machine.run(kernel.body)
 
 
-def run_loops(program: Program, kernels: Kernels, buffers: Mapping[str, Array], serial: bool = False) -> Results:
+def run_loops(
+    program: Program, kernels: Kernels, buffers: Mapping[str, Array], serial: bool = False,
+    shifts: Sequence[tuple[int, ...]] = (),
+) -> Results:  # fmt: skip
     """Run a program by loop kernels (`kernels[i]` is that of step i; a step without one runs by its body), in the
-    arena. `buffers` are arrays by parameter name; they are not changed."""
+    arena. `buffers` are arrays by parameter name; they are not changed. `shifts[i]` are the elements by which the
+    kernel of step i sees its operands moved on."""
     memory = Memory(program, buffers)
     for at, step in enumerate(program.steps):
         if isinstance(step, ViewStep):
@@ -228,6 +233,10 @@ def run_loops(program: Program, kernels: Kernels, buffers: Mapping[str, Array], 
             arrays = [*(memory.held[o] for o in step.operands), *(memory.result(r) for r in step.results)]
             # A kernel may see a buffer under another shape; the memory is one and the same.
             seen = [a.reshape(b.type.shape) for a, b in zip(arrays, kernel.buffers, strict=True)]
+            for i, shift in enumerate(shifts[at] if at < len(shifts) else ()):
+                if shift:
+                    # what lies beyond the operand's end is never read: the kernel was made for its slice
+                    seen[i] = as_strided(seen[i].reshape(-1)[shift:], seen[i].shape, seen[i].strides)
             run_kernel(kernel, seen, serial)
     return memory.results()
 
@@ -235,4 +244,4 @@ def run_loops(program: Program, kernels: Kernels, buffers: Mapping[str, Array], 
 def run_loop_module(module: Any, buffers: Mapping[str, Array], serial: bool = False) -> Results:
     """Run a loop module (program, kernels, calls) on arrays by parameter name."""
     kernels = [None if number is None else module.kernels[number] for number in module.calls]
-    return run_loops(module.program, kernels, buffers, serial)
+    return run_loops(module.program, kernels, buffers, serial, module.shifts)

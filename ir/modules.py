@@ -33,3 +33,10 @@ class LoopModule:
     program: Program
     kernels: tuple[LoopKernel, ...]
     calls: tuple[int | None, ...]
+    #: per step, elements by which each operand's address is moved on for the kernel (empty: none is), so that steps
+    #: that read different slices of their operands call one kernel
+    shifts: tuple[tuple[int, ...], ...] = ()
+
+    def shift_of(self, step: int) -> tuple[int, ...]:
+        """The operand shifts of a step; empty where there are none."""
+        return self.shifts[step] if step < len(self.shifts) else ()

@@ -28,7 +28,8 @@ def parse_loops(p: Reader) -> LoopModule:
         kernels.append(kernel)
     reader = ProgramParser(p, numbers)
     program = reader.program()
-    return LoopModule(program, tuple(kernels), tuple(reader.calls))
+    shifts = tuple(reader.shifts) if any(reader.shifts) else ()
+    return LoopModule(program, tuple(kernels), tuple(reader.calls), shifts)
 
 
 def _literal(array: Array, dtype: DType) -> Ref:

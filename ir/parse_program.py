@@ -27,6 +27,7 @@ class ProgramParser:
     def __init__(self, p: Reader, kernels: Mapping[str, int]) -> None:
         self.p, self.kernels = p, kernels
         self.calls: list[int | None] = []
+        self.shifts: list[tuple[int, ...]] = []
         self.types: dict[str, TensorType] = {}
 
     def program(self) -> Program:
@@ -130,11 +131,13 @@ class ProgramParser:
         if kind == "fuse":
             step = self._fused(made)
             self.calls.append(None)
+            self.shifts.append(())
         elif kind == "call":
             step = self._call(made)
         elif kind == "view" and len(made) == 1:
             step = self._view(made[0])
             self.calls.append(None)
+            self.shifts.append(())
         elif kind == "const" and len(made) == 1:
             p.at = at
             cls = operation(p)
@@ -214,8 +217,15 @@ class ProgramParser:
         self.calls.append(self.kernels[kernel])
         label = p.string() if p.peek[0] == '"' else kernel.partition(".")[2]
         operands: list[str] = []
+        shifts: list[int] = []
+
+        def operand() -> None:
+            operands.append(self.value())
+            shifts.append(p.integer() if p.accept("+") else 0)
+
         p.expect("(")
-        p.list_of(")", lambda: operands.append(self.value()))
+        p.list_of(")", operand)
+        self.shifts.append(tuple(shifts) if any(shifts) else ())
         inputs = tuple(input_node(o, self.types[o]) for o in operands)
         outputs = tuple((r.name, input_node(r.name, r.type, CALLED)) for r in made)
         return KernelStep(label, tuple(operands), made, Graph(CALLED, inputs, outputs), self._origin())

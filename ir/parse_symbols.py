@@ -118,6 +118,8 @@ class _Symbols:
         if op != "null" and self.definitions is not None:
             try:
                 definition = self.definitions(op, attrs)
+                if subgraphs:
+                    definition = definition.with_subgraphs(subgraphs)
             except Exception as problem:  # whatever the operators' rules raise: said with its place
                 raise p.error(f"{op} {name!r}: {problem}", at) from problem
         nodes[token] = SymNode(op, name, attrs, inputs, definition, where, subgraphs)

@@ -29,8 +29,6 @@ class Definition(Protocol):
 
     def num_visible_outputs(self) -> int: ...
 
-    def written_inputs(self) -> Sequence[int]: ...
-
     def with_subgraphs(self, graphs: Sequence[SymGraph]) -> Definition: ...
 
     def complete(self, s: Any) -> None: ...
@@ -61,9 +59,8 @@ class SymNode:
     ) -> None:
         self.op, self.name, self.attrs = op, name, attrs or {}
         self.inputs: list[tuple[SymNode, int]] = list(inputs)
-        self.where = where
+        self.definition, self.where = definition, where
         self.subgraphs: list[SymGraph] = list(subgraphs)
-        self.definition = definition.with_subgraphs(self.subgraphs) if definition is not None else None
 
     @property
     def is_variable(self) -> bool:

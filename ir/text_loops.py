@@ -173,4 +173,4 @@ def loops_lines(module: LoopModule, printer: Printer) -> list[str]:
         number = module.calls[at] if at < len(module.calls) else None
         return None if number is None else module.kernels[number].name
 
-    return lines + program_lines(module.program, printer, call)
+    return lines + program_lines(module.program, printer, call, module.shifts)

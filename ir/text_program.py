@@ -19,7 +19,8 @@ its signature.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from symc.ir.graph import Graph
 from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, results_of
@@ -73,8 +74,11 @@ def is_plain(step: KernelStep) -> bool:
     )
 
 
-def step_lines(step: Step, printer: Printer, call: str | None, types: dict[str, TensorType], indent: str) -> list[str]:
-    """One step; `call` is the loop kernel it calls, if it does."""
+def step_lines(
+    step: Step, printer: Printer, call: str | None, types: dict[str, TensorType], indent: str,
+    shifts: Sequence[int] = (),
+) -> list[str]:  # fmt: skip
+    """One step; `call` is the loop kernel it calls, if it does, with operands moved on by `shifts` elements."""
     left = f"{indent}{results_text(step)} = "
     loc = printer.loc(step.origin)
     if isinstance(step, ViewStep):
@@ -82,6 +86,7 @@ def step_lines(step: Step, printer: Printer, call: str | None, types: dict[str, 
         return [f"{left}view({value_name(step.operand)}){offset}{loc}"]
     operands = [value_name(o) for o in step.operands]
     if call is not None:
+        operands = [f"{o} + {n}" if n else o for o, n in zip_longest(operands, shifts, fillvalue=0)] if shifts else operands
         label = "" if call.partition(".")[2] == step.label else f" {label_text(step.label)}"
         return [f"{left}call {global_name(call)}{label}({', '.join(operands)}){loc}"]
     plain = is_plain(step) and all(types.get(o) == i.type for o, i in zip(step.operands, step.body.inputs))
@@ -101,8 +106,10 @@ def label_text(label: str) -> str:
     return json.dumps(label)
 
 
-def program_lines(program: Program, printer: Printer, call: Call = lambda at: None) -> list[str]:
-    """A program; `call(i)` names the loop kernel of step i."""
+def program_lines(
+    program: Program, printer: Printer, call: Call = lambda at: None, shifts: Sequence[tuple[int, ...]] = ()
+) -> list[str]:
+    """A program; `call(i)` names the loop kernel of step i, which sees its operands moved on by `shifts[i]`."""
     types = program.value_types()
     params = [f"{value_name(p.name)}: {p.type} {word(p.role)}" for p in program.params]
     results = [f"{word(name)}: {types[value]}" if value in types else word(name) for name, value in program.outputs]
@@ -115,7 +122,7 @@ def program_lines(program: Program, printer: Printer, call: Call = lambda at: No
     for at, step in enumerate(program.steps):
         if at == program.cut:
             lines.append(f"{STEP}--- backward ---")
-        lines += step_lines(step, printer, call(at), types, STEP)
+        lines += step_lines(step, printer, call(at), types, STEP, shifts[at] if at < len(shifts) else ())
     lines.append(f"{STEP}return {', '.join(value_name(value) for _, value in program.outputs)}".rstrip())
     for parameter, value, phase in program.updates:
         late = "" if phase == "forward" else f" ({word(phase)})"

@@ -7,18 +7,19 @@ is the next pass's decision. Equal kernels are lowered once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from symc.ir.graph import Graph, Node, Recorder, finish
+from symc.ir.graph import Graph, Node, Recorder, finish, users_of
 from symc.ir.index import Affine
 from symc.ir.loops import Buffer, LoopKernel, Ref
 from symc.ir.modules import LoopModule
-from symc.ir.op import Index, Input, input_node
+from symc.ir.op import Index, Input, Primitive, input_node
 from symc.ir.prims.elementwise import Const
+from symc.ir.prims.movement import Slice
 from symc.ir.prims.reduce import Reduction
 from symc.ir.program import KernelStep, Program
-from symc.ir.types import Shape
+from symc.ir.types import Shape, strides_of
 from symc.passes.build import Builder
 from symc.passes.coalesce import coalesce
 from symc.passes.pipeline import Pass, register_pass
@@ -38,21 +39,21 @@ class Lower(Pass):
     def run(self, program: Program, rw: Rewriter) -> LoopModule:
         kernels: list[LoopKernel] = []
         calls: list[int | None] = []
+        shifts: list[tuple[int, ...]] = []
         known: dict[Graph, int] = {}
         for step in program.steps:
-            if not isinstance(step, KernelStep):
+            if not isinstance(step, KernelStep) or runs_on_host(step.body):
                 calls.append(None)
+                shifts.append(())
                 continue
-            if runs_on_host(step.body):
-                calls.append(None)
-                continue
-            canonical = canonical_body(step.body)
+            canonical, moved = canonical_body(step.body)
+            shifts.append(moved)
             if canonical not in known:
                 known[canonical] = len(kernels)
                 name = f"k{len(kernels)}.{step.label}"
                 kernels.append(replace(lower_body(canonical, name), origin=step.origin))
             calls.append(known[canonical])
-        return LoopModule(program, tuple(kernels), tuple(calls))
+        return LoopModule(program, tuple(kernels), tuple(calls), tuple(shifts) if any(shifts) else ())
 
 
 def runs_on_host(body: Graph) -> bool:
@@ -66,23 +67,45 @@ def runs_on_host(body: Graph) -> bool:
     ) or any(not n.inputs and not is_pointwise(n.op) and not isinstance(n.op, (Input, Const)) for n in body.nodes())
 
 
-def canonical_body(body: Graph) -> Graph:
-    """The body with inputs and outputs named by position, so that equal kernels are equal graphs."""
+def canonical_body(body: Graph) -> tuple[Graph, tuple[int, ...]]:
+    """(the body with inputs and outputs named by position, elements by which each input's address is moved on).
+
+    Equal kernels become equal graphs. An input that is only read through slices is read from where the first of them
+    begins, so that the steps of an unrolled recurrence, each with a slice of its own, share their kernels."""
+    nodes = body.nodes()
+    users = users_of(nodes)
+    low = {node: _first_slice(users.get(node, ())) for node in body.inputs}
     new: dict[Node, Node] = {}
-    names: dict[Node, str] = {}
     origins = {}
     with Recorder():
         for at, node in enumerate(body.inputs):
             new[node] = input_node(f"in{at}", node.tensor)
-        for node in body.nodes():
+        for node in nodes:
             if node not in new:
-                new[node] = Node.make(node.op, [new[i] for i in node.inputs]) if node.inputs else node
-            if node in body.names and not isinstance(node.op, Input):
-                names[new[node]] = node.op.name
+                new[node] = node if not node.inputs else Node.make(_moved(node, low), [new[i] for i in node.inputs])
             if node in body.origins:
                 origins[new[node]] = body.origins[node]
     outputs = [(f"out{at}", new[node]) for at, (_, node) in enumerate(body.outputs)]
-    return finish("body", [new[i] for i in body.inputs], outputs, (), {}, origins)
+    moved = tuple(sum(b * s for b, s in zip(low[i], strides_of(i.shape))) for i in body.inputs)
+    made = finish("body", [new[i] for i in body.inputs], outputs, (), {}, origins)
+    return made, moved if any(moved) else ()
+
+
+def _first_slice(users: Sequence[Node]) -> tuple[int, ...]:
+    """Where the slices of a value begin, if slices with positive steps are all that reads it; else nothing."""
+    slices = [u.op for u in users if isinstance(u.op, Slice) and min(u.op.step, default=1) > 0 and u.tensor.size]
+    if not slices or len(slices) != len(users):
+        return ()
+    return tuple(min(begins) for begins in zip(*(s.begin for s in slices)))
+
+
+def _moved(node: Node, low: Mapping[Node, tuple[int, ...]]) -> Primitive:
+    """The node's operation, counting from where its operand's first slice begins."""
+    first = low.get(node.inputs[0], ())
+    if not first or not isinstance(node.op, Slice):
+        return node.op
+    begin = tuple(b - f for b, f in zip(node.op.begin, first))
+    return replace(node.op, begin=begin, end=tuple(e - f for e, f in zip(node.op.end, first)))
 
 
 def lower_body(body: Graph, name: str) -> LoopKernel:

@@ -39,7 +39,7 @@ class Tile(Pass):
         for kernel in module.kernels:
             origin = rw.act(f"tile {kernel.name}", [kernel.origin] if kernel.origin else [])
             kernels.append(kernel if origin is None else tile_kernel(kernel, self.vector_bytes, self.registers))
-        return LoopModule(module.program, tuple(kernels), module.calls)
+        return replace(module, kernels=tuple(kernels))
 
 
 def tile_kernel(kernel: LoopKernel, vector_bytes: int, registers: int) -> LoopKernel:

@@ -175,6 +175,8 @@ class Instance:
             names = (*step.operands, *(r.name for r in step.results))
             kernel = exe.kernels[call]
             args = [_pointer(self._address[n]) + shift for n, shift in zip(names, kernel.shifts)]
+            for i, elements in enumerate(exe.loops.shift_of(at)):
+                args[i] += elements * self._address[names[i]].itemsize
             grain = max(1, GRAIN // max(kernel.work, 1)) if kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN else 0
             entries.append(Entry(exe.addresses[call], args, kernel.extent, grain))
             scratch = max(scratch, kernel.scratch)

@@ -269,7 +269,7 @@ class Executor:
     ) -> Executor:
         """A new executor for other input shapes, sharing every array whose shape stays. Shapes that are not given are
         inferred; without `partial_shaping` only the given arguments and what is computed from them may change."""
-        arg_shapes, _, aux_shapes = self._symbol.infer_shape(**kwargs)
+        arg_shapes, _, aux_shapes = infer_shapes(self._symbol, False, (), kwargs)
         if arg_shapes is None:
             raise ValueError(f"{self._label()}: the given shapes do not determine the others: {kwargs}")
         args, grads = [], []

@@ -181,6 +181,8 @@ class Operator:
     first_parameters: ClassVar[tuple[str, ...]] = ()
     #: draws random numbers
     random: ClassVar[bool] = False
+    #: MXNet learns its outputs' shapes only by running it: Symbol.infer_shape says nothing about them
+    dynamic: ClassVar[bool] = False
     #: number of symbol graphs the operator runs; its function takes them before the inputs
     graphs: ClassVar[int] = 0
     #: input name -> the text of the initializer its variable gets when the user chose none

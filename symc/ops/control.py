@@ -106,12 +106,14 @@ class _Output(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A body: the operator's inputs that its inputs are (or, for `rows`, whose rows they are), and its outputs' ends."""
+    """A body: the operator's inputs that its inputs are (or, for `rows`, whose rows they are), its outputs' ends, and the
+    type that its first output must have, if any."""
 
     graph: SymGraph
     inputs: tuple[int, ...]
     rows: frozenset[int]
     outputs: tuple[_Output, ...]
+    type: Any = None
 
 
 class _Control(Operator):
@@ -176,15 +178,18 @@ class _Control(Operator):
         turns = self.turns(s)
 
         def down(shape: Any, row: bool) -> Any:
-            return shape[1:] if row and shape is not None else shape
+            # a row of a vector is a vector of one element: MXNet's classic arrays have at least one axis
+            return (shape[1:] or (1,)) if row and shape is not None else shape
 
-        def up(shape: Any, row: bool) -> Any:
-            return (turns, *shape) if row and shape is not None else shape
+        def up(shape: Any, row: bool, outer: Any) -> Any:
+            if not row or shape is None:
+                return shape
+            return outer if outer is not None and len(outer) == 1 and shape == (1,) else (turns, *shape)
 
         self._complete(s, Shapes, lambda n, row: n.definition.complete(row), down, up)
 
     def complete_types(self, t: Types) -> None:
-        self._complete(t, Types, lambda n, row: n.definition.complete_types(row), lambda d, _: d, lambda d, _: d)
+        self._complete(t, Types, lambda n, row: n.definition.complete_types(row), lambda d, _: d, lambda d, *_: d)
 
     def _complete(self, s: Any, table: Any, rule: Any, down: Any, up: Any) -> None:
         """Complete a row of shapes or types by completing the bodies. `down` makes an input's value that of its row,
@@ -200,6 +205,8 @@ class _Control(Operator):
             for at, output in enumerate(part.outputs):
                 if output.state is not None:
                     inner.set_out(at, s.ins[output.state])
+            if part.type is not None and table is Types:
+                inner.set_out(0, part.type)
             known = {(v, 0): x for v, x in zip(variables, inner.ins) if x is not None}
             known.update({e: x for e, x in zip(part.graph.outputs, inner.outs) if x is not None and e not in known})
             try:
@@ -207,11 +214,11 @@ class _Control(Operator):
             except Conflict as problem:
                 raise ShapeError(f"Error in operator {problem.node.name}: {problem.reason}") from None
             for variable, at in zip(variables, part.inputs):
-                s.set_in(at, up(found.get((variable, 0)), at in part.rows))
+                s.set_in(at, up(found.get((variable, 0)), at in part.rows, s.ins[at]))
             for entry, output in zip(part.graph.outputs, part.outputs):
                 value = found.get(entry)
                 if output.result is not None:
-                    s.set_out(output.result, up(value, output.stacked))
+                    s.set_out(output.result, up(value, output.stacked, None))
                 if output.state is not None:
                     s.set_in(output.state, value)
 
@@ -308,7 +315,9 @@ class Foreach(_Control):
         if len(lengths) != 1:
             raise MXNetError(f"_foreach {ctx.name!r}: the data have different lengths {sorted(lengths)} along axis 0")
         states = range(first, first + len(self.in_state_locs))
-        return self._loop(ctx, inputs, states, lengths.pop(), self.parts()[0])
+        # a row of a vector is a vector of one element
+        given = [reshape(x, (*x.shape, 1)) if x.rank == 1 else x for x in inputs[:first]]
+        return self._loop(ctx, [*given, *inputs[first:]], states, lengths.pop(), self.parts()[0])
 
 
 @operator("_while_loop", variadic="num_args")
@@ -319,6 +328,7 @@ class WhileLoop(_Control):
     """
 
     graphs: ClassVar[int] = 2
+    dynamic: ClassVar[bool] = True
 
     num_args: int
     num_outputs: int
@@ -357,6 +367,7 @@ class Cond(_Control):
     """The results of one of two bodies, chosen by a condition of one element; the other is not computed."""
 
     graphs: ClassVar[int] = 3
+    dynamic: ClassVar[bool] = True
 
     num_args: int
     num_outputs: int
@@ -366,10 +377,11 @@ class Cond(_Control):
 
     def parts(self) -> list[_Part]:
         outs = tuple(_Output(i) for i in range(self.num_outputs))
-        places = (self.cond_input_locs, self.then_input_locs, self.else_input_locs)
+        cond, then, other = self.subgraphs
         return [
-            _Part(graph, tuple(at), frozenset(), (_Output(),) if graph is self.subgraphs[0] else outs)
-            for graph, at in zip(self.subgraphs, places)
+            _Part(cond, tuple(self.cond_input_locs), frozenset(), (_Output(),), np.float32),
+            _Part(then, tuple(self.then_input_locs), frozenset(), outs),
+            _Part(other, tuple(self.else_input_locs), frozenset(), outs),
         ]
 
     def build(self, ctx: BuildContext, *inputs: Node) -> list[Node]:

@@ -18,6 +18,7 @@ from symc.ops.families import (
     NumberOrBool,
     constant,
     element_type,
+    floats_only,
     half_in_single,
     in_floats,
     ir_type,
@@ -146,6 +147,10 @@ class HardSigmoid(Elementwise):
     alpha: float = 0.2
     beta: float = 0.5
 
+    def complete_types(self, t: Types) -> None:
+        t.all_alike()
+        floats_only(self, t)
+
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         def value(x: Node) -> Node:
             y = x * self.alpha + self.beta
@@ -168,7 +173,12 @@ class SmoothL1(Elementwise):
             size = ew.abs_(x)
             return ew.select(ew.lt(size, 1.0 / square), x * x * (0.5 * square), size - 0.5 / square)
 
-        return in_floats(value)(inputs[0])
+        def rule(ins: Any, outs: Any, cts: Any) -> list[Node]:
+            # the slope on either side; that of the square would be nan times 0 at infinity
+            outside = ew.gt(ew.abs_(ins[0]), 1.0 / square)
+            return [cts[0] * ew.select(outside, ew.sign(ins[0]), ins[0] * square)]
+
+        return in_floats(lambda x: with_rule([x], value, rule))(inputs[0])
 
 
 @operator("clip")
@@ -213,7 +223,7 @@ class Quadratic(Elementwise):
     c: float = 0.0
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        return in_floats(lambda x: x * x * self.a + x * self.b + self.c)(inputs[0])
+        return in_floats(lambda x: x * (x * self.a + self.b) + self.c)(inputs[0])
 
 
 @operator("_contrib_div_sqrt_dim", hint="div_sqrt_dim")

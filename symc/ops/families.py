@@ -154,6 +154,13 @@ def out_type(t: Types, dtype: Any, at: int = 0) -> None:
     t.set_out(at, np.dtype(dtype))
 
 
+def floats_only(op: Operator, t: Types) -> None:
+    """Refuse inputs of other types."""
+    for dtype in t.ins:
+        if dtype is not None and dtype.kind != "f":
+            raise ShapeError(f"{op.op_name} takes floating point tensors only, not {dtype}")
+
+
 def ir_type(dtype: Any) -> DType:
     """The IR's element type of a numpy type or its name."""
     return dtype_of(np.dtype(dtype))

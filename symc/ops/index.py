@@ -242,7 +242,7 @@ class ScatterNd(Operator):
         s.set_out(0, self.shape)
         data, indices = s.ins
         if data is not None and indices is not None and is_known(data) and is_known(indices):
-            if data != (indices[1:] + self.shape[indices[0] :] or (1,)):
+            if indices[0] > len(self.shape) or data != (indices[1:] + self.shape[indices[0] :] or (1,)):
                 raise ShapeError(f"data {data} does not fit indices {indices} into shape {self.shape}")
 
     def complete_types(self, t: Types) -> None:
@@ -396,7 +396,7 @@ class Histogram(Operator):
             s.set_out(1, s.ins[1])
 
     def complete_types(self, t: Types) -> None:
-        t.all_alike(outs=(1,))
+        t.all_alike((0,), (1,))
         t.set_out(0, np.int64)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> list[Node]:

@@ -346,6 +346,11 @@ class MixedLambPhase2(_Lamb2):
         return ew.cast(new, weight.dtype)
 
 
+def unusable(scale: Node) -> Node:
+    """Whether a gradient's scale is nan, inf or 0."""
+    return ew.or_(ew.eq(scale, 0.0), ew.or_(ew.isnan(scale), ew.isinf(scale)))
+
+
 def adamw(
     op: AdamWParameters, weight: Node, grad: Node, mean: Node, var: Node, scale: Node, lr: float, wd: float, eta: float
 ) -> tuple[Node, Node, Node]:
@@ -353,7 +358,7 @@ def adamw(
     g = limited(grad * scale, op.clip_gradient)
     next_mean, next_var = moments(g, mean, var, op.beta1, op.beta2)
     change = next_mean * lr / (ew.sqrt(next_var) + op.epsilon) + weight * wd
-    skip = ew.or_(ew.eq(scale, 0.0), ew.or_(ew.isnan(scale), ew.isinf(scale)))
+    skip = unusable(scale)
     return (
         ew.select(skip, weight, weight - change * eta),
         ew.select(skip, mean, next_mean),
@@ -394,7 +399,8 @@ class AdamW(_AdamW):
         scale = ew.cast(mv.reshape(scale, ()), weight.dtype)
         made = adamw(self, weight, grad, mean, var, scale, self.lr, self.wd, self.eta)
         # MXNet leaves the scaled and clipped gradient in its buffer
-        for at, value in ((1, limited(grad * scale, self.clip_gradient)), (2, made[1]), (3, made[2])):
+        used = ew.select(unusable(scale), grad, limited(grad * scale, self.clip_gradient))
+        for at, value in ((1, used), (2, made[1]), (3, made[2])):
             ctx.update(at, value, "forward")
         return made[0]
 

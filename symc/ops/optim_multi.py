@@ -265,6 +265,11 @@ class MultiLars(Operator):
     def complete(self, s: Shapes) -> None:
         s.all_alike()
 
+    def complete_types(self, t: Types) -> None:
+        for at in range(4):
+            t.set_in(at, np.float32)
+        t.set_out(0, np.float32)
+
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         lrs, weights, grads, wds = inputs
         w, g = ew.sqrt(weights), ew.sqrt(grads) * self.rescale_grad

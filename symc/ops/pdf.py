@@ -11,8 +11,8 @@ from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.prims.reduce import reduce_sum
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, operator
-from symc.ops.families import no_gradient
+from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
+from symc.ops.families import floats_only, no_gradient
 
 #: the logarithm of the density: (sample, parameters of the same shape) -> Node
 LogDensity = Callable[..., Node]
@@ -25,6 +25,10 @@ def _fixed(x: Node) -> Node:
 
 def _uniform(x: Node, low: Node, high: Node) -> Node:
     return -ew.log(high - low) + x * 0.0
+
+
+def _plain_uniform(x: Node, low: Node, high: Node) -> Node:
+    return 1.0 / (high - low) + x * 0.0
 
 
 def _normal(x: Node, mu: Node, sigma: Node) -> Node:
@@ -65,6 +69,8 @@ class _Density(Operator):
     """Base: parameters are repeated along the sample's trailing axes."""
 
     density: ClassVar[LogDensity]
+    #: the density itself, where it is not the exponential of its logarithm for parameters out of range
+    plain: ClassVar[LogDensity | None] = None
 
     is_log: bool = False
 
@@ -76,9 +82,16 @@ class _Density(Operator):
             _fits(sample, p or ())
         s.set_out(0, sample)
 
+    def complete_types(self, t: Types) -> None:
+        t.all_alike()
+        floats_only(self, t)
+
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         sample, *parameters = inputs
         spread = [mv.broadcast(p, sample.shape, range(p.rank)) for p in parameters]
+        plain = type(self).plain
+        if plain is not None and not self.is_log:
+            return plain(sample, *spread)
         made = type(self).density(sample, *spread)
         return made if self.is_log else ew.exp(made)
 
@@ -98,7 +111,7 @@ for _name, _inputs, _function, _what in _DENSITIES:
         type(
             f"_random_pdf_{_name}", (_Density,),
             {"__doc__": f"Density (or its logarithm, is_log) of the samples, {_what}.", "__module__": __name__,
-             "density": staticmethod(_function)},
+             "density": staticmethod(_function), "plain": staticmethod(_plain_uniform) if _name == "uniform" else None},
         )
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from symc.ops.families import (
     MaybeNumber,
     constant,
     element_type,
+    floats_only,
     half_in_single,
     in_floats,
     ir_type,
@@ -282,6 +283,7 @@ class MultiSumSq(Operator):
 
     def complete_types(self, t: Types) -> None:
         t.all_alike(outs=())
+        floats_only(self, t)
         t.set_out(0, np.float32)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -290,8 +292,7 @@ class MultiSumSq(Operator):
 
         parts: list[Any] = []
         for data in inputs:
-            x = ew.cast(data, F32)
-            parts.append(reshape(reduce_sum(x * x, tuple(range(x.rank))), (1,)))
+            parts.append(reshape(reduce_sum(ew.cast(data * data, F32), tuple(range(data.rank))), (1,)))
         return concat(parts, 0)
 
 
@@ -305,6 +306,7 @@ class AllFinite(Operator):
         s.set_out(0, (1,))
 
     def complete_types(self, t: Types) -> None:
+        floats_only(self, t)
         t.set_out(0, np.float32)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:

@@ -31,6 +31,8 @@ class _ScalarOperator(Operator):
             t.all_alike()
         elif data is not None:
             t.set_out(0, np.float64)
+        else:
+            t.all_alike()
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data = inputs[0]
@@ -39,8 +41,17 @@ class _ScalarOperator(Operator):
         return type(self).function(data, scalar(self.scalar, data.dtype))  # type: ignore[attr-defined]
 
 
+def _reversed_division(x: Node, number: Node) -> Node:
+    """number / x; for integers by way of doubles, so that a zero divisor gives what an infinity is cast to."""
+    if x.dtype.is_float:
+        return ew.div(number, x)
+    return ew.cast(ew.div(ew.cast(number, F64), ew.cast(x, F64)), x.dtype)
+
+
 def _register(key: str, function: Function, doc: str, gradient: str, reverse: bool = False) -> None:
     swapped = (lambda x, s: function(s, x)) if reverse else function
+    if reverse and key == "div":
+        swapped = _reversed_division
     named = {"add": "plus", "sub": "minus"}.get(key, key)
     prefix = "r" if reverse else ""
     body: dict[str, Any] = {

@@ -12,7 +12,7 @@ from symc.ir.prims import movement as mv
 from symc.ir.prims.elementwise import const
 from symc.ir.prims.indexing import gather
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
-from symc.ops.families import constant, one_axis, some_axes
+from symc.ops.families import constant, floats_only, one_axis, some_axes
 
 # --------------------------------------------------------------------------------------------- slices
 
@@ -427,6 +427,10 @@ class Pad(Operator):
     mode: Literal["constant", "edge", "reflect"]
     pad_width: Tuple
     constant_value: float = 0.0
+
+    def complete_types(self, t: Types) -> None:
+        t.all_alike()
+        floats_only(self, t)
 
     def _widths(self, rank: int) -> list[tuple[int, int]]:
         if rank not in (4, 5) or len(self.pad_width) != 2 * rank:

@@ -86,7 +86,7 @@ def bind(
     grads = [None] * len(names) if args_grad is None else _arrays("args_grad", args_grad, names, True)
     aux = _arrays("aux_states", [] if aux_states is None else aux_states, states, False)
     reqs = requests(symbol, grad_req)
-    shapes, _, aux_shapes = symbol.infer_shape_partial(**{n: a.shape for n, a in zip(names, arrays)})
+    shapes, _, aux_shapes = infer_shapes(symbol, True, (), {n: a.shape for n, a in zip(names, arrays)})
     for name, array, shape in [*zip(names, arrays, shapes), *zip(states, aux, aux_shapes)]:
         if shape and all(shape) and array.shape != shape:
             raise MXNetError(f"bind: {name!r} has shape {array.shape}, but {shape} is needed")

@@ -65,11 +65,11 @@ def compose(
     # before anything may be refused: MXNet's counters count refused Symbols as well
     name = naming.current().get(name, function.lower())
     own, other = split_attributes(cls, given)
+    graphs = [s.graph for s in positional[: cls.graphs]]
     try:
-        definition = parse(cls, own)
+        definition = parse(cls, own).with_subgraphs(graphs)
     except MXNetError as problem:
         raise MXNetError(f'{problem}, in operator {cls.op_name}(name="{name}")') from None
-    graphs = [s.graph for s in positional[: cls.graphs]]
     node = SymNode(cls.op_name, name, {**other, **own}, (), definition, user_line(), graphs)
     node.inputs = _inputs(node, definition, positional[cls.graphs :], symbols, function)
     initialise(node)

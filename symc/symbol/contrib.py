@@ -1,4 +1,4 @@
-"""mx.sym.contrib: the operators named `_contrib_*`, and helpers made of several."""
+"""mx.sym.contrib: the operators named `_contrib_*`, control flow, and helpers made of several operators."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 from symc.ops.base import OPERATORS
 from symc.symbol import random
 from symc.symbol.compose import compose
+from symc.symbol.control import cond, foreach, while_loop
 from symc.symbol.creation import full
 from symc.symbol.symbol import Symbol
+
+__all__ = ["adamw_update", "cond", "foreach", "mp_adamw_update", "rand_zipfian", "while_loop"]
 
 
 def rand_zipfian(true_classes: Symbol, num_sampled: int, range_max: int) -> tuple[Symbol, Symbol, Symbol]:

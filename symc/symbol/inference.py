@@ -20,8 +20,13 @@ Entry = tuple[SymNode, int]
 Answer = tuple[Any, Any, Any]
 
 
-def infer_shapes(symbol: Symbol, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Answer:
-    """Shapes of arguments, outputs and states; (None, None, None) if some are unknown, unless `partial`."""
+def infer_shapes(
+    symbol: Symbol, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any], dynamic: bool = True
+) -> Answer:
+    """Shapes of arguments, outputs and states; (None, None, None) if some are unknown, unless `partial`.
+
+    With `dynamic` False the shapes end, as MXNet's do, at operators that have to run first (Operator.dynamic).
+    """
 
     def read(shape: Any, label: str) -> tuple[int, ...] | None:
         if not isinstance(shape, tuple):
@@ -35,7 +40,13 @@ def infer_shapes(symbol: Symbol, partial: bool, args: Sequence[Any], kwargs: Map
             known[node, 0] = read(tuple(declared) if isinstance(declared, (tuple, list)) else (declared,), node.name)
         except (ValueError, SyntaxError, TypeError):
             raise MXNetError(f"variable {node.name!r}: __shape__={node.attrs['__shape__']!r} is not a shape") from None
-    found = _propagated(symbol, known, "shape", Shapes, lambda n, row: n.definition.complete(row))
+
+    def complete(node: SymNode, row: Shapes) -> None:
+        definition: Any = node.definition
+        if dynamic or not definition.dynamic:
+            definition.complete(row)
+
+    found = _propagated(symbol, known, "shape", Shapes, complete)
     result = _answer(symbol, lambda entry: tuple(found.get(entry) or ()))
     if not partial and any(not s or 0 in s for part in result for s in part):
         return None, None, None

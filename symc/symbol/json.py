@@ -211,15 +211,12 @@ def _node(record: Mapping[str, Any], nodes: Sequence[SymNode], version: int) -> 
     if cls.op_name in ("argmax", "argmin") and version < 905 and attrs.get("axis") == "-1":
         del attrs["axis"]
     own, other = split_attributes(cls, attrs)
-    try:
-        definition = parse(cls, own)
-    except MXNetError as problem:
-        raise MXNetError(f"symbol JSON: node {name!r}: {problem}") from None
     subgraphs = [from_document(g, version).graph for g in record.get("subgraphs", [])]
     try:
-        node = SymNode(cls.op_name, name, {**other, **own}, inputs, definition, ("", 0), subgraphs)
+        definition = parse(cls, own).with_subgraphs(subgraphs)
     except MXNetError as problem:
         raise MXNetError(f"symbol JSON: node {name!r}: {problem}") from None
+    node = SymNode(cls.op_name, name, {**other, **own}, inputs, definition, ("", 0), subgraphs)
     expected = [*definition.list_inputs(), *definition.list_aux()]
     if len(inputs) > len(expected):
         raise MXNetError(

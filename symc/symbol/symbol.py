@@ -241,9 +241,9 @@ class Symbol:
         contradict each other."""
         from symc.symbol.inference import infer_shapes, warn_unknown
 
-        result = infer_shapes(self, False, args, kwargs)
+        result = infer_shapes(self, False, args, kwargs, False)
         if result[1] is None:
-            found = infer_shapes(self, True, args, kwargs)[0]
+            found = infer_shapes(self, True, args, kwargs, False)[0]
             unknown = [f"{n}: {s}" for n, s in zip(self.list_arguments(), found) if not s or 0 in s]
             warn_unknown("shape", " (0s in shape means unknown dimensions)", unknown)
         return result
@@ -252,7 +252,7 @@ class Symbol:
         """As infer_shape, with () for unknown shapes and 0 for unknown dimensions."""
         from symc.symbol.inference import infer_shapes
 
-        return infer_shapes(self, True, args, kwargs)
+        return infer_shapes(self, True, args, kwargs, False)
 
     def infer_type(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         """(argument types, output types, state types) from known argument types, given by position or by name;
