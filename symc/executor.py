@@ -6,6 +6,8 @@ the forward half of the other, backward() its other half. Each is one native cal
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,14 +39,27 @@ def module_of(symbol: Any, types: Mapping[str, TensorType], roles: Mapping[str, 
             inferred = [found.get((node, i)) for i in range(node.num_outputs)]
             if all(s and all(s) for s in inferred):
                 shapes[node.name] = tuple(inferred)  # type: ignore[arg-type]
-    return SymbolModule(symbol.name or "net", graph, types, tuple(symbol.list_outputs()), roles or {}, shapes)
+    return SymbolModule(symbol.name or "net", graph, types, tuple(distinct(symbol.list_outputs())), roles or {}, shapes)
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names, told apart by a number where several outputs of a Group have the same."""
+    taken, made = set(names), []
+    for name in names:
+        found, count = name, 0
+        while found in made or (found != name and found in taken):
+            count += 1
+            found = f"{name}_{count}"
+        made.append(found)
+    return made
 
 
 class Executor:
     """Runs a bound Symbol. Made by `Symbol.bind` and `Symbol.simple_bind`.
 
     `arg_arrays`, `grad_arrays` (None where no gradient is kept), `aux_arrays` and `outputs` are NDArrays in the
-    Symbol's order; the `*_dict` views name them. Outputs are overwritten by the next run.
+    Symbol's order; the `*_dict` views name them. Outputs are overwritten by the next run. Threads that use one Executor
+    take turns; those with Executors of their own run at once.
     """
 
     def __init__(
@@ -65,6 +80,9 @@ class Executor:
         self._arg_names: list[str] = symbol.list_arguments()
         self._aux_names: list[str] = symbol.list_auxiliary_states()
         self._output_names: list[str] = symbol.list_outputs()
+        #: the outputs' names in the compiled programs
+        self._slots = distinct(self._output_names)
+        self._check_names()
         self._types = {
             name: TensorType(dtype_of(a.dtype), a.shape)
             for name, a in zip([*self._arg_names, *self._aux_names], [*self.arg_arrays, *self.aux_arrays])
@@ -73,7 +91,10 @@ class Executor:
         self._monitor: tuple[Callable[..., None], bool] | None = None
         self._instances: dict[bool, Instance] = {}
         self._outputs: list[NDArray] | None = None
-        self._ran_train = False
+        self._lock = threading.RLock()
+        #: the training program's forward half has run, and no backward half has reused its memory since
+        self._fresh = False
+        self._staged: dict[str, Array] = {}
         self._key = np.zeros(2, np.uint32)
         self._heads: dict[str, Array] = {}
 
@@ -110,26 +131,55 @@ class Executor:
 
     def forward(self, is_train: bool = False, **kwargs: Any) -> list[NDArray]:
         """Run the Symbol; keyword arguments are copied into the arguments of that name first."""
-        if kwargs:
-            self._assign(kwargs)
-        instance = self._instance(bool(is_train))
-        self._draw_key(instance)
-        instance.run_forward()
-        self._ran_train = bool(is_train)
-        if self._monitor is not None:
-            self._report(bool(is_train))
-        return self.outputs
+        with self._lock:
+            if kwargs:
+                self._assign(kwargs)
+            train = bool(is_train)
+            instance = self._instance(train)
+            self._draw_key(instance)
+            instance.run_forward()
+            self._fresh = train
+            if self._monitor is not None:
+                self._report(train)
+            return self.outputs
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         """Gradients of the outputs, weighted by `out_grads` (an NDArray, a list or a dict by output name; not needed
-        for outputs of loss operators), into `grad_arrays`."""
-        if not self._ran_train:
-            raise MXNetError(f"{self._label()}: backward() needs a forward(is_train=True) before it")
-        instance = self._instance(True)
-        needed = self._heads
-        if needed:
-            self._set_heads(out_grads)
-        instance.run_backward()
+        for outputs of loss operators), into `grad_arrays`.
+
+        Needs no forward(is_train=True) right before it, but is cheaper after one: otherwise it computes the values
+        that it needs from the arguments as they are now, and leaves outputs and auxiliary states alone.
+        """
+        with self._lock:
+            instance = self._instance(True)
+            if self._heads:
+                self._set_heads(out_grads)
+            if not self._fresh:
+                self._recompute(instance)
+            for name, buffer in self._staged.items():
+                if self._reqs[self._arg_names.index(name)] == "add":
+                    buffer[...] = 0
+            instance.run_backward()
+            self._fresh = False
+            self._deliver()
+
+    def _recompute(self, instance: Instance) -> None:
+        """Run the forward half for the values that the backward half reads, and for nothing else."""
+        kept = [(a._data, a._data.copy()) for a in (*self.outputs, *self.aux_arrays)]
+        instance.run_forward()
+        for array, before in kept:
+            array[...] = before
+
+    def _deliver(self) -> None:
+        """Gradients computed beside their arrays (see _stage) go where they belong."""
+        grads = self.grad_dict
+        for name, buffer in self._staged.items():
+            target = grads[name]
+            assert target is not None
+            if self._reqs[self._arg_names.index(name)] == "add":
+                target._data[...] += buffer
+            else:
+                target._data[...] = buffer
 
     def _assign(self, values: Mapping[str, Any]) -> None:
         named = self.arg_dict
@@ -142,14 +192,7 @@ class Executor:
             target[:] = value
 
     def _set_heads(self, out_grads: Any) -> None:
-        if out_grads is None:
-            given: dict[str, Any] = {}
-        elif isinstance(out_grads, dict):
-            given = dict(out_grads)
-        elif isinstance(out_grads, (list, tuple)):
-            given = dict(zip(self._output_names, out_grads))
-        else:
-            given = {self._output_names[0]: out_grads}
+        given = self._given_heads(out_grads)
         for name, array in self._heads.items():
             value = given.get(name)
             if value is None:
@@ -157,10 +200,29 @@ class Executor:
                     f"{self._label()}: output {name!r} is not of a loss operator, so backward() needs its head gradient "
                     f"of shape {array.shape}"
                 )
-            source = value.asnumpy() if isinstance(value, NDArray) else np.asarray(value)
+            if not isinstance(value, (NDArray, np.ndarray)):
+                raise TypeError(f"{self._label()}: head gradient of {name!r} must be an NDArray, got {type(value).__name__}")
+            source = value._data if isinstance(value, NDArray) else value
             if source.shape != array.shape:
                 raise MXNetError(f"{self._label()}: head gradient of {name!r} has shape {source.shape}, expected {array.shape}")
             array[...] = source
+
+    def _given_heads(self, out_grads: Any) -> dict[str, Any]:
+        """`out_grads` in any of its forms, by slot."""
+        if out_grads is None:
+            return {}
+        if isinstance(out_grads, Mapping):
+            unknown = [n for n in out_grads if n not in self._output_names]
+            if unknown:
+                raise MXNetError(f"{self._label()}: there is no output {unknown[0]!r}; it has {', '.join(self._output_names)}")
+            return {slot: out_grads.get(name) for slot, name in zip(self._slots, self._output_names)}
+        if isinstance(out_grads, (list, tuple)):
+            return dict(zip(self._slots, out_grads))
+        if isinstance(out_grads, (NDArray, np.ndarray)):
+            return {self._slots[0]: out_grads}
+        raise TypeError(
+            f"{self._label()}: out_grads must be an NDArray, a list or a dict of them, got {type(out_grads).__name__}"
+        )
 
     def _draw_key(self, instance: Instance) -> None:
         if KEY_INPUT in instance.buffers:
@@ -170,6 +232,14 @@ class Executor:
 
     def _label(self) -> str:
         return f"Executor of {self._symbol.name or 'Group'}"
+
+    def _check_names(self) -> None:
+        names = [*self._arg_names, *self._aux_names]
+        if len(set(names)) < len(names):
+            name = next(n for n in names if names.count(n) > 1)
+            raise MXNetError(
+                f"{self._label()}: {name!r} is the name of several variables; give each its own, or use one Variable"
+            )
 
     def _check_gradients(self) -> None:
         """Operators that have no gradient refuse to be bound for one, before anything runs."""
@@ -220,14 +290,11 @@ class Executor:
 
     def _bind_program(self, executable: Executable, wrt: Sequence[str]) -> Instance:
         buffers: dict[str, Array] = {n: a._data for n, a in {**self.arg_dict, **self.aux_dict}.items()}
-        grads = self.grad_dict
-        for name in wrt:
-            gradient = grads[name]
-            assert gradient is not None
-            buffers[grad_name(name)] = gradient._data
+        grads = self._gradient_buffers(wrt)
+        buffers |= {grad_name(n): g for n, g in grads.items()}
         buffers[KEY_INPUT] = self._key
         types = executable.program.value_types()
-        for name in self._output_names:
+        for name in self._slots:
             head = head_name(name)
             if head in types and any(p.name == head for p in executable.program.params):
                 self._heads[name] = buffers[head] = np.zeros(types[head].shape, types[head].dtype.numpy)
@@ -243,12 +310,34 @@ class Executor:
                     t = types[value]
                     outputs.append(_empty(t))
             else:
-                gradient = grads[name.removesuffix(".grad")]
-                assert gradient is not None
-                outputs.append(gradient._data)
+                outputs.append(grads[name.removesuffix(".grad")])
         if self._outputs is None:
             self._outputs = [NDArray._of(a, self._ctx) for a in outputs[: len(self._output_names)]]
         return executable.bind(buffers, outputs)
+
+    def _gradient_buffers(self, wrt: Sequence[str]) -> dict[str, Array]:
+        """Where the program puts gradients: into their arrays, or beside those whose memory something else uses too."""
+        grads = {n: g._data for n, g in self.grad_dict.items() if n in wrt and g is not None}
+        others = [(a, ("arg", n)) for n, a in zip(self._arg_names, self.arg_arrays)]
+        states = [(a, ("aux", n)) for n, a in zip(self._aux_names, self.aux_arrays)]
+        spans: list[tuple[int, int, tuple[str, str]]] = []
+        for data, what in [*((a._data, w) for a, w in (*others, *states)), *((g, ("grad", n)) for n, g in grads.items())]:
+            start = data.__array_interface__["data"][0]
+            spans.append((start, start + data.nbytes, what))
+        shared: set[tuple[str, str]] = set()
+        end, last = 0, ("", "")
+        for start, stop, what in sorted(spans):
+            if start < min(end, stop):
+                shared |= {what, last}
+            if stop > end:
+                end, last = stop, what
+        for kind, name in shared:
+            if kind == "aux":
+                raise MXNetError(f"{self._label()}: the array of the auxiliary state {name!r} is also bound to something else")
+        for name in grads:
+            if ("grad", name) in shared:
+                grads[name] = self._staged[name] = empty(grads[name].shape, grads[name].dtype)
+        return grads
 
     # -- the rest of MXNet's interface
 
@@ -267,8 +356,11 @@ class Executor:
     def reshape(
         self, partial_shaping: bool = False, allow_up_sizing: bool = False, **kwargs: tuple[int, ...]
     ) -> Executor:
-        """A new executor for other input shapes, sharing every array whose shape stays. Shapes that are not given are
+        """A new executor for other input shapes, sharing every array whose shape stays and the memory of
+        those that shrink. Shapes that are not given are
         inferred; without `partial_shaping` only the given arguments and what is computed from them may change."""
+        from symc.symbol.inference import infer_shapes
+
         arg_shapes, _, aux_shapes = infer_shapes(self._symbol, False, (), kwargs)
         if arg_shapes is None:
             raise ValueError(f"{self._label()}: the given shapes do not determine the others: {kwargs}")
@@ -279,21 +371,28 @@ class Executor:
                 grads.append(gradient)
                 continue
             if not partial_shaping and name not in kwargs:
-                raise AssertionError(
+                raise MXNetError(
                     f"{self._label()}: argument {name!r} would change from {array.shape} to {shape}; "
                     "pass partial_shaping=True if that is meant"
                 )
-            if np.prod(shape) > np.prod(array.shape) and not allow_up_sizing:
-                raise AssertionError(
+            if math.prod(shape) > array.size and not allow_up_sizing:
+                raise MXNetError(
                     f"{self._label()}: argument {name!r} would grow from {array.shape} to {shape}; "
                     "pass allow_up_sizing=True to allocate it anew"
                 )
-            args.append(_zeros(shape, array.dtype, self._ctx))
-            grads.append(_zeros(shape, array.dtype, self._ctx) if gradient is not None else None)
+            args.append(self._resized(array, shape))
+            grads.append(self._resized(gradient, shape) if gradient is not None else None)
         aux = [
-            a if a.shape == s else _zeros(s, a.dtype, self._ctx) for a, s in zip(self.aux_arrays, aux_shapes)
+            a if a.shape == s else self._resized(a, s) for a, s in zip(self.aux_arrays, aux_shapes)
         ]
         return Executor(self._symbol, self._ctx, args, grads, self._reqs, aux, self._group2ctx)
+
+    def _resized(self, array: NDArray, shape: tuple[int, ...]) -> NDArray:
+        """The beginning of an array's memory under another shape; new zeros where it is too small."""
+        size = math.prod(shape)
+        if size > array.size:
+            return _zeros(shape, array.dtype, self._ctx)
+        return NDArray._of(array._data.reshape(-1)[:size].reshape(shape), self._ctx)
 
     def set_monitor_callback(self, callback: Callable[..., None], monitor_all: bool = False) -> None:
         """Call `callback(name, array)` for every operator's output (and, with `monitor_all`, every input) after each

@@ -108,12 +108,13 @@ def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loade
 
 def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
     from symc.ir.types import TensorType, dtype_of
+    from symc.symbol.inference import infer_shapes
 
     arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
     unknown = sorted(set(shapes) - set(arguments))
     if unknown:
         raise CliError(f"--shapes: the Symbol has no argument {', '.join(unknown)}; it has {', '.join(arguments)}")
-    argument_shapes, _, state_shapes = symbol.infer_shape_partial(**shapes)
+    argument_shapes, _, state_shapes = infer_shapes(symbol, True, (), shapes)
     # What was named on the command line is f32 unless the Symbol says otherwise; the rest follows.
     declared, _, _ = symbol.infer_type_partial()
     undeclared = [n for n, t in zip(arguments, declared or [None] * len(arguments)) if t is None and n in shapes]

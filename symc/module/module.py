@@ -18,6 +18,7 @@ from symc.module.base_module import BaseModule, Params, check_input_names, descr
 from symc.module.batches import copy_parameter, merged, with_batch
 from symc.module.fused import FusedStep, can_fuse
 from symc.ndarray import NDArray, zeros
+from symc.symbol.inference import infer_shapes
 
 __all__ = ["Module"]
 
@@ -150,7 +151,7 @@ class Module(BaseModule):
         """[(name, shape)] of the outputs."""
         self._need(bound=True)
         shapes = {d.name: d.shape for d in [*self._data_shapes, *self._label_shapes]}
-        _, found, _ = self._symbol.infer_shape(**shapes)
+        _, found, _ = infer_shapes(self._symbol, False, (), shapes)
         return list(zip(self._output_names, found))
 
     # -- binding

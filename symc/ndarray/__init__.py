@@ -1,6 +1,7 @@
 """mx.nd: arrays and the operators that run on them at once."""
 
 import symc.ops  # noqa: F401  (registers every operator)
+from symc.ndarray import contrib
 from symc.ndarray import distributions as _distributions
 from symc.ndarray import imperative as _imperative
 from symc.ndarray.ndarray import (
@@ -25,12 +26,14 @@ from symc.ndarray.ndarray import (
 from symc.symbol.operators import install as _install
 
 _install(globals(), __name__, _imperative.make_function)
+for _function in contrib.FUNCTIONS:
+    setattr(contrib, _function.__name__, _function)
 globals().update(_imperative.helper_functions())
 _imperative.attach_methods(globals())
 vars(random).update(_distributions.make_functions(_imperative.make_function))  # type: ignore[name-defined]  # noqa: F821
 
 __all__ = [
-    "NDArray", "arange", "array", "concatenate", "empty", "eye", "from_dlpack", "from_numpy", "full", "linspace",
+    "NDArray", "arange", "array", "concatenate", "contrib", "empty", "eye", "from_dlpack", "from_numpy", "full", "linspace",
     "load",
     "load_frombuffer", "moveaxis", "ones", "save", "waitall", "zeros",
 ]  # fmt: skip

@@ -475,8 +475,9 @@ class MixedNAG(_Descent, MixedUpdate):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         weight, grad, mom, weight32 = inputs
-        step = self.slope(weight32, ew.cast(grad, F32)) * self.lr
-        mom = mom * self.momentum - step
-        new = weight32 + (mom * self.momentum - step)
-        self.states(ctx, [mom, new])
+        grad = ew.cast(grad, F32)
+        step = self.slope(weight32, grad) * self.lr
+        new = weight32 + ((mom * self.momentum - step) * self.momentum - step)
+        # MXNet's kernel writes the weight before it decays it for the momentum
+        self.states(ctx, [mom * self.momentum - self.slope(new, grad) * self.lr, new])
         return ew.cast(new, weight.dtype)

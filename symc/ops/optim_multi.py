@@ -12,7 +12,7 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.prims.reduce import reduce_sum
 from symc.ir.types import F32
-from symc.ops.base import BuildContext, MXNetError, Operator, Shapes, Tuple, Types, operator
+from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.optim import AdamWParameters, adamw, limited, moments, scalar_of, trust_ratio
 
 
@@ -266,9 +266,9 @@ class MultiLars(Operator):
         s.all_alike()
 
     def complete_types(self, t: Types) -> None:
-        for at in range(4):
-            t.set_in(at, np.float32)
-        t.set_out(0, np.float32)
+        t.all_alike()
+        if t.outs[0] not in (None, np.dtype(np.float32)):
+            raise ShapeError(f"multi_lars takes float32 tensors only, not {t.outs[0]}")
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         lrs, weights, grads, wds = inputs

@@ -99,7 +99,8 @@ def _cut(outputs: Sequence[Symbol], mark: str) -> _Body:
         held = cut.get((source, index))
         if held is None:
             name = output_name(source, index)
-            attrs = dict(source.attrs) if source.is_variable else {}
+            # a variable from outside leaves its attributes there; one the body made is described in both places
+            attrs = dict(source.attrs) if source.is_variable and source.attrs.get(_MARK) == mark else {}
             held = cut[source, index] = SymNode("null", name, attrs, where=source.where)
             sources[name] = Symbol([(source, index)])
             if source.is_variable:

@@ -116,7 +116,6 @@ def test_many_weights_are_many_updates(preloaded):
 
 def test_reset_and_lars():
     assert not any(v.any() for v in Built("reset_arrays", [W, G]).updates().values())
-    made = run(
-        "multi_lars", *(np.array(v) for v in ([0.1, 0.1], [4.0, 0.0], [1.0, 1.0], [0.5, 0.5])), eta=0.1, eps=0.0
-    )[0]
-    close(made, [0.1 * 0.1 * 2 / (1 + 0.5 * 2), 0.1])
+    given = [np.array(v, np.float32) for v in ([0.1, 0.1], [4.0, 0.0], [1.0, 1.0], [0.5, 0.5])]
+    made = run("multi_lars", *given, eta=0.1, eps=0.0)[0]
+    np.testing.assert_allclose(made, [0.1 * 0.1 * 2 / (1 + 0.5 * 2), 0.1], rtol=1e-6)
