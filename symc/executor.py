@@ -89,6 +89,7 @@ class Executor:
         }
         self._check_gradients()
         self._monitor: tuple[Callable[..., None], bool] | None = None
+        self._observer: Executor | None = None
         self._instances: dict[bool, Instance] = {}
         self._outputs: list[NDArray] | None = None
         self._lock = threading.RLock()
@@ -188,7 +189,8 @@ class Executor:
             if target is None:
                 raise TypeError(f"{self._label()}: there is no argument {name!r}; it has {', '.join(self._arg_names)}")
             if tuple(np.shape(value)) != target.shape:
-                raise ValueError(f"{self._label()}: argument {name!r} has shape {target.shape}, got {tuple(np.shape(value))}")
+                got = tuple(np.shape(value))
+                raise ValueError(f"{self._label()}: argument {name!r} has shape {target.shape}, got {got}")
             target[:] = value
 
     def _set_heads(self, out_grads: Any) -> None:
@@ -197,14 +199,17 @@ class Executor:
             value = given.get(name)
             if value is None:
                 raise MXNetError(
-                    f"{self._label()}: output {name!r} is not of a loss operator, so backward() needs its head gradient "
-                    f"of shape {array.shape}"
+                    f"{self._label()}: output {name!r} is not of a loss operator, so backward() needs its head "
+                    f"gradient of shape {array.shape}"
                 )
             if not isinstance(value, (NDArray, np.ndarray)):
-                raise TypeError(f"{self._label()}: head gradient of {name!r} must be an NDArray, got {type(value).__name__}")
+                kind = type(value).__name__
+                raise TypeError(f"{self._label()}: head gradient of {name!r} must be an NDArray, got {kind}")
             source = value._data if isinstance(value, NDArray) else value
             if source.shape != array.shape:
-                raise MXNetError(f"{self._label()}: head gradient of {name!r} has shape {source.shape}, expected {array.shape}")
+                raise MXNetError(
+                    f"{self._label()}: head gradient of {name!r} has shape {source.shape}, expected {array.shape}"
+                )
             array[...] = source
 
     def _given_heads(self, out_grads: Any) -> dict[str, Any]:
@@ -214,7 +219,8 @@ class Executor:
         if isinstance(out_grads, Mapping):
             unknown = [n for n in out_grads if n not in self._output_names]
             if unknown:
-                raise MXNetError(f"{self._label()}: there is no output {unknown[0]!r}; it has {', '.join(self._output_names)}")
+                known = ", ".join(self._output_names)
+                raise MXNetError(f"{self._label()}: there is no output {unknown[0]!r}; it has {known}")
             return {slot: out_grads.get(name) for slot, name in zip(self._slots, self._output_names)}
         if isinstance(out_grads, (list, tuple)):
             return dict(zip(self._slots, out_grads))
@@ -318,10 +324,11 @@ class Executor:
     def _gradient_buffers(self, wrt: Sequence[str]) -> dict[str, Array]:
         """Where the program puts gradients: into their arrays, or beside those whose memory something else uses too."""
         grads = {n: g._data for n, g in self.grad_dict.items() if n in wrt and g is not None}
-        others = [(a, ("arg", n)) for n, a in zip(self._arg_names, self.arg_arrays)]
-        states = [(a, ("aux", n)) for n, a in zip(self._aux_names, self.aux_arrays)]
+        held = [(("arg", n), a._data) for n, a in self.arg_dict.items()]
+        held += [(("aux", n), a._data) for n, a in self.aux_dict.items()]
+        held += [(("grad", n), g) for n, g in grads.items()]
         spans: list[tuple[int, int, tuple[str, str]]] = []
-        for data, what in [*((a._data, w) for a, w in (*others, *states)), *((g, ("grad", n)) for n, g in grads.items())]:
+        for what, data in held:
             start = data.__array_interface__["data"][0]
             spans.append((start, start + data.nbytes, what))
         shared: set[tuple[str, str]] = set()
@@ -333,7 +340,10 @@ class Executor:
                 end, last = stop, what
         for kind, name in shared:
             if kind == "aux":
-                raise MXNetError(f"{self._label()}: the array of the auxiliary state {name!r} is also bound to something else")
+                raise MXNetError(
+                    f"{self._label()}: the array of the auxiliary state {name!r} is also bound to something else; "
+                    "give each its own"
+                )
         for name in grads:
             if ("grad", name) in shared:
                 grads[name] = self._staged[name] = empty(grads[name].shape, grads[name].dtype)
@@ -346,7 +356,8 @@ class Executor:
         allow_extra_params: bool = False,
     ) -> None:  # fmt: skip
         """Copy parameters by name; ValueError for a name that is not bound, unless `allow_extra_params`."""
-        for given, bound, kind in ((arg_params, self.arg_dict, "argument"), (aux_params or {}, self.aux_dict, "auxiliary state")):
+        pairs = ((arg_params, self.arg_dict, "argument"), (aux_params or {}, self.aux_dict, "auxiliary state"))
+        for given, bound, kind in pairs:
             for name, array in given.items():
                 if name in bound:
                     array.astype(bound[name].dtype).copyto(bound[name])
@@ -395,24 +406,39 @@ class Executor:
         return NDArray._of(array._data.reshape(-1)[:size].reshape(shape), self._ctx)
 
     def set_monitor_callback(self, callback: Callable[..., None], monitor_all: bool = False) -> None:
-        """Call `callback(name, array)` for every operator's output (and, with `monitor_all`, every input) after each
-        forward. The values are computed by a program of their own, so what is shown is never a reused buffer."""
+        """Call `callback(name, array)` for every operator's output (and, with `monitor_all`, every variable and every
+        input as `operator_input`) after each forward. The values are computed by a program of their own, so what is shown is never a reused buffer."""
         self._monitor = (callback, monitor_all)
 
     def _report(self, train: bool) -> None:
         assert self._monitor is not None
         callback, everything = self._monitor
         internals = self._symbol.get_internals()
-        names = internals.list_outputs()
-        inner = Executor(
-            internals, self._ctx, [self.arg_dict[n] for n in internals.list_arguments()],
-            [None] * len(internals.list_arguments()), ["null"] * len(internals.list_arguments()),
-            [self.aux_dict[n] for n in internals.list_auxiliary_states()],
-        )  # fmt: skip
-        variables = {*self._arg_names, *self._aux_names}
-        for name, value in zip(names, inner.forward(is_train=False) if not train else inner.forward(is_train=True)):
-            if everything or name not in variables:
-                callback(name, value)
+        if self._observer is None:
+            names = internals.list_arguments()
+            states = [self.aux_dict[n].copy() for n in internals.list_auxiliary_states()]
+            arguments = [self.arg_dict[n] for n in names]
+            self._observer = Executor(internals, self._ctx, arguments, [None] * len(names), ["null"] * len(names), states)
+        # the observer has the arguments, the random key and copies of the states: it changes nothing
+        observer = self._observer
+        for array, name in zip(observer.aux_arrays, observer._aux_names):
+            array[:] = self.aux_dict[name]
+        observer._key[:] = self._key
+        observer._instance(train).run_forward()
+        found = dict(zip(internals.list_outputs(), observer.outputs))
+        for node in internals.graph.nodes():
+            if node.is_variable:
+                if everything:
+                    callback(node.name, found[node.name])
+                continue
+            if everything:
+                for (source, at), word in zip(node.inputs, node.definition.list_inputs()):
+                    made = source.name if source.is_variable else _output_name(source, at)
+                    if made in found:
+                        callback(f"{node.name}_{word}", found[made])
+            for at in range(node.num_outputs):
+                if _output_name(node, at) in found:
+                    callback(_output_name(node, at), found[_output_name(node, at)])
 
     def debug_str(self) -> str:
         """The compiled programs: steps, places and the planned memory."""
@@ -422,8 +448,13 @@ class Executor:
         for train, instance in sorted(self._instances.items()) or [(False, self._instance(False))]:
             program = instance.executable.program
             parts.append(f"// {'training' if train else 'prediction'}\n{print_program(program)}")
-            parts.append(f"Total {program.arena / (1 << 20):.4g} MB allocated (largest live set {program.lower_bound / (1 << 20):.4g} MB)")
+            planned, least = program.arena / (1 << 20), program.lower_bound / (1 << 20)
+            parts.append(f"Total {planned:.4g} MB allocated (largest live set {least:.4g} MB)")
         return "\n".join(parts)
+
+
+def _output_name(node: Any, index: int) -> str:
+    return f"{node.name}_{node.definition.list_outputs()[index]}"
 
 
 def _empty(t: TensorType) -> Array:

@@ -204,6 +204,7 @@ def _digamma(c: Code, x: Value) -> Value:
     turn = math.pi / c.call("tan", (y - c.call("round", y)) * math.pi)
     negative = first.pick(above, above + v) + turn
     result = (x < 0.0).pick(negative, positive)
+    # at its poles MXNet answers +inf
     result = (_pole(c, x) | x.equals(-math.inf)).pick(math.inf, result)
     return x.equals(math.inf).pick(math.inf, result)
 

@@ -33,7 +33,6 @@ _imperative.attach_methods(globals())
 vars(random).update(_distributions.make_functions(_imperative.make_function))  # type: ignore[name-defined]  # noqa: F821
 
 __all__ = [
-    "NDArray", "arange", "array", "concatenate", "contrib", "empty", "eye", "from_dlpack", "from_numpy", "full", "linspace",
-    "load",
-    "load_frombuffer", "moveaxis", "ones", "save", "waitall", "zeros",
+    "NDArray", "arange", "array", "concatenate", "contrib", "empty", "eye", "from_dlpack", "from_numpy", "full",
+    "linspace", "load", "load_frombuffer", "moveaxis", "ones", "save", "waitall", "zeros",
 ]  # fmt: skip

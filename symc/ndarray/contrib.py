@@ -62,8 +62,10 @@ def foreach(body: Callable[[Any, Any], tuple[Any, Any]], data: Any, init_states:
 
 
 def _scalar(value: Any, kind: Callable[[Any], Any], what: str) -> Any:
+    if hasattr(value, "asscalar"):
+        value = value.asscalar()
     try:
-        return kind(value.asscalar() if hasattr(value, "asscalar") else value)
+        return kind(value)
     except (TypeError, ValueError):
         raise ValueError(f"Cannot convert {what} to python {getattr(kind, '__name__', kind)}") from None
 
@@ -110,12 +112,12 @@ def isinf(data: NDArray) -> NDArray:
 
 def isnan(data: NDArray) -> NDArray:
     """1 where an element is not a number, else 0."""
-    return data != data  # type: ignore[return-value]  # noqa: PLR0124
+    return data != data  # type: ignore[return-value]
 
 
 def isfinite(data: NDArray) -> NDArray:
     """1 where an element is a finite number, else 0."""
-    return (data == data) * (data.abs() != np.inf)  # type: ignore[attr-defined, no-any-return]  # noqa: PLR0124
+    return (data == data) * (data.abs() != np.inf)  # type: ignore[attr-defined, no-any-return]
 
 
 def rand_zipfian(

@@ -169,7 +169,7 @@ class NDArray:
 
     def astype(self, dtype: Any, copy: bool = True) -> NDArray:
         """The content in another element type."""
-        dtype = np.dtype(dtype)
+        dtype = _dtype(dtype)
         if not copy and dtype == self._data.dtype:
             return self
         from symc.ir.prims.numeric import cast_numpy
@@ -204,26 +204,32 @@ class NDArray:
 
     def reshape(self, *shape: Any, **kwargs: Any) -> NDArray:
         """A view under another shape, with MXNet's special codes (0, -1, -2, -3, -4)."""
+        given = bool(shape)
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
             shape = tuple(shape[0])
+        unknown = [k for k in kwargs if k not in ("shape", "reverse")]
+        if unknown:
+            raise TypeError(f"reshape: got unknown keyword {unknown[0]!r}; there are shape and reverse")
         if not shape:
-            if "shape" not in kwargs:
+            if "shape" in kwargs:
+                shape = tuple(np.atleast_1d(kwargs["shape"]).tolist())
+            elif not given:
                 raise AssertionError("Shape must be provided.")
-            shape = tuple(np.atleast_1d(kwargs["shape"]).tolist())
         from symc.ops.base import OPERATORS
 
         op = OPERATORS["Reshape"](shape=tuple(shape), reverse=bool(kwargs.get("reverse", False)))
-        target = op.target(self.shape) if hasattr(op, "target") else _plain_reshape(self.shape, shape)
         try:
-            return NDArray._of(self._data.reshape(target), self._ctx)
+            return NDArray._of(self._data.reshape(op.target(self.shape) if shape else ()), self._ctx)
         except ValueError:
-            raise MXNetError(f"reshape: an array of shape {self.shape} does not fit into {tuple(shape)}") from None
+            raise ValueError(f"reshape: an array of shape {self.shape} does not fit into {tuple(shape)}") from None
 
     def reshape_like(self, other: NDArray) -> NDArray:
         return NDArray._of(self._data.reshape(other.shape), self._ctx)
 
     def expand_dims(self, axis: int) -> NDArray:
         """A copy with a new axis of size 1."""
+        if not -self.ndim - 1 <= axis <= self.ndim:
+            raise MXNetError(f"expand_dims: axis {axis} is not within {-self.ndim - 1} to {self.ndim}")
         return NDArray._of(aligned(np.expand_dims(self._data, axis)), self._ctx)
 
     def flatten(self) -> NDArray:
@@ -266,16 +272,15 @@ class NDArray:
         where = _index(key)
         if not isinstance(source, np.ndarray):
             source = np.asarray(source)
+        if source.dtype.kind not in "fiub":
+            raise TypeError(f"an array of {self._data.dtype} cannot hold {source.dtype} (value {value!r})")
         if source.dtype != self._data.dtype:
             from symc.ir.prims.numeric import cast_numpy
 
             source = cast_numpy(source, self._data.dtype)
         target = self._data[where]
-        if isinstance(target, np.ndarray) and source.size == target.size:
-            if source.shape != target.shape and [d for d in source.shape if d != 1] == [
-                d for d in target.shape if d != 1
-            ]:
-                source = source.reshape(target.shape)
+        if source.shape != np.shape(target) and source.size == np.size(target) and _same_but_ones(source, target):
+            source = source.reshape(np.shape(target))
         self._data[where] = source
 
     def slice_assign(self, begin: Sequence[int], end: Sequence[int], value: NDArray) -> None:
@@ -284,8 +289,9 @@ class NDArray:
     # arithmetic and operator methods are attached by symc.ndarray.imperative
 
 
-def _plain_reshape(old: tuple[int, ...], new: Sequence[int]) -> tuple[int, ...]:
-    return tuple(old[i] if d == 0 else d for i, d in enumerate(new))
+def _same_but_ones(a: Array, b: Any) -> bool:
+    """Whether shapes differ by axes of size 1 only."""
+    return [d for d in a.shape if d != 1] == [d for d in np.shape(b) if d != 1]
 
 
 def _index(key: Any) -> Any:
@@ -323,11 +329,19 @@ def _shape(shape: Any) -> tuple[int, ...]:
     return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(d) for d in shape)
 
 
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    """An element type that arrays may have; float32 for None."""
+    found = np.dtype(np.float32 if dtype is None else dtype)
+    if found.type not in DTYPES and found not in params.FLAG_BY_DTYPE:
+        raise TypeError(f"arrays of {found} do not exist; there are {', '.join(np.dtype(d).name for d in DTYPES)}")
+    return found
+
+
 def empty(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any = None) -> NDArray:
     """An array whose content is not defined."""
     from symc.memory import empty as allocate
 
-    return NDArray._of(allocate(_shape(shape), np.dtype(dtype or np.float32)), _context(ctx))
+    return NDArray._of(allocate(_shape(shape), _dtype(dtype)), _context(ctx))
 
 
 def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any = None, **kwargs: Any) -> NDArray:
@@ -356,10 +370,13 @@ def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> N
         source_array = source_array._data
     elif dtype is None:
         dtype = np.float32
+    dtype = _dtype(dtype)
     try:
-        data, dtype = np.asarray(source_array), np.dtype(dtype)
+        data = np.asarray(source_array)
     except ValueError:
         raise TypeError("source_array must be array like object") from None
+    if data.dtype.kind not in "fiub":
+        raise TypeError(f"source_array must be array like object of numbers, got {data.dtype}")
     made = empty(data.shape, ctx, dtype)
     made._data[...] = data
     return made
@@ -437,6 +454,8 @@ def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
 
 def save(fname: str | os.PathLike[str], data: Any) -> None:
     """Write an array, a list or a dict of arrays in MXNet's binary format."""
+    if not isinstance(fname, (str, os.PathLike)):
+        raise TypeError(f"save: the file's name must be a string, got {type(fname).__name__}")
     arrays, names = params.split(data)
     for item in arrays:
         if not isinstance(item, NDArray):
@@ -454,5 +473,7 @@ def load_frombuffer(buf: bytes) -> list[NDArray] | dict[str, NDArray]:
 
 def load(fname: str | os.PathLike[str]) -> list[NDArray] | dict[str, NDArray]:
     """Arrays from a file: a list, or a dict if they have names."""
+    if not isinstance(fname, (str, os.PathLike)):
+        raise TypeError(f"load: the file's name must be a string, got {type(fname).__name__}")
     with open(fname, "rb") as file:
         return load_frombuffer(file.read())

@@ -106,8 +106,8 @@ class _Output(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A body: the operator's inputs that its inputs are (or, for `rows`, whose rows they are), its outputs' ends, and the
-    type that its first output must have, if any."""
+    """A body: the operator's inputs that its inputs are (or, for `rows`, whose rows they are), its outputs' ends, and
+    the type that its first output must have, if any."""
 
     graph: SymGraph
     inputs: tuple[int, ...]
@@ -133,15 +133,14 @@ class _Control(Operator):
 
     def _check_places(self) -> None:
         for part in self.parts():
-            if sorted(set(part.inputs)) != sorted(part.inputs) and self.op_name == "_foreach":
-                raise MXNetError(f"{self.op_name}: its attributes give the body's inputs twice")
+            count = len(self.list_inputs())
             if len(part.inputs) != len(inputs_of(part.graph)):
                 raise MXNetError(
                     f"{self.op_name}: its attributes place {len(part.inputs)} inputs, "
                     f"but the subgraph has {len(inputs_of(part.graph))}"
                 )
-            if any(not 0 <= at < len(self.list_inputs()) for at in part.inputs):
-                raise MXNetError(f"{self.op_name}: a place {part.inputs} is beyond the {len(self.list_inputs())} inputs")
+            if any(not 0 <= at < count for at in part.inputs):
+                raise MXNetError(f"{self.op_name}: its attributes name inputs {part.inputs}, but it has {count}")
             if len(part.outputs) != len(part.graph.outputs):
                 raise MXNetError(
                     f"{self.op_name}: its attributes speak of {len(part.outputs)} outputs, "

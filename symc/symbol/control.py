@@ -148,7 +148,7 @@ def foreach(
             raise AssertionError("The input and output loop_vars have different format")
         flat = _own([*outputs, *lasts], mark, len(outputs))
     found = _cut(flat, mark)
-    data_names, state_names = [s.name for s in inner_rows], [s.name for s in inner_states]
+    data_names, state_names = [_inner_name(s) for s in rows], [_inner_name(s) for s in states]
     for names, what in ((data_names, "data"), (state_names, "state")):
         if any(n not in found.names for n in names):
             raise AssertionError(f"the {what} arrays have to be used in the loop body")
