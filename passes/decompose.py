@@ -29,6 +29,7 @@ class Context:
         self.train = train
         self.name = ""
         self.output_shapes: tuple[tuple[int, ...], ...] = ()
+        self.is_output = True
         self.node: SymNode | None = None
         self.updates: dict[str, Update] = {}
         self.key: Node | None = None
@@ -65,6 +66,7 @@ class Decompose(Pass):
             values[variable, 0] = node
             inputs.append(node)
         origins: dict[Node, Origin] = {}
+        heads = {symbol for symbol, _ in module.graph.outputs}
         with Recorder() as recorder:
             for symbol in module.graph.nodes():
                 if symbol.is_variable:
@@ -73,6 +75,7 @@ class Decompose(Pass):
                 assert symbol.definition is not None
                 context.name, context.node = symbol.name, symbol
                 context.output_shapes = module.shapes.get(symbol.name, ())
+                context.is_output = symbol in heads
                 operands = [values[entry] for entry in symbol.inputs]
                 with recorder.at(symbol.origin()):
                     try:

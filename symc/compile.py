@@ -26,6 +26,7 @@ from symc.codegen.jit import compile_kernels
 from symc.codegen.runtime import Entry, Table, aligned_empty, host_callback, make_table
 from symc.codegen.target import Target, host_target
 from symc.ir.interp import evaluate
+from symc.ir.prims.control import regions_run_by
 from symc.ir.prims.elementwise import Const
 from symc.ir.program import KernelStep, Program, ViewStep
 from symc.ir.types import Array
@@ -41,6 +42,7 @@ from symc.passes.pipeline import Manager, Pass
 from symc.passes.plan_memory import PlanMemory
 from symc.passes.simplify import Simplify
 from symc.passes.tile import Tile
+from symc.regions import Regions
 
 #: elements touched by a thread that are worth waking it for
 GRAIN = 16384
@@ -191,8 +193,12 @@ class Instance:
         results = [self._address[r.name] for r in step.results]
         names = [name for name, _ in step.body.outputs]
 
+        regions = Regions(inputs.values())
+
         def run(_: int) -> None:
-            made = evaluate(step.body, inputs).outputs
+            regions.start()
+            with regions_run_by(regions):
+                made = evaluate(step.body, inputs).outputs
             for name, array in zip(names, results):
                 array[...] = made[name]
 

@@ -105,7 +105,7 @@ class Loop(Primitive):
             if self.cond is not None and not run_region(self.cond, given, precision)[0]:
                 break
             made = run_region(self.body, given, precision)
-            state = made[:first]
+            state = list(made[:first])
             for stacked, y in zip(ys, made[first:]):
                 stacked[done] = y
             done += 1
@@ -157,7 +157,7 @@ class Loop(Primitive):
     def _with_carries_saved(self, node: Node) -> tuple[Node | None, list[Node]]:
         """(number of turns taken if that is not fixed, the carries before every turn, stacked)."""
         body = self.body
-        named = [*body.outputs[: self.carries], *((f"c{i}", body.inputs[i]) for i in range(self.carries))]
+        named = [*body.outputs[: self.carries], *((f"before{i}", body.inputs[i]) for i in range(self.carries))]
         with Recorder():
             saving = trace("body", body.inputs, named)
         made = results(Node.make(Loop(saving, self.cond, self.carries, self.xs, self.trips), node.inputs))

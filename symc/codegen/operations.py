@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from symc.codegen import half
 from symc.codegen.target import Target
 from symc.codegen.text import LLVM_TYPES, Lines, literal, suffix, type_name
 from symc.ir.op import Primitive
@@ -12,6 +13,8 @@ from symc.ir.types import BOOL, F32, F64, I32, I64, DType
 
 _COMPARE = {"eq": ("oeq", "eq"), "ne": ("une", "ne"), "lt": ("olt", "lt"), "le": ("ole", "le"), "gt": ("ogt", "gt"), "ge": ("oge", "ge")}
 _ARITHMETIC = {"add": "add", "sub": "sub", "mul": "mul"}
+#: operations that do not look at the value of a half
+_MOVES = frozenset({"select", "bitcast", "cast"})
 _BITWISE = {"and": "and", "or": "or", "xor": "xor"}
 #: primitives whose code is a function of the vector math library
 MATH = frozenset(
@@ -29,6 +32,8 @@ class Operations:
     def apply(self, op: Primitive, dtypes: list[DType], args: list[str], result: DType, lanes: int) -> str:
         """The value of op(args); every operand already has `lanes` lanes (0: a scalar)."""
         name = op.name
+        if not self.target.has_f16c and any(d.name == "f16" for d in dtypes) and name not in _MOVES:
+            return self._by_float(op, dtypes, args, result, lanes)
         first = dtypes[0]
         t = type_name(first, lanes)
         v = self.lines.value
@@ -58,6 +63,14 @@ class Operations:
         if name in MATH:
             return self._math(name, args, first, lanes)
         raise NotImplementedError(f"no native code for {name} on {first}")
+
+    def _by_float(self, op: Primitive, dtypes: list[DType], args: list[str], result: DType, lanes: int) -> str:
+        """An operation on halves where the target has no conversions: in f32, rounded once."""
+        wide = [self.cast(a, d, F32, lanes) if d.name == "f16" else a for a, d in zip(args, dtypes)]
+        as_float = [F32 if d.name == "f16" else d for d in dtypes]
+        made = self.apply(op, as_float, wide, F32 if result.name == "f16" else result, lanes)
+        # comparisons and the like give no half
+        return self.cast(made, F32, result, lanes) if result.name == "f16" else made
 
     # -- arithmetic
 
@@ -230,6 +243,10 @@ class Operations:
             return x
         s, t = type_name(source, lanes), type_name(to, lanes)
         v = self.lines.value
+        if source.name == "f16" and not self.target.has_f16c:
+            return self.cast(half.to_float(self.lines, x, lanes), F32, to, lanes)
+        if to.name == "f16" and not self.target.has_f16c:
+            return half.from_float(self.lines, self.cast(x, source, F32, lanes), lanes)
         if to == BOOL:
             zero = self._zero(source, lanes)
             return v(f"fcmp une {s} {x}, {zero}") if source.is_float else v(f"icmp ne {s} {x}, {zero}")

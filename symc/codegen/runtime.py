@@ -223,6 +223,10 @@ class Table:
             self._keep.append(memory)
         return found
 
+    def release(self, *kept: object) -> None:
+        """No longer keep these alive: whoever rebinds their addresses calls this."""
+        self._keep = [k for k in self._keep if not any(k is other for other in kept)]
+
     @staticmethod
     def _raise(index: int) -> None:
         error: BaseException | None = getattr(_pending, "error", None)

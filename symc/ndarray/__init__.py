@@ -18,6 +18,7 @@ from symc.ndarray.ndarray import (
     load,
     load_frombuffer,
     moveaxis,
+    onehot_encode,
     ones,
     save,
     waitall,
@@ -34,5 +35,5 @@ vars(random).update(_distributions.make_functions(_imperative.make_function))  #
 
 __all__ = [
     "NDArray", "arange", "array", "concatenate", "contrib", "empty", "eye", "from_dlpack", "from_numpy", "full",
-    "linspace", "load", "load_frombuffer", "moveaxis", "ones", "save", "waitall", "zeros",
+    "linspace", "load", "load_frombuffer", "moveaxis", "onehot_encode", "ones", "save", "waitall", "zeros",
 ]  # fmt: skip

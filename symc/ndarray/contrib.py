@@ -127,7 +127,7 @@ def rand_zipfian(
 
     (int64 samples of shape (num_sampled,), how often each true class is expected, how often each sample is expected).
     """
-    from symc.ndarray import random
+    from symc.ndarray import random  # type: ignore[attr-defined]
 
     span = math.log(range_max + 1)
 

@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,13 +17,11 @@ from symc.ir.op import input_node
 from symc.ir.prims.numeric import cast_numpy
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.memory import empty
-from symc.ndarray.ndarray import NDArray, aligned
+from symc.ndarray.ndarray import NDArray, aligned, located
+from symc.ndarray.pool import Pool
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, parameters, parse
 from symc.passes.decompose import KEY_INPUT, Context
 from symc.random import next_key
-
-if TYPE_CHECKING:
-    from symc.compile import Executable
 
 #: compiled programs of single operators kept at a time
 KEEP = 2048
@@ -57,8 +55,16 @@ def _graph(op: Operator, types: Sequence[TensorType], train: bool) -> Graph:
     return finish(op.op_name, inputs, shown, updates, {}, recorder.origins)
 
 
+class _Compiled(NamedTuple):
+    """A program of one operator, ready for any arrays of its types."""
+
+    pool: Pool
+    outputs: tuple[TensorType, ...]
+    random: bool
+
+
 @functools.lru_cache(maxsize=KEEP)
-def _program(op: Any, types: tuple[TensorType, ...], train: bool) -> Executable:
+def _program(op: Any, types: tuple[TensorType, ...], train: bool) -> _Compiled:
     """The compiled program of an operator."""
     from symc.codegen.target import host_target
     from symc.compile import emit, loop_passes, tensor_passes
@@ -66,21 +72,24 @@ def _program(op: Any, types: tuple[TensorType, ...], train: bool) -> Executable:
 
     target = host_target()
     loops = Manager(verify=False).run([*tensor_passes(), *loop_passes(target)], _graph(op, types, train))
-    return emit(loops, target)
+    executable = emit(loops, target)
+    values = executable.program.value_types()
+    outputs = tuple(values[value] for _, value in executable.program.outputs)
+    return _Compiled(Pool(executable), outputs, any(p.name == KEY_INPUT for p in executable.program.params))
 
 
 def run_operator(op: Operator, arrays: Sequence[Array], train: bool = False) -> list[Array]:
     """Outputs of an operator on numpy arrays; inputs that it changes are changed in place."""
-    types = tuple(TensorType(dtype_of(a.dtype), a.shape) for a in arrays)
+    types = tuple([TensorType(dtype_of(a.dtype), a.shape) for a in arrays])
     if op.op_name.endswith("_update"):
         return _interpret(op, arrays, types, train)
-    executable = _program(op, types, train)
+    compiled = _program(op, types, train)
     buffers = {f"in{i}": a for i, a in enumerate(arrays)}
-    if any(p.name == KEY_INPUT for p in executable.program.params):
+    if compiled.random:
         buffers[KEY_INPUT] = next_key()
-    instance = executable.bind(buffers)
-    instance.run()
-    return list(instance.outputs)
+    outputs = [empty(t.shape, t.dtype.numpy) for t in compiled.outputs]
+    compiled.pool.run(buffers, outputs)
+    return outputs
 
 
 def _interpret(op: Operator, arrays: Sequence[Array], types: Sequence[TensorType], train: bool) -> list[Array]:
@@ -94,9 +103,9 @@ def _interpret(op: Operator, arrays: Sequence[Array], types: Sequence[TensorType
 
 
 def invoke(
-    cls: type[Operator], called: str, args: Sequence[Any], kwargs: dict[str, Any], out: Any = None
+    cls: type[Operator], called: str, args: Sequence[Any], kwargs: dict[str, Any], out: Any = None, ctx: Any = None
 ) -> NDArray | list[NDArray]:
-    """Run an operator on NDArrays; results go into `out` if it is given."""
+    """Run an operator on NDArrays; results go into `out` if it is given. Where it has no inputs, results are on `ctx`."""
     from symc.symbol.compose import attribute_text
 
     values = list(args)
@@ -107,13 +116,14 @@ def invoke(
         values.pop(0)
     named: dict[str, NDArray] = {k: v for k, v in kwargs.items() if isinstance(v, NDArray)}
     given: dict[str, str] = {}
-    free = [p.name for p in parameters(cls) if p.name not in kwargs and p.name != cls.variadic]
-    if len(values) > len(free):
-        raise TypeError(f"{called}: too many positional arguments")
-    for name, value in zip(free, values):
-        given[name] = attribute_text(value)
+    if values:
+        free = [p.name for p in parameters(cls) if p.name not in kwargs and p.name != cls.variadic]
+        if len(values) > len(free):
+            raise TypeError(f"{called}: too many positional arguments")
+        for name, value in zip(free, values):
+            given[name] = attribute_text(value)
     for key, value in kwargs.items():
-        if key not in named and value is not None:
+        if key not in named and (value is not None or key in _nullable(cls)):
             given[key] = attribute_text(value)
     if cls.variadic and cls.variadic not in given:
         given[cls.variadic] = str(len(inputs) + len(named))
@@ -132,21 +142,46 @@ def invoke(
             ordered.append(named[name])
     if len(ordered) > len(names):
         raise MXNetError(f"{called}: takes {len(names)} inputs ({', '.join(names)}), got {len(ordered)}")
-    shapes = Shapes([a.shape for a in ordered], [None] * len(op.list_outputs()), names)
-    types = Types([a._data.dtype for a in ordered], [None] * len(op.list_outputs()), names)
     try:
-        op.complete(shapes)
-        op.complete_types(types)
+        _check(op, tuple([(a.shape, a._data.dtype) for a in ordered]))
         made = run_operator(op, [a._data for a in ordered])
     except (MXNetError, IRError) as problem:
         raise MXNetError(f"{called}: {problem}") from None
-    results = [NDArray._of(a, ordered[0].context if ordered else None) for a in made]
+    context = ordered[0].context if ordered else located(ctx)
+    results = [NDArray._of(a, context) for a in made]
     if out is not None:
-        targets = out if isinstance(out, (list, tuple)) else [out]
-        for target, result in zip(targets, results):
-            target._data[...] = result._data
-        results = list(targets)
+        results = _put(called, results, list(out) if isinstance(out, (list, tuple)) else [out])
     return results[0] if len(results) == 1 else results
+
+
+@functools.lru_cache(maxsize=KEEP)
+def _check(op: Any, inputs: tuple[tuple[tuple[int, ...], Any], ...]) -> None:
+    """MXNetError if the operator does not take inputs of these shapes and types."""
+    names = [*op.list_inputs(), *op.list_aux()]
+    outputs = len(op.list_outputs())
+    op.complete(Shapes([shape for shape, _ in inputs], [None] * outputs, names))
+    op.complete_types(Types([dtype for _, dtype in inputs], [None] * outputs, names))
+
+
+@functools.cache
+def _nullable(cls: type[Operator]) -> frozenset[str]:
+    """The parameters for which None is a value that must be given."""
+    return frozenset(p.name for p in parameters(cls) if p.required)
+
+
+def _put(called: str, results: Sequence[NDArray], targets: list[NDArray]) -> list[NDArray]:
+    """Results copied into the arrays that were given for them."""
+    if len(targets) > len(results):
+        raise MXNetError(f"{called}: has {len(results)} outputs, but out has {len(targets)} arrays")
+    for target, made in zip(targets, results):
+        if not isinstance(target, NDArray):
+            raise TypeError(f"{called}: out must be an NDArray, got {type(target).__name__}")
+        if target.shape != made.shape or target.dtype != made.dtype:
+            raise MXNetError(
+                f"{called}: out is {target._data.dtype}{target.shape}, but the result is {made._data.dtype}{made.shape}"
+            )
+        target._data[...] = made._data
+    return targets
 
 
 def make_function(cls: type[Operator], called: str) -> Callable[..., Any]:
@@ -154,8 +189,7 @@ def make_function(cls: type[Operator], called: str) -> Callable[..., Any]:
     from symc.symbol.operators import describe, signature
 
     def function(*args: Any, out: Any = None, name: str | None = None, **kwargs: Any) -> Any:
-        kwargs.pop("ctx", None)
-        return invoke(cls, called, args, kwargs, out)
+        return invoke(cls, called, args, kwargs, out, kwargs.pop("ctx", None))
 
     function.__name__ = function.__qualname__ = called
     function.__doc__ = describe(cls).replace(": Symbol", ": NDArray")
@@ -196,6 +230,11 @@ def binary(left: Any, right: Any, both: str, python: Callable[[Any, Any], Any] |
     else:
         other = right if isinstance(left, NDArray) else left
         raise TypeError(f"type {type(other)} not supported")
+    if a.dtype == np.bool_ and isinstance(left, NDArray) != isinstance(right, NDArray) and both not in _COMPARISONS:
+        # booleans and a number give whole numbers, or float64 where the number has a fraction
+        wide = np.dtype(np.float64 if isinstance(right if isinstance(left, NDArray) else left, float) else np.int64)
+        number = [_as_operand(x, a.astype(wide)) for x in (left, right) if not isinstance(x, NDArray)][0]
+        a, b = (a.astype(wide), number) if isinstance(left, NDArray) else (number, b.astype(wide))
     if a.dtype != b.dtype:
         raise MXNetError(f"{both}: lhs has type {a.dtype}, but rhs has {b.dtype}; convert one with astype")
     exact = _EXACT.get(both) or (np.divide if both == "broadcast_div" and a.dtype.kind == "f" else None)
@@ -225,6 +264,9 @@ _COMPARE = {
     "eq": "broadcast_equal", "ne": "broadcast_not_equal", "gt": "broadcast_greater", "ge": "broadcast_greater_equal",
     "lt": "broadcast_lesser", "le": "broadcast_lesser_equal",
 }  # fmt: skip
+
+
+_COMPARISONS = frozenset(_COMPARE.values())
 
 
 def attach_methods(namespace: dict[str, Any]) -> None:

@@ -317,7 +317,8 @@ def aligned(data: Array) -> Array:
 # --------------------------------------------------------------------------------------------- creation
 
 
-def _context(ctx: Context | None) -> Context:
+def located(ctx: Context | None) -> Context:
+    """The context of a new array: the one given, or the current one. MXNetError for a GPU."""
     found = ctx if ctx is not None else current_context()
     if not isinstance(found, Context):
         raise TypeError(f"ctx needs to be a Context, got {type(found).__name__}")
@@ -341,7 +342,7 @@ def empty(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any 
     """An array whose content is not defined."""
     from symc.memory import empty as allocate
 
-    return NDArray._of(allocate(_shape(shape), _dtype(dtype)), _context(ctx))
+    return NDArray._of(allocate(_shape(shape), _dtype(dtype)), located(ctx))
 
 
 def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any = None, **kwargs: Any) -> NDArray:
@@ -438,6 +439,12 @@ class _Capsule:
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
+
+
+def onehot_encode(indices: NDArray, out: NDArray) -> NDArray:
+    """One-hot rows of `indices`, written into `out` (number of indices, number of classes)."""
+    out._data[...] = indices._data.reshape(-1, 1).astype(np.int64) == np.arange(out.shape[1])
+    return out
 
 
 def waitall() -> None:

@@ -110,7 +110,35 @@ class LeakyReLU(Operator):
         if self.act_type == "rrelu":
             slopes = self._slopes(ctx, x)
             return [narrow(ew.select(ew.gt(x, 0), x, x * slopes), inputs[0]), narrow(slopes, inputs[0])]
-        return narrow(self._value(x, *(wide(i) for i in inputs[1:])), inputs[0])
+        if self.act_type == "prelu":
+            return narrow(self._prelu(ctx, x, wide(inputs[1])), inputs[0])
+        return narrow(self._value(x), inputs[0])
+
+    def _prelu(self, ctx: BuildContext, x: Node, gamma: Node) -> Node:
+        """x above zero, gamma * x below.
+
+        MXNet 1.9.1 writes the data's gradient over the cotangent before it takes gamma's from it, unless the cotangent
+        comes from outside: inside a net gamma's gradient is gamma times the derivative, and nets were trained so.
+        """
+
+        def slope(gamma: Node, shape: tuple[int, ...]) -> Node:
+            if gamma.shape == (1,):
+                return broadcast(reshape(gamma, ()), shape, ())
+            return along(gamma, shape, min(1, len(shape) - 1))
+
+        def body(x: Node, gamma: Node) -> Node:
+            return ew.select(ew.gt(x, 0), x, x * slope(gamma, x.shape))
+
+        def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+            x, gamma = ins
+            spread = slope(gamma, x.shape)
+            down = ew.select(ew.gt(x, 0), cts[0], cts[0] * spread)
+            kept = cts[0] if ctx.is_output else down
+            parts = ew.select(ew.gt(x, 0), 0, x * kept)
+            axes = tuple(a for a in range(x.rank) if gamma.shape == (1,) or a != min(1, x.rank - 1))
+            return [down, reshape(reduce_sum(parts, axes), gamma.shape)]
+
+        return _one(custom_grad([x, gamma], body, rule))
 
     def _slopes(self, ctx: BuildContext, x: Node) -> Node:
         """rrelu: random slopes in training (the output "mask"), their mean otherwise."""
@@ -118,21 +146,14 @@ class LeakyReLU(Operator):
             return ew.full((self.lower_bound + self.upper_bound) / 2, x.tensor)
         return uniform(ctx.random_key(), x.shape, x.dtype) * (self.upper_bound - self.lower_bound) + self.lower_bound
 
-    def _value(self, x: Node, *gamma: Node) -> Node:
+    def _value(self, x: Node) -> Node:
         if self.act_type == "gelu":
             return gelu(x)
         if self.act_type == "selu":
             return selu(x)
         if self.act_type == "elu":
             return ew.select(ew.gt(x, 0), x, ew.expm1(x) * self.slope)
-        if self.act_type == "leaky":
-            return ew.select(ew.gt(x, 0), x, x * self.slope)
-        shared = gamma[0].shape == (1,)
-        if shared:
-            slope = broadcast(reshape(gamma[0], ()), x.shape, ())
-        else:
-            slope = along(gamma[0], x.shape, min(1, x.rank - 1))
-        return ew.select(ew.gt(x, 0), x, x * slope)
+        return ew.select(ew.gt(x, 0), x, x * self.slope)
 
 
 # --------------------------------------------------------------------------------------------- softmax

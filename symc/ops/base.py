@@ -151,6 +151,8 @@ class BuildContext(Protocol):
     name: str
     #: the inferred shapes of the outputs, where they are known beforehand (else empty)
     output_shapes: tuple[tuple[int, ...], ...]
+    #: the operator's result is a result of the whole program: its cotangent comes from outside
+    is_output: bool
 
     def update(self, position: int, value: Node, phase: str = "backward") -> None:
         """The input at `position` (an auxiliary state, or an argument the operator overwrites) becomes `value` when
@@ -257,6 +259,7 @@ class _ShapeContext:
     train = True
     name = "?"
     output_shapes: tuple[tuple[int, ...], ...] = ()
+    is_output = True
 
     def update(self, position: int, value: Node, phase: str = "backward") -> None: ...
 

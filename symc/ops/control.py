@@ -125,7 +125,7 @@ class _Control(Operator):
 
     def with_subgraphs(self, graphs: Sequence[SymGraph]) -> Operator:
         if len(graphs) != self.graphs:
-            raise MXNetError(f"{self.op_name} needs {self.graphs} subgraphs, got {len(graphs)}")
+            raise MXNetError(f"{self.op_name} needs {self.graphs} subgraph(s), got {len(graphs)}")
         made = dataclasses.replace(self)  # type: ignore[type-var]
         object.__setattr__(made, "subgraphs", list(graphs))
         made._check_places()
@@ -232,6 +232,7 @@ class _Control(Operator):
         moving, rows = [*states, *written], sorted(body.rows)
         fixed = [at for at in range(len(inputs)) if at not in moving and at not in body.rows]
         phases: dict[int, str] = {}
+        label = f"{self.op_name} {ctx.name!r}"
 
         def run(key: Node | None) -> list[Node]:
             def value_at(held: list[Node], row: list[Node], consts: list[Node]) -> dict[int, Node]:
@@ -255,7 +256,7 @@ class _Control(Operator):
                 assert condition is not None
                 at = value_at(held, row, consts)
                 inside = _Inside(ctx.train, fold_key(held[-1], 1 << 20) if key is not None else None)
-                return _truth(inside.build(condition.graph, [at[i] for i in condition.inputs])[0], self.op_name)
+                return _truth(inside.build(condition.graph, [at[i] for i in condition.inputs])[0], label)
 
             start = [inputs[i] for i in moving] + ([key] if key is not None else [])
             last, ys, _ = loop(
@@ -270,10 +271,10 @@ class _Control(Operator):
         return _keyed(ctx, run)
 
 
-def _truth(x: Node, op: str) -> Node:
+def _truth(x: Node, label: str) -> Node:
     """An array of one element as a truth value."""
     if int(np.prod(x.shape)) != 1:
-        raise MXNetError(f"{op}: its condition must have one element, but has shape {x.shape}; reduce it, as with sum")
+        raise MXNetError(f"{label}: its condition must have one element, but has shape {x.shape}; take its sum")
     return ew.ne(reshape(x, ()), 0)
 
 
@@ -403,7 +404,8 @@ class Cond(_Control):
 
         def choose(key: Node | None) -> list[Node]:
             inside = _Inside(ctx.train, key)
-            pred = _truth(inside.build(condition.graph, [inputs[i] for i in condition.inputs])[0], "_cond")
+            (value,) = inside.build(condition.graph, [inputs[i] for i in condition.inputs])
+            pred = _truth(value, f"_cond {ctx.name!r}")
             extra = [] if key is None else [fold_key(key, 0)]
             taken = [side_of(side, key is not None) for side in sides]
             made = branch(pred, taken[0], taken[1], [*(inputs[i] for i in used), *extra])

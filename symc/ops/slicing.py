@@ -331,6 +331,20 @@ class RnnParamConcat(_Variadic):
     dim: int = 1
 
     def complete(self, s: Shapes) -> None:
+        shapes = [i for i in s.ins if i is not None]
+        if shapes:
+            axis = one_axis(self.dim, len(shapes[0]), "dim")
+            known = sum(i[axis] for i in shapes)
+            missing = sum(1 for i in shapes if not i[axis])
+            total = s.outs[0][axis] if s.outs[0] is not None else 0
+            if len(shapes) == len(s.ins) and missing > 1 and total:
+                # MXNet's rule for the packed parameters of a recurrent layer: the missing inputs are the weights of
+                # the first layer's directions (every second one), and share what is left
+                for at in range(missing):
+                    found = list(shapes[2 * at])
+                    found[axis] = (total - known) // missing
+                    s.set_in(2 * at, tuple(found))
+                return
         Concat.complete(self, s)  # type: ignore[arg-type]
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
