@@ -193,7 +193,7 @@ class Instance:
         results = [self._address[r.name] for r in step.results]
         names = [name for name, _ in step.body.outputs]
 
-        regions = Regions(inputs.values())
+        regions = Regions(step.origin, inputs.values())
 
         def run(_: int) -> None:
             regions.start()

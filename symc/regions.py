@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from symc.ir.graph import Graph
+from symc.ir.graph import Graph, Origin, finish
+from symc.ir.op import Input
 from symc.ir.types import Array
 from symc.memory import empty
 
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
 
 class Regions:
-    """Runs the graphs that one step's primitives hold. `stable`: arrays that nothing writes while the step runs."""
+    """Runs the graphs that one step's primitives hold. `origin`: where the step comes from; `stable`: arrays that
+    nothing writes while it runs."""
 
-    def __init__(self, stable: Iterable[Array]) -> None:
+    def __init__(self, origin: Origin, stable: Iterable[Array]) -> None:
+        self._origin = origin
         self._stable = {id(a) for a in stable}
         self._held: dict[int, _Region] = {}
 
@@ -33,16 +36,18 @@ class Regions:
         # a graph lives as long as the step that holds it, so that its id stays its own
         region = self._held.get(id(graph))
         if region is None:
-            region = self._held[id(graph)] = _Region(graph)
+            region = self._held[id(graph)] = _Region(graph, self._origin)
         return region.run(args, self._stable)
 
 
 class _Region:
     """A compiled graph on buffers of its own."""
 
-    def __init__(self, graph: Graph) -> None:
-        self._buffers = {f"in{i}": empty(n.shape, n.dtype.numpy) for i, n in enumerate(graph.inputs)}
-        self._instance = _compiled(graph, self._buffers)
+    def __init__(self, graph: Graph, origin: Origin) -> None:
+        self._buffers = {
+            n.op.input_name: empty(n.shape, n.dtype.numpy) for n in graph.inputs if isinstance(n.op, Input)
+        }
+        self._instance = _compiled(graph, origin, self._buffers)
         self._seen: list[int] = []
         self.forget()
 
@@ -58,12 +63,12 @@ class _Region:
         return self._instance.outputs
 
 
-def _compiled(graph: Graph, buffers: dict[str, Array]) -> Instance:
+def _compiled(graph: Graph, origin: Origin, buffers: dict[str, Array]) -> Instance:
     from symc.codegen.target import host_target
     from symc.compile import emit, loop_passes, tensor_passes
-    from symc.passes.lower import canonical_body
     from symc.passes.pipeline import Manager
 
     target = host_target()
     passes = [*tensor_passes(), *loop_passes(target)]
-    return emit(Manager(verify=False).run(passes, canonical_body(graph)), target).bind(buffers)
+    placed = finish("body", graph.inputs, graph.outputs, (), {}, dict.fromkeys(graph.nodes(), origin))
+    return emit(Manager(verify=False).run(passes, placed), target).bind(buffers)

@@ -46,8 +46,6 @@ class FullyConnected(Operator):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data, weight = inputs[:2]
-        if self.flatten and data.rank < 2:
-            raise ShapeError(f"data of shape {data.shape} needs flatten=False: there is no axis left to fold")
         lead = data.shape[:1] if self.flatten else data.shape[:-1]
         x = reshape(data, (prod(lead), weight.shape[1]))
         y = dot(x, weight, tb=True)
