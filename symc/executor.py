@@ -95,6 +95,8 @@ class Executor:
         self._lock = threading.RLock()
         #: the training program's forward half has run, and no backward half has reused its memory since
         self._fresh = False
+        #: the last forward was for training
+        self._trained = False
         self._staged: dict[str, Array] = {}
         self._key = np.zeros(2, np.uint32)
         self._heads: dict[str, Array] = {}
@@ -139,7 +141,7 @@ class Executor:
             instance = self._instance(train)
             self._draw_key(instance)
             instance.run_forward()
-            self._fresh = train
+            self._fresh = self._trained = train
             if self._monitor is not None:
                 self._report(train)
             return self.outputs
@@ -149,12 +151,14 @@ class Executor:
         for outputs of loss operators), into `grad_arrays`.
 
         Needs no forward(is_train=True) right before it, but is cheaper after one: otherwise it computes the values
-        that it needs from the arguments as they are now, and leaves outputs and auxiliary states alone.
+        that it needs from the arguments as they are now. Outputs stay as they are, and so do auxiliary states if the
+        last forward was not for training.
         """
         with self._lock:
             instance = self._instance(True)
             if self._heads:
                 self._set_heads(out_grads)
+            states = [] if self._trained else [(a._data, a._data.copy()) for a in self.aux_arrays]
             if not self._fresh:
                 self._recompute(instance)
             for name, buffer in self._staged.items():
@@ -163,6 +167,8 @@ class Executor:
             instance.run_backward()
             self._fresh = False
             self._deliver()
+            for array, before in states:
+                array[...] = before
 
     def _recompute(self, instance: Instance) -> None:
         """Run the forward half for the values that the backward half reads, and for nothing else."""
@@ -393,9 +399,7 @@ class Executor:
                 )
             args.append(self._resized(array, shape))
             grads.append(self._resized(gradient, shape) if gradient is not None else None)
-        aux = [
-            a if a.shape == s else self._resized(a, s) for a, s in zip(self.aux_arrays, aux_shapes)
-        ]
+        aux = [a if a.shape == s else self._resized(a, s) for a, s in zip(self.aux_arrays, aux_shapes)]
         return Executor(self._symbol, self._ctx, args, grads, self._reqs, aux, self._group2ctx)
 
     def _resized(self, array: NDArray, shape: tuple[int, ...]) -> NDArray:
@@ -407,7 +411,8 @@ class Executor:
 
     def set_monitor_callback(self, callback: Callable[..., None], monitor_all: bool = False) -> None:
         """Call `callback(name, array)` for every operator's output (and, with `monitor_all`, every variable and every
-        input as `operator_input`) after each forward. The values are computed by a program of their own, so what is shown is never a reused buffer."""
+        input as `operator_input`) after each forward. The values are computed by a program of their own, so what is
+        shown is never a reused buffer."""
         self._monitor = (callback, monitor_all)
 
     def _report(self, train: bool) -> None:
@@ -418,7 +423,8 @@ class Executor:
             names = internals.list_arguments()
             states = [self.aux_dict[n].copy() for n in internals.list_auxiliary_states()]
             arguments = [self.arg_dict[n] for n in names]
-            self._observer = Executor(internals, self._ctx, arguments, [None] * len(names), ["null"] * len(names), states)
+            none, null = [None] * len(names), ["null"] * len(names)
+            self._observer = Executor(internals, self._ctx, arguments, none, null, states)
         # the observer has the arguments, the random key and copies of the states: it changes nothing
         observer = self._observer
         for array, name in zip(observer.aux_arrays, observer._aux_names):

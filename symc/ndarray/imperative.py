@@ -105,7 +105,7 @@ def _interpret(op: Operator, arrays: Sequence[Array], types: Sequence[TensorType
 def invoke(
     cls: type[Operator], called: str, args: Sequence[Any], kwargs: dict[str, Any], out: Any = None, ctx: Any = None
 ) -> NDArray | list[NDArray]:
-    """Run an operator on NDArrays; results go into `out` if it is given. Where it has no inputs, results are on `ctx`."""
+    """Run an operator on NDArrays; results go into `out` if it is given. Without inputs, results are on `ctx`."""
     from symc.symbol.compose import attribute_text
 
     values = list(args)

@@ -259,7 +259,7 @@ class NDArray:
         """A single element as an array of shape (1,) over the same memory where it can be."""
         index = _index(key)
         parts = index if isinstance(index, tuple) else (index,)
-        if all(isinstance(p, (int, np.integer)) for p in parts) and len(parts) == self.ndim:
+        if parts and all(isinstance(p, (int, np.integer)) for p in parts) and len(parts) == self.ndim:
             last = parts[-1]
             stop = last + 1 if last != -1 else None
             where = (*parts[:-1], slice(last, stop))

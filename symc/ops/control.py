@@ -37,6 +37,7 @@ class _Inside:
     def __init__(self, train: bool, key: Node | None = None) -> None:
         self.train, self.key = train, key
         self.name = ""
+        self.is_output = True
         self.output_shapes: tuple[tuple[int, ...], ...] = ()
         self.node: SymNode | None = None
         self.written: dict[SymNode, tuple[Node, str]] = {}
@@ -59,10 +60,12 @@ class _Inside:
         variables = inputs_of(graph)
         values: dict[Entry, Node] = {(v, 0): x for v, x in zip(variables, given)}
         shapes = _shapes_of_sources(graph, {(v, 0): x.shape for v, x in zip(variables, given)})
+        heads = {n for n, _ in graph.outputs}
         for node in graph.nodes():
             if node.is_variable:
                 continue
             assert node.definition is not None
+            self.is_output = node in heads
             self.name, self.node, self.output_shapes = node.name, node, shapes.get(node, ())
             try:
                 made = node.definition.build(self, *(values[e] for e in node.inputs))

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import symc as mx
 from symc.ndarray import NDArray
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "runtime"
+ANSWERS = json.loads((GOLDEN / "array.json").read_text())
+
+
+def _load():
+    spec = importlib.util.spec_from_file_location("runtime_questions", GOLDEN / "questions.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+QUESTIONS = _load()
+DIFFERENT = QUESTIONS.different("array")
+
+
+@pytest.mark.parametrize("text", ANSWERS, ids=range(len(ANSWERS)))
+def test_answers_are_those_of_mxnet(text):
+    """MXNet 1.9.1's answers, recorded in tests/golden/runtime, with the few that differ on purpose."""
+    got, want = QUESTIONS.answer(mx, text), ANSWERS[text]
+    assert QUESTIONS.same(got, want) is (text not in DIFFERENT), f"{text}\nMXNet: {want}\nsymc:  {got}"
+
+
+def test_the_recorded_questions_are_those_of_the_list():
+    assert QUESTIONS.read("array") == list(ANSWERS)
 
 
 @pytest.fixture
@@ -377,3 +405,57 @@ def test_random_follows_the_seed():
         mx.random.normal(mx.nd.zeros(1), 1)
     with pytest.raises(ValueError, match="int"):
         mx.random.seed("a")
+
+
+# --------------------------------------------------------------------------------------------- programs that move
+
+
+def test_calls_in_a_row_do_not_mix_their_arrays():
+    """Programs of operators are kept and moved to the arrays of each call."""
+    results, inputs = [], [mx.nd.array([[i, i + 1], [i + 2, 5]]) for i in range(6)]
+    for a in inputs:
+        results.append((mx.nd.exp(a), *mx.nd.split(a, num_outputs=2, axis=1), mx.nd.dot(a, a), a.sum(axis=0)))
+    for a, (power, left, right, product, total) in zip(inputs, results):
+        n = a.asnumpy()
+        np.testing.assert_allclose(power.asnumpy(), np.exp(n), rtol=1e-5)
+        np.testing.assert_array_equal(left.asnumpy(), n[:, :1])
+        np.testing.assert_array_equal(right.asnumpy(), n[:, 1:])
+        np.testing.assert_array_equal(product.asnumpy(), n @ n)
+        np.testing.assert_array_equal(total.asnumpy(), n.sum(axis=0))
+
+
+def test_calls_whose_arrays_share_memory():
+    a = mx.nd.arange(12).reshape((3, 4))
+    for _ in range(3):
+        np.testing.assert_array_equal(mx.nd.broadcast_power(a, a).asnumpy(), np.power(a.asnumpy(), a.asnumpy()))
+        product = mx.nd.dot(a[0:2], a[1:3], transpose_b=True)
+        np.testing.assert_array_equal(product.asnumpy(), a.asnumpy()[:2] @ a.asnumpy()[1:].T)
+
+
+def test_results_are_let_go():
+    """A kept program does not keep the arrays that it ran on."""
+    import gc
+    import weakref
+
+    source = mx.nd.ones((5, 7))
+    made = mx.nd.exp(source)
+    watched = [weakref.ref(x._data.base if x._data.base is not None else x._data) for x in (source, made)]
+    del source, made
+    gc.collect()
+    assert [w() for w in watched] == [None, None]
+
+
+def test_a_call_is_quick(f):
+    """Under 30 us on an idle machine; an order of magnitude more says that programs are bound anew."""
+    import time
+
+    mx.nd.add(f, f)
+    best = min(_seconds(time, lambda: mx.nd.add(f, f)) for _ in range(5))
+    assert best < 200e-6
+
+
+def _seconds(time, call):
+    start = time.perf_counter()
+    for _ in range(20):
+        call()
+    return (time.perf_counter() - start) / 20

@@ -411,3 +411,31 @@ def test_every_level_is_well_formed_and_keeps_its_text():
     Manager(verify=True).run(pipeline(True, ("x", "h", "w"), (), 2), module)
     text = print_module(Manager(verify=True).run([Decompose()], module))
     assert print_module(parse(text)) == text
+
+
+def test_bodies_see_what_changed_between_runs():
+    x, h, w = variables("x h w")
+    given = {"x": mx.nd.ones((3, 2)), "h": mx.nd.zeros(2), "w": mx.nd.ones(2)}
+    bound = group(C.foreach(lambda row, s: (row * w + s, s + w), x, h)).bind(mx.cpu(), given)
+    assert bound.forward()[0].asnumpy()[:, 0].tolist() == [1, 2, 3]
+    given["w"][:] = 2
+    assert bound.forward()[0].asnumpy()[:, 0].tolist() == [2, 4, 6]
+    given["h"][:] = 1
+    assert bound.forward()[0].asnumpy()[:, 0].tolist() == [3, 5, 7]
+
+
+def test_errors_of_python_code_in_a_body_reach_the_caller():
+    @mx.operator.register("raises_in_a_loop")
+    class Raises(mx.operator.CustomOpProp):
+        def create_operator(self, ctx, shapes, dtypes):
+            return self
+
+        def forward(self, **kwargs):
+            raise KeyError("from the body")
+
+    x, h = variables("x h")
+    out = group(C.foreach(lambda row, s: (S.Custom(row, op_type="raises_in_a_loop"), s * 1), x, h))
+    bound = out.bind(mx.cpu(), {"x": mx.nd.ones((3, 2)), "h": mx.nd.zeros(2)})
+    for _ in range(2):
+        with pytest.raises(KeyError, match="from the body"):
+            bound.forward()

@@ -1,0 +1,301 @@
+"""Protects Executor against MXNet 1.9.1 (answers in tests/golden/runtime), and what must hold beyond it: threads,
+forks, arrays that share memory, arrays of others."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import symc as mx
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "runtime"
+ANSWERS = json.loads((GOLDEN / "executor.json").read_text())
+
+
+def _load():
+    spec = importlib.util.spec_from_file_location("runtime_questions", GOLDEN / "questions.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+QUESTIONS = _load()
+
+DIFFERENT = QUESTIONS.different("executor")
+
+
+@pytest.mark.parametrize("text", ANSWERS, ids=range(len(ANSWERS)))
+def test_answers_are_those_of_mxnet(text: str) -> None:
+    got, want = QUESTIONS.answer(mx, text), ANSWERS[text]
+    assert QUESTIONS.same(got, want) is (text not in DIFFERENT), f"{text}\nMXNet: {want}\nsymc:  {got}"
+
+
+def test_the_recorded_questions_are_those_of_the_list() -> None:
+    assert QUESTIONS.read("executor") == list(ANSWERS)
+
+
+def square(size: int = 4, **kwargs: object) -> mx.executor.Executor:
+    x = mx.sym.Variable("x")
+    return (x * x + x).simple_bind(mx.cpu(), x=(size,), **kwargs)
+
+
+# --------------------------------------------------------------------------------------------- memory
+
+
+def test_a_gradient_in_its_arguments_own_memory() -> None:
+    a, b = mx.sym.Variable("a"), mx.sym.Variable("b")
+    for order in ([0, 1], [1, 0]):
+        values = [mx.nd.array([1, 2, 3]), mx.nd.array([5, 6, 7])]
+        grads = [values[i] for i in order]
+        bound = (a * b).bind(mx.cpu(), values, grads)
+        bound.forward(is_train=True)
+        bound.backward(mx.nd.ones(3))
+        want = [[5, 6, 7], [1, 2, 3]]
+        for at, grad in enumerate(grads):
+            np.testing.assert_array_equal(grad.asnumpy(), want[at])
+
+
+@pytest.mark.parametrize("req", ["add", "write"])
+def test_two_gradients_in_one_array(req: str) -> None:
+    a, b = mx.sym.Variable("a"), mx.sym.Variable("b")
+    grad = mx.nd.ones(2)
+    bound = (a * b).bind(mx.cpu(), [mx.nd.array([1, 2]), mx.nd.array([3, 4])], [grad, grad], req)
+    bound.forward(is_train=True)
+    bound.backward(mx.nd.ones(2))
+    np.testing.assert_array_equal(grad.asnumpy(), [5, 7] if req == "add" else [1, 2])
+
+
+def test_gradients_in_overlapping_slices() -> None:
+    a, b = mx.sym.Variable("a"), mx.sym.Variable("b")
+    memory = mx.nd.zeros(5)
+    bound = (a * b).bind(mx.cpu(), [mx.nd.array([1, 2, 3]), mx.nd.array([4, 5, 6])], [memory[0:3], memory[2:5]], "add")
+    bound.forward(is_train=True)
+    bound.backward(mx.nd.ones(3))
+    np.testing.assert_array_equal(memory.asnumpy(), [4, 5, 7, 2, 3])
+
+
+def test_a_state_with_anothers_memory_is_refused() -> None:
+    net = mx.sym.BatchNorm(mx.sym.Variable("x"), name="bn")
+    one, x = mx.nd.ones(2), mx.nd.ones((3, 2))
+    bound = net.bind(mx.cpu(), [x, mx.nd.ones(2), mx.nd.ones(2)], aux_states=[one, one])
+    with pytest.raises(mx.MXNetError, match="bn_moving"):
+        bound.forward(is_train=True)
+
+
+def test_arrays_of_others() -> None:
+    base = np.arange(12, dtype=np.float32)
+    x, net = mx.sym.Variable("x"), mx.sym.Variable("x") * 2
+    foreign = {
+        "numpy": mx.nd.from_numpy(base), "unaligned": mx.nd.from_numpy(base[1:7]), "dlpack": mx.nd.from_dlpack(base),
+        "strided": mx.nd.from_dlpack(base[::2]), "slice": mx.nd.array(base)[3:8],
+        "row": mx.nd.array(base).reshape((3, 4))[1],
+    }  # fmt: skip
+    for array in foreign.values():
+        (got,) = net.bind(mx.cpu(), [array]).forward()
+        np.testing.assert_array_equal(got.asnumpy(), array.asnumpy() * 2)
+    bound = (x * 1).bind(mx.cpu(), [foreign["unaligned"]], [mx.nd.from_numpy(base[2:8].copy())])
+    bound.forward(is_train=True)
+    base[:] = 5
+    np.testing.assert_array_equal(bound.forward()[0].asnumpy(), [5] * 6)
+
+
+def test_reshape_shares_what_shrinks() -> None:
+    big = square(6)
+    small = big.reshape(x=(3,))
+    small.arg_dict["x"][:] = 7
+    np.testing.assert_array_equal(big.arg_dict["x"].asnumpy(), [7, 7, 7, 0, 0, 0])
+    grown = big.reshape(allow_up_sizing=True, x=(9,))
+    grown.arg_dict["x"][:] = 1
+    assert big.arg_dict["x"].asnumpy()[0] == 7
+
+
+# --------------------------------------------------------------------------------------------- runs
+
+
+def test_backward_without_training_keeps_outputs_and_states() -> None:
+    """Backward reuses the memory of forward values: a second one computes them again, and nothing else changes."""
+    x = mx.sym.Variable("x")
+    net = mx.sym.tanh(mx.sym.BatchNorm(mx.sym.tanh(x * x), name="bn", fix_gamma=False) * x)
+    bound = net.simple_bind(mx.cpu(), x=(4, 3))
+    bound.arg_dict["x"][:] = np.linspace(-1, 1, 12).reshape(4, 3)
+    bound.arg_dict["bn_gamma"][:] = 2
+    bound.aux_dict["bn_moving_var"][:] = 1
+    bound.forward(is_train=True)
+    states = {n: a.asnumpy() for n, a in bound.aux_dict.items()}
+    found = []
+    bound.forward(is_train=False)
+    out = bound.outputs[0].asnumpy()
+    for _ in range(3):
+        bound.backward(mx.nd.ones((4, 3)))
+        found.append({n: g.asnumpy() for n, g in bound.grad_dict.items()})
+    for again in found[1:]:
+        for name, value in again.items():
+            np.testing.assert_array_equal(value, found[0][name])
+    np.testing.assert_array_equal(bound.outputs[0].asnumpy(), out)
+    for name, value in bound.aux_dict.items():
+        np.testing.assert_array_equal(value.asnumpy(), states[name])
+
+
+def test_dropout_repeats_its_draw_in_a_second_backward() -> None:
+    bound = mx.sym.Dropout(mx.sym.Variable("x"), p=0.5).simple_bind(mx.cpu(), x=(64,))
+    bound.arg_dict["x"][:] = 1
+    out = bound.forward(is_train=True)[0].asnumpy()
+    for _ in range(2):
+        bound.backward(mx.nd.ones(64))
+        np.testing.assert_array_equal(bound.grad_dict["x"].asnumpy(), out)
+    bound.forward(is_train=True)
+    assert (bound.outputs[0].asnumpy() != out).any()
+
+
+def test_monitoring_changes_nothing() -> None:
+    x = mx.sym.Variable("x")
+    net = mx.sym.Dropout(mx.sym.BatchNorm(x, name="bn", momentum=0.5), p=0.5, name="drop")
+    results = []
+    for watch in (False, True):
+        mx.random.seed(5)
+        bound = net.simple_bind(mx.cpu(), x=(8, 2))
+        bound.arg_dict["x"][:] = np.arange(16).reshape(8, 2)
+        bound.arg_dict["bn_gamma"][:] = 1
+        seen: dict[str, np.ndarray] = {}
+        if watch:
+            bound.set_monitor_callback(lambda n, a, seen=seen: seen.__setitem__(n, a.asnumpy()), monitor_all=True)
+        for _ in range(2):
+            bound.forward(is_train=True)
+        results.append([bound.outputs[0].asnumpy(), *(a.asnumpy() for a in bound.aux_arrays)])
+    for plain, watched in zip(*results):
+        np.testing.assert_array_equal(plain, watched)
+    np.testing.assert_array_equal(seen["drop_output"], results[1][0])
+    np.testing.assert_array_equal(seen["drop_data"], seen["bn_output"])
+    assert {"x", "bn_gamma", "bn_data"} <= set(seen)
+
+
+def test_outputs_are_overwritten_in_place() -> None:
+    bound = square()
+    bound.arg_dict["x"][:] = 2
+    first = bound.forward()[0]
+    assert bound.forward(x=mx.nd.ones(4))[0] is first and bound.outputs[0] is first
+    np.testing.assert_array_equal(first.asnumpy(), [2] * 4)
+    assert bound.forward(is_train=True)[0] is first
+
+
+def test_outputs_of_the_same_name_are_told_apart() -> None:
+    x = mx.sym.Variable("x")
+    group = mx.sym.Group([mx.sym.square(x, name="y"), mx.sym.exp(x, name="y")])
+    bound = group.simple_bind(mx.cpu(), x=(2,))
+    bound.forward(is_train=True, x=mx.nd.array([1, 2]))
+    bound.backward([mx.nd.array([1, 0]), mx.nd.array([0, 1])])
+    np.testing.assert_allclose(bound.outputs[1].asnumpy(), np.exp([1, 2]), rtol=1e-6)
+    np.testing.assert_allclose(bound.grad_dict["x"].asnumpy(), [2, np.exp(2)], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "words"),
+    [
+        (lambda e: e.forward(y=mx.nd.ones(4)), TypeError, ["'y'", "x"]),
+        (lambda e: e.forward(x=mx.nd.ones(5)), ValueError, ["'x'", r"\(4,\)", r"\(5,\)"]),
+        (lambda e: e.backward(), mx.MXNetError, ["output", r"\(4,\)"]),
+        (lambda e: e.backward(mx.nd.ones(5)), mx.MXNetError, [r"\(5,\)", r"\(4,\)"]),
+        (lambda e: e.backward({"no": mx.nd.ones(4)}), mx.MXNetError, ["'no'"]),
+        (lambda e: e.backward("x"), TypeError, ["str"]),
+        (lambda e: e.copy_params_from({"q": mx.nd.ones(4)}), ValueError, ["'q'", "x"]),
+        (lambda e: e.reshape(x=(9,)), mx.MXNetError, ["'x'", "allow_up_sizing"]),
+    ],
+)
+def test_errors_say_what_and_where(act, error, words) -> None:
+    bound = square()
+    bound.forward(is_train=True)
+    for word in words:
+        with pytest.raises(error, match=word):
+            act(bound)
+
+
+def test_debug_str_has_steps_and_memory() -> None:
+    bound = square()
+    bound.forward(is_train=True)
+    text = bound.debug_str()
+    assert "MB allocated" in text and "training" in text and "x" in text
+
+
+# --------------------------------------------------------------------------------------------- threads and forks
+
+
+def in_threads(work, count: int) -> None:
+    problems: list[BaseException] = []
+
+    def guarded(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as problem:
+            problems.append(problem)
+
+    threads = [threading.Thread(target=guarded, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(t.is_alive() for t in threads)
+    if problems:
+        raise problems[0]
+
+
+def test_threads_with_executors_of_their_own() -> None:
+    def work(number: int) -> None:
+        bound = square(3000 + number)
+        for value in range(20):
+            bound.forward(is_train=True, x=np.full(3000 + number, value))
+            bound.backward(mx.nd.ones(3000 + number))
+            assert (bound.outputs[0].asnumpy() == value * value + value).all()
+            assert (bound.grad_dict["x"].asnumpy() == 2 * value + 1).all()
+
+    in_threads(work, 4)
+
+
+def test_threads_that_share_an_executor_take_turns() -> None:
+    bound = square(50000)
+    bound.arg_dict["x"][:] = 3
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            bound.forward(is_train=True)
+            bound.backward(mx.nd.ones(50000))
+            bound.forward()
+
+    in_threads(work, 3)
+    assert (bound.outputs[0].asnumpy() == 12).all() and (bound.grad_dict["x"].asnumpy() == 7).all()
+
+
+def test_threads_that_call_operators() -> None:
+    def work(number: int) -> None:
+        a = mx.nd.full((40, 30), number)
+        for _ in range(30):
+            assert (mx.nd.exp(mx.nd.log(a + 1)).asnumpy().round(3) == number + 1).all()
+            assert mx.nd.dot(a, a, transpose_b=True).asnumpy()[0, 0] == number * number * 30
+
+    in_threads(work, 4)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_goes_on() -> None:
+    bound = square(200000)
+    bound.arg_dict["x"][:] = 2
+    bound.forward(is_train=True)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            bound.forward(is_train=True, x=np.full(200000, 3))
+            bound.backward(mx.nd.ones(200000))
+            right = (bound.outputs[0].asnumpy() == 12).all() and (bound.grad_dict["x"].asnumpy() == 7).all()
+            status = 0 if right and square(3).forward()[0].asnumpy().sum() == 0 else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    bound.backward(mx.nd.ones(200000))
+    assert (bound.grad_dict["x"].asnumpy() == 5).all()
