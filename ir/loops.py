@@ -82,7 +82,7 @@ class IndexValue:
 
 @dataclass(frozen=True)
 class Load:
-    """name = buffer[index], or `other` where not all of `guard` (lo <= index < hi) hold: memory is not touched there."""
+    """name = buffer[index], or `other` where not all of `guard` (lo <= index < hi) hold: no memory is touched there."""
 
     name: str
     buffer: str

@@ -137,3 +137,9 @@ class Input(Primitive):
 def input_node(name: str, tensor: TensorType, role: str = "arg") -> Node:
     """A graph parameter."""
     return Node.make(Input(name, role, tensor))
+
+
+def parameter(node: Node) -> Input:
+    """What an input node says of itself: `input_name`, `role`."""
+    assert isinstance(node.op, Input), f"{node} is no graph parameter"
+    return node.op

@@ -147,7 +147,7 @@ class Reader:
         if token[0] != '"' or len(token) < 2:
             self.unexpected("a text in quotes")
         self.at += 1
-        return json.loads(token)  # type: ignore[no-any-return]
+        return str(json.loads(token))
 
     def integer(self) -> int:
         """A whole number with or without a sign."""

@@ -23,7 +23,9 @@ class Place:
     name: str = ""
 
     def __str__(self) -> str:
-        return {"arena": f"@A+{self.offset}", "arg": f"@arg.{self.name}", "out": f"@out.{self.offset}", "": ""}[self.kind]
+        return {"arena": f"@A+{self.offset}", "arg": f"@arg.{self.name}", "out": f"@out.{self.offset}", "": ""}[
+            self.kind
+        ]
 
 
 @dataclass(frozen=True)

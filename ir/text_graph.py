@@ -53,8 +53,9 @@ def operand_text(node: Node, names: Mapping[Node, str], dtype: DType | None) -> 
 def operands_text(node: Node, names: Mapping[Node, str]) -> str:
     """The operands in a row; literals take the element type of the first operand that is none."""
     found = [names.get(source) for source in node.inputs]
-    if None not in found:
-        return ", ".join(found)  # type: ignore[arg-type]
+    named = [name for name in found if name is not None]
+    if len(named) == len(found):
+        return ", ".join(named)
     lead = next((source.type for source, name in zip(node.inputs, found) if name is not None), None)
     dtype = lead.dtype if isinstance(lead, TensorType) else None
     return ", ".join(operand_text(source, names, dtype) for source in node.inputs)

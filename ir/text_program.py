@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
 
 from symc.ir.graph import Graph
 from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, results_of
@@ -86,7 +85,8 @@ def step_lines(
         return [f"{left}view({value_name(step.operand)}){offset}{loc}"]
     operands = [value_name(o) for o in step.operands]
     if call is not None:
-        operands = [f"{o} + {n}" if n else o for o, n in zip_longest(operands, shifts, fillvalue=0)] if shifts else operands
+        moves = [*shifts, *[0] * (len(operands) - len(shifts))]
+        operands = [f"{o} + {n}" if n else o for o, n in zip(operands, moves)]
         label = "" if call.partition(".")[2] == step.label else f" {label_text(step.label)}"
         return [f"{left}call {global_name(call)}{label}({', '.join(operands)}){loc}"]
     plain = is_plain(step) and all(types.get(o) == i.type for o, i in zip(step.operands, step.body.inputs))

@@ -45,7 +45,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from symc.ir.errors import IRError, VerifyError
-from symc.ir.graph import Graph, Node, Origin, SymOrigin
+from symc.ir.graph import Graph, Node, Origin, SymOrigin, tensor_type
 from symc.ir.op import Input
 from symc.ir.text import level_of
 from symc.ir.text_common import regions_of
@@ -144,8 +144,7 @@ def _types(graph: Graph, nodes: Iterable[Node], where: str) -> None:
         seen.add(node)
         try:
             if node.op.takes_tensors:
-                given: list[TensorType] = [i.type for i in node.inputs]  # type: ignore[misc]
-                right = node.op.type(given)
+                right = node.op.type([tensor_type(i, node.op) for i in node.inputs])
             else:
                 right = node.op.type_of_nodes(node.inputs)
         except IRError as problem:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from symc.ir.errors import IRError
 from symc.ir.graph import Graph, Node, Origin, Recorder, Update, finish
-from symc.ir.op import input_node
+from symc.ir.op import input_node, parameter
 from symc.ir.prims.control import Get
 from symc.ir.prims.elementwise import add, full, zeros_like
 from symc.ir.types import TupleType
@@ -36,7 +36,7 @@ class Autodiff(Pass):
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
         inputs = {graph.names[i]: i for i in graph.inputs}
-        wanted = self.wrt or tuple(n for n, i in inputs.items() if i.op.role == "arg" and i.dtype.is_float)  # type: ignore[attr-defined]
+        wanted = self.wrt or tuple(n for n, i in inputs.items() if parameter(i).role == "arg" and i.dtype.is_float)
         for name in (*wanted, *self.add):
             if name not in inputs:
                 raise IRError(f"autodiff: {name!r} is not an argument; there are {', '.join(inputs)}")
@@ -60,10 +60,10 @@ class Autodiff(Pass):
                 given = cotangents.get(node)
                 if given is None or not node.inputs:
                     continue
-                origin = rw.act(node.op.name, [graph.origins[node]])
-                if origin is None:
+                here = rw.act(node.op.name, [graph.origins[node]])
+                if here is None:
                     continue
-                with recorder.at(origin):
+                with recorder.at(here):
                     if isinstance(node.op, Get):
                         _accumulate(cotangents, node.inputs[0], node.op.index, given[0])
                         continue

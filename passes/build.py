@@ -6,9 +6,8 @@ precision is computed in single precision and rounded after every operation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,7 @@ class Builder:
 
     def __init__(self) -> None:
         self._bodies: list[list[Stmt]] = [[]]
-        self._shared: list[dict[Any, Ref]] = [{}]
+        self._shared: list[dict[Hashable, Ref]] = [{}]
         self._names: dict[str, int] = {}
         self._guard: Guard = ()
         self.origin: Origin | None = None
@@ -48,13 +47,13 @@ class Builder:
         assert len(self._bodies) == 1
         return tuple(self._bodies[0])
 
-    def remembered(self, key: Any) -> Ref | None:
+    def remembered(self, key: Hashable) -> Ref | None:
         for scope in reversed(self._shared):
             if key in scope:
                 return scope[key]
         return None
 
-    def remember(self, key: Any, ref: Ref) -> None:
+    def remember(self, key: Hashable, ref: Ref) -> None:
         self._shared[-1][key] = ref
 
     @contextmanager
@@ -77,11 +76,13 @@ class Builder:
             wide = [self.cast(a, F32) if a.dtype == F16 else a for a in args]
             result = self.apply(op, wide)
             return self.cast(result, F16) if result.dtype == F32 else result
-        key = (op, tuple(args))
+        key: Hashable = (op, tuple(args))
         known = self.remembered(key)
         if known is not None:
             return known
-        dtype = op.type([TensorType(a.dtype, ()) for a in args]).dtype  # type: ignore[union-attr]
+        made = op.type([TensorType(a.dtype, ()) for a in args])
+        assert isinstance(made, TensorType), f"{op.name} is no scalar operation"
+        dtype = made.dtype
         if args and all(a.is_literal for a in args):
             values = [np.asarray(a.value, a.dtype.numpy) for a in args]
             folded = op.value(values, [TensorType(dtype, ())])

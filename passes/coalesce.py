@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from symc.ir.graph import Graph, Node, Recorder, finish
-from symc.ir.op import input_node
+from symc.ir.op import input_node, parameter
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Broadcast
 from symc.ir.prims.reduce import Reduction
@@ -49,14 +50,14 @@ def coalesce(body: Graph) -> tuple[Graph, Shape, Axes]:
             if node.op.is_literal(node):
                 new[node] = node
             elif not node.inputs:
-                new[node] = input_node(node.op.input_name, node.tensor.with_shape(shape))  # type: ignore[attr-defined]
+                new[node] = input_node(parameter(node).input_name, node.tensor.with_shape(shape))
             elif isinstance(node.op, Broadcast):
                 source = tuple(dict.fromkeys(number[a] for a in spans.get(node.inputs[0], ())))
                 dims = tuple(merged.index(g) for g in source)
                 new[node] = Node.make(Broadcast(shape=shape, dims=dims), [new[node.inputs[0]]])
             elif isinstance(node.op, Reduction):
                 reduced = tuple(dict.fromkeys(number[a] for a in axes))
-                new[node] = Node.make(type(node.op)(axes=reduced), [new[node.inputs[0]]])
+                new[node] = Node.make(replace(node.op, axes=reduced), [new[node.inputs[0]]])
             else:
                 new[node] = Node.make(node.op, [new[i] for i in node.inputs])
             if node in body.origins:

@@ -81,7 +81,9 @@ class Decompose(Pass):
                     try:
                         made = symbol.definition.build(context, *operands)
                     except IRError as problem:
-                        raise type(problem)(f"{problem}\n  in operator {symbol.op} {symbol.name!r}{_where(symbol)}") from None
+                        raise type(problem)(
+                            f"{problem}\n  in operator {symbol.op} {symbol.name!r}{_where(symbol)}"
+                        ) from None
                 results = [made] if isinstance(made, Node) else list(made)
                 for at, node in enumerate(results):
                     values[symbol, at] = node

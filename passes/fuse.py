@@ -15,8 +15,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from symc.ir.graph import Graph, Node, Origin, Recorder, finish, symbols_of
-from symc.ir.op import input_node
+from symc.ir.graph import Graph, Node, Origin, Recorder, finish
+from symc.ir.op import input_node, parameter
 from symc.ir.program import KernelStep, Program, ProgramParam, Result, Step, ViewStep
 from symc.passes.partition import forward_nodes
 from symc.passes.pipeline import Pass, option, register_pass
@@ -129,7 +129,9 @@ class _Fusion:
         for leaf, accesses in unit.reads.items():
             if leaf not in inside:
                 continue
-            leaf_full = inside[leaf].kind == "map" and leaf.shape == cluster.space and not self._outer_member(leaf, cluster)
+            leaf_full = (
+                inside[leaf].kind == "map" and leaf.shape == cluster.space and not self._outer_member(leaf, cluster)
+            )
             wanted = "same" if leaf_full == full else outer
             if (leaf_full and not full) or accesses != {wanted}:
                 return False
@@ -181,7 +183,7 @@ class _Fusion:
         for cluster in self.clusters:
             steps[cluster.number] = self._step(cluster, outside)
         ordered = _schedule(self.clusters, steps, {graph.names[n] for n in graph.roots}, self._overwrites())
-        params = tuple(ProgramParam(graph.names[i], i.tensor, i.op.role) for i in graph.inputs)  # type: ignore[attr-defined]
+        params = tuple(ProgramParam(graph.names[i], i.tensor, parameter(i).role) for i in graph.inputs)
         constants = tuple((graph.names[n], n) for n in graph.nodes() if is_leaf_const(n))
         outputs = tuple((name, graph.names[node]) for name, node in graph.outputs)
         updates = tuple((u.input, graph.names[u.value], u.phase) for u in graph.updates)
@@ -232,11 +234,9 @@ class _Fusion:
         origin = origins[0]
         if len({id(o) for o in origins}) > 1:
             origin = self.rw.act("kernel", origins) or origin
-        results = []
-        for node in yields:
-            results.append(Result(graph.names[node], node.type))
-        operands = tuple(i.op.input_name for i in body.inputs)  # type: ignore[attr-defined]
-        return KernelStep(_label(roots), operands, tuple(results), body, origin)
+        results = tuple(Result(graph.names[node], node.tensor) for node in yields)
+        operands = tuple(parameter(i).input_name for i in body.inputs)
+        return KernelStep(_label(roots), operands, results, body, origin)
 
 
 def extract(graph: Graph, units: Sequence[Unit], yields: Sequence[Node]) -> Graph:
@@ -328,5 +328,3 @@ def _schedule(
             if waits[follower] == 0:
                 heapq.heappush(ready, (half[follower], min(growth(follower), 0), follower))
     return ordered
-
-

@@ -1,8 +1,8 @@
 """Instruments: what the tools see of a pipeline. Each listens to the manager; none changes a program.
 
-    PrintIR      the program before and after passes        Timing       seconds per pass
-    TreeDir      one NN-pass.sir file per pass              Statistics   accepted rewrites per rule
-    Bisect       only the first N rewrites happen           Reproducer   what a failing pass was given, as a file
+PrintIR      the program before and after passes        Timing       seconds per pass
+TreeDir      one NN-pass.sir file per pass              Statistics   accepted rewrites per rule
+Bisect       only the first N rewrites happen           Reproducer   what a failing pass was given, as a file
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -155,7 +155,7 @@ class Reproducer(Instrument):
         ]
         self.directory.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join([*header, print_module(before)]), encoding="utf-8")
-        constants = collect_constants(before)
+        constants: dict[str, Any] = collect_constants(before)
         if constants:
-            np.savez(path.with_suffix(".npz"), **constants)  # type: ignore[arg-type]
+            np.savez(path.with_suffix(".npz"), **constants)
         self.path = path

@@ -14,14 +14,15 @@ from symc.ir.graph import Graph, Node, Recorder, finish, users_of
 from symc.ir.index import Affine
 from symc.ir.loops import Buffer, LoopKernel, Ref
 from symc.ir.modules import LoopModule
-from symc.ir.op import Index, Input, Primitive, input_node
+from symc.ir.op import Index, Input, Primitive, input_node, parameter
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Slice
-from symc.ir.prims.reduce import Reduction
+from symc.ir.prims.reduce import Reduction, reduction_of
 from symc.ir.program import KernelStep, Program
 from symc.ir.types import Shape, strides_of
 from symc.passes.build import Builder
 from symc.passes.coalesce import coalesce
+from symc.passes.nests import NESTS, accumulator
 from symc.passes.pipeline import Pass, register_pass
 from symc.passes.rewrite import Rewriter
 from symc.passes.units import has_element, is_pointwise
@@ -59,8 +60,6 @@ class Lower(Pass):
 def runs_on_host(body: Graph) -> bool:
     """Whether a body has no loop nest and is evaluated by the interpreter: calls of Python functions, and primitives
     without a nest (sorting, control flow)."""
-    from symc.passes.nests import NESTS
-
     return any(
         n.inputs and not is_pointwise(n.op) and not isinstance(n.op, Reduction) and type(n.op) not in NESTS
         for n in body.nodes()
@@ -110,8 +109,6 @@ def _moved(node: Node, low: Mapping[Node, tuple[int, ...]]) -> Primitive:
 
 def lower_body(body: Graph, name: str) -> LoopKernel:
     """The loop kernel of a (canonical) body: its buffers are the inputs, then the outputs."""
-    from symc.passes.nests import NESTS
-
     nests = [n for n in body.nodes() if n.inputs and not is_pointwise(n.op) and not isinstance(n.op, Reduction)]
     body, space, axes = (body, (), ()) if nests else coalesce(body)
     outs = [Buffer(out, node.tensor, "out") for out, node in body.outputs]
@@ -131,7 +128,7 @@ class _Kernel:
 
     def __init__(self, body: Graph, outs: list[Buffer]) -> None:
         self.body, self.outs, self.b = body, outs, Builder()
-        self.ins = {i: Buffer(i.op.input_name, i.tensor, "in") for i in body.inputs}  # type: ignore[attr-defined]
+        self.ins = {i: Buffer(parameter(i).input_name, i.tensor, "in") for i in body.inputs}
         self.stored: dict[Node, Callable[[Index], Ref]] = {}
 
     def value(self, node: Node, index: Index) -> Ref:
@@ -207,6 +204,9 @@ def _lower_rows(kernel: _Kernel, space: Shape, axes: tuple[int, ...]) -> None:
         kept = _dear_values(needed, kernel, row) if axes else {}
         holders = {node: b.alloc(node.op.name, node.tensor.with_shape(row)) for node in kept}
 
+        def row_of(holder: Buffer) -> Callable[[Index], Ref]:
+            return lambda index: b.load_fresh(holder, tuple(index[a] for a in axes))
+
         def keep(stage: int, inside: Index) -> None:
             for node, first in kept.items():
                 if first == stage:
@@ -217,12 +217,12 @@ def _lower_rows(kernel: _Kernel, space: Shape, axes: tuple[int, ...]) -> None:
         def use(stage: int) -> None:
             for node, first in kept.items():
                 if first < stage:
-                    kernel.stored[node] = lambda index, h=holders[node]: b.load_fresh(h, tuple(index[a] for a in axes))
+                    kernel.stored[node] = row_of(holders[node])
 
         for stage, group in enumerate(passes):
             use(stage)
             _hoist(kernel, needed[stage], outer, outside, is_full)
-            inits = [b.const(r.op.identity(r.dtype), _accumulator(r)) for r in group]  # type: ignore[attr-defined]
+            inits = [b.const(reduction_of(r).identity(r.dtype), accumulator(r.dtype)) for r in group]
 
             def step(inside: Index, carried: list[Ref], group: list[Node] = group, stage: int = stage) -> list[Ref]:
                 keep(stage, inside)
@@ -230,7 +230,7 @@ def _lower_rows(kernel: _Kernel, space: Shape, axes: tuple[int, ...]) -> None:
                 for r, held in zip(group, carried):
                     with b.at(body.origins.get(r), r.op.name):
                         value = b.cast(kernel.value(r.inputs[0], at_full(outside, inside)), held.dtype)
-                        made.append(b.apply(r.op.combine, [held, value]))  # type: ignore[attr-defined]
+                        made.append(b.apply(reduction_of(r).combine, [held, value]))
                 return made
 
             with b.at(body.origins.get(group[0]), group[0].op.name):
@@ -249,13 +249,6 @@ def _lower_rows(kernel: _Kernel, space: Shape, axes: tuple[int, ...]) -> None:
         b.nest(tuple(space[a] for a in outer), one_row)
 
 
-def _accumulator(reduction: Node) -> object:
-    """The type sums are taken in: half precision accumulates in single."""
-    from symc.ir.types import F16, F32
-
-    return F32 if reduction.dtype == F16 else reduction.dtype
-
-
 def _full_nodes(body: Graph, reductions: list[Node], rows: bool) -> Callable[[Node], bool]:
     """Tells the values of the whole space from those of a row."""
     if not rows:
@@ -264,7 +257,7 @@ def _full_nodes(body: Graph, reductions: list[Node], rows: bool) -> Callable[[No
     stack = [r.inputs[0] for r in reductions]
     while stack:
         node = stack.pop()
-        if node in full or not node.type.shape:  # type: ignore[union-attr]
+        if node in full or not node.shape:
             continue
         full.add(node)
         if node.op.elementwise:
@@ -274,7 +267,7 @@ def _full_nodes(body: Graph, reductions: list[Node], rows: bool) -> Callable[[No
         if node.op.elementwise and any(i in full and i.shape == node.shape for i in node.inputs):
             full.add(node)
     space = reductions[0].inputs[0].shape
-    outer_rank = len(space) - len(reductions[0].op.axes)  # type: ignore[attr-defined]
+    outer_rank = len(space) - len(reduction_of(reductions[0]).axes)
     for node in body.nodes():
         if node.rank == len(space) and node.shape == space and node.rank != outer_rank:
             full.add(node)

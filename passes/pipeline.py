@@ -23,6 +23,7 @@ class PipelineError(IRError):
     """A pipeline string that names an unknown pass or option, or a pass that does not fit the level."""
 
 
+@dataclasses.dataclass(frozen=True)
 class Pass:
     """Base of all passes: a frozen dataclass whose fields are its options.
 
@@ -43,7 +44,7 @@ class Pass:
     def __str__(self) -> str:
         changed = [
             f"{f.name.replace('_', '-')}={_option_text(getattr(self, f.name))}"
-            for f in dataclasses.fields(self)  # type: ignore[arg-type]
+            for f in dataclasses.fields(self)
             if getattr(self, f.name) != f.default
         ]
         return self.name + (f"{{{' '.join(changed)}}}" if changed else "")
@@ -107,7 +108,9 @@ class Manager:
         have been told."""
         if not all([i.before_pass(pass_, module) for i in self.instruments]):
             if pass_.takes != pass_.gives:
-                raise PipelineError(f"pass {pass_.name} changes the level from {pass_.takes} to {pass_.gives}: it cannot be skipped")
+                raise PipelineError(
+                    f"pass {pass_.name} changes the level from {pass_.takes} to {pass_.gives}: it cannot be skipped"
+                )
             return module
         rewriter = Rewriter(pass_.name, self._may_act if self.instruments else None)
         start = time.perf_counter()
@@ -184,7 +187,7 @@ def parse_pipeline(text: str) -> list[Pass]:
 
 
 def _parse_options(cls: type[Pass], body: str, offset: int, text: str) -> dict[str, Any]:
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for match in re.finditer(r"\S+", body):
         key, _, raw = match.group().partition("=")
@@ -205,5 +208,7 @@ def _parse_options(cls: type[Pass], body: str, offset: int, text: str) -> dict[s
             else:
                 values[name] = raw
         except (KeyError, ValueError):
-            raise ParseError(f"option {key} of {cls.name} wants {type(default).__name__}, got {raw!r}", 1, column, text) from None
+            raise ParseError(
+                f"option {key} of {cls.name} wants {type(default).__name__}, got {raw!r}", 1, column, text
+            ) from None
     return values

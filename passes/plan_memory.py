@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from symc.ir.graph import Graph, Node
-from symc.ir.op import input_node
+from symc.ir.graph import Graph, Node, Origin, SymOrigin
+from symc.ir.op import input_node, parameter
 from symc.ir.prims.reduce import Reduction
 from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, operands_of, results_of
-from symc.ir.types import TensorType
+from symc.ir.types import Array, TensorType
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
-from symc.passes.units import access_through, is_pointwise
+from symc.passes.units import Access, access_through, is_pointwise
 
 
 @dataclass
@@ -85,11 +85,15 @@ def copy_results(program: Program) -> Program:
         half.append(KernelStep("copy", (value,), (Result(name, types[value]),), body, origin))
         return name
 
-    outputs = [(name, own(value, f"out{at}", forward if name_in_forward(program, at) else backward, 0)) for at, (name, value) in enumerate(program.outputs)]
+    outputs = [
+        (name, own(value, f"out{at}", forward if name_in_forward(program, at) else backward, 0))
+        for at, (name, value) in enumerate(program.outputs)
+    ]
     updates = []
-    for parameter, value, phase in sorted(program.updates, key=lambda update: base[update[1]] in made_by):
+    for name, value, phase in sorted(program.updates, key=lambda update: base[update[1]] in made_by):
         late = phase == "backward" and program.cut < len(program.steps)
-        updates.append((parameter, own(value, f"to.{parameter}", backward if late else forward, program.cut if late else 0, parameter), phase))
+        written = own(value, f"to.{name}", backward if late else forward, program.cut if late else 0, name)
+        updates.append((name, written, phase))
     cut = program.cut + len(forward)
     ordered = [*steps[: program.cut], *forward, *steps[program.cut :], *backward]
     return replace(program, steps=tuple(ordered), outputs=tuple(outputs), updates=tuple(updates), cut=cut)
@@ -103,9 +107,7 @@ def name_in_forward(program: Program, output: int) -> bool:
     return _bases(program)[program.outputs[output][1]] not in made
 
 
-def _any_origin(program: Program):  # type: ignore[no-untyped-def]
-    from symc.ir.graph import SymOrigin
-
+def _any_origin(program: Program) -> Origin:
     return program.steps[0].origin if program.steps else SymOrigin(program.name, "Group")
 
 
@@ -121,9 +123,9 @@ def _bases(program: Program) -> dict[str, str]:
 def inplace_pairs(body: Graph) -> dict[str, set[str]]:
     """For every result of a kernel the operands whose memory it may take over: operands of the same type that the
     whole kernel reads only at the index being written."""
-    reads: dict[Node, set[object]] = {}
+    reads: dict[Node, set[Access]] = {}
     space = _space(body)
-    stack: list[tuple[Node, object]] = []
+    stack: list[tuple[Node, Access]] = []
     for _, node in body.outputs:
         stack.append((node, "same" if node.shape == space else "row"))
     seen = set(stack)
@@ -133,13 +135,13 @@ def inplace_pairs(body: Graph) -> dict[str, set[str]]:
             reads.setdefault(node, set()).add(access)
             continue
         for source in node.inputs:
-            through: object
+            through: Access
             if isinstance(node.op, Reduction):
                 through = "same" if source.shape == space else "other"
             elif not is_pointwise(node.op):
                 through = "other"
             else:
-                through = access_through(node, source, access)  # type: ignore[arg-type]
+                through = access_through(node, source, access)
                 through = "other" if through == () and source.rank else through
             if (source, through) not in seen:
                 seen.add((source, through))
@@ -148,7 +150,7 @@ def inplace_pairs(body: Graph) -> dict[str, set[str]]:
     for name, node in body.outputs:
         wanted = {"same"} if node.shape == space else {"row"}
         allowed[name] = {
-            i.op.input_name  # type: ignore[attr-defined]
+            parameter(i).input_name
             for i in body.inputs
             if reads.get(i) == wanted and i.tensor.nbytes == node.tensor.nbytes and i.shape == node.shape
         }
@@ -190,8 +192,8 @@ class _Planner:
         """Outputs live in the caller's buffers, updates in their parameter's."""
         for number, (_, value) in enumerate(self.program.outputs):
             self.fixed[self.base[value]] = Place("out", number)
-        for parameter, value, _ in self.program.updates:
-            self.fixed[self.base[value]] = Place("arg", 0, parameter)
+        for name, value, _ in self.program.updates:
+            self.fixed[self.base[value]] = Place("arg", 0, name)
 
     def _kernel(self, at: int, step: KernelStep) -> None:
         taken: set[str] = set()
@@ -251,7 +253,7 @@ def _pairs(step: KernelStep, result: str) -> set[str]:
     position = [r.name for r in step.results].index(result)
     name = step.body.outputs[position][0]
     allowed = inplace_pairs(step.body).get(name, set())
-    inputs = [i.op.input_name for i in step.body.inputs]  # type: ignore[attr-defined]
+    inputs = [parameter(i).input_name for i in step.body.inputs]
     return {operand for operand, inner in zip(step.operands, inputs) if inner in allowed}
 
 
@@ -283,7 +285,7 @@ def place_all(pieces: Sequence[_Storage], align: int) -> int:
     sizes = np.array([_rounded(p.size, align) for p in pieces], np.int64)
     first = np.array([p.first for p in pieces], np.int64)
     last = np.array([p.last for p in pieces], np.int64)
-    best: tuple[int, np.ndarray] | None = None  # type: ignore[type-arg]
+    best: tuple[int, Array] | None = None
     orders = [
         np.lexsort((first, -sizes)),
         np.lexsort((first, -sizes * (last - first + 1))),
@@ -302,7 +304,7 @@ def place_all(pieces: Sequence[_Storage], align: int) -> int:
     return best[0]
 
 
-def _greedy(order, sizes, first, last):  # type: ignore[no-untyped-def]
+def _greedy(order: Array, sizes: Array, first: Array, last: Array) -> tuple[Array, int]:
     """Each piece at the lowest offset where it overlaps no placed piece alive at the same time."""
     count = len(sizes)
     offsets = np.zeros(count, np.int64)

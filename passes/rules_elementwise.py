@@ -38,9 +38,10 @@ def _negative_zero(value: float) -> bool:
 @collect(RULES, "fold-literals", Elementwise)
 def fold_literals(node: Node) -> Node | None:
     """op(literals) is a literal: the primitive's own meaning says which."""
-    if not node.inputs or not all(literal(i) for i in node.inputs):
+    literals = [i.op for i in node.inputs if isinstance(i.op, Const) and literal(i)]
+    if not literals or len(literals) < len(node.inputs):
         return None
-    arrays = [i.op.array() for i in node.inputs]  # type: ignore[attr-defined]
+    arrays = [op.array() for op in literals]
     value = np.asarray(node.op.value(arrays, [node.tensor]), node.dtype.numpy)
     return ew.const(value.reshape(()), node.dtype)
 
@@ -81,11 +82,11 @@ def literal_right(node: Node) -> Node | None:
 def before_broadcast(node: Node) -> Node | None:
     """op(broadcast(x), broadcast(y), scalar) is broadcast(op(x, y, scalar)): fewer elements are computed."""
     ranked = [i for i in node.inputs if i.rank]
-    if not ranked or not all(isinstance(i.op, Broadcast) for i in ranked):
+    spread = {(i.op.dims, i.inputs[0].shape) if isinstance(i.op, Broadcast) else None for i in ranked}
+    same = spread.pop() if len(spread) == 1 else None
+    if same is None:
         return None
-    dims, shape = ranked[0].op.dims, ranked[0].inputs[0].shape  # type: ignore[attr-defined]
-    if any(i.op.dims != dims or i.inputs[0].shape != shape for i in ranked):  # type: ignore[attr-defined]
-        return None
+    dims = same[0]
     return broadcast(Node.make(node.op, [i.inputs[0] if i.rank else i for i in node.inputs]), node.shape, dims)
 
 

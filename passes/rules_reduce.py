@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from symc.ir.graph import Node
 from symc.ir.prims.linear import Dot
 from symc.ir.prims.movement import Reshape, Transpose, reshape
-from symc.ir.prims.reduce import Prod, Reduction, Sum
+from symc.ir.prims.reduce import Prod, Reduction, Sum, reduction_of
 from symc.ir.types import F16
 from symc.passes.rewrite import Rule
 from symc.passes.rules_common import collect, without_units
@@ -15,7 +17,7 @@ RULES: list[Rule] = []
 
 def _reduced(like: Node, x: Node, axes: tuple[int, ...]) -> Node:
     """The same reduction of x over other axes."""
-    return Node.make(type(like.op)(axes), [x]) if axes else x  # type: ignore[call-arg]
+    return Node.make(replace(reduction_of(like), axes=axes), [x]) if axes else x
 
 
 @collect(RULES, "reduce-unit-axes", Reduction)

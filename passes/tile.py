@@ -16,15 +16,31 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from symc.ir.index import Affine, Var
-from symc.ir.loops import (
-    Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, map_body, walk,
-)  # fmt: skip
+from symc.ir.loops import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, map_body, walk
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64, TensorType
 from symc.passes.lower import LoopModule
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
 from symc.passes.strides import Access, accesses, scratch_buffers, substitute
+from symc.passes.tile_lanes import spread_over_lanes
+from symc.passes.tile_nests import (
+    access_cost,
+    chain,
+    has_branches,
+    is_reduction,
+    map_unroll,
+    narrowed,
+    nest_of,
+    pieces,
+    rebuild,
+    reused,
+    share,
+    threaded_first,
+    trips,
+    unroll_small,
+    with_vector_last,
+)
 
 
 @register_pass("tile", takes="loop", gives="loop", numerics="reassoc", optional=True)
@@ -68,7 +84,7 @@ class _Tiler:
         for stmt in body:
             if isinstance(stmt, For) and stmt.kind == "parallel" and not stmt.carries:
                 made.extend(self._nest(stmt))
-            elif isinstance(stmt, For) and stmt.carries and _is_reduction(stmt):
+            elif isinstance(stmt, For) and stmt.carries and is_reduction(stmt):
                 made.extend(self._reduction(stmt, self._width(stmt.body)))
             elif isinstance(stmt, For):
                 made.append(replace(stmt, body=self.statements(stmt.body)))
@@ -79,17 +95,17 @@ class _Tiler:
     # -- one nest of independent loops
 
     def _nest(self, outer: For) -> list[Stmt]:
-        loops, body = _chain(outer)
+        loops, body = chain(outer)
         inner = [s for s in body if isinstance(s, For)]
         width = self._width(body)
-        simple = not _has_branches(body)
+        simple = not has_branches(body)
         across = self._best(loops, body, width) if simple else None
         within = self._inner_cost(inner, body, width) if inner else None
         if across is not None and (within is None or across.cost <= within):
             return self._vector_outside(loops, body, across.var, width)
         if within is not None and len(inner) == 1 and inner[0].carries and simple:
             return self._tile_reduction(loops, body, inner[0], width)
-        return _rebuild(loops, self.statements(body))
+        return rebuild(loops, self.statements(body))
 
     def _width(self, body: tuple[Stmt, ...]) -> int:
         """Lanes by the widest element that is loaded, stored or computed."""
@@ -105,7 +121,7 @@ class _Tiler:
         for loop in loops:
             if any(a.is_store and a.stride(loop.var) == 0 for a in found):
                 continue
-            cost = _access_cost(found, loop.var, width) / _share(loop.trips, width)
+            cost = access_cost(found, loop.var, width) / share(loop.trips, width)
             choices.append(_Choice(loop.var, cost))
         scalar = sum(a.weight for a in found) * float(width)
         best = min(reversed(choices), key=lambda c: c.cost, default=None)
@@ -114,17 +130,15 @@ class _Tiler:
     def _inner_cost(self, inner: list[For], body: tuple[Stmt, ...], width: int) -> float | None:
         """What the accesses cost if the loops inside are vectorized instead, each in its best way."""
         inside = {id(s) for loop in inner for s in walk(loop.body)}
-        total = sum(
-            a.weight * float(width) for a in accesses(body, self.buffers) if id(a.stmt) not in inside
-        )
+        total = sum(a.weight * float(width) for a in accesses(body, self.buffers) if id(a.stmt) not in inside)
         for loop in inner:
-            loops, last = _nest_of(loop)
-            found = list(accesses(last, self.buffers, _trips(loops)))
+            loops, last = nest_of(loop)
+            found = list(accesses(last, self.buffers, trips(loops)))
             options = []
             for candidate in loops:
-                if candidate.carries and not _is_reduction(candidate):
+                if candidate.carries and not is_reduction(candidate):
                     continue
-                options.append(_access_cost(found, candidate.var, width) / _share(candidate.trips, width))
+                options.append(access_cost(found, candidate.var, width) / share(candidate.trips, width))
             if not options or any(isinstance(s, For) for s in last):
                 total += sum(a.weight * float(width) for a in found)
             else:
@@ -136,17 +150,17 @@ class _Tiler:
     def _vector_outside(self, loops: list[For], body: tuple[Stmt, ...], var: str, width: int) -> list[Stmt]:
         inner = [s for s in body if isinstance(s, For)]
         vector = next(x for x in loops if x.var == var)
-        body = _unroll_small(body)
+        body = unroll_small(body)
         if not inner:
-            unroll = _map_unroll(body, vector.trips, width)
+            unroll = map_unroll(body, vector.trips, width)
             others = [x for x in loops if x is not vector]
-            return _rebuild([*others, replace(vector, kind="vector", width=width, unroll=unroll)], body)
+            return rebuild([*others, replace(vector, kind="vector", width=width, unroll=unroll)], body)
         if len(inner) == 1 and inner[0].carries:
             found = list(accesses(inner[0].body, self.buffers))
-            jams = [x for x in loops if x is not vector and _reused(found, x.var, var)]
+            jams = [x for x in loops if x is not vector and reused(found, x.var, var)]
             return self._register_tile(loops, body, vector, jams, width)
         others = [x for x in loops if x is not vector]
-        return _rebuild([*others, replace(vector, kind="vector", width=width)], body)
+        return rebuild([*others, replace(vector, kind="vector", width=width)], body)
 
     def _register_tile(
         self, loops: list[For], body: tuple[Stmt, ...], vector: For, jams: list[For], width: int
@@ -170,9 +184,9 @@ class _Tiler:
                     if accumulators + (nv * b if b > 1 else nv) + 1 > budget:
                         continue
                     cost = 0.0
-                    for m, times_m in _pieces(extents[0], a) if extents else [(1, 1)]:
-                        for k, times_k in _pieces(extents[1], b) if len(extents) > 1 else [(1, 1)]:
-                            for v, times_v in _pieces(vectors, nv):
+                    for m, times_m in pieces(extents[0], a) if extents else [(1, 1)]:
+                        for k, times_k in pieces(extents[1], b) if len(extents) > 1 else [(1, 1)]:
+                            for v, times_v in pieces(vectors, nv):
                                 fma = m * k * v / 2
                                 loads = (m + k * v) / 2
                                 cost += times_m * times_k * times_v * (max(fma, loads, 4.0) + 0.3)
@@ -192,13 +206,15 @@ class _Tiler:
         if panel is not None:
             # the packed panel serves all tiles of the jam loops, which therefore stand inside
             tiled = [x for x in loops if x.var in jams]
-            order = [x for x in loops if x.var not in jams and x is not vector] + [x for x in loops if x is vector] + tiled
+            order = (
+                [x for x in loops if x.var not in jams and x is not vector] + [x for x in loops if x is vector] + tiled
+            )
         else:
-            order = _threaded_first(loops, {**jams, **({vector.var: chunk} if vector else {})})
+            order = threaded_first(loops, {**jams, **({vector.var: chunk} if vector else {})})
 
         def level(at: int, values: dict[str, Affine], inner: list[For], body: tuple[Stmt, ...]) -> list[Stmt]:
             if at == len(order):
-                return _rebuild(inner, substitute(body, values)) if inner else list(substitute(body, values))
+                return rebuild(inner, substitute(body, values)) if inner else list(substitute(body, values))
             loop = order[at]
             size = jams.get(loop.var, chunk if loop is vector else 0)
             if not size:
@@ -206,15 +222,15 @@ class _Tiler:
 
             def piece(tile: Affine, trips: int) -> list[Stmt]:
                 kind = "vector" if loop is vector else "jam"
-                lanes = _narrowed(width, trips) if loop is vector else 0
+                lanes = narrowed(width, trips) if loop is vector else 0
                 unroll = -(-trips // lanes) if loop is vector else 1
                 made = For(loop.var, 0, trips, (), (), kind, lanes, 1, unroll, loop.origin)
                 inside = {**values, loop.var: tile + Var(loop.var, 0, trips)}
                 if loop is vector and panel is not None:
                     packing, packed = self._pack(panel, body, loop.var, tile, made)
-                    nested = level(at + 1, inside, _with_vector_last(inner, made), packed)
+                    nested = level(at + 1, inside, with_vector_last(inner, made), packed)
                     return [*substitute(tuple(packing), values), *nested]
-                return level(at + 1, inside, _with_vector_last(inner, made), body)
+                return level(at + 1, inside, with_vector_last(inner, made), body)
 
             whole, rest = divmod(loop.trips, size)
             if whole + bool(rest) == 1:
@@ -225,7 +241,9 @@ class _Tiler:
             if not last:
                 return [For(var.name, 0, whole, tuple(full), (), "parallel", origin=loop.origin)]
             if at > 0:
-                head = full if whole == 1 else [For(var.name, 0, whole, tuple(full), (), "parallel", origin=loop.origin)]
+                head = (
+                    full if whole == 1 else [For(var.name, 0, whole, tuple(full), (), "parallel", origin=loop.origin)]
+                )
                 if whole == 1:
                     head = list(substitute(tuple(full), {var.name: Affine()}))
                 return [*head, *last]
@@ -248,7 +266,7 @@ class _Tiler:
         """The operand of a matrix product that is worth copying into a dense panel: read along the vector loop, with
         rows far apart, and used by several tiles of the jam loops."""
         inner = next(s for s in body if isinstance(s, For))
-        nest, last = _nest_of(inner)
+        nest, last = nest_of(inner)
         tiles = 1
         for loop in loops:
             if loop.var in jams:
@@ -298,16 +316,16 @@ class _Tiler:
 
     def _tile_reduction(self, loops: list[For], body: tuple[Stmt, ...], inner: For, width: int) -> list[Stmt]:
         """Lanes collect partial results of the reduction; loops around it with reuse become a register tile."""
-        nest, last = _nest_of(inner)
+        nest, last = nest_of(inner)
         found = list(accesses(last, self.buffers))
         reduced = self._reduction_var(nest, found, width)
-        jams = [x for x in loops if _reused(found, x.var, reduced.var)]
+        jams = [x for x in loops if reused(found, x.var, reduced.var)]
         sizes = self._reduction_tile(jams, found)
         lanes = self._reduction(inner, width, unroll=1 if sizes else 0)
         at = body.index(inner)
         new = (*body[:at], *lanes, *body[at + 1 :])
         if not sizes:
-            return _rebuild(loops, new)
+            return rebuild(loops, new)
         return self._tiled(loops, new, None, sizes, 0, width)
 
     def _reduction_tile(self, jams: list[For], found: list[Access]) -> dict[str, int]:
@@ -320,11 +338,15 @@ class _Tiler:
                     continue
                 for m in range(1, min(a.trips, 8) + 1):
                     for n in range(1, min(b.trips, 8) + 1):
-                        if m * n + m + 1 > self.registers or m * n + n + 1 > self.registers or m * n > 12 * self.registers // 16:
+                        if (
+                            m * n + m + 1 > self.registers
+                            or m * n + n + 1 > self.registers
+                            or m * n > 12 * self.registers // 16
+                        ):
                             continue
                         cost = 0.0
-                        for x, tx in _pieces(a.trips, m):
-                            for y, ty in _pieces(b.trips, n):
+                        for x, tx in pieces(a.trips, m):
+                            for y, ty in pieces(b.trips, n):
                                 cost += tx * ty * (max(x * y / 2, (x + y) / 2, 2.0) + 0.2)
                         if best is None or cost < best[0] * 0.999:
                             best = cost, {a.var: m, b.var: n}
@@ -334,280 +356,21 @@ class _Tiler:
         return {k: v for k, v in best[1].items()} if best else {}
 
     def _reduction_var(self, nest: list[For], found: list[Access], width: int) -> For:
-        return min(nest, key=lambda x: _access_cost(found, x.var, width) / _share(x.trips, width))
+        return min(nest, key=lambda x: access_cost(found, x.var, width) / share(x.trips, width))
 
     def _reduction(self, outer: For, width: int, unroll: int = 0) -> list[Stmt]:
         """The reduction nest with one of its loops spread over lanes. The lane loop stands outside the nest, so
         that partial results stay in registers until its end."""
-        nest, last = _nest_of(outer)
-        if any(isinstance(s, For) for s in last) or not all(_is_reduction(x) for x in nest):
+        nest, last = nest_of(outer)
+        if any(isinstance(s, For) for s in last) or not all(is_reduction(x) for x in nest):
             return [replace(outer, body=self.statements(outer.body))]
         found = list(accesses(last, self.buffers, 1))
         scalar = sum(a.weight for a in found) * float(width)
         loop = self._reduction_var(nest, found, width)
-        if _access_cost(found, loop.var, width) / _share(loop.trips, width) > scalar * 0.8:
-            return [_unroll_small((outer,))[0]]
+        if access_cost(found, loop.var, width) / share(loop.trips, width) > scalar * 0.8:
+            return [unroll_small((outer,))[0]]
         if not unroll:
             unroll = max(1, min(4, loop.trips // width, 8 // len(loop.carries)))
         lanes = width * unroll
         lane = Var(self._fresh(f"{loop.var}l"), 0, lanes)
-        return [_spread_over_lanes(nest, loop, last, lane, lanes, width)]
-
-
-# --------------------------------------------------------------------------------------------- lanes of a reduction
-
-
-def _spread_over_lanes(nest: list[For], loop: For, last: tuple[Stmt, ...], lane: Var, lanes: int, width: int) -> Stmt:
-    """for lane in lanes {vector}: the nest with `loop` counting chunks of `lanes` turns, and a guarded last chunk."""
-    whole, rest = divmod(loop.trips, lanes)
-    outer = nest[0]
-
-    def level(at: int, starts: list[Ref], suffix: str) -> tuple[list[Stmt], list[Ref]]:
-        if at == len(nest):
-            raise AssertionError
-        here = nest[at]
-        names = [f"{c.name}{suffix}" for c in here.carries]
-        inside = [Ref(n, c.init.dtype) for n, c in zip(names, here.carries)]
-        innermost = at == len(nest) - 1
-
-        def body_of(values: dict[str, Affine], guard: tuple[Affine, int] | None, tag: str) -> tuple[tuple[Stmt, ...], list[Ref]]:
-            if innermost:
-                return _turn(last, here, inside, values, guard, tag)
-            stmts, results = level(at + 1, inside, suffix)
-            return substitute(tuple(stmts), values), results
-
-        if here is not loop:
-            stmts, yields = body_of({}, None, suffix)
-            results = [Ref(f"{c.result}{suffix}", c.init.dtype) for c in here.carries]
-            carries = tuple(Carry(n, s, y, r.name) for n, s, y, r in zip(names, starts, yields, results))
-            return [replace(here, body=stmts, carries=carries)], results
-        made: list[Stmt] = []
-        current = starts
-        if whole:
-            turns = Affine.of(Var(here.var, 0, whole)) * lanes + lane
-            stmts, yields = body_of({here.var: turns}, None, suffix)
-            results = [Ref(f"{c.result}{suffix}", c.init.dtype) for c in here.carries]
-            carries = tuple(Carry(n, s, y, r.name) for n, s, y, r in zip(names, current, yields, results))
-            made.append(replace(here, lo=0, hi=whole, body=stmts, carries=carries))
-            current = results
-        if rest:
-            turn = Affine.of(lane) + whole * lanes
-            stmts, yields = body_of({here.var: turn}, (turn, loop.trips), f"{suffix}.rest")
-            results = [Ref(f"{c.result}{suffix}.rest", c.init.dtype) for c in here.carries]
-            once = self_var(here.var)
-            carries = tuple(Carry(n, s, y, r.name) for n, s, y, r in zip(names, current, yields, results))
-            made.append(For(once, 0, 1, stmts, carries, "serial", origin=here.origin))
-            current = results
-        return made, current
-
-    starts = [Ref(f"{c.name}.lane", c.init.dtype) for c in outer.carries]
-    statements, yields = level(0, starts, "")
-    carries = tuple(Carry(s.name, c.init, y, f"{c.result}") for s, c, y in zip(starts, outer.carries, yields))
-    renamed = _rename_results(tuple(statements), {c.result: f"{c.result}.part" for c in outer.carries})
-    carries = tuple(
-        Carry(c.name, c.init, Ref(f"{c.yields.name}.part", c.yields.dtype) if c.yields.name == c.result else c.yields, c.result)
-        for c in carries
-    )
-    return For(lane.name, 0, lanes, renamed, carries, "vector", width, 1, lanes // width, outer.origin)
-
-
-def self_var(name: str) -> str:
-    """The variable of a loop that runs once."""
-    return f"{name}.once"
-
-
-def _rename_results(body: tuple[Stmt, ...], names: dict[str, str]) -> tuple[Stmt, ...]:
-    """Rename the results of the top-level loops (and their uses as the next loop's start)."""
-
-    def ref(r: Ref) -> Ref:
-        return replace(r, name=names.get(r.name, r.name))
-
-    made: list[Stmt] = []
-    for stmt in body:
-        if isinstance(stmt, For):
-            carries = tuple(replace(c, init=ref(c.init), result=names.get(c.result, c.result)) for c in stmt.carries)
-            stmt = replace(stmt, carries=carries)
-        made.append(stmt)
-    return tuple(made)
-
-
-def _turn(
-    last: tuple[Stmt, ...], loop: For, inside: list[Ref], values: dict[str, Affine], guard: tuple[Affine, int] | None, tag: str
-) -> tuple[tuple[Stmt, ...], list[Ref]]:
-    """One turn of the innermost body; where `guard` (index < end) fails, the carries stay as they are."""
-    rename = {c.name: r for c, r in zip(loop.carries, inside)}
-
-    def ref(r: Ref) -> Ref:
-        return rename.get(r.name, r) if r.name else r
-
-    made: list[Stmt] = []
-    for stmt in substitute(last, values):
-        if isinstance(stmt, Let):
-            stmt = replace(stmt, args=tuple(ref(a) for a in stmt.args))
-        elif isinstance(stmt, Load) and guard is not None:
-            index, end = guard
-            other = stmt.other or Ref("", stmt.dtype, 0)
-            stmt = replace(stmt, guard=(*stmt.guard, (index, 0, end)), other=other)
-        elif hasattr(stmt, "value"):
-            stmt = replace(stmt, value=ref(stmt.value))  # type: ignore[type-var, union-attr]
-            if guard is not None:
-                stmt = replace(stmt, guard=(*stmt.guard, (guard[0], 0, guard[1])))  # type: ignore[type-var, union-attr]
-        made.append(stmt)
-    yields = [ref(c.yields) for c in loop.carries]
-    if guard is None:
-        return tuple(made), yields
-    index, end = guard
-    position = IndexValue(f"at{tag}", I64, index, loop.origin)
-    inside_range = Let(f"in{tag}", BOOL, ew.lt, (position.ref, Ref("", I64, end)), loop.origin)
-    made.extend((position, inside_range))
-    kept = []
-    for y, held in zip(yields, inside):
-        choice = Let(f"{y.name}.kept", y.dtype, ew.Select(), (inside_range.ref, y, held), loop.origin)
-        made.append(choice)
-        kept.append(choice.ref)
-    return tuple(made), kept
-
-
-# --------------------------------------------------------------------------------------------- helpers
-
-
-def _chain(outer: For) -> tuple[list[For], tuple[Stmt, ...]]:
-    """Perfectly nested independent loops and the body of the innermost."""
-    loops, body = [outer], outer.body
-    while len(body) == 1 and isinstance(body[0], For) and body[0].kind == "parallel" and not body[0].carries:
-        loops.append(body[0])
-        body = body[0].body
-    return loops, body
-
-
-def _nest_of(outer: For) -> tuple[list[For], tuple[Stmt, ...]]:
-    """Perfectly nested loops of one kind (independent, or all carrying the same values) and the innermost body."""
-    loops, body = [outer], outer.body
-    while len(body) == 1 and isinstance(body[0], For) and bool(body[0].carries) == bool(outer.carries):
-        loops.append(body[0])
-        body = body[0].body
-    return loops, body
-
-
-def _rebuild(loops: list[For], body: tuple[Stmt, ...] | list[Stmt]) -> list[Stmt]:
-    made: list[Stmt] = list(body)
-    for loop in reversed(loops):
-        made = [replace(loop, body=tuple(made))]
-    return made
-
-
-def _with_vector_last(inner: list[For], piece: For) -> list[For]:
-    if piece.kind == "vector":
-        return [*inner, piece]
-    vectors = [x for x in inner if x.kind == "vector"]
-    return [*(x for x in inner if x.kind != "vector"), piece, *vectors]
-
-
-def _threaded_first(loops: list[For], sizes: dict[str, int]) -> list[For]:
-    """Put first a loop that splits evenly, so that one loop over tiles is shared between threads."""
-
-    def tiles(loop: For) -> int:
-        size = sizes.get(loop.var, 1)
-        return loop.trips // size if loop.trips % size == 0 else 0
-
-    first = loops[0]
-    if tiles(first) < 4:
-        best = max(loops, key=tiles)
-        if tiles(best) > max(tiles(first), 1):
-            first = best
-    return [first, *(x for x in loops if x is not first)]
-
-
-def _pieces(extent: int, size: int) -> list[tuple[int, int]]:
-    """(size, times) of the tiles that cover an extent."""
-    whole, rest = divmod(extent, size)
-    return [p for p in ((size, whole), (rest, 1)) if p[0] and p[1]]
-
-
-def _narrowed(width: int, trips: int) -> int:
-    """The narrowest vector (a power of two, at least 2) that holds a few turns: no lane idles behind a mask."""
-    while width > 2 and trips <= width // 2:
-        width //= 2
-    return width
-
-
-def _trips(loops: list[For]) -> int:
-    total = 1
-    for loop in loops:
-        total *= max(loop.trips, 1)
-    return total
-
-
-def _share(trips: int, width: int) -> float:
-    """Part of the lanes in use over a whole loop."""
-    return trips / (-(-trips // width) * width) if trips else 1.0
-
-
-def _access_cost(found: list[Access], var: str, width: int) -> float:
-    """Instructions for one vector of turns of `var`, all accesses."""
-    total = 0.0
-    for access in found:
-        stride = access.stride(var)
-        if stride == 1:
-            cost = 1.0
-        elif stride == 0:
-            cost = 0.6 if not access.is_store else float(width)
-        elif stride == -1:
-            cost = 1.6
-        elif stride == 2:
-            cost = 3.0 if access.is_store else 2.5
-        else:
-            cost = 1.3 * width
-        total += access.weight * cost
-    return total
-
-
-def _reused(found: list[Access], var: str, vector: str) -> bool:
-    """Whether some operand of the inner loop does not depend on `var` while another does, with a constant stride."""
-    loads = [a for a in found if not a.is_store]
-    strides = [a.stride(var) for a in loads]
-    return None not in strides and 0 in strides and any(s for s in strides)
-
-
-def _has_branches(body: tuple[Stmt, ...]) -> bool:
-    return any(isinstance(s, If) for s in walk(body))
-
-
-def _is_reduction(loop: For) -> bool:
-    """Whether every carry is combined by one associative operation, so that lanes may hold partial results."""
-    for carry in loop.carries:
-        made = next((s for s in loop.body if isinstance(s, Let) and s.name == carry.yields.name), None)
-        if made is not None:
-            last = made.args[-1] if made.op.name == "fma" else made.args[0]
-            if made.op.name not in ("add", "fma", "mul", "maximum", "minimum") or last.name != carry.name:
-                return False
-            uses = [s for s in loop.body if isinstance(s, Let) and any(a.name == carry.name for a in s.args)]
-            # a running value that is used on the way (a prefix sum) has to be taken turn by turn
-            kept = [s for s in loop.body if isinstance(s, Store) and s.value.name in (carry.name, carry.yields.name)]
-            if len(uses) != 1 or kept:
-                return False
-            continue
-        inner = next((s for s in loop.body if isinstance(s, For) and any(c.result == carry.yields.name for c in s.carries)), None)
-        if inner is None or not _is_reduction(inner) or any(c.init.name == carry.name and c.result != carry.yields.name for c in inner.carries):
-            return False
-    return True
-
-
-def _unroll_small(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-    """Reduction loops of few turns (windows) are written out."""
-    made: list[Stmt] = []
-    for stmt in body:
-        if isinstance(stmt, For) and stmt.carries and stmt.kind == "serial":
-            inner = _unroll_small(stmt.body)
-            total = _trips(_nest_of(stmt)[0])
-            kind = "unroll" if stmt.trips <= 4 and total <= 12 else "serial"
-            stmt = replace(stmt, body=inner, kind=kind)
-        made.append(stmt)
-    return tuple(made)
-
-
-def _map_unroll(body: tuple[Stmt, ...], trips: int, width: int) -> int:
-    """Vectors a turn: several for cheap bodies, so that loop overhead and latency vanish."""
-    work = sum(s.op.cost for s in walk(body) if isinstance(s, Let))
-    wanted = 4 if work <= 8 else 2 if work <= 24 else 1
-    return max(1, min(wanted, trips // width))
+        return [spread_over_lanes(nest, loop, last, lane, lanes, width)]

@@ -44,7 +44,7 @@ def is_view(node: Node) -> bool:
 
 
 def is_leaf_const(node: Node) -> bool:
-    return isinstance(node.op, Const) and bool(node.type.shape)  # type: ignore[union-attr]
+    return isinstance(node.op, Const) and bool(node.shape)
 
 
 @dataclass(eq=False)

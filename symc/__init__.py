@@ -9,15 +9,18 @@ __version__ = "0.1.0"
 
 #: public name -> (module, attribute or "" for the module itself); loaded when first used
 _LAZY = {
-    "sym": ("symc.symbol", ""), "symbol": ("symc.symbol", ""), "nd": ("symc.ndarray", ""), "ndarray": ("symc.ndarray", ""),
+    "sym": ("symc.symbol", ""), "symbol": ("symc.symbol", ""),
+    "nd": ("symc.ndarray", ""), "ndarray": ("symc.ndarray", ""),
     "mod": ("symc.module", ""), "module": ("symc.module", ""), "model": ("symc.model", ""), "io": ("symc.io", ""),
     "init": ("symc.initializer", ""), "initializer": ("symc.initializer", ""), "optimizer": ("symc.optimizer", ""),
     "opt": ("symc.optimizer", ""), "metric": ("symc.metric", ""), "callback": ("symc.callback", ""),
     "lr_scheduler": ("symc.lr_scheduler", ""), "monitor": ("symc.monitor", ""), "mon": ("symc.monitor", ""),
     "operator": ("symc.operator", ""), "executor": ("symc.executor", ""), "random": ("symc.random", ""),
-    "rnd": ("symc.random", ""), "name": ("symc.name", ""), "attribute": ("symc.attribute", ""), "base": ("symc.base", ""),
+    "rnd": ("symc.random", ""), "name": ("symc.name", ""), "attribute": ("symc.attribute", ""),
+    "base": ("symc.base", ""),
     "context": ("symc.context", ""), "kvstore": ("symc.kvstore", ""), "kv": ("symc.kvstore", ""),
-    "visualization": ("symc.visualization", ""), "viz": ("symc.visualization", ""), "test_utils": ("symc.test_utils", ""),
+    "visualization": ("symc.visualization", ""), "viz": ("symc.visualization", ""),
+    "test_utils": ("symc.test_utils", ""),
     "rnn": ("symc.rnn", ""),
     "AttrScope": ("symc.attribute", "AttrScope"), "MXNetError": ("symc.base", "MXNetError"),
     "Context": ("symc.context", "Context"), "cpu": ("symc.context", "cpu"), "gpu": ("symc.context", "gpu"),

@@ -21,8 +21,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from symc.codegen.emit import NativeKernel, describe, emit_kernel
+from symc.codegen.emit import emit_kernel
 from symc.codegen.jit import compile_kernels
+from symc.codegen.kernel import NativeKernel, describe
 from symc.codegen.runtime import Entry, Table, aligned_empty, host_callback, make_table
 from symc.codegen.target import Target, host_target
 from symc.ir.interp import evaluate
@@ -36,7 +37,7 @@ from symc.passes.decompose import Decompose, SymbolModule
 from symc.passes.fuse import Fuse
 from symc.passes.inline import Inline
 from symc.passes.layout import Layout
-from symc.passes.lower import Lower, LoopModule
+from symc.passes.lower import LoopModule, Lower
 from symc.passes.partition import Partition
 from symc.passes.pipeline import Manager, Pass
 from symc.passes.plan_memory import PlanMemory
@@ -179,7 +180,8 @@ class Instance:
             args = [_pointer(self._address[n]) + shift for n, shift in zip(names, kernel.shifts)]
             for i, elements in enumerate(exe.loops.shift_of(at)):
                 args[i] += elements * self._address[names[i]].itemsize
-            grain = max(1, GRAIN // max(kernel.work, 1)) if kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN else 0
+            shared = kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN
+            grain = max(1, GRAIN // max(kernel.work, 1)) if shared else 0
             entries.append(Entry(exe.addresses[call], args, kernel.extent, grain))
             scratch = max(scratch, kernel.scratch)
         if program.cut >= len(program.steps):

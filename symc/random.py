@@ -28,7 +28,9 @@ def next_key() -> Array:
     """A key u32[2] for one run."""
     with _lock:
         _state["count"] += 1
-        return np.array([_state["seed"] & 0xFFFFFFFF, (_state["count"] + (_state["seed"] >> 32)) & 0xFFFFFFFF], np.uint32)
+        return np.array(
+            [_state["seed"] & 0xFFFFFFFF, (_state["count"] + (_state["seed"] >> 32)) & 0xFFFFFFFF], np.uint32
+        )
 
 
 def numpy_generator() -> np.random.Generator:

@@ -61,7 +61,9 @@ def compile_training_step(
     graph = manager.run([Decompose(train=True), Autodiff(wrt=tuple(wrt))], module)
     heads = [n for n in graph.inputs if n.op.role == "head"]  # type: ignore[attr-defined]
     if heads:
-        raise NeedsHeads(f"{module.name}: outputs without a loss need head gradients: {', '.join(graph.names[h] for h in heads)}")
+        raise NeedsHeads(
+            f"{module.name}: outputs without a loss need head gradients: {', '.join(graph.names[h] for h in heads)}"
+        )
     target = host_target()
     stepped = with_updates(graph, wrt, rule)
     return emit(manager.run([*tensor_passes(), *loop_passes(target)], stepped), target)
@@ -86,5 +88,3 @@ def with_updates(graph: Graph, wrt: Sequence[str], rule: UpdateRule) -> Graph:
         for node in inputs.values():
             origins.setdefault(node, update_origin)
     return finish(graph.name, list(inputs.values()), list(outputs.items()), updates, graph.names, origins)
-
-

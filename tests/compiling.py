@@ -22,7 +22,6 @@ from symc.passes.plan_memory import PlanMemory
 from symc.passes.simplify import Simplify
 from symc.passes.tile import Tile
 
-
 #: every pass is verified in the tests
 VERIFY = True
 
@@ -77,7 +76,9 @@ def to_executable(program: Program, tiled: bool = True, verify: bool = VERIFY) -
     return emit(Manager(verify=verify).run(passes, program), target)
 
 
-def run_native(program: Program, arrays: Mapping[str, Array], tiled: bool = True, verify: bool = VERIFY) -> dict[str, Array]:
+def run_native(
+    program: Program, arrays: Mapping[str, Array], tiled: bool = True, verify: bool = VERIFY
+) -> dict[str, Array]:
     """Outputs by name of the compiled program on copies of the arrays."""
     buffers = {}
     for name, array in arrays.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from symc.ir.prims.movement import broadcast, reshape, reverse
 from symc.ir.types import F16, F32, I64, Array, DType, Shape, TensorType, Type
 
 
+@dataclass(frozen=True)
 class Reduction(Primitive):
     """Base: `axes` (ascending) are folded by `combine`, starting from `identity`."""
 
@@ -30,6 +32,12 @@ class Reduction(Primitive):
         ok = list(self.axes) == sorted(set(self.axes)) and all(0 <= a < ins[0].rank for a in self.axes)
         require(ok, self, f"axes={self.axes} do not fit", *ins)
         return ins[0].with_shape(tuple(d for a, d in enumerate(ins[0].shape) if a not in self.axes))
+
+
+def reduction_of(node: Node) -> Reduction:
+    """The primitive of a node that is a reduction."""
+    assert isinstance(node.op, Reduction), f"{node} is no reduction"
+    return node.op
 
 
 def _spread(ct: Node, shape: Shape, axes: tuple[int, ...]) -> Node:

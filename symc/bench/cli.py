@@ -1,8 +1,8 @@
 """symc bench: run the workloads here and, alternately, in a peer's interpreter.
 
-    symc bench [CASES...] [--mxnet PYTHON] [--rounds N]     speed beside MXNet 1.9.1
-    symc bench compile                                      cost of compiling, cold and from the cache
-    symc bench memory                                       planned memory against the largest live set
+symc bench [CASES...] [--mxnet PYTHON] [--rounds N]     speed beside MXNet 1.9.1
+symc bench compile                                      cost of compiling, cold and from the cache
+symc bench memory                                       planned memory against the largest live set
 """
 
 from __future__ import annotations
@@ -48,8 +48,12 @@ class Peer:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry of `symc bench`."""
-    parser = argparse.ArgumentParser(prog="symc bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=["*"], help=f"globs over {', '.join(specs.CASES)}; or compile, memory")
+    parser = argparse.ArgumentParser(
+        prog="symc bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "cases", nargs="*", default=["*"], help=f"globs over {', '.join(specs.CASES)}; or compile, memory"
+    )
     parser.add_argument("--mxnet", metavar="PYTHON", help="interpreter that has MXNet 1.9.1")
     parser.add_argument("--rounds", type=int, default=5, help="times the workers take turns")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -73,7 +77,11 @@ def speed(chosen: list[str], mxnet: str | None, rounds: int, threads: int) -> in
     workers = {"symc": Peer(sys.executable, "symc", threads)}
     if mxnet:
         workers["mxnet"] = Peer(mxnet, "mxnet", threads)
-    print(f"{'case':18}{'symc':>12}" + (f"{'mxnet':>12}{'ratio':>8}{'(worst round)':>15}" if mxnet else "") + f"{'of limit':>10}")
+    print(
+        f"{'case':18}{'symc':>12}"
+        + (f"{'mxnet':>12}{'ratio':>8}{'(worst round)':>15}" if mxnet else "")
+        + f"{'of limit':>10}"
+    )
     for case in chosen:
         found: dict[str, list[list[float]]] = {name: [] for name in workers}
         for _ in range(rounds):
@@ -156,7 +164,11 @@ def compile_cost() -> int:
                 found = []
                 for _ in range(4):
                     done = subprocess.run(
-                        [sys.executable, "-c", _COLD, name, kind], env=environment, capture_output=True, text=True, check=True
+                        [sys.executable, "-c", _COLD, name, kind],
+                        env=environment,
+                        capture_output=True,
+                        text=True,
+                        check=True,
                     )
                     found.append(float(done.stdout))
             print(f"{kind + '/' + name:22}{found[0]:>8.2f} s{statistics.median(found[1:]):>10.3f} s", flush=True)
@@ -170,5 +182,7 @@ def memory() -> int:
         for kind in ("train", "predict"):
             program = compiled(name, kind == "train").program
             over = program.arena / max(program.lower_bound, 1) - 1
-            print(f"{kind + '/' + name:22}{program.arena:>14,}{program.lower_bound:>14,}{100 * over:>7.1f}%", flush=True)
+            print(
+                f"{kind + '/' + name:22}{program.arena:>14,}{program.lower_bound:>14,}{100 * over:>7.1f}%", flush=True
+            )
     return 0

@@ -37,14 +37,16 @@ def resnet18(mx, batch=8, image=32):
 
     def conv(x, name, filters, kernel, stride):
         pad = (kernel // 2,) * 2
-        x = mx.sym.Convolution(x, name=name, kernel=(kernel,) * 2, stride=(stride,) * 2, pad=pad, num_filter=filters, no_bias=True)
+        x = mx.sym.Convolution(
+            x, name=name, kernel=(kernel,) * 2, stride=(stride,) * 2, pad=pad, num_filter=filters, no_bias=True
+        )
         return mx.sym.BatchNorm(x, name=name + "_bn", fix_gamma=False)
 
     x = mx.sym.Activation(conv(mx.sym.Variable("data"), "conv0", 64, 3, 1), act_type="relu")
     for stage, filters in enumerate((64, 128, 256, 512)):
         for unit in range(2):
             stride = 2 if stage and not unit else 1
-            name = "s%du%d" % (stage, unit)
+            name = f"s{stage}u{unit}"
             y = mx.sym.Activation(conv(x, name + "a", filters, 3, stride), act_type="relu")
             y = conv(y, name + "b", filters, 3, 1)
             if stride != 1:
@@ -140,7 +142,7 @@ def main():
         if case not in ready:
             make, name = CASES[case]
             ready[case] = make(mx, name)
-        sys.stdout.write(" ".join("%.9g" % s for s in measure(ready[case], int(repeats))) + "\n")
+        sys.stdout.write(" ".join(f"{s:.9g}" for s in measure(ready[case], int(repeats))) + "\n")
         sys.stdout.flush()
 
 

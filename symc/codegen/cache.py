@@ -6,6 +6,7 @@ damaged or foreign file counts as a miss and is overwritten. A directory that ca
 One file per kernel is deliberate: reading a hundred takes 3 ms, linking them ten, and packs would need an index that
 concurrent writers agree on.
 """
+
 from __future__ import annotations
 
 import functools

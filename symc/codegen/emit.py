@@ -10,40 +10,19 @@ parallel loop to run.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from symc.codegen.lanes import Lane, Val, coordinates, project, scalar
-from symc.codegen.memory import Memory, scratch_layout, shifts_of
+from symc.codegen.carries import across, folded, identity, reduction_of
+from symc.codegen.kernel import outermost_loop
+from symc.codegen.lanes import Lane, Val, coordinates, mask_text, project, scalar
+from symc.codegen.memory import Memory
 from symc.codegen.operations import Operations
 from symc.codegen.target import Target
 from symc.codegen.text import Lines, literal, splat, type_name
-from symc.ir.index import Affine, Quotient, Remainder, Var, linear
+from symc.ir.index import Affine, Quotient, Remainder, Var
 from symc.ir.loops import Alloc, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, walk
-from symc.ir.prims.elementwise import Elementwise
-from symc.ir.types import BOOL, I64, DType, strides_of
-
-
-@dataclass(frozen=True)
-class NativeKernel:
-    """What running a kernel needs to know: the identity of its code, the turns of its outermost loop that threads may
-    share, the scratch bytes of a thread, and the elements touched by a turn."""
-
-    key: str
-    extent: int
-    scratch: int
-    work: int
-    #: bytes by which the caller moves the address of each parameter (see symc.codegen.memory.shifts_of)
-    shifts: tuple[int, ...]
-
-
-def describe(kernel: LoopKernel, target: Target) -> NativeKernel:
-    """The kernel's facts, without emitting it."""
-    extent = _extent(kernel)
-    found = shifts_of(kernel)
-    shifts = tuple(found.get(b.name, 0) * b.type.dtype.itemsize for b in kernel.buffers)
-    return NativeKernel(fingerprint(kernel, target), extent, scratch_layout(kernel)[1], work_of(kernel, extent), shifts)
+from symc.ir.prims import elementwise as ew
+from symc.ir.types import I64, DType
 
 
 def emit_kernel(kernel: LoopKernel, target: Target, name: str = "kernel") -> str:
@@ -56,87 +35,6 @@ def emit_kernel(kernel: LoopKernel, target: Target, name: str = "kernel") -> str
         f"{externals}\n"
         f"define i32 @{name}(ptr %args, i64 %lo, i64 %hi, ptr %scratch) nounwind {{\nentry:\n{body}\n  ret i32 0\n}}\n"
     )
-
-
-def _outermost_loop(kernel: LoopKernel) -> For | None:
-    """The loop whose turns threads share: the only statement, with independent turns."""
-    body = kernel.body
-    if len(body) == 1 and isinstance(body[0], For) and body[0].kind in ("parallel", "vector") and not body[0].carries:
-        return body[0]
-    return None
-
-
-def _extent(kernel: LoopKernel) -> int:
-    """Turns of the outermost loop; for a vector loop its chunks, the masked one included."""
-    loop = _outermost_loop(kernel)
-    if loop is None:
-        return 1
-    return loop.trips if loop.kind == "parallel" else -(-loop.trips // (loop.width * loop.unroll))
-
-
-def fingerprint(kernel: LoopKernel, target: Target) -> str:
-    """The identity of a kernel's code: its loops without origins, accesses by offset behind the shifts, the target."""
-    parts: list[str] = [target.name]
-    strides = {b.name: strides_of(b.type.shape) for b in kernel.buffers}
-    for stmt in walk(kernel.body):
-        if isinstance(stmt, Alloc):
-            strides[stmt.buffer.name] = strides_of(stmt.buffer.type.shape)
-    for buffer in kernel.buffers:
-        parts.append(f"{buffer.name}:{buffer.type.dtype}:{buffer.mode}")
-    _write(kernel.body, parts, strides, shifts_of(kernel))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _write(
-    body: tuple[Stmt, ...], parts: list[str], strides: Mapping[str, tuple[int, ...]], shifts: Mapping[str, int]
-) -> None:
-    def ref(r: Ref) -> str:
-        return f"%{r.name}" if r.name else f"{r.value!r}:{r.dtype}"
-
-    def place(buffer: str, index: tuple[Affine, ...]) -> str:
-        return f"{buffer}[{linear(index, strides[buffer]) - shifts.get(buffer, 0)}]"
-
-    def guards(found: tuple[tuple[Affine, int, int], ...]) -> str:
-        return ";".join(f"{lo}<={g}<{hi}" for g, lo, hi in found)
-
-    for s in body:
-        if isinstance(s, Let):
-            parts.append(f"{s.name}={s.op!r}({','.join(map(ref, s.args))}){s.dtype}")
-        elif isinstance(s, Load):
-            other = ref(s.other) if s.other is not None else ""
-            parts.append(f"{s.name}={place(s.buffer, s.index)}{s.dtype}{guards(s.guard)}{other}")
-        elif isinstance(s, Store):
-            parts.append(f"{place(s.buffer, s.index)}{'+' if s.add else ''}={ref(s.value)}{guards(s.guard)}")
-        elif isinstance(s, IndexValue):
-            parts.append(f"{s.name}={s.index}:{s.dtype}")
-        elif isinstance(s, For):
-            carries = ",".join(f"{c.name}={ref(c.init)}>{ref(c.yields)}>{c.result}" for c in s.carries)
-            parts.append(f"for {s.var} {s.lo} {s.hi} {s.step} {s.kind} {s.width} {s.unroll} {carries}{{")
-            _write(s.body, parts, strides, shifts)
-            parts.append("}")
-        elif isinstance(s, If):
-            parts.append(f"if {ref(s.cond)}{{")
-            _write(s.body, parts, strides, shifts)
-            parts.append("}")
-        else:
-            parts.append(f"{s.buffer.name}:{s.buffer.type}")
-
-
-def work_of(kernel: LoopKernel, extent: int) -> int:
-    """Innermost turns of the kernel per turn of its outermost loop."""
-
-    def turns(body: tuple[Stmt, ...]) -> int:
-        total = 1
-        for stmt in body:
-            if isinstance(stmt, For):
-                total += stmt.trips * turns(stmt.body)
-            elif isinstance(stmt, If):
-                total += turns(stmt.body)
-            elif isinstance(stmt, Let):
-                total += stmt.op.cost
-        return total
-
-    return turns(kernel.body) // max(extent, 1)
 
 
 class _Emitter:
@@ -154,7 +52,7 @@ class _Emitter:
 
     def run(self) -> None:
         self.memory.parameters(self.kernel.buffers)
-        loop = _outermost_loop(self.kernel)
+        loop = outermost_loop(self.kernel)
         if loop is None:
             self.statements(self.kernel.body)
         elif loop.kind == "parallel":
@@ -176,8 +74,7 @@ class _Emitter:
             elif isinstance(stmt, Let):
                 self.values[stmt.name] = self.apply(stmt.op, [self.operand(a) for a in stmt.args], stmt.dtype)
             elif isinstance(stmt, IndexValue):
-                value = self.index(stmt.index)
-                self.values[stmt.name] = self.map(lambda x, n: self.ops.cast(x, I64, stmt.dtype, n), value, stmt.dtype)
+                self.values[stmt.name] = self._index_value(stmt.index, stmt.dtype)
             elif isinstance(stmt, Load):
                 self.values[stmt.name] = self.memory.load(stmt)
             elif isinstance(stmt, Store):
@@ -208,7 +105,11 @@ class _Emitter:
         whole, rest = divmod(loop.trips, chunk)
         if whole:
             some, none = lines.label("some"), lines.label("none")
-            end = lines.value(self.lines.intrinsic("llvm.smin.i64", "i64", ["i64 %hi", f"i64 {whole}"])) if rest else "%hi"
+            end = (
+                lines.value(self.lines.intrinsic("llvm.smin.i64", "i64", ["i64 %hi", f"i64 {whole}"]))
+                if rest
+                else "%hi"
+            )
             check = lines.value(f"icmp slt i64 %lo, {end}")
             lines.do(f"br i1 {check}, label %{some}, label %{none}")
             self.block(some)
@@ -345,7 +246,10 @@ class _Emitter:
         base = lines.name("b")
         lane = Lane(loop.var, loop.unroll, width, base, chunk, loop.step)
         self.open, self.vars[loop.var] = (*outer, lane), lane
-        starts = {c.name: self.spread(self._partial_start(loop, c, (lane,)), self._lockstep_dims(loop, c)) for c in loop.carries}
+        starts = {
+            c.name: self.spread(self._partial_start(loop, c, (lane,)), self._lockstep_dims(loop, c))
+            for c in loop.carries
+        }
         lines.do(f"br label %{head}")
         self.block(head)
         mark = len(lines.lines)
@@ -400,25 +304,9 @@ class _Emitter:
 
     # -- carries
 
-    def _reduction(self, loop: For, carry: Carry) -> Elementwise:
-        """The operation that combines partial results of a carry: the one that makes its yielded value."""
-        from symc.ir.prims import elementwise as ew
-
-        made = _maker(loop, carry.yields.name)
-        if made is not None and made.op.name == "select":
-            made = _maker(loop, made.args[1].name)  # a guarded turn keeps the carry where it does not apply
-        inner = next(
-            (s for s in loop.body if isinstance(s, For) for c in s.carries if c.result == carry.yields.name), None
-        )
-        if inner is not None:
-            return self._reduction(inner, next(c for c in inner.carries if c.result == carry.yields.name))
-        if made is None or made.op.name not in ("add", "fma", "mul", "maximum", "minimum", "or", "and"):
-            raise NotImplementedError(f"loop over {loop.var}: the carry {carry.name} is no reduction")
-        return ew.add if made.op.name == "fma" else made.op  # type: ignore[return-value]
-
     def _partial_start(self, loop: For, carry: Carry, lanes: tuple[Lane, ...]) -> Val:
         """Each lane starts from the operation's identity."""
-        op = self._reduction(loop, carry)
+        op = reduction_of(loop, carry)
         dtype = carry.init.dtype
         value = identity(op.name, dtype)
         return scalar(dtype, literal(value, dtype))
@@ -428,7 +316,7 @@ class _Emitter:
 
     def _combine(self, loop: For, carry: Carry, value: Val, lane: Lane) -> Val:
         """The partial results of all lanes of `lane`, and the initial value, as one."""
-        op = self._reduction(loop, carry)
+        op = reduction_of(loop, carry)
         dtype = value.dtype
         value = self.spread(value, tuple(d for d in self.open if d in value.dims or d is lane))
         rest = tuple(d for d in value.dims if d is not lane)
@@ -442,9 +330,9 @@ class _Emitter:
                 if lane.width and lane.mask(k) < lane.width:
                     part = self._mask_out(part, lane, k, dtype, identity(op.name, dtype))
                 parts.append(part)
-            total = self._tree(op, parts, dtype, value.lanes)
+            total = folded(self.ops, op, parts, dtype, value.lanes)
             if lane.width:
-                total = self._across(op, total, dtype, lane.width)
+                total = across(self.ops, op, total, dtype, lane.width)
             items[at] = total
         combined = Val(dtype, rest, items)
         return self.apply(op, [start, combined], dtype)
@@ -455,29 +343,6 @@ class _Emitter:
         return self.lines.value(
             f"select <{lane.width} x i1> {mask}, {t} {part}, {t} splat ({type_name(dtype)} {literal(value, dtype)})"
         )
-
-    def _tree(self, op: Elementwise, parts: list[str], dtype: DType, lanes: int) -> str:
-        while len(parts) > 1:
-            paired = [
-                self.ops.apply(op, [dtype, dtype], [a, b], dtype, lanes) for a, b in zip(parts[::2], parts[1::2])
-            ]
-            parts = paired + parts[len(paired) * 2 :]
-        return parts[0]
-
-    def _across(self, op: Elementwise, vector: str, dtype: DType, width: int) -> str:
-        """Fold a vector's lanes by halves."""
-        while width > 1:
-            half, t = width // 2, type_name(dtype, width)
-            low = ", ".join(f"i32 {i}" for i in range(half))
-            high = ", ".join(f"i32 {i}" for i in range(half, width))
-            a = self.lines.value(f"shufflevector {t} {vector}, {t} poison, <{half} x i32> <{low}>")
-            b = self.lines.value(f"shufflevector {t} {vector}, {t} poison, <{half} x i32> <{high}>")
-            if half == 1:
-                a = self.lines.value(f"extractelement <1 x {type_name(dtype)}> {a}, i64 0")
-                b = self.lines.value(f"extractelement <1 x {type_name(dtype)}> {b}, i64 0")
-            vector = self.ops.apply(op, [dtype, dtype], [a, b], dtype, half if half > 1 else 0)
-            width = half
-        return vector
 
     # -- which lanes a carried value varies over
 
@@ -567,6 +432,10 @@ class _Emitter:
 
     # -- index expressions
 
+    def _index_value(self, index: Affine, dtype: DType) -> Val:
+        """An index expression as a number of `dtype`."""
+        return self.map(lambda item, lanes: self.ops.cast(item, I64, dtype, lanes), self.index(index), dtype)
+
     def index(self, index: Affine) -> Val:
         """Any index expression as an i64 value in every lane."""
         total = scalar(I64, str(index.const))
@@ -585,8 +454,6 @@ class _Emitter:
         return sorted(index.terms, key=lambda term: depth(term[0]))
 
     def _atom(self, atom: Var | Quotient | Remainder) -> Val:
-        from symc.ir.prims import elementwise as ew
-
         if isinstance(atom, Var):
             if atom.dynamic:
                 return self.values[atom.name]
@@ -622,41 +489,9 @@ class _Emitter:
         return Val(I64, (lane,), items)
 
     def _add(self, a: Val, b: Val) -> Val:
-        from symc.ir.prims import elementwise as ew
-
         if not a.dims and a.items[()] == "0":
             return b
         return self.apply(ew.add, [a, b], I64)
 
     def _times(self, a: Val, factor: int) -> Val:
-        from symc.ir.prims import elementwise as ew
-
         return a if factor == 1 else self.apply(ew.mul, [a, scalar(I64, str(factor))], I64)
-
-
-def _maker(loop: For, name: str) -> Let | None:
-    """The statement of a loop's body that computes a value."""
-    return next((s for s in loop.body if isinstance(s, Let) and s.name == name), None)
-
-
-def identity(op: str, dtype: DType) -> float | int | bool:
-    """The neutral element of a reduction."""
-    if op in ("add", "or"):
-        # -0.0 is the only float x with x + y == y for every y, zeros included
-        return -0.0 if dtype.is_float else (False if dtype == BOOL else 0)
-    if op in ("mul", "and"):
-        return True if dtype == BOOL else 1 if op == "mul" else -1
-    if dtype.is_float:
-        return float("-inf") if op == "maximum" else float("inf")
-    if dtype == BOOL:
-        return op == "minimum"
-    import numpy as np
-
-    info = np.iinfo(dtype.numpy)
-    return int(info.min if op == "maximum" else info.max)
-
-
-def mask_text(lane: Lane, at: int) -> str:
-    """The constant mask of a partly used register."""
-    used = lane.mask(at)
-    return "<" + ", ".join(f"i1 {'true' if i < used else 'false'}" for i in range(lane.width)) + ">"

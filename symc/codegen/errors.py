@@ -1,4 +1,5 @@
 """What can go wrong below the loop level: an impossible target, code LLVM refuses, a run that was stopped."""
+
 from __future__ import annotations
 
 

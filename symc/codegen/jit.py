@@ -7,6 +7,7 @@ a link costs 0.15 ms plus 0.1 ms an object, so one call links all its kernels at
 Compiled code lives until the process exits. Programs share kernels through the table, code is small (a few KiB a
 kernel), and freeing it would need every holder of an address to be known.
 """
+
 from __future__ import annotations
 
 import ctypes

@@ -63,3 +63,9 @@ def project(value: Val, dims: tuple[Lane, ...], at: Coordinate) -> str:
 def scalar(dtype: DType, text: str) -> Val:
     """A value that is the same in every lane."""
     return Val(dtype, (), {(): text})
+
+
+def mask_text(lane: Lane, at: int) -> str:
+    """The constant mask of a partly used register."""
+    used = lane.mask(at)
+    return "<" + ", ".join(f"i1 {'true' if i < used else 'false'}" for i in range(lane.width)) + ">"

@@ -10,10 +10,11 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from symc.codegen.lanes import Lane, Val, coordinates, project
+from symc.codegen.kernel import scratch_layout, shifts_of
+from symc.codegen.lanes import Lane, Val, coordinates, mask_text, project
 from symc.codegen.text import Lines, literal, splat, suffix, type_name
 from symc.ir.index import Affine, Var, linear
-from symc.ir.loops import Alloc, Buffer, For, If, Load, LoopKernel, Stmt, Store, walk
+from symc.ir.loops import Buffer, Load, Store
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64, U8, DType, strides_of
 
@@ -167,7 +168,11 @@ class Memory:
             return self._typed_load(pointer, dtype, width)
         if stride == 0:
             scalar = self._load_one(pointer, dtype, stmt, "" if wide else condition, fill if not wide else None)
-            return splat(self.lines, scalar, dtype, width) if not wide else self._blend(condition, scalar, fill, dtype, width)
+            return (
+                splat(self.lines, scalar, dtype, width)
+                if not wide
+                else self._blend(condition, scalar, fill, dtype, width)
+            )
         if stride == 1 and dtype.itemsize >= 4:
             mask = condition if wide else self._mask(lane, register, condition)
             if wide and used < width:
@@ -181,7 +186,9 @@ class Memory:
             raw = self._typed_load(first, dtype, width)
             order = ", ".join(f"i32 {i}" for i in reversed(range(width)))
             return v(f"shufflevector {t} {raw}, {t} poison, <{width} x i32> <{order}>")
-        result = self._splat_of(fill, dtype, width) if fill else "zeroinitializer" if dtype != BOOL else "zeroinitializer"
+        result = (
+            self._splat_of(fill, dtype, width) if fill else "zeroinitializer" if dtype != BOOL else "zeroinitializer"
+        )
         for i in range(used):
             one = condition
             if wide:
@@ -224,8 +231,6 @@ class Memory:
 
     def _mask(self, lane: Lane, register: int, condition: str) -> str:
         """The lanes in use, if the (scalar) condition holds."""
-        from symc.codegen.emit import mask_text
-
         mask = mask_text(lane, register)
         if not condition:
             return mask
@@ -443,51 +448,15 @@ class Memory:
             index, item = where.items[at], value.items[at]
             condition = test_of.items[at] if test_of else ""
             if vector is None:
-                self._store_one(self._pointer_at(stmt.buffer, index, value.dtype), item, value.dtype, stmt.add, condition)
+                self._store_one(
+                    self._pointer_at(stmt.buffer, index, value.dtype), item, value.dtype, stmt.add, condition
+                )
                 continue
             for i in range(vector.mask(at[dims.index(vector)])):
                 one = v(f"extractelement <{vector.width} x i64> {index}, i64 {i}")
                 element = v(f"extractelement {type_name(value.dtype, vector.width)} {item}, i64 {i}")
                 test = v(f"extractelement <{vector.width} x i1> {condition}, i64 {i}") if condition else ""
                 self._store_one(self._pointer_at(stmt.buffer, one, value.dtype), element, value.dtype, stmt.add, test)
-
-
-def shifts_of(kernel: LoopKernel) -> dict[str, int]:
-    """Elements by which the caller moves the address of a parameter, so that kernels that read different slices of
-    their operands are the same code: the least constant offset of its accesses, where none is guarded."""
-    shapes = {b.name: strides_of(b.type.shape) for b in kernel.buffers}
-    least: dict[str, int] = {}
-    guarded: set[str] = set()
-    for stmt in walk(kernel.body):
-        if isinstance(stmt, (Load, Store)) and stmt.buffer in shapes:
-            if stmt.guard:
-                guarded.add(stmt.buffer)
-            const = linear(stmt.index, shapes[stmt.buffer]).const
-            least[stmt.buffer] = min(const, least.get(stmt.buffer, const))
-    return {name: shift for name, shift in least.items() if shift > 0 and name not in guarded}
-
-
-def scratch_layout(kernel: LoopKernel) -> tuple[dict[str, int], int]:
-    """(offset of every scratch buffer, bytes of all): each has room for every lane that is open at its Alloc."""
-    offsets: dict[str, int] = {}
-    total = 0
-    stack: list[tuple[tuple[Stmt, ...], int]] = [(kernel.body, 1)]
-    while stack:
-        body, lanes = stack.pop()
-        for stmt in body:
-            if isinstance(stmt, Alloc):
-                offsets[stmt.buffer.name] = total
-                total += -(-stmt.buffer.type.nbytes * lanes // 64) * 64
-            elif isinstance(stmt, For):
-                inside = lanes
-                if stmt.kind == "jam":
-                    inside *= stmt.trips
-                elif stmt.kind == "vector":
-                    inside *= stmt.width * min(stmt.unroll, -(-stmt.trips // stmt.width)) or 1
-                stack.append((stmt.body, inside))
-            elif isinstance(stmt, If):
-                stack.append((stmt.body, lanes))
-    return offsets, total
 
 
 class _Base:
@@ -505,5 +474,3 @@ class _Uniform:
 
     def __init__(self, terms: list[tuple[object, int]], const: int) -> None:
         self.terms, self.const = terms, const
-
-

@@ -11,7 +11,15 @@ from symc.ir.op import Primitive
 from symc.ir.prims.elementwise import Bitcast, Cast
 from symc.ir.types import BOOL, F32, F64, I32, I64, DType
 
-_COMPARE = {"eq": ("oeq", "eq"), "ne": ("une", "ne"), "lt": ("olt", "lt"), "le": ("ole", "le"), "gt": ("ogt", "gt"), "ge": ("oge", "ge")}
+#: of floats (false for nan, but for ne) and of integers
+_COMPARE = {
+    "eq": ("oeq", "eq"),
+    "ne": ("une", "ne"),
+    "lt": ("olt", "lt"),
+    "le": ("ole", "le"),
+    "gt": ("ogt", "gt"),
+    "ge": ("oge", "ge"),
+}
 _ARITHMETIC = {"add": "add", "sub": "sub", "mul": "mul"}
 #: operations that do not look at the value of a half
 _MOVES = frozenset({"select", "bitcast", "cast"})
@@ -202,7 +210,8 @@ class Operations:
         return self.lines.value(f"shl {type_name(dtype, lanes)} {args[0]}, {args[1]}")
 
     def _shr(self, args: list[str], dtype: DType, lanes: int) -> str:
-        return self.lines.value(f"{'ashr' if dtype.kind == 'i' else 'lshr'} {type_name(dtype, lanes)} {args[0]}, {args[1]}")
+        shift = "ashr" if dtype.kind == "i" else "lshr"
+        return self.lines.value(f"{shift} {type_name(dtype, lanes)} {args[0]}, {args[1]}")
 
     def _not(self, args: list[str], dtype: DType, lanes: int) -> str:
         return self.lines.value(f"xor {type_name(BOOL, lanes)} {args[0]}, {self._literal(1, BOOL, lanes)}")
@@ -216,8 +225,8 @@ class Operations:
     def _isinf(self, args: list[str], dtype: DType, lanes: int) -> str:
         if not dtype.is_float:
             return self._literal(0, BOOL, lanes)
-        size = self._abs(args, dtype, lanes)
-        return self.lines.value(f"fcmp oeq {type_name(dtype, lanes)} {size}, {self._literal(float('inf'), dtype, lanes)}")
+        size, infinity = self._abs(args, dtype, lanes), self._literal(float("inf"), dtype, lanes)
+        return self.lines.value(f"fcmp oeq {type_name(dtype, lanes)} {size}, {infinity}")
 
     # -- functions
 

@@ -12,6 +12,7 @@ all, so it never changes under a reader. Waiting spins for a bounded time, since
 microseconds, then sleeps in the kernel (futex). A caller that finds the pool taken, by another thread or by an outer
 run, computes alone: kernels give the same result for any partition.
 """
+
 from __future__ import annotations
 
 import platform

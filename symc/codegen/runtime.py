@@ -3,6 +3,7 @@
 A program is an array of `ENTRY` records that the native runner (`runner.py`) walks in one call. Running is as cheap as
 a ctypes call: build a `Table` once, and a `Table.runner` for each range that is run often.
 """
+
 from __future__ import annotations
 
 import ctypes

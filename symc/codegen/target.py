@@ -4,6 +4,7 @@ Three x86 levels exist (`avx512`, `avx2`, `baseline`); every other machine is `b
 host's feature flags, never from its CPU name, because LLVM's name detection is wrong on some virtual machines while its
 feature detection is right. `SYMC_TARGET` forces a lower level, for example to reproduce another machine's results.
 """
+
 from __future__ import annotations
 
 import functools

@@ -84,7 +84,9 @@ def train(epochs: int, batch: int, seed: int) -> tuple[Any, float]:
     module.bind([("data", (batch, 1, 8, 8))], [("softmax_label", (batch,))])
     module.init_params(mx.init.Xavier(factor_type="in", magnitude=2.34))
     schedule = mx.lr_scheduler.CosineScheduler(max_update=epochs * steps, base_lr=0.002, final_lr=1e-5)
-    module.init_optimizer(optimizer="adam", optimizer_params={"learning_rate": 0.002, "lr_scheduler": schedule, "wd": 1e-4})
+    module.init_optimizer(
+        optimizer="adam", optimizer_params={"learning_rate": 0.002, "lr_scheduler": schedule, "wd": 1e-4}
+    )
     progress = Progress(epochs * steps)
     step = seen = 0
     for _ in range(epochs):
@@ -126,13 +128,18 @@ def show_predictions(module: Any, images: Array, labels: Array, count: int) -> N
     print()
     for row in zip(*(picture(i) for i in images[:count])):
         print("   " + "  ".join(row))
-    said = [f"{p.argmax()} ({100 * p.max():.0f} %)" + ("" if p.argmax() == label else f", is {label:.0f}") for p, label in zip(probabilities, labels)]
+    said = [
+        f"{p.argmax()} ({100 * p.max():.0f} %)" + ("" if p.argmax() == label else f", is {label:.0f}")
+        for p, label in zip(probabilities, labels)
+    ]
     print("   " + "  ".join(f"{s:<16}" for s in said))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of `symc demo`."""
-    parser = argparse.ArgumentParser(prog="symc demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="symc demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=7)

@@ -48,9 +48,7 @@ class _Attention(Operator):
         return shape[2] // kinds
 
 
-@operator(
-    "_contrib_interleaved_matmul_selfatt_qk", inputs="queries_keys_values", hint="interleaved_matmul_selfatt_qk"
-)
+@operator("_contrib_interleaved_matmul_selfatt_qk", inputs="queries_keys_values", hint="interleaved_matmul_selfatt_qk")
 class SelfAttentionScores(_Attention):
     """q k^T / sqrt(size) per head, from (T, N, heads * 3 * size): (N * heads, T, T)."""
 
@@ -89,9 +87,7 @@ class SelfAttentionValues(_Attention):
         return _joined(dot(inputs[1], _heads(inputs[0], self.heads, 3, 2)), self.heads)
 
 
-@operator(
-    "_contrib_interleaved_matmul_encdec_qk", inputs="queries keys_values", hint="interleaved_matmul_encdec_qk"
-)
+@operator("_contrib_interleaved_matmul_encdec_qk", inputs="queries keys_values", hint="interleaved_matmul_encdec_qk")
 class EncDecScores(_Attention):
     """q k^T / sqrt(size) per head, from queries (Tq, N, heads * size) and (Tk, N, heads * 2 * size)."""
 

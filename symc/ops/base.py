@@ -235,7 +235,7 @@ class Operator:
         self.outputs_from_build(s)
 
     def outputs_from_build(self, s: Shapes, dtype: Any = np.float32) -> None:
-        """Set the outputs' shapes by building with inputs of the known shapes (nothing happens while one is unknown)."""
+        """Set the outputs' shapes by building with inputs of the known shapes (nothing while one is unknown)."""
         if all(is_known(i) for i in s.ins):
             for at, shape in enumerate(_built_shapes(self, tuple(s.ins), np.dtype(dtype))):
                 s.set_out(at, shape)
@@ -351,7 +351,7 @@ class Parameter(typing.NamedTuple):
         return self.default is dataclasses.MISSING
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def parameters(cls: type[Operator]) -> tuple[Parameter, ...]:
     """The operator's attributes in MXNet's order."""
     hints = typing.get_type_hints(cls)

@@ -201,9 +201,7 @@ def _nms(data: Array, op: BoxNms) -> tuple[Array, Array]:
     return out.reshape(data.shape), went.reshape(data.shape[:-1])
 
 
-@operator(
-    "_contrib_box_nms", aliases="_contrib_box_non_maximum_suppression", outputs="output0 output1", hint="box_nms"
-)
+@operator("_contrib_box_nms", aliases="_contrib_box_non_maximum_suppression", outputs="output0 output1", hint="box_nms")
 class BoxNms(Operator):
     """Greedy suppression: in order of score every box that overlaps a kept one by more than overlap_thresh goes.
 
@@ -315,5 +313,3 @@ class BipartiteMatching(Operator):
         made = without_gradient(inputs, body)
         assert isinstance(made, list)
         return made
-
-

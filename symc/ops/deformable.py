@@ -197,9 +197,7 @@ def _group_of(pooled: int, groups: int) -> Array:
 def _extent(rois: Node, axis: int, scale: float) -> tuple[Node, Node]:
     """Begin and end of every region along x (0) or y (1), (R,): whole pixels, the last one included."""
     count = rois.shape[0]
-    low, high = (
-        ew.round_(reshape(slice_(rois, (0, at), (count, at + 1)), (count,))) for at in (1 + axis, 3 + axis)
-    )
+    low, high = (ew.round_(reshape(slice_(rois, (0, at), (count, at + 1)), (count,))) for at in (1 + axis, 3 + axis))
     return low * scale, (high + 1.0) * scale
 
 
@@ -232,9 +230,7 @@ class _PositionSensitive(Operator):
             raise ShapeError(f"rois must have shape (regions, 5), not {rois}")
         wanted = self.output_dim * self.groups**2
         if data[1] and data[1] != wanted:
-            raise ShapeError(
-                f"data needs output_dim * group_size^2 = {wanted} channels, but has {data[1]}"
-            )
+            raise ShapeError(f"data needs output_dim * group_size^2 = {wanted} channels, but has {data[1]}")
         return (rois[0], self.output_dim, self.pooled_size, self.pooled_size)
 
 
@@ -359,9 +355,7 @@ class DeformablePSROIPooling(_PositionSensitive):
             if move is not None:
                 place = place + broadcast(move * broadcast(size, move.shape, (0,)), shape, (0, 1, 2, 3))
             places.append(place)
-        inside = [
-            ew.and_(ew.ge(v, -0.5), ew.le(v, size - 0.5)) for v, size in zip(places, (width, height))
-        ]
+        inside = [ew.and_(ew.ge(v, -0.5), ew.le(v, size - 0.5)) for v, size in zip(places, (width, height))]
         within = ew.and_(inside[0], inside[1])
         group = _group_of(cells, self.groups)
         channel = (np.arange(self.output_dim)[:, None, None] * self.groups + group[:, None]) * self.groups + group

@@ -319,5 +319,3 @@ class SumLogDiag(Operator):
         float_matrices(self, a)
         total = reduce_sum(ew.log(_pick(a, _diagonal(a.shape[-1], 0))), (a.rank - 2,))
         return reshape(total, a.shape[:-2] or (1,))
-
-

@@ -69,9 +69,7 @@ def normalise(
     return made
 
 
-def _scaled(
-    data: Node, gamma: Node, beta: Node, mean: Node, scale: Node, axis: int, fixed: bool
-) -> Node:
+def _scaled(data: Node, gamma: Node, beta: Node, mean: Node, scale: Node, axis: int, fixed: bool) -> Node:
     """(data - mean) * scale * gamma + beta with given statistics per channel."""
     f = wide(data)
     factor = scale if fixed else scale * wide(gamma)

@@ -134,9 +134,7 @@ class _Pooling(Operator):
             total = total * self._reciprocals(total, spatial, size, stride, margin)
         return narrow(total, data)
 
-    def _reciprocals(
-        self, like: Node, spatial: Extent, size: Extent, stride: Extent, margin: Extent
-    ) -> Node:
+    def _reciprocals(self, like: Node, spatial: Extent, size: Extent, stride: Extent, margin: Extent) -> Node:
         """1 / number of cells that count in every window: a scalar if all are alike."""
         if self.whole_windows:
             return ew.const(1.0 / prod(size), like.dtype)

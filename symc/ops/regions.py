@@ -150,9 +150,7 @@ class ROIAlign(Operator):
         own = channels // (height * width)
         apart = reshape(pooled, (regions, own, height, width, height, width))
         shape = apart.shape
-        same = ew.and_(
-            ew.eq(indices(shape, 2), indices(shape, 4)), ew.eq(indices(shape, 3), indices(shape, 5))
-        )
+        same = ew.and_(ew.eq(indices(shape, 2), indices(shape, 4)), ew.eq(indices(shape, 3), indices(shape, 5)))
         return reduce_sum(ew.select(same, apart, 0.0), (2, 3))
 
 

@@ -129,9 +129,7 @@ class _GRU(_Cell):
 _CELLS: dict[str, _Cell] = {"rnn_relu": _Plain(True), "rnn_tanh": _Plain(False), "lstm": _LSTM(), "gru": _GRU()}
 
 
-def run_steps(
-    cell: _Cell, x: Node, h0: Node, c0: Node, weight: Node, bias: Node, backward: bool
-) -> tuple[Node, Node]:
+def run_steps(cell: _Cell, x: Node, h0: Node, c0: Node, weight: Node, bias: Node, backward: bool) -> tuple[Node, Node]:
     """All steps over x (T, N, gates*H), the projected input: h and c after every step, each (T, N, H).
 
     weight (gates*H, H) and bias (gates*H) act on the state; `backward` goes from the last step to the first.

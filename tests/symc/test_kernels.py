@@ -8,9 +8,42 @@ from compiling import arrays_for, assert_close, graph_of, run_native, to_program
 
 from symc.ir.interp import evaluate
 from symc.ir.prims import (
-    add, argmax, argmin, broadcast, cast, concat, conv, conv_dw, conv_dx, cumsum, div, dot, gather, gather_along,
-    gather_nd, mean, mul, pad, reduce_max, reduce_sum, relu, reshape, reverse, scatter_add, scatter_along_add, slice_,
-    sqrt, sub, tanh, transpose, uniform, window_max, window_max_grad, window_pick, window_spread, window_sum,
+    add,
+    argmax,
+    argmin,
+    broadcast,
+    cast,
+    concat,
+    conv,
+    conv_dw,
+    conv_dx,
+    cumsum,
+    div,
+    dot,
+    gather,
+    gather_along,
+    gather_nd,
+    mean,
+    mul,
+    pad,
+    reduce_max,
+    reduce_sum,
+    relu,
+    reshape,
+    reverse,
+    scatter_add,
+    scatter_along_add,
+    slice_,
+    sqrt,
+    sub,
+    tanh,
+    transpose,
+    uniform,
+    window_max,
+    window_max_grad,
+    window_pick,
+    window_spread,
+    window_sum,
 )  # fmt: skip
 from symc.ir.types import F16, F32, F64, I32, U8, U32, TensorType
 
@@ -42,7 +75,10 @@ CASES = {
     "bias": (lambda x, b: tanh(add(x, broadcast(b, x.shape, (1,)))), dict(x=f(4, 5, 6, 7), b=f(5))),
     "dot": (lambda a, b: dot(a, b), dict(a=f(64, 78), b=f(78, 128))),
     "dot, packed": (lambda a, b: dot(a, b), dict(a=f(50, 130), b=f(130, 300))),
-    "dot, epilogue": (lambda a, b, c: relu(add(dot(a, b, tb=True), broadcast(c, (33, 21), (1,)))), dict(a=f(33, 47), b=f(21, 47), c=f(21))),
+    "dot, epilogue": (
+        lambda a, b, c: relu(add(dot(a, b, tb=True), broadcast(c, (33, 21), (1,)))),
+        dict(a=f(33, 47), b=f(21, 47), c=f(21)),
+    ),
     "dot, ta": (lambda a, b: dot(a, b, ta=True), dict(a=f(37, 64), b=f(37, 50))),
     "dot, both": (lambda a, b: dot(a, b, ta=True, tb=True), dict(a=f(9, 11), b=f(13, 9))),
     "dot, batches": (lambda a, b: dot(a, b, tb=True), dict(a=f(3, 2, 5, 7), b=f(3, 2, 6, 7))),
@@ -64,19 +100,37 @@ CASES = {
     "conv depthwise": (lambda x, w: conv(x, w, (1, 1), (1, 1), 6), dict(x=f(1, 6, 9, 9), w=f(6, 1, 3, 3))),
     "conv 1d": (lambda x, w: conv(x, w, (1,), (1,)), dict(x=f(2, 3, 20), w=f(4, 3, 5))),
     "conv 3d": (lambda x, w: conv(x, w, (1, 1, 1), (1, 1, 1)), dict(x=f(1, 2, 5, 6, 7), w=f(3, 2, 2, 3, 3))),
-    "conv_dx scattered": (lambda y, w: conv_dx(y, w, (1, 1), (1, 1), 1, (12, 12)), dict(y=f(2, 5, 8, 8), w=f(5, 3, 5, 5))),
-    "conv_dx gathered": (lambda y, w: conv_dx(y, w, (1, 1), (1, 1), 1, (30, 30)), dict(y=f(1, 5, 28, 28), w=f(5, 3, 3, 3))),
+    "conv_dx scattered": (
+        lambda y, w: conv_dx(y, w, (1, 1), (1, 1), 1, (12, 12)),
+        dict(y=f(2, 5, 8, 8), w=f(5, 3, 5, 5)),
+    ),
+    "conv_dx gathered": (
+        lambda y, w: conv_dx(y, w, (1, 1), (1, 1), 1, (30, 30)),
+        dict(y=f(1, 5, 28, 28), w=f(5, 3, 3, 3)),
+    ),
     "conv_dx strided": (lambda y, w: conv_dx(y, w, (2, 2), (1, 1), 1, (8, 8)), dict(y=f(2, 6, 3, 3), w=f(6, 4, 3, 3))),
     "conv_dx dilated": (lambda y, w: conv_dx(y, w, (2, 1), (2, 3), 1, (9, 10)), dict(y=f(2, 6, 3, 4), w=f(6, 4, 3, 3))),
     "conv_dw": (lambda x, y: conv_dw(x, y, (1, 1), (1, 1), 1, (5, 5)), dict(x=f(4, 6, 12, 12), y=f(4, 7, 8, 8))),
     "conv_dw strided": (lambda x, y: conv_dw(x, y, (2, 2), (1, 1), 1, (3, 3)), dict(x=f(2, 4, 9, 9), y=f(2, 6, 4, 4))),
     "conv_dw grouped": (lambda x, y: conv_dw(x, y, (1, 1), (1, 1), 2, (3, 3)), dict(x=f(2, 4, 9, 9), y=f(2, 6, 7, 7))),
     "max pool": (lambda x: window_max(x, (2, 2), (2, 2)), dict(x=f(2, 3, 24, 24))),
-    "max pool padded": (lambda x: window_max(pad(x, (0, 0, 1, 1), (0, 0, 1, 1), value=-np.inf), (3, 3), (2, 2)), dict(x=f(2, 3, 13, 13))),
+    "max pool padded": (
+        lambda x: window_max(pad(x, (0, 0, 1, 1), (0, 0, 1, 1), value=-np.inf), (3, 3), (2, 2)),
+        dict(x=f(2, 3, 13, 13)),
+    ),
     "sum pool": (lambda x: window_sum(x, (3, 2), (1, 2)), dict(x=f(2, 3, 9, 10))),
-    "max pool grad, apart": (lambda x, g: window_max_grad(x, g, (2, 2), (2, 2)), dict(x=f(2, 3, 24, 24), g=f(2, 3, 12, 12))),
-    "max pool grad, overlapping": (lambda x, g: window_max_grad(x, g, (3, 3), (2, 2)), dict(x=f(2, 3, 13, 13), g=f(2, 3, 6, 6))),
-    "max pool grad, large": (lambda x, g: window_max_grad(x, g, (5, 5), (3, 3)), dict(x=f(1, 2, 14, 14), g=f(1, 2, 4, 4))),
+    "max pool grad, apart": (
+        lambda x, g: window_max_grad(x, g, (2, 2), (2, 2)),
+        dict(x=f(2, 3, 24, 24), g=f(2, 3, 12, 12)),
+    ),
+    "max pool grad, overlapping": (
+        lambda x, g: window_max_grad(x, g, (3, 3), (2, 2)),
+        dict(x=f(2, 3, 13, 13), g=f(2, 3, 6, 6)),
+    ),
+    "max pool grad, large": (
+        lambda x, g: window_max_grad(x, g, (5, 5), (3, 3)),
+        dict(x=f(1, 2, 14, 14), g=f(1, 2, 4, 4)),
+    ),
     "pick": (lambda x, v: window_pick(x, v, (2, 3), (2, 2)), dict(x=f(1, 2, 8, 9), v=f(1, 2, 8, 9))),
     "spread": (lambda g: window_spread(g, (3, 3), (2, 2), (13, 13)), dict(g=f(2, 3, 6, 6))),
     "transpose": (lambda x: transpose(x, (1, 0)), dict(x=f(50, 33))),
@@ -90,7 +144,10 @@ CASES = {
     "gather_along": (lambda x, i: gather_along(x, i, 1), dict(x=f(4, 6), i=TensorType(I32, (4, 3)))),
     "gather_nd": (lambda x, i: gather_nd(x, i), dict(x=f(5, 6, 3), i=TensorType(I32, (2, 4)))),
     "scatter_add": (lambda x, i, u: scatter_add(x, i, u, 0), dict(x=f(7, 12), i=TensorType(I32, (4,)), u=f(4, 12))),
-    "scatter_along_add": (lambda x, i, u: scatter_along_add(x, i, u, 1), dict(x=f(4, 7), i=TensorType(I32, (4, 3)), u=f(4, 3))),
+    "scatter_along_add": (
+        lambda x, i, u: scatter_along_add(x, i, u, 1),
+        dict(x=f(4, 7), i=TensorType(I32, (4, 3)), u=f(4, 3)),
+    ),
     "argmax": (lambda x: cast(argmax(x, 1), F32), dict(x=f(7, 12))),
     "argmin": (lambda x: cast(argmin(x, 0), F32), dict(x=f(7, 12))),
     "cumsum": (lambda x: cumsum(x, 1), dict(x=f(7, 12))),
@@ -114,7 +171,20 @@ def test_native_equals_interpreter(name: str, tiled: bool) -> None:
         assert_close(got[key], value, tolerance)
 
 
-@pytest.mark.parametrize("name", ["dot", "dot, packed", "dot, epilogue", "conv", "conv_dw", "conv_dx scattered", "sum rows", "max pool", "scatter_add"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dot",
+        "dot, packed",
+        "dot, epilogue",
+        "conv",
+        "conv_dw",
+        "conv_dx scattered",
+        "sum rows",
+        "max pool",
+        "scatter_add",
+    ],
+)
 def test_whole_numbers_are_exact(name: str) -> None:
     """Sums of small whole numbers are exact in any order: every bit must agree."""
     function, types = CASES[name]

@@ -57,10 +57,10 @@ def names(mx: Any) -> dict[str, Any]:
 
 
 def answer(mx: Any, text: str) -> Any:
-    """The value of the question's last line as JSON gives it back, or the class of the exception."""
+    """The value of the question's last line as JSON gives it back, or the class of the exception; names start at 0."""
     lines = ast.parse(text).body
     space = names(mx)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), mx.name.NameManager():
         warnings.simplefilter("ignore")
         try:
             exec(compile(ast.Module(lines[:-1], []), "<question>", "exec"), space)

@@ -298,7 +298,15 @@ def composition(mx: Any) -> Any:
         net2 = s.Activation(net2, name="relu", act_type="relu")
         net2 = s.FullyConnected(net2, name="fc4", num_hidden=20)
         composed = net2(data2=net1, name="composed")
-        return [composed, composed.list_arguments(), net2.list_arguments(), net2.name, net1.list_arguments(), composed.name, net2]
+        return [
+            composed,
+            composed.list_arguments(),
+            net2.list_arguments(),
+            net2.name,
+            net1.list_arguments(),
+            composed.name,
+            net2,
+        ]
 
     def documentation() -> Any:
         net = s.Variable("data")
@@ -375,10 +383,24 @@ def copies(mx: Any) -> Any:
     net = convolutional(mx)
     pair = mx.sym.Group([net, net.get_internals()["bn_output"]])
     answers = []
-    for make in (copy.copy, copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n)), lambda n: mx.sym.load_json(n.tojson())):
+    for make in (
+        copy.copy,
+        copy.deepcopy,
+        lambda n: pickle.loads(pickle.dumps(n)),
+        lambda n: mx.sym.load_json(n.tojson()),
+    ):
         for source in (net, pair):
             made = make(source)
-            answers.append([made, made.list_arguments(), made.list_auxiliary_states(), made.name, made.list_outputs(), made.attr_dict()])
+            answers.append(
+                [
+                    made,
+                    made.list_arguments(),
+                    made.list_auxiliary_states(),
+                    made.name,
+                    made.list_outputs(),
+                    made.attr_dict(),
+                ]
+            )
     return plain(answers)
 
 
@@ -388,7 +410,16 @@ def copies(mx: Any) -> Any:
 @scenario
 def attributes(mx: Any) -> Any:
     s = mx.sym
-    v = s.Variable("v", shape=(2, 0), dtype="float16", lr_mult=0.1, wd_mult=2, init=mx.init.One(), attr={"mood": "angry"}, __extra__="x")
+    v = s.Variable(
+        "v",
+        shape=(2, 0),
+        dtype="float16",
+        lr_mult=0.1,
+        wd_mult=2,
+        init=mx.init.One(),
+        attr={"mood": "angry"},
+        __extra__="x",
+    )
     with mx.AttrScope(ctx_group="g", __tag__="t", __mood__="calm"):
         w = s.Variable("w", attr={"__mood__": "angry"})
         f = s.FullyConnected(v, w, num_hidden=2, name="f")
@@ -466,14 +497,25 @@ def debug_text(mx: Any) -> Any:
     a = mx.sym.Variable("a")
     b = mx.sym.sin(a) + 2 * a
     split = mx.sym.SliceChannel(b, num_outputs=2, name="s")
-    return [n.debug_str() for n in (mx.sym.FullyConnected(b, num_hidden=10), convolutional(mx), split, mx.sym.Group([split[1], a]), a)]
+    return [
+        n.debug_str()
+        for n in (mx.sym.FullyConnected(b, num_hidden=10), convolutional(mx), split, mx.sym.Group([split[1], a]), a)
+    ]
 
 
 @scenario
 def loading(mx: Any) -> Any:
     def nodes(op: str, key: str, attrs: dict[str, str], inputs: int, extra: Any = None) -> str:
         listed: list[Any] = [{"op": "null", "name": f"i{i}", "inputs": []} for i in range(inputs)]
-        listed.append({"op": op, "name": "n", key: attrs, "inputs": [[i, 0, int(op == "BatchNorm" and i > 2)] for i in range(inputs)], **(extra or {})})
+        listed.append(
+            {
+                "op": op,
+                "name": "n",
+                key: attrs,
+                "inputs": [[i, 0, int(op == "BatchNorm" and i > 2)] for i in range(inputs)],
+                **(extra or {}),
+            }
+        )
         return json.dumps({"nodes": listed, "arg_nodes": list(range(inputs)), "heads": [[inputs, 0]]})
 
     old = json.dumps({

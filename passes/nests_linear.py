@@ -1,0 +1,190 @@
+"""The loop nests of the contractions: matrix products and convolutions with their two gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+
+from symc.ir.graph import Node
+from symc.ir.index import Affine
+from symc.ir.loops import Ref
+from symc.ir.op import Index
+from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot, scatters
+from symc.ir.types import Shape, TensorType
+from symc.passes.build import Builder
+from symc.passes.nests_common import Read, Store, accumulator, multiply_add, nest
+
+
+@nest(Dot)
+def dot_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
+    op = node.op
+    assert isinstance(op, Dot)
+    *batch, m, n = node.shape
+    inner = node.inputs[0].shape[-2 if op.ta else -1]
+    wide = accumulator(node.dtype)
+
+    def result(index: Index) -> None:
+        *lead, i, j = index
+
+        def step(r: Index, held: list[Ref]) -> list[Ref]:
+            x = reads[0]((*lead, r[0], i) if op.ta else (*lead, i, r[0]))
+            y = reads[1]((*lead, j, r[0]) if op.tb else (*lead, r[0], j))
+            return [multiply_add(b, x, y, held[0])]
+
+        (total,) = b.reduce([inner], [b.const(0, wide)], step, "k")
+        store(index, b.cast(total, node.dtype))
+
+    with b.at(None, "dot"):
+        b.nest(node.shape, result)
+
+
+@nest(Conv)
+def conv_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
+    op = node.op
+    assert isinstance(op, Conv)
+    x, w = node.inputs
+    wide = accumulator(node.dtype)
+    per = w.shape[0] // op.groups
+
+    def at(index: Index, group: Affine, o: Affine) -> None:
+        n, place = index[0], index[2:]
+
+        def step(r: Index, held: list[Ref]) -> list[Ref]:
+            c, tap = r[0], r[1:]
+            where = tuple(p * s + t * d for p, s, t, d in zip(place, op.stride, tap, op.dilate))
+            left = reads[0]((n, group * w.shape[1] + c, *where))
+            return [multiply_add(b, left, reads[1]((o, c, *tap)), held[0])]
+
+        (total,) = b.reduce([w.shape[1], *w.shape[2:]], [b.const(0, wide)], step, "k")
+        store((n, o, *place), b.cast(total, node.dtype))
+
+    with b.at(None, "conv"):
+        _grouped(b, node.shape, op.groups, per, at)
+
+
+def _grouped(b: Builder, shape: Shape, groups: int, per: int, at: Callable[[Index, Affine, Affine], None]) -> None:
+    """Loops over (n, channel, *spatial), the channel split by group where there are several."""
+    if groups == 1:
+        b.nest(shape, lambda index: at(index, Affine(), index[1]))
+        return
+
+    def inside(index: Index) -> None:
+        n, g, o, *place = index
+        at((n, g, *place), g, g * per + o)
+
+    b.nest((shape[0], groups, per, *shape[2:]), inside)
+
+
+@nest(ConvDx)
+def conv_dx_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
+    """Gathered: x[q] sums ct[(q - t*dilate) / stride] w[t] over the taps that divide and lie inside. Every residue
+    of q by the stride is a nest of its own, so that the taps that meet it are known."""
+    op = node.op
+    assert isinstance(op, ConvDx)
+    ct, w = node.inputs
+    wide = accumulator(node.dtype)
+    outs, channels = w.shape[0] // op.groups, w.shape[1]
+    places = ct.shape[2:]
+    low = op.low or (0,) * len(places)
+    if scatters(op, places):
+        _conv_dx_scatter(b, node, reads, store)
+        return
+
+    def phase(residue: tuple[int, ...], extents: tuple[int, ...], n: Affine, g: Affine, c: Affine) -> None:
+        taps = [
+            [t for t in range(k) if (r - t * d) % s == 0]
+            for r, k, d, s in zip(residue, w.shape[2:], op.dilate, op.stride)
+        ]
+
+        def result(q: Index) -> None:
+            # position q*s + residue; tap t meets ct at q + (residue - t*d)/s
+            def step(r: Index, held: list[Ref]) -> list[Ref]:
+                o, total = r[0], held[0]
+                at: list[Affine] = []
+                tap: list[Affine] = []
+                for axis, (turn, found) in enumerate(zip(r[1:], taps)):
+                    period = found[1] - found[0] if len(found) > 1 else 1
+                    shift = (residue[axis] - found[0] * op.dilate[axis]) // op.stride[axis]
+                    slope = period * op.dilate[axis] // op.stride[axis]
+                    tap.append(turn * period + found[0])
+                    at.append(q[axis] + (shift + low[axis]) - turn * slope)
+                inside = [(i, 0, extent) for i, extent in zip(at, places)]
+                left = b.guard(inside, lambda: reads[0]((n, g * outs + o, *at)), b.const(0, ct.dtype))
+                return [multiply_add(b, left, reads[1]((g * outs + o, c, *tap)), total)]
+
+            if all(taps):
+                (total,) = b.reduce([outs, *map(len, taps)], [b.const(0, wide)], step, "k")
+            else:
+                total = b.const(0, wide)
+            position = tuple(i * s + r for i, s, r in zip(q, op.stride, residue))
+            store((n, g * channels + c, *position), b.cast(total, node.dtype))
+
+        b.nest(extents, result)
+
+    def image(index: Index) -> None:
+        n, g, c = index
+        for residue in product(*map(range, op.stride)):
+            extents = tuple(max(0, -(-(q - r) // s)) for q, r, s in zip(op.spatial, residue, op.stride))
+            if all(extents):
+                phase(residue, extents, n, g, c)
+
+    with b.at(None, "conv_dx"):
+        b.nest((node.shape[0], op.groups, channels), image)
+
+
+def _conv_dx_scatter(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
+    """Every tap's products, summed over the channels of ct, are added into the plane at the tap's shift."""
+    op = node.op
+    assert isinstance(op, ConvDx)
+    ct, w = node.inputs
+    wide = accumulator(node.dtype)
+    outs, channels = w.shape[0] // op.groups, w.shape[1]
+
+    def image(index: Index) -> None:
+        n, g = index
+        plane = b.alloc("plane", TensorType(wide, (channels, *op.spatial)))
+        b.nest(plane.type.shape, lambda q: b.store(b.const(0, wide), plane, q))
+
+        def tap(where: Index) -> None:
+            c, t, p = where[0], where[1 : 1 + len(op.spatial)], where[1 + len(op.spatial) :]
+
+            def step(o: Index, held: list[Ref]) -> list[Ref]:
+                channel = g * outs + o[0]
+                return [multiply_add(b, reads[0]((n, channel, *p)), reads[1]((channel, c, *t)), held[0])]
+
+            (total,) = b.reduce([outs], [b.const(0, wide)], step, "k")
+            b.store(total, plane, (c, *(i + j * d for i, j, d in zip(p, t, op.dilate))), add=True)
+
+        b.nest((channels, *w.shape[2:], *ct.shape[2:]), tap)
+
+        def finish(q: Index) -> None:
+            store((n, g * channels + q[0], *q[1:]), b.cast(b.load_fresh(plane, q), node.dtype))
+
+        b.nest(plane.type.shape, finish)
+
+    with b.at(None, "conv_dx"):
+        b.nest((node.shape[0], op.groups), image)
+
+
+@nest(ConvDw)
+def conv_dw_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
+    op = node.op
+    assert isinstance(op, ConvDw)
+    x, ct = node.inputs
+    wide = accumulator(node.dtype)
+    outs, channels = node.shape[0] // op.groups, node.shape[1]
+
+    def result(index: Index) -> None:
+        g, o, c, *tap = index
+
+        def step(r: Index, held: list[Ref]) -> list[Ref]:
+            n, place = r[0], r[1:]
+            where = tuple(p * s + t * d for p, s, t, d in zip(place, op.stride, tap, op.dilate))
+            left = reads[0]((n, g * channels + c, *where))
+            return [multiply_add(b, left, reads[1]((n, g * outs + o, *place)), held[0])]
+
+        (total,) = b.reduce([ct.shape[0], *ct.shape[2:]], [b.const(0, wide)], step, "p")
+        store((g * outs + o, c, *tap), b.cast(total, node.dtype))
+
+    with b.at(None, "conv_dw"):
+        b.nest((op.groups, outs, channels, *op.kernel), result)

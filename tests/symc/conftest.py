@@ -1,0 +1,15 @@
+"""Fixtures that several test modules ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty object cache."""
+    monkeypatch.setenv("SYMC_CACHE_DIR", str(tmp_path / "objects"))
+    monkeypatch.delenv("SYMC_CACHE", raising=False)
+    return tmp_path / "objects"

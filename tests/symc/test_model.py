@@ -1,0 +1,129 @@
+"""Protects what is around a Module: monitors, callbacks, FeedForward, buckets and sequences of modules."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import numpy as np
+import pytest
+from training import RS, X, Y, assert_same, data, made, mlp, values
+
+import symc as mx
+
+
+def test_monitor():
+    module = made()
+    monitor = mx.mon.Monitor(2, pattern="fc1.*", sort=True)
+    module.install_monitor(monitor)
+    batch = next(data())
+    seen = []
+    for _ in range(3):
+        monitor.tic()
+        module.forward_backward(batch)
+        module.update()
+        seen.append([name for _, name, _ in monitor.toc()])
+    assert seen[0] == seen[2] == ["fc1_bias", "fc1_output", "fc1_weight"] and seen[1] == []
+    bad = mx.mon.Monitor(1, stat_func=lambda x: 3)
+    bad.install(module._exec)
+    bad.tic()
+    with pytest.raises(TypeError, match="stat_func"):
+        bad.toc()
+
+
+def test_callbacks_log(caplog):
+    metric = mx.metric.create("acc")
+    metric.update([mx.nd.array([1])], [mx.nd.array([[0, 1]])])
+    param = mx.model.BatchEndParam(1, 4, metric, None)
+    with caplog.at_level(logging.INFO):
+        mx.callback.LogValidationMetricsCallback()(param)
+        mx.callback.ProgressBar(8, 10)(param)
+        meter = mx.callback.Speedometer(2, 2, auto_reset=False)
+        meter(mx.model.BatchEndParam(1, 1, None, None))
+        meter(mx.model.BatchEndParam(1, 2, None, None))
+        meter(param)
+        mx.callback.log_train_metric(2, auto_reset=True)(param)
+    for text in ("Validation-accuracy=1.0", "[=====-----] 50%", "Iter[1] Batch [2]", "Batch [0-4]", "Train-accuracy"):
+        assert text in caplog.text
+    assert np.isnan(metric.get()[1])
+
+
+@pytest.mark.filterwarnings("ignore:FeedForward")
+def test_feed_forward(tmp_path):
+    model = mx.model.FeedForward(
+        mlp(), num_epoch=3, learning_rate=0.1, numpy_batch_size=8, initializer=mx.init.Xavier()
+    )
+    model.fit(X, Y, eval_data=(X, Y))
+    predicted = model.predict(X)
+    assert predicted.shape == (24, 3)
+    both = model.predict(data(), return_data=True)
+    np.testing.assert_array_equal(both[1], X)
+    np.testing.assert_array_equal(both[2], Y)
+    assert model.score(data()) == pytest.approx((predicted.argmax(1) == Y).mean())
+    model.save(str(tmp_path / "m"))
+    again = mx.model.FeedForward.load(str(tmp_path / "m"), 3)
+    np.testing.assert_array_equal(again.predict(X), predicted)
+    created = mx.model.FeedForward.create(mlp(), X, Y, num_epoch=1, learning_rate=0.1)
+    assert created.predict(X).shape == (24, 3)
+    for wrong in (lambda: model.fit(X), lambda: model.fit(X, Y[:3]), lambda: model.fit(X, np.ones((24, 2)))):
+        with pytest.raises(ValueError):
+            wrong()
+    with pytest.raises(TypeError):
+        model.fit(3)
+
+
+def test_feed_forward_is_deprecated():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mx.model.FeedForward(mlp())
+    assert any(issubclass(w.category, DeprecationWarning) for w in caught)
+
+
+def bucket_net(key):
+    h = mx.sym.FullyConnected(mx.sym.mean(mx.sym.Variable("data"), axis=1), num_hidden=3, name="fc")
+    return mx.sym.SoftmaxOutput(h, name="softmax"), ("data",), ("softmax_label",)
+
+
+def bucket_batch(key):
+    return mx.io.DataBatch(
+        [mx.nd.array(RS.randn(4, key, 6))], [mx.nd.array([0, 1, 2, 1])], 0, bucket_key=key,
+        provide_data=[("data", (4, key, 6))], provide_label=[("softmax_label", (4,))],
+    )  # fmt: skip
+
+
+def test_buckets(tmp_path):
+    module = mx.mod.BucketingModule(bucket_net, 10)
+    assert module.data_names == ["data"] and module.output_names == ["softmax_output"]
+    module.bind([("data", (4, 10, 6))], [("softmax_label", (4,))])
+    module.init_params(mx.init.Xavier())
+    module.init_optimizer(optimizer_params={"learning_rate": 0.1})
+    for key in (10, 4, 7, 4):
+        before = values(module)
+        batch = bucket_batch(key)
+        module.prepare(batch)
+        module.forward_backward(batch)
+        module.update()
+        assert module.data_shapes[0].shape == (4, key, 6)
+        assert (values(module)["fc_weight"] != before["fc_weight"]).any()
+    assert len(module._buckets) == 3
+    module.save_checkpoint(str(tmp_path / "b"), 1)
+    assert sorted(mx.model.load_checkpoint(str(tmp_path / "b"), 1)[1]) == ["fc_bias", "fc_weight"]
+    before = values(module)
+    module.bind([("data", (2, 10, 6))], [("softmax_label", (2,))], force_rebind=True)
+    assert_same(before, values(module))
+    with pytest.raises(AssertionError, match="default_bucket_key"):
+        mx.mod.BucketingModule(bucket_net)
+
+
+def test_sequence_refuses():
+    module = mx.mod.SequentialModule()
+    with pytest.raises(AssertionError, match="empty"):
+        module.bind([("data", (1, 2))])
+    with pytest.raises(AssertionError, match="typo"):
+        module.add(mx.mod.Module(mlp()), take_label=True)
+    twice = mx.mod.SequentialModule()
+    net = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=2, name="fc")
+    twice.add(mx.mod.Module(net, label_names=None)).add(mx.mod.Module(net, label_names=None), auto_wiring=True)
+    twice.bind([("data", (1, 2))])
+    with pytest.raises(AssertionError, match="Duplicated"):
+        twice.init_params()
