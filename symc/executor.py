@@ -27,17 +27,31 @@ from symc.passes.infer_shape import propagate
 from symc.random import next_key
 
 
-def module_of(symbol: Any, types: Mapping[str, TensorType], roles: Mapping[str, str] | None = None) -> SymbolModule:
-    """A Symbol with the types of its variables, as the compiler takes it."""
+def module_of(
+    symbol: Any,
+    types: Mapping[str, TensorType],
+    roles: Mapping[str, str] | None = None,
+    rows: Mapping[str, int] | None = None,
+) -> SymbolModule:
+    """A Symbol with the types of its variables, as the compiler takes it. `rows`: how many rows the outputs of
+    operators have whose inputs' values decide it (Operator.row_chooser), by the nodes' names."""
     graph: SymGraph = symbol.graph
-    sources = [n for n in graph.nodes() if not n.is_variable and not n.inputs]
+    rows = rows or {}
+
+    def complete(node: Any, row: Shapes) -> None:
+        node.definition.complete(row)
+        data = row.ins[0] if row.ins else None
+        if node.name in rows and data is not None:
+            row.set_out(0, (rows[node.name], *data[1:]))
+
+    sources = [n for n in graph.nodes() if not n.is_variable and (not n.inputs or n.name in rows)]
     shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
     if sources:
         known = {(n, 0): types[n.name].shape for part in graph.variables() for n in part}
-        found = propagate(graph, known, Shapes, lambda n, row: n.definition.complete(row))  # type: ignore[union-attr]
+        found = propagate(graph, known, Shapes, complete)
         for node in sources:
             inferred = [found.get((node, i)) for i in range(node.num_outputs)]
-            if all(s and all(s) for s in inferred):
+            if all(s and (all(s) or node.name in rows) for s in inferred):
                 shapes[node.name] = tuple(inferred)  # type: ignore[arg-type]
     return SymbolModule(symbol.name or "net", graph, types, tuple(distinct(symbol.list_outputs())), roles or {}, shapes)
 
@@ -88,6 +102,9 @@ class Executor:
             for name, a in zip([*self._arg_names, *self._aux_names], [*self.arg_arrays, *self.aux_arrays])
         }
         self._check_gradients()
+        #: the nodes whose outputs' sizes are known only from values, and the rows they have had last
+        self._choosers = [n for n in symbol.graph.nodes() if n.definition and n.definition.row_chooser is not None]
+        self._rows: dict[str, int] = {}
         self._monitor: tuple[Callable[..., None], bool] | None = None
         self._observer: Executor | None = None
         self._instances: dict[bool, Instance] = {}
@@ -122,6 +139,7 @@ class Executor:
     def outputs(self) -> list[NDArray]:
         """The results of the last run."""
         if self._outputs is None:
+            self._count_rows(False)
             self._outputs = self._make_outputs()
         return self._outputs
 
@@ -138,6 +156,7 @@ class Executor:
             if kwargs:
                 self._assign(kwargs)
             train = bool(is_train)
+            self._count_rows(train)
             instance = self._instance(train)
             self._draw_key(instance)
             instance.run_forward()
@@ -155,6 +174,8 @@ class Executor:
         last forward was not for training.
         """
         with self._lock:
+            if not self._fresh:
+                self._count_rows(True)
             instance = self._instance(True)
             if self._heads:
                 self._set_heads(out_grads)
@@ -285,6 +306,36 @@ class Executor:
         instance = self._instance(False)
         return [NDArray._of(a, self._ctx) for a in instance.outputs[: len(self._output_names)]]
 
+    def _count_rows(self, train: bool) -> None:
+        """Run what decides the sizes that only values tell; if they have changed, the programs are compiled anew."""
+        for node in self._choosers:
+            source, at = node.inputs[node.definition.row_chooser]
+            if source.is_variable:
+                chooser = {**self.arg_dict, **self.aux_dict}[source.name]._data
+            else:
+                chooser = self._computed(self._symbol.get_internals()[_output_name(source, at)], train, node)
+            rows = node.definition.count_rows(chooser)
+            if self._rows.get(node.name) != rows:
+                self._rows[node.name] = rows
+                self._instances.clear()
+                self._heads.clear()
+                self._staged.clear()
+                self._outputs, self._observer, self._fresh = None, None, False
+
+    def _computed(self, symbol: Any, train: bool, reader: Any) -> Array:
+        """The value of a part of the Symbol that `reader` takes its size from."""
+        names = symbol.list_arguments()
+        states = [self.aux_dict[n].copy() for n in symbol.list_auxiliary_states()]
+        arguments = [self.arg_dict[n] for n in names]
+        part = Executor(symbol, self._ctx, arguments, [None] * len(names), ["null"] * len(names), states)
+        part._count_rows(train)
+        if KEY_INPUT in part._instance(train).buffers:
+            raise MXNetError(
+                f"{self._label()}: the size of {reader.op} {reader.name!r} depends on random numbers; draw them "
+                "before and pass them as an argument"
+            )
+        return part.forward(train)[0]._data
+
     def _instance(self, train: bool) -> Instance:
         found = self._instances.get(train)
         if found is None:
@@ -295,7 +346,7 @@ class Executor:
         reqs = dict(zip(self._arg_names, self._reqs))
         wrt = [n for n, r in reqs.items() if r != "null"] if train else []
         add = [n for n in wrt if reqs[n] == "add" and n not in self._overwritten()]
-        module = module_of(self._symbol, self._types)
+        module = module_of(self._symbol, self._types, rows=self._rows)
         cut = len(self._output_names) if wrt else 0
         executable = compile_symbol(module, train, wrt, add, cut)
         return self._bind_program(executable, wrt)
@@ -430,6 +481,7 @@ class Executor:
         for array, name in zip(observer.aux_arrays, observer._aux_names):
             array[:] = self.aux_dict[name]
         observer._key[:] = self._key
+        observer._count_rows(train)
         observer._instance(train).run_forward()
         found = dict(zip(internals.list_outputs(), observer.outputs))
         for node in internals.graph.nodes():

@@ -38,12 +38,14 @@ class _Build(Context):
         self.changed[position] = value
 
 
-def _graph(op: Operator, types: Sequence[TensorType], train: bool) -> Graph:
+def _graph(op: Operator, types: Sequence[TensorType], train: bool, rows: int | None = None) -> Graph:
     """An operator as a tensor program: inputs in0, in1, ... (and a key), shown outputs, updates of changed inputs."""
     origin = SymOrigin(op.op_name, op.op_name)
     inputs = [input_node(f"in{i}", t) for i, t in enumerate(types)]
     context = _Build(train)
     context.name = op.op_name
+    if rows is not None:
+        context.output_shapes = ((rows, *types[0].shape[1:]),)
     with Recorder() as recorder, recorder.at(origin):
         made = op.build(context, *inputs)
         outs = [made] if isinstance(made, Node) else list(made)
@@ -64,14 +66,14 @@ class _Compiled(NamedTuple):
 
 
 @functools.lru_cache(maxsize=KEEP)
-def _program(op: Any, types: tuple[TensorType, ...], train: bool) -> _Compiled:
-    """The compiled program of an operator."""
+def _program(op: Any, types: tuple[TensorType, ...], train: bool, rows: int | None = None) -> _Compiled:
+    """The compiled program of an operator; `rows` where the number of the output's rows is not told by the types."""
     from symc.codegen.target import host_target
     from symc.compile import emit, loop_passes, tensor_passes
     from symc.passes.pipeline import Manager
 
     target = host_target()
-    loops = Manager(verify=False).run([*tensor_passes(), *loop_passes(target)], _graph(op, types, train))
+    loops = Manager(verify=False).run([*tensor_passes(), *loop_passes(target)], _graph(op, types, train, rows))
     executable = emit(loops, target)
     values = executable.program.value_types()
     outputs = tuple(values[value] for _, value in executable.program.outputs)
@@ -83,7 +85,8 @@ def run_operator(op: Operator, arrays: Sequence[Array], train: bool = False) -> 
     types = tuple([TensorType(dtype_of(a.dtype), a.shape) for a in arrays])
     if op.op_name.endswith("_update"):
         return _interpret(op, arrays, types, train)
-    compiled = _program(op, types, train)
+    rows = None if op.row_chooser is None else op.count_rows(arrays[op.row_chooser])
+    compiled = _program(op, types, train, rows)
     buffers = {f"in{i}": a for i, a in enumerate(arrays)}
     if compiled.random:
         buffers[KEY_INPUT] = next_key()

@@ -30,7 +30,7 @@ import numpy as np
 
 from symc.ir.graph import Node
 from symc.ir.symbolic import SymGraph
-from symc.ir.types import TensorType, dtype_of
+from symc.ir.types import Array, TensorType, dtype_of
 
 ShapeLike = Union[tuple[int, ...], None]
 #: a tuple-valued parameter: (2, 2); None entries where the operator allows them
@@ -185,6 +185,8 @@ class Operator:
     random: ClassVar[bool] = False
     #: MXNet learns its outputs' shapes only by running it: Symbol.infer_shape says nothing about them
     dynamic: ClassVar[bool] = False
+    #: the input whose values decide how many rows the output has, if there is one: programs are compiled for a number
+    row_chooser: ClassVar[int | None] = None
     #: number of symbol graphs the operator runs; its function takes them before the inputs
     graphs: ClassVar[int] = 0
     #: input name -> the text of the initializer its variable gets when the user chose none
@@ -228,6 +230,10 @@ class Operator:
         if graphs:
             raise MXNetError(f"{self.op_name} takes no subgraphs, but {len(graphs)} are given")
         return self
+
+    def count_rows(self, chooser: Array) -> int:
+        """The rows of the output, from the values of the input `row_chooser`."""
+        raise NotImplementedError(f"{self.op_name} has outputs of fixed shapes")
 
     # -- inference
     def complete(self, s: Shapes) -> None:

@@ -16,7 +16,7 @@ from symc.ir.prims.flow import loop
 from symc.ir.prims.indexing import gather, sort
 from symc.ir.prims.movement import broadcast, slice_axis, transpose
 from symc.ir.prims.reduce import reduce_min, reduce_sum
-from symc.ir.types import I32, U8, TensorType
+from symc.ir.types import I32, Array, U8, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Types, is_known, operator
 from symc.ops.families import no_gradient
 from symc.ops.layers import along, as_number, indices, one_hot, refuse
@@ -31,6 +31,7 @@ class BooleanMask(Operator):
     """
 
     dynamic: ClassVar[bool] = True
+    row_chooser: ClassVar[int | None] = 1
 
     axis: int = 0
 
@@ -44,6 +45,9 @@ class BooleanMask(Operator):
             raise ShapeError(f"index must have one axis, not {index}")
         if data and index and data[0] and index[0] and data[0] != index[0]:
             raise ShapeError(f"index has {index[0]} entries for the {data[0]} rows of data")
+
+    def count_rows(self, chooser: Array) -> int:
+        return int(np.count_nonzero(chooser))
 
     def complete_types(self, t: Types) -> None:
         t.all_alike((0,), (0,))
@@ -62,12 +66,12 @@ class BooleanMask(Operator):
                 f"_contrib_boolean_mask {ctx.name!r}: the number of chosen rows must be known before the program runs, "
                 "but index is computed from its inputs; multiply data by the mask instead, or choose the rows before"
             )
-        return int(np.count_nonzero(evaluate_nodes([index], {})[index]))
+        return self.count_rows(evaluate_nodes([index], {})[index])
 
 
 @operator("_contrib_allclose", inputs="a b", hint="allclose", gradient="none")
 class AllClose(Operator):
-    """1 if |a - b| <= atol + rtol |b| for all elements, else 0, of shape (). All but nan is close to an infinite b."""
+    """1 if |a - b| <= atol + rtol |b| for all elements, else 0, of shape (). Anything but nan is close to an infinite b."""
 
     rtol: float = 1e-5
     atol: float = 1e-8

@@ -47,10 +47,9 @@ def infer_shapes(
             definition.complete(row)
 
     found = _propagated(symbol, known, "shape", Shapes, complete)
-    result = _answer(symbol, lambda entry: tuple(found.get(entry) or ()))
-    if not partial and any(not s or 0 in s for part in result for s in part):
+    if not partial and any(s is None or 0 in s for part in _answer(symbol, found.get) for s in part):
         return None, None, None
-    return result
+    return _answer(symbol, lambda entry: tuple(found.get(entry) or ()))
 
 
 def infer_types(symbol: Symbol, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Answer:
