@@ -16,10 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from symc.ir.index import Affine, Var
-from symc.ir.loops import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, map_body, walk
+from symc.ir.loops import Buffer, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, walk
 from symc.ir.prims import elementwise as ew
-from symc.ir.types import BOOL, I64, TensorType
+from symc.ir.types import BOOL, I64
 from symc.passes.lower import LoopModule
+from symc.passes.panels import pack, packed_tile
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
 from symc.passes.strides import Access, accesses, scratch_buffers, substitute
@@ -99,6 +100,10 @@ class _Tiler:
         inner = [s for s in body if isinstance(s, For)]
         width = self._width(body)
         simple = not has_branches(body)
+        packed = packed_tile(loops, body, self.buffers, width, self.registers) if simple else None
+        if packed is not None:
+            columns = packed.vectors * width
+            return self._tiled(loops, unroll_small(body), packed.vector, packed.jams, columns, width, packed.load)
         across = self._best(loops, body, width) if simple else None
         within = self._inner_cost(inner, body, width) if inner else None
         if across is not None and (within is None or across.cost <= within):
@@ -199,16 +204,24 @@ class _Tiler:
         return best[1]
 
     def _tiled(
-        self, loops: list[For], body: tuple[Stmt, ...], vector: For | None, jams: dict[str, int], chunk: int, width: int
+        self,
+        loops: list[For],
+        body: tuple[Stmt, ...],
+        vector: For | None,
+        jams: dict[str, int],
+        chunk: int,
+        width: int,
+        panel: Load | None = None,
     ) -> list[Stmt]:
-        """Split the loops into tiles: outer loops in their order, then the jam loops and the vector loop."""
-        panel = self._panel(loops, body, vector, jams, chunk) if vector is not None else None
+        """Split the loops into tiles: outer loops in their order, then the jam loops and the vector loop. `panel`: an
+        operand to pack for every tile of the vector loop."""
+        if panel is None and vector is not None:
+            panel = self._panel(loops, body, vector, jams, chunk)
         if panel is not None:
-            # the packed panel serves all tiles of the jam loops, which therefore stand inside
-            tiled = [x for x in loops if x.var in jams]
-            order = (
-                [x for x in loops if x.var not in jams and x is not vector] + [x for x in loops if x is vector] + tiled
-            )
+            # the packed panel serves all turns of the loops that do not move it, which therefore stand inside
+            moved = {v.name for i in panel.index for v in i.variables()}
+            outside = [x for x in loops if x.var in moved and x is not vector]
+            order = [*outside, *(x for x in loops if x is vector), *(x for x in loops if x.var not in moved)]
         else:
             order = threaded_first(loops, {**jams, **({vector.var: chunk} if vector else {})})
 
@@ -227,7 +240,8 @@ class _Tiler:
                 made = For(loop.var, 0, trips, (), (), kind, lanes, 1, unroll, loop.origin)
                 inside = {**values, loop.var: tile + Var(loop.var, 0, trips)}
                 if loop is vector and panel is not None:
-                    packing, packed = self._pack(panel, body, loop.var, tile, made)
+                    buffer, packing, packed = pack(panel, body, loop.var, tile, made, self._fresh)
+                    self.buffers[buffer.name] = buffer
                     nested = level(at + 1, inside, with_vector_last(inner, made), packed)
                     return [*substitute(tuple(packing), values), *nested]
                 return level(at + 1, inside, with_vector_last(inner, made), body)
@@ -281,28 +295,6 @@ class _Tiler:
                 if fixed and step >= 128 and chunk * inner.trips * load.dtype.itemsize <= 1 << 18:
                     return load
         return None
-
-    def _pack(
-        self, panel: Load, body: tuple[Stmt, ...], column: str, tile: Affine, piece: For
-    ) -> tuple[list[Stmt], tuple[Stmt, ...]]:
-        """Statements that copy the panel's tile into scratch memory, and the body reading it there."""
-        inner = next(s for s in body if isinstance(s, For))
-        buffer = Buffer(self._fresh("panel"), TensorType(panel.dtype, (inner.trips, piece.trips)), "scratch")
-        self.buffers[buffer.name] = buffer
-        row, col = Var(self._fresh("row"), 0, inner.trips), Var(self._fresh("col"), 0, piece.trips)
-        index = tuple(i.substitute({inner.var: Affine.of(row), column: tile + col}) for i in panel.index)
-        load = Load(self._fresh("packed"), panel.buffer, panel.dtype, index, origin=panel.origin)
-        copy = Store(load.ref, buffer.name, (Affine.of(row), Affine.of(col)), origin=panel.origin)
-        columns = replace(piece, var=col.name, body=(load, copy))
-        rows = For(row.name, 0, inner.trips, (columns,), (), "serial", origin=panel.origin)
-        local = (Affine.of(Var(inner.var, 0, inner.trips)), Affine.of(Var(column, 0, piece.trips)))
-
-        def read(stmt: Stmt) -> Stmt:
-            if isinstance(stmt, Load) and stmt.name == panel.name and stmt.buffer == panel.buffer:
-                return replace(stmt, buffer=buffer.name, index=tuple(i - t for i, t in zip(local, (Affine(), tile))))
-            return stmt
-
-        return [Alloc(buffer, panel.origin), rows], map_body(body, read)
 
     def _fresh(self, stem: str) -> str:
         name, count = stem, 0

@@ -16,7 +16,9 @@ def spread_over_lanes(nest: list[For], loop: For, last: tuple[Stmt, ...], lane: 
     whole, rest = divmod(loop.trips, lanes)
     outer = nest[0]
 
-    def level(at: int, starts: list[Ref], suffix: str) -> tuple[list[Stmt], list[Ref]]:
+    def level(
+        at: int, starts: list[Ref], suffix: str, outer_guard: tuple[Affine, int] | None
+    ) -> tuple[list[Stmt], list[Ref]]:
         here = nest[at]
         names = [f"{c.name}{suffix}" for c in here.carries]
         inside = [Ref(n, c.init.dtype) for n, c in zip(names, here.carries)]
@@ -27,11 +29,11 @@ def spread_over_lanes(nest: list[For], loop: For, last: tuple[Stmt, ...], lane: 
         ) -> tuple[tuple[Stmt, ...], list[Ref]]:
             if innermost:
                 return _turn(last, here, inside, values, guard, tag)
-            stmts, results = level(at + 1, inside, suffix)
+            stmts, results = level(at + 1, inside, suffix, guard)
             return substitute(tuple(stmts), values), results
 
         if here is not loop:
-            stmts, yields = body_of({}, None, suffix)
+            stmts, yields = body_of({}, outer_guard, suffix)
             results = [Ref(f"{c.result}{suffix}", c.init.dtype) for c in here.carries]
             carries = tuple(Carry(n, s, y, r.name) for n, s, y, r in zip(names, starts, yields, results))
             return [replace(here, body=stmts, carries=carries)], results
@@ -54,7 +56,7 @@ def spread_over_lanes(nest: list[For], loop: For, last: tuple[Stmt, ...], lane: 
         return made, current
 
     starts = [Ref(f"{c.name}.lane", c.init.dtype) for c in outer.carries]
-    statements, yields = level(0, starts, "")
+    statements, yields = level(0, starts, "", None)
     carries = tuple(Carry(s.name, c.init, y, f"{c.result}") for s, c, y in zip(starts, outer.carries, yields))
     renamed = _rename_results(tuple(statements), {c.result: f"{c.result}.part" for c in outer.carries})
     carries = tuple(

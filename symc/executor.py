@@ -16,56 +16,15 @@ import numpy as np
 from symc.base import MXNetError
 from symc.compile import Executable, Instance, compile_symbol
 from symc.context import Context
-from symc.ir.symbolic import SymGraph
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.memory import empty
 from symc.ndarray import NDArray
-from symc.ops.base import Shapes
 from symc.passes.autodiff import grad_name, head_name
-from symc.passes.decompose import KEY_INPUT, SymbolModule
-from symc.passes.infer_shape import propagate
+from symc.passes.decompose import KEY_INPUT
 from symc.random import next_key
+from symc.typed import distinct, module_of
 
-
-def module_of(
-    symbol: Any,
-    types: Mapping[str, TensorType],
-    roles: Mapping[str, str] | None = None,
-    rows: Mapping[str, int] | None = None,
-) -> SymbolModule:
-    """A Symbol with the types of its variables, as the compiler takes it. `rows`: how many rows the outputs of
-    operators have whose inputs' values decide it (Operator.row_chooser), by the nodes' names."""
-    graph: SymGraph = symbol.graph
-    rows = rows or {}
-
-    def complete(node: Any, row: Shapes) -> None:
-        node.definition.complete(row)
-        data = row.ins[0] if row.ins else None
-        if node.name in rows and data is not None:
-            row.set_out(0, (rows[node.name], *data[1:]))
-
-    sources = [n for n in graph.nodes() if not n.is_variable and (not n.inputs or n.name in rows)]
-    shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
-    if sources:
-        known = {(n, 0): types[n.name].shape for part in graph.variables() for n in part}
-        found = propagate(graph, known, Shapes, complete)
-        for node in sources:
-            inferred = [found.get((node, i)) for i in range(node.num_outputs)]
-            if all(s and (all(s) or node.name in rows) for s in inferred):
-                shapes[node.name] = tuple(inferred)  # type: ignore[arg-type]
-    return SymbolModule(symbol.name or "net", graph, types, tuple(distinct(symbol.list_outputs())), roles or {}, shapes)
-
-
-def distinct(names: Sequence[str]) -> list[str]:
-    """The names, told apart by a number where several outputs of a Group have the same."""
-    taken, made = set(names), []
-    for name in names:
-        found, count = name, 0
-        while found in made or (found != name and found in taken):
-            count += 1
-            found = f"{name}_{count}"
-        made.append(found)
-    return made
+__all__ = ["Executor", "distinct", "module_of"]
 
 
 class Executor:

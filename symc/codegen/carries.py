@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from symc.codegen.lanes import Val
 from symc.codegen.operations import Operations
-from symc.codegen.text import type_name
+from symc.codegen.target import Target, is_x86
+from symc.codegen.text import Lines, type_name
 from symc.ir.loops import Carry, For, Let
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.elementwise import Elementwise
@@ -66,3 +70,15 @@ def across(ops: Operations, op: Elementwise, vector: str, dtype: DType, width: i
         vector = ops.apply(op, [dtype, dtype], [a, b], dtype, half if half > 1 else 0)
         width = half
     return vector
+
+
+def settle(lines: Lines, target: Target, values: Sequence[Val]) -> None:
+    """Finish the turn of a register tile before the next one begins. Neighbouring taps of a window read the same
+    elements: kept for each other, they would take the registers that the accumulators need."""
+    held = [(v, item) for v in values for item in v.items.values()]
+    whole = all(v.dtype.is_float and 16 <= v.lanes * v.dtype.itemsize <= target.vector_bytes for v in values)
+    if not whole or not target.registers <= 2 * len(held) < 2 * target.registers or not is_x86():
+        return
+    uses = ",".join(["v" if target.vector_bytes == 64 else "x"] * len(held))
+    operands = ", ".join(f"{type_name(v.dtype, v.lanes)} {item}" for v, item in held)
+    lines.do(f'call void asm sideeffect "", "{uses},~{{memory}}"({operands})')

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from symc.codegen.carries import across, folded, identity, reduction_of
+from symc.codegen.carries import across, folded, identity, reduction_of, settle
 from symc.codegen.kernel import outermost_loop
 from symc.codegen.lanes import Lane, Val, coordinates, mask_text, project, scalar
 from symc.codegen.memory import Memory
@@ -169,6 +169,7 @@ class _Emitter:
             self.values.update(carried)
             self.statements(loop.body)
             carried = {c.name: self.operand(c.yields) for c in loop.carries}
+            settle(self.lines, self.target, list(carried.values()))
         for c in loop.carries:
             self.values[c.result] = carried[c.name]
 

@@ -11,8 +11,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from symc.codegen.kernel import scratch_layout, shifts_of
-from symc.codegen.lanes import Lane, Val, coordinates, mask_text, project
+from symc.codegen.lanes import Coordinate, Lane, Val, coordinates, mask_text, project
 from symc.codegen.text import Lines, literal, splat, suffix, type_name
+from symc.codegen.transposed import groups, load_group, store_group
 from symc.ir.index import Affine, Var, linear
 from symc.ir.loops import Buffer, Load, Store
 from symc.ir.prims import elementwise as ew
@@ -124,7 +125,13 @@ class Memory:
         pointer = self._uniform_pointer(stmt.buffer, offset, itemsize)
         other = e.operand(stmt.other) if stmt.other is not None else None
         items = {}
+        if guard is None and vector is not None:
+            for group in groups(dims, strides, dtype, lambda i: self._at(pointer, i, itemsize)):
+                made = load_group(self.lines, len(group.registers), dtype, vector.width, group.row)
+                items.update(zip(group.registers, made))
         for at in coordinates(dims):
+            if at in items:
+                continue
             shift = sum(strides.get(d, 0) * k * max(d.width, 1) for d, k in zip(dims, at))
             here = self._at(pointer, shift, itemsize)
             condition = project(guard, dims, at) if guard else ""
@@ -322,7 +329,15 @@ class Memory:
         vector = next((d for d in dims if d.width), None)
         pointer = self._uniform_pointer(stmt.buffer, offset, dtype.itemsize)
         spread = e.spread(value, dims)
+        done: set[Coordinate] = set()
+        if guard is None and not stmt.add and vector is not None:
+            for group in groups(dims, strides, dtype, lambda i: self._at(pointer, i, dtype.itemsize)):
+                registers = [spread.items[at] for at in group.registers]
+                store_group(self.lines, registers, dtype, vector.width, group.row)
+                done.update(group.registers)
         for at in coordinates(dims):
+            if at in done:
+                continue
             shift = sum(strides.get(d, 0) * k * max(d.width, 1) for d, k in zip(dims, at))
             here = self._at(pointer, shift, dtype.itemsize)
             condition = project(guard, dims, at) if guard else ""

@@ -1,5 +1,7 @@
 """mx.nd: arrays and the operators that run on them at once."""
 
+from typing import Any
+
 import symc.ops  # noqa: F401  (registers every operator)
 from symc.ndarray import contrib
 from symc.ndarray import distributions as _distributions
@@ -24,7 +26,9 @@ from symc.ndarray.ndarray import (
     waitall,
     zeros,
 )  # fmt: skip
+from symc.ops.base import OPERATORS
 from symc.symbol.operators import install as _install
+from symc.symbol.operators import suggestion as _suggestion
 
 _install(globals(), __name__, _imperative.make_function)
 for _function in contrib.FUNCTIONS:
@@ -37,3 +41,9 @@ __all__ = [
     "NDArray", "arange", "array", "concatenate", "contrib", "empty", "eye", "from_dlpack", "from_numpy", "full",
     "linspace", "load", "load_frombuffer", "moveaxis", "onehot_encode", "ones", "save", "waitall", "zeros",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in OPERATORS:  # registered after this module was imported
+        return globals().setdefault(name, _imperative.make_function(OPERATORS[name], name))
+    raise AttributeError(f"mx.nd has no function {name!r}{_suggestion(name)}")

@@ -1,0 +1,54 @@
+"""Protects the documentation: the code of each page runs, and the text form's examples are real."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import symc as mx
+from symc.ops.base import OPERATORS
+from symc.passes.pipeline import PASSES
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted((ROOT / "symc" / "docs").glob("*.md")), ROOT / "README.md"]
+
+
+@pytest.fixture
+def registries():
+    """Leaves the tables of operators and passes as they were."""
+    kept = [(table, dict(table)) for table in (OPERATORS, PASSES, vars(mx.sym), vars(mx.nd))]
+    yield
+    for table, before in kept:
+        for name in set(table) - set(before):
+            del table[name]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_pages_run(page, registries, monkeypatch):
+    """The blocks of a page in order, in one module."""
+    module = types.ModuleType(f"page_{page.stem.replace('-', '_')}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for block in re.finditer(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        exec(compile(block[1], str(page), "exec"), vars(module))
+
+
+def test_pages_name_what_exists():
+    """Files and modules that a page mentions are there."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for path in re.findall(r"`((?:symc|ir|passes|tests)/[\w/.-]+)`", text):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
+        for module in re.findall(r"`(symc(?:\.[a-z_]+)+)`", text):
+            parts = module.split(".")
+            place = ROOT.joinpath(*parts)
+            assert place.exists() or place.with_suffix(".py").exists(), f"{page.name}: {module}"
+
+
+def test_unknown_functions_are_named():
+    for space in (mx.sym, mx.nd):
+        with pytest.raises(AttributeError, match="FullyConected.*did you mean FullyConnected"):
+            _ = space.FullyConected
