@@ -22,11 +22,15 @@ LARGEST = 3 << 17
 #: turns of a reduction that cost as much as storing a result far from its neighbours
 STORING = 24
 #: turns using a packed element that cost as much as packing it
-PACKING = 24
+PACKING = 8
+#: turns of the innermost loop that cost as much as entering and leaving it
+ENTERING = 4
 #: part of the arithmetic limit that a tile reaches whose lanes read and write side by side, all of them in use
 DENSE = 0.8
-#: ... and a tile that reads every other element, or folds its lanes at the end
+#: ... a tile that reads every other element
 SPARSE = 0.5
+#: ... and a tile whose lanes run along the reduction and are folded at its end
+FOLDED = 0.65
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ def packed_tile(
         return None
     best = DENSE if all(a.stride(loops[-1].var) in (0, 1) for a in found) else SPARSE
     best *= share(loops[-1].trips, width)
+    if all(a.stride(nest[-1].var) in (0, 1) for a in found):
+        best = max(best, FOLDED * share(nest[-1].trips, width))
+    # what runs a few turns only is written out
+    inner_turns = next((x.trips for x in reversed(nest) if x.trips > 4), steps)
     tile: PackedTile | None = None
     for vector in loops:
         moving = [a for a in found if a.stride(vector.var) != 0]
@@ -69,7 +77,7 @@ def packed_tile(
         most = LARGEST // (steps * width * load.dtype.itemsize)
         efficiency, sizes = _sizes([j.trips for j in jams], vector.trips, width, registers, most)
         uses = trips(free)
-        efficiency *= steps / (steps + STORING) * uses / (uses + PACKING)
+        efficiency *= steps / (steps + STORING) * uses / (uses + PACKING) * inner_turns / (inner_turns + ENTERING)
         if sizes and efficiency > best:
             best = efficiency
             tile = PackedTile(vector, load, dict(zip([j.var for j in jams], sizes[:-1])), sizes[-1])
