@@ -1,17 +1,17 @@
 """The whole compiler on one page: from a Symbol with known types to native code.
 
-    types   = infer_shape, infer_type          complete what the user left out        (Symbol.infer_*, bind)
-    graph   = decompose(symbol, types)         MXNet's operators become primitives, with types
-    graph   = autodiff(graph, wrt)             gradients join the same graph; loss heads still carry their own rule
-    graph   = inline(graph)                    ... and from here all is ordinary arithmetic
-    graph   = simplify(graph)                  fewer, canonical nodes for fuse to see
-    graph   = layout(graph)                    where blocked layouts are chosen
-    graph   = partition(graph)                 forward | backward
-    program = fuse(graph)                      which values get memory, and which kernels compute them
-    program = plan_memory(program)             offsets in one arena, updates in place
-    loops   = lower(program)                   every kernel a loop nest
-    loops   = tile(loops)                      threads, vectors, register tiles
-    table   = emit(loops)                      LLVM IR, machine code, one table of kernels to run
+types   = infer_shape, infer_type          complete what the user left out        (Symbol.infer_*, bind)
+graph   = decompose(symbol, types)         MXNet's operators become primitives, with types
+graph   = autodiff(graph, wrt)             gradients join the same graph; loss heads still carry their own rule
+graph   = inline(graph)                    ... and from here all is ordinary arithmetic
+graph   = simplify(graph)                  fewer, canonical nodes for fuse to see
+graph   = layout(graph)                    where blocked layouts are chosen
+graph   = partition(graph)                 forward | backward
+program = fuse(graph)                      which values get memory, and which kernels compute them
+program = plan_memory(program)             offsets in one arena, updates in place
+loops   = lower(program)                   every kernel a loop nest
+loops   = tile(loops)                      threads, vectors, register tiles
+table   = emit(loops)                      LLVM IR, machine code, one table of kernels to run
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Instance:
         program = self.executable.program
         held: dict[str, Array] = {**self.buffers, **self._constants}
         for step in program.steps:
-            for result in (step.results if isinstance(step, KernelStep) else (step.result,)):
+            for result in step.results if isinstance(step, KernelStep) else (step.result,):
                 place, t = result.place, result.type
                 if place.kind == "arena":
                     raw = self.arena[place.offset : place.offset + t.nbytes]

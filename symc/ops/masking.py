@@ -16,7 +16,7 @@ from symc.ir.prims.flow import loop
 from symc.ir.prims.indexing import gather, sort
 from symc.ir.prims.movement import broadcast, slice_axis, transpose
 from symc.ir.prims.reduce import reduce_min, reduce_sum
-from symc.ir.types import I32, Array, U8, TensorType
+from symc.ir.types import I32, U8, Array, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Types, is_known, operator
 from symc.ops.families import no_gradient
 from symc.ops.layers import along, as_number, indices, one_hot, refuse
@@ -71,7 +71,7 @@ class BooleanMask(Operator):
 
 @operator("_contrib_allclose", inputs="a b", hint="allclose", gradient="none")
 class AllClose(Operator):
-    """1 if |a - b| <= atol + rtol |b| for all elements, else 0, of shape (). Anything but nan is close to an infinite b."""
+    """1 if |a - b| <= atol + rtol |b| for all elements, else 0, of shape (). All but nan is close to an infinite b."""
 
     rtol: float = 1e-5
     atol: float = 1e-8

@@ -287,6 +287,15 @@ FEW = settings(
 )  # fmt: skip
 
 
+def test_lanes_beyond_a_short_outer_loop_count_nothing() -> None:
+    """The outer loop of a sum over both axes is spread over more lanes than it has turns."""
+
+    def build(x: Node) -> Node:
+        return reduce_sum(ew.neg(broadcast(x, (2, 2), (1,))), (0, 1))
+
+    check(Case(graph_of(build, x=TensorType(F32, (2,))), True, {}), ("tile",))
+
+
 @FEW
 @given(cases(whole=True))
 def test_whole_numbers_agree_bit_for_bit_with_any_passes(case: Case) -> None:
