@@ -6,12 +6,13 @@ carry their own rule (custom_grad) here; `inline` replaces them afterwards.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from symc.ir.errors import IRError
 from symc.ir.graph import Graph, Node, Origin, Recorder, Update, finish
 from symc.ir.op import input_node, parameter
-from symc.ir.prims.control import Get
 from symc.ir.prims.elementwise import add, full, zeros_like
-from symc.ir.types import TupleType
+from symc.ir.prims.pullback import pullback, reaching
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
 
@@ -41,38 +42,28 @@ class Autodiff(Pass):
             if name not in inputs:
                 raise IRError(f"autodiff: {name!r} is not an argument; there are {', '.join(inputs)}")
         targets = [inputs[name] for name in wanted]
-        nodes = graph.nodes()
-        active = _reaching(nodes, targets)
+        active = reaching(graph.nodes(), targets)
         recorder = Recorder()
         extra: dict[Node, Node] = {}
+        heads: dict[Node, Node] = {}
         names = dict(graph.names)
+
+        def visit(node: Node) -> AbstractContextManager[object] | None:
+            here = rw.act(node.op.name, [graph.origins[node]])
+            return None if here is None else recorder.at(here)
+
         with recorder:
-            cotangents: dict[Node, list[Node | None]] = {}
             for name, node in graph.outputs:
                 if node in active and node.dtype.is_float:
-                    origin = graph.origins[node]
-                    with recorder.at(origin):
+                    with recorder.at(graph.origins[node]):
                         head = full(1, node.tensor) if self.ones else input_node(head_name(name), node.tensor, "head")
-                        _accumulate(cotangents, node, 0, head)
+                        heads[node] = add(heads[node], head) if node in heads else head
                     if not self.ones:
                         extra[head] = head
-            for node in reversed(nodes):
-                given = cotangents.get(node)
-                if given is None or not node.inputs:
-                    continue
-                here = rw.act(node.op.name, [graph.origins[node]])
-                if here is None:
-                    continue
-                with recorder.at(here):
-                    if isinstance(node.op, Get):
-                        _accumulate(cotangents, node.inputs[0], node.op.index, given[0])
-                        continue
-                    for source, ct in zip(node.inputs, node.op.grad(node, given)):
-                        if ct is not None and source in active:
-                            _accumulate(cotangents, source, 0, ct)
+            cotangents = dict(zip(targets, pullback(list(heads), list(heads.values()), targets, visit)))
             outputs, updates, buffers = list(graph.outputs), list(graph.updates), []
             for name, target in zip(wanted, targets):
-                found = cotangents.get(target, [None])[0]
+                found = cotangents[target]
                 origin = graph.origins[target]
                 with recorder.at(rw.act("argument", [origin]) or origin):
                     gradient = zeros_like(target) if found is None else found
@@ -91,21 +82,3 @@ class Autodiff(Pass):
         used = {i for n in made.nodes() for i in n.inputs} | set(made.roots)
         kept = [i for i in made.inputs if i not in extra or i in used]
         return Graph(made.name, tuple(kept), made.outputs, made.updates, made.names, made.origins)
-
-
-def _reaching(nodes: list[Node], targets: list[Node]) -> set[Node]:
-    """The nodes that depend on a target through values that can carry a cotangent."""
-    active = set(targets)
-    for node in nodes:
-        if node not in active and any(i in active for i in node.inputs):
-            if isinstance(node.type, TupleType) or node.dtype.kind != "b":
-                active.add(node)
-    return active
-
-
-def _accumulate(cotangents: dict[Node, list[Node | None]], node: Node, index: int, ct: Node | None) -> None:
-    count = len(node.type.items) if isinstance(node.type, TupleType) else 1
-    held = cotangents.setdefault(node, [None] * count)
-    if ct is not None:
-        before = held[index]
-        held[index] = ct if before is None else add(before, ct)

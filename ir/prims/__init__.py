@@ -71,7 +71,7 @@ from symc.ir.prims.elementwise import (
     xor,
     zeros_like,
 )  # fmt: skip
-from symc.ir.prims.flow import branch, loop, pullback
+from symc.ir.prims.flow import branch, loop
 from symc.ir.prims.indexing import (
     gather,
     gather_along,
@@ -100,6 +100,7 @@ from symc.ir.prims.movement import (
     swapaxes,
     transpose,
 )  # fmt: skip
+from symc.ir.prims.pullback import pullback
 from symc.ir.prims.random import fold_key, normal, random_bits, uniform
 from symc.ir.prims.reduce import (
     argmax,

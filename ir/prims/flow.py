@@ -7,44 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from symc.ir.graph import Graph, Node, Recorder, topological
+from symc.ir.graph import Graph, Node, Recorder
 from symc.ir.op import Primitive, primitive, require
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.control import Get, instantiate, placeholders, precision_of, results, run_region, trace
+from symc.ir.prims.control import instantiate, placeholders, precision_of, results, run_region, trace
 from symc.ir.prims.movement import iota, reverse
+from symc.ir.prims.pullback import pullback
 from symc.ir.types import BOOL, I64, Array, TensorType, TupleType, Type
-
-
-def pullback(outputs: Sequence[Node], cts: Sequence[Node | None], targets: Sequence[Node]) -> list[Node | None]:
-    """Cotangents of the targets from those of the outputs, by reverse mode; None where nothing flows back.
-
-    An integer between floats carries a cotangent of its own type (see Cast), a truth value none.
-    """
-    nodes = topological(outputs)
-    active = set(targets)
-    for node in nodes:
-        if any(i in active for i in node.inputs):
-            active.add(node)
-    held: dict[tuple[Node, int], Node] = {}
-
-    def gather(node: Node, index: int, ct: Node | None) -> None:
-        if ct is not None and node in active and ct.dtype != BOOL:
-            before = held.get((node, index))
-            held[node, index] = ct if before is None else ew.add(before, ct)
-
-    for node, ct in zip(outputs, cts):
-        gather(node, 0, ct)
-    for node in reversed(nodes):
-        count = len(node.type.items) if isinstance(node.type, TupleType) else 1
-        given = [held.get((node, i)) for i in range(count)]
-        if not node.inputs or all(g is None for g in given):
-            continue
-        if isinstance(node.op, Get):
-            gather(node.inputs[0], node.op.index, given[0])
-            continue
-        for source, ct in zip(node.inputs, node.op.grad(node, given)):
-            gather(source, 0, ct)
-    return [held.get((t, 0)) for t in targets]
 
 
 def _floats(nodes: Sequence[Node]) -> list[int]:

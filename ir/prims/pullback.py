@@ -1,0 +1,62 @@
+"""Reverse mode over nodes: the sweep that gradients of whole graphs and of the bodies of loops have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from symc.ir.graph import Node, topological
+from symc.ir.prims import elementwise as ew
+from symc.ir.prims.control import Get
+from symc.ir.types import BOOL, TupleType
+
+#: what is entered while a node's gradient is built; None leaves the node out
+Visit = Callable[[Node], "AbstractContextManager[object] | None"]
+
+
+def pullback(
+    outputs: Sequence[Node],
+    cts: Sequence[Node | None],
+    targets: Sequence[Node],
+    visit: Visit = lambda node: nullcontext(),
+) -> list[Node | None]:
+    """Cotangents of the targets from those of the outputs; None where nothing flows back.
+
+    An integer between floats carries a cotangent of its own type (see Cast), a truth value none.
+    """
+    nodes = topological(outputs)
+    active = reaching(nodes, targets)
+    held: dict[tuple[Node, int], Node] = {}
+
+    def gather(node: Node, index: int, ct: Node | None) -> None:
+        if ct is not None and node in active and ct.dtype != BOOL:
+            before = held.get((node, index))
+            held[node, index] = ct if before is None else ew.add(before, ct)
+
+    for node, ct in zip(outputs, cts):
+        gather(node, 0, ct)
+    for node in reversed(nodes):
+        count = len(node.type.items) if isinstance(node.type, TupleType) else 1
+        given = [held.get((node, i)) for i in range(count)]
+        if not node.inputs or all(g is None for g in given):
+            continue
+        scope = visit(node)
+        if scope is None:
+            continue
+        with scope:
+            if isinstance(node.op, Get):
+                gather(node.inputs[0], node.op.index, given[0])
+                continue
+            for source, ct in zip(node.inputs, node.op.grad(node, given)):
+                gather(source, 0, ct)
+    return [held.get((t, 0)) for t in targets]
+
+
+def reaching(nodes: Sequence[Node], targets: Sequence[Node]) -> set[Node]:
+    """Of nodes in topological order, those that depend on a target through values that can carry a cotangent."""
+    active = set(targets)
+    for node in nodes:
+        if node not in active and any(i in active for i in node.inputs):
+            if isinstance(node.type, TupleType) or node.dtype != BOOL:
+                active.add(node)
+    return active
