@@ -17,10 +17,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from symc.ir.graph import Graph, Node, Origin, SymOrigin
-from symc.ir.op import input_node, parameter
+from symc.ir.op import input_node
 from symc.ir.prims.reduce import Reduction
 from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, operands_of, results_of
-from symc.ir.types import Array, TensorType
+from symc.ir.types import Array
+from symc.passes.coalesce import space_of
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
 from symc.passes.units import Access, access_through, is_pointwise
@@ -28,9 +29,8 @@ from symc.passes.units import Access, access_through, is_pointwise
 
 @dataclass
 class _Storage:
-    """One piece of memory: the values that share it (views, in-place results), its size and live range in steps."""
+    """One piece of memory, shared by a value, its views and what takes it over: its size and live range in steps."""
 
-    values: list[str]
     size: int
     first: int
     last: int
@@ -45,9 +45,7 @@ class PlanMemory(Pass):
     align: int = option(64, "alignment of arena offsets in bytes")
 
     def run(self, program: Program, rw: Rewriter) -> Program:
-        program = copy_results(program)
-        program = _Planner(program, self).planned()
-        return program
+        return _Planner(copy_results(program), self).planned()
 
 
 def copy_results(program: Program) -> Program:
@@ -74,7 +72,7 @@ def copy_results(program: Program) -> Program:
             assert at is not None
             step, last = steps[at], last_read.get(parameter, -1)
             assert isinstance(step, KernelStep)
-            direct = last < at or last == at and parameter in _pairs(step, base[value])
+            direct = last < at or last == at and parameter in inplace_operands(step)[base[value]]
         if direct:
             taken.add(base[value])
             return value
@@ -85,10 +83,10 @@ def copy_results(program: Program) -> Program:
         half.append(KernelStep("copy", (value,), (Result(name, types[value]),), body, origin))
         return name
 
-    outputs = [
-        (name, own(value, f"out{at}", forward if name_in_forward(program, at) else backward, 0))
-        for at, (name, value) in enumerate(program.outputs)
-    ]
+    outputs = []
+    for number, (name, value) in enumerate(program.outputs):
+        late = name.endswith(".grad") or made_by.get(base[value], -1) >= program.cut
+        outputs.append((name, own(value, f"out{number}", backward if late else forward, 0)))
     updates = []
     for name, value, phase in sorted(program.updates, key=lambda update: base[update[1]] in made_by):
         late = phase == "backward" and program.cut < len(program.steps)
@@ -97,14 +95,6 @@ def copy_results(program: Program) -> Program:
     cut = program.cut + len(forward)
     ordered = [*steps[: program.cut], *forward, *steps[program.cut :], *backward]
     return replace(program, steps=tuple(ordered), outputs=tuple(outputs), updates=tuple(updates), cut=cut)
-
-
-def name_in_forward(program: Program, output: int) -> bool:
-    """Whether an output is written by the forward half (all of them, where the program is not cut)."""
-    if program.outputs[output][0].endswith(".grad"):
-        return False
-    made = {r.name for step in program.steps[program.cut :] for r in results_of(step)}
-    return _bases(program)[program.outputs[output][1]] not in made
 
 
 def _any_origin(program: Program) -> Origin:
@@ -120,11 +110,12 @@ def _bases(program: Program) -> dict[str, str]:
     return base
 
 
-def inplace_pairs(body: Graph) -> dict[str, set[str]]:
-    """For every result of a kernel the operands whose memory it may take over: operands of the same type that the
-    whole kernel reads only at the index being written."""
+def inplace_operands(step: KernelStep) -> dict[str, set[str]]:
+    """For every result of a kernel the operands whose memory it may take over: operands of the same shape and size that
+    the whole kernel reads only at the index being written."""
+    body = step.body
+    space, _ = space_of(body)
     reads: dict[Node, set[Access]] = {}
-    space = _space(body)
     stack: list[tuple[Node, Access]] = []
     for _, node in body.outputs:
         stack.append((node, "same" if node.shape == space else "row"))
@@ -146,29 +137,21 @@ def inplace_pairs(body: Graph) -> dict[str, set[str]]:
             if (source, through) not in seen:
                 seen.add((source, through))
                 stack.append((source, through))
-    allowed: dict[str, set[str]] = {}
-    for name, node in body.outputs:
-        wanted = {"same"} if node.shape == space else {"row"}
-        allowed[name] = {
-            parameter(i).input_name
-            for i in body.inputs
-            if reads.get(i) == wanted and i.tensor.nbytes == node.tensor.nbytes and i.shape == node.shape
+    return {
+        result.name: {
+            operand
+            for operand, i in zip(step.operands, body.inputs)
+            if reads.get(i) == ({"same"} if node.shape == space else {"row"})
+            and (i.shape, i.tensor.nbytes) == (node.shape, node.tensor.nbytes)
         }
-    return allowed
-
-
-def _space(body: Graph) -> tuple[int, ...]:
-    for node in body.nodes():
-        if isinstance(node.op, Reduction):
-            return node.inputs[0].shape
-    return max((node.shape for _, node in body.outputs), key=lambda s: (len(s), s))
+        for result, (_, node) in zip(step.results, body.outputs)
+    }
 
 
 class _Planner:
     def __init__(self, program: Program, options: PlanMemory) -> None:
         self.program, self.options = program, options
         self.base = _bases(program)
-        self.types = program.value_types()
         self.last_read: dict[str, int] = {}
         for at, step in enumerate(program.steps):
             for operand in operands_of(step):
@@ -197,27 +180,27 @@ class _Planner:
 
     def _kernel(self, at: int, step: KernelStep) -> None:
         taken: set[str] = set()
+        allowed = inplace_operands(step) if self.options.inplace else {}
         for result in step.results:
             place = self.fixed.get(result.name)
             if place is None and self.options.inplace:
-                operand = self._victim(at, step, result, taken)
+                operand = self._victim(at, step, result, allowed[result.name], taken)
                 if operand:
                     taken.add(self.base[operand])
                     piece = self.storage[self.base[operand]]
-                    piece.values.append(result.name)
                     piece.last = max(piece.last, self.last_read.get(result.name, at))
                     self.storage[result.name] = piece
                     self.inplace[result.name] = operand
                     continue
             last = self.last_read.get(result.name, at)
-            piece = _Storage([result.name], result.type.nbytes, at, last, place or Place())
+            piece = _Storage(result.type.nbytes, at, last, place or Place())
             if place is not None and place.kind == "arg" and place.name in step.operands:
                 self.inplace[result.name] = place.name
             self.storage[result.name] = piece
             self.pieces.append(piece)
 
-    def _victim(self, at: int, step: KernelStep, result: Result, taken: set[str]) -> str:
-        allowed = _pairs(step, result.name)
+    def _victim(self, at: int, step: KernelStep, result: Result, allowed: set[str], taken: set[str]) -> str:
+        """An operand whose memory the result takes over; empty if there is none."""
         for operand in step.operands:
             base = self.base[operand]
             piece = self.storage.get(base)
@@ -234,27 +217,18 @@ class _Planner:
 
     def _placed(self, step: Step) -> Step:
         if isinstance(step, ViewStep):
-            return replace(step, result=replace(step.result, place=self._place_of(step.operand, step.result.type)))
+            return replace(step, result=replace(step.result, place=self._place_of(step.operand)))
         results = tuple(
-            replace(r, place=self._place_of(r.name, r.type), inplace=self.inplace.get(r.name, "")) for r in step.results
+            replace(r, place=self._place_of(r.name), inplace=self.inplace.get(r.name, "")) for r in step.results
         )
         return replace(step, results=results)
 
-    def _place_of(self, value: str, type: TensorType) -> Place:
+    def _place_of(self, value: str) -> Place:
         base = self.base[value]
         piece = self.storage.get(base)
         if piece is None:
             return Place("arg", 0, base)
         return piece.place
-
-
-def _pairs(step: KernelStep, result: str) -> set[str]:
-    """Operands whose memory a result may take over, by the step's own names."""
-    position = [r.name for r in step.results].index(result)
-    name = step.body.outputs[position][0]
-    allowed = inplace_pairs(step.body).get(name, set())
-    inputs = [parameter(i).input_name for i in step.body.inputs]
-    return {operand for operand, inner in zip(step.operands, inputs) if inner in allowed}
 
 
 # --------------------------------------------------------------------------------------------- offsets

@@ -31,7 +31,7 @@ from symc.ir.prims.control import regions_run_by
 from symc.ir.prims.elementwise import Const
 from symc.ir.program import KernelStep, Program, ViewStep
 from symc.ir.types import Array
-from symc.memory import empty
+from symc.memory import address_of, empty
 from symc.passes.autodiff import Autodiff
 from symc.passes.decompose import Decompose, SymbolModule
 from symc.passes.fuse import Fuse
@@ -177,7 +177,7 @@ class Instance:
                 continue
             names = (*step.operands, *(r.name for r in step.results))
             kernel = exe.kernels[call]
-            args = [_pointer(self._address[n]) + shift for n, shift in zip(names, kernel.shifts)]
+            args = [address_of(self._address[n]) + shift for n, shift in zip(names, kernel.shifts)]
             for i, elements in enumerate(exe.loops.shift_of(at)):
                 args[i] += elements * self._address[names[i]].itemsize
             shared = kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN
@@ -216,8 +216,3 @@ class Instance:
 
     def run(self) -> None:
         self.table.run(0, self.entries)
-
-
-def _pointer(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address

@@ -17,14 +17,12 @@ from symc.base import MXNetError
 from symc.compile import Executable, Instance, compile_symbol
 from symc.context import Context
 from symc.ir.types import Array, TensorType, dtype_of
-from symc.memory import empty
+from symc.memory import address_of, empty
 from symc.ndarray import NDArray
 from symc.passes.autodiff import grad_name, head_name
 from symc.passes.decompose import KEY_INPUT
 from symc.random import next_key
 from symc.typed import distinct, module_of
-
-__all__ = ["Executor", "distinct", "module_of"]
 
 
 class Executor:
@@ -345,7 +343,7 @@ class Executor:
         held += [(("grad", n), g) for n, g in grads.items()]
         spans: list[tuple[int, int, tuple[str, str]]] = []
         for what, data in held:
-            start = data.__array_interface__["data"][0]
+            start = address_of(data)
             spans.append((start, start + data.nbytes, what))
         shared: set[tuple[str, str]] = set()
         end, last = 0, ("", "")

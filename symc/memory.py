@@ -24,6 +24,12 @@ def empty(shape: Sequence[int], dtype: Any) -> Array:
         raw = aligned_empty(size)
     else:
         raw = np.empty(size + ALIGN, np.uint8)
-        start = -raw.__array_interface__["data"][0] % ALIGN
+        start = -address_of(raw) % ALIGN
         raw = raw[start : start + size]
     return raw[:size].view(dtype).reshape(tuple(shape))
+
+
+def address_of(array: Array) -> int:
+    """Where an array's first element lies."""
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -119,33 +119,24 @@ def _share(case: str, seconds: float, peak: float) -> str:
 
 
 def compiled(name: str, train: bool) -> Any:
-    """The program of a net: a whole training step with momentum, or prediction."""
+    """The program of a net: what Module trains with, or what an Executor predicts with."""
     import symc as mx
     from symc.compile import compile_symbol
-    from symc.executor import module_of
     from symc.ir.types import F32, TensorType
-    from symc.train import compile_training_step
+    from symc.typed import module_of
 
+    if train:
+        module, _ = specs.trainable(mx, name)
+        return module._fused_step().executable
     net, shape = specs.NETS[name](mx)
-    shapes = {"data": shape, "softmax_label": shape[:1]}
-    arguments, _, states = net.infer_shape(**shapes)
+    arguments, _, states = net.infer_shape(data=shape, softmax_label=shape[:1])
     names = [*net.list_arguments(), *net.list_auxiliary_states()]
-    types = {n: TensorType(F32, s) for n, s in zip(names, [*arguments, *states])}
-    module = module_of(net, types)
-    if not train:
-        return compile_symbol(module)
-    wrt = [n for n in net.list_arguments() if n not in shapes]
-
-    def momentum(_: str, weight: Any, gradient: Any, given: Any) -> Any:
-        step = given.state(0) * 0.9 - gradient * given.scalar("lr")
-        return weight + step, [step]
-
-    return compile_training_step(module, wrt, momentum)
+    return compile_symbol(module_of(net, {n: TensorType(F32, s) for n, s in zip(names, [*arguments, *states])}))
 
 
 _COLD = """
 import sys, time
-import symc.codegen.jit, symc.executor, symc.train
+import symc.codegen.jit, symc.executor, symc.module
 from symc.bench.cli import compiled
 import llvmlite.binding
 start = time.perf_counter()

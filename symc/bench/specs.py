@@ -60,13 +60,19 @@ def resnet18(mx, batch=8, image=32):
 NETS = {"mlp": mlp, "lenet": lenet, "resnet18": resnet18}
 
 
-def training(mx, name):
-    """A Module that has everything but the step."""
+def trainable(mx, name):
+    """A Module that is ready to train, and the shape of its data."""
     net, shape = NETS[name](mx)
     module = mx.mod.Module(net, label_names=["softmax_label"], context=mx.cpu())
     module.bind([("data", shape)], [("softmax_label", shape[:1])])
     module.init_params(mx.init.Uniform(0.05))
     module.init_optimizer(optimizer="sgd", optimizer_params={"learning_rate": 0.001, "momentum": 0.9})
+    return module, shape
+
+
+def training(mx, name):
+    """A step of a Module on one batch."""
+    module, shape = trainable(mx, name)
     rs = np.random.RandomState(0)
     batch = mx.io.DataBatch([mx.nd.array(rs.uniform(size=shape))], [mx.nd.array(rs.randint(0, 10, shape[:1]))])
 

@@ -98,7 +98,7 @@ def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loade
         from symc.ir.modules import SymbolModule
 
         return Loaded(SymbolModule(symbol.name or "net", symbol.graph, {}, outputs), "symbol")
-    from symc.executor import module_of
+    from symc.typed import module_of
 
     types = _types(symbol, shapes)
     roles = {n: "label" if n.endswith("label") else "data" for n in types if n in shapes or n.endswith("label")}

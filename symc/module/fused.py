@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symc.executor import Executor, module_of
+from symc.executor import Executor
 from symc.ir.graph import Graph, Node, Recorder, SymOrigin, Update, finish
 from symc.ir.op import input_node
 from symc.ir.types import Array, TensorType
@@ -20,6 +20,7 @@ from symc.passes.autodiff import Autodiff, grad_name
 from symc.passes.decompose import KEY_INPUT, Decompose
 from symc.passes.pipeline import Manager
 from symc.random import next_key
+from symc.typed import module_of
 
 if TYPE_CHECKING:
     from symc.compile import Executable, Instance

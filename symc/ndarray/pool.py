@@ -8,14 +8,10 @@ from collections.abc import Mapping, Sequence
 from symc.compile import Executable, Instance
 from symc.ir.program import KernelStep
 from symc.ir.types import Array
+from symc.memory import address_of
 
 #: instances kept of one program, and the largest working memory that one may keep
 KEEP, LARGEST = 4, 1 << 20
-
-
-def _pointer(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 class Pool:
@@ -35,7 +31,7 @@ class Pool:
     def run(self, buffers: Mapping[str, Array], outputs: Sequence[Array]) -> None:
         """Run on these arrays: parameters by name, and one for each output."""
         places = [*buffers.values(), *outputs]
-        addresses = [_pointer(a) for a in places]
+        addresses = [address_of(a) for a in places]
         if not self._movable:
             self.executable.bind(buffers, outputs).run()
             return
@@ -67,7 +63,7 @@ class _Movable:
             if not isinstance(step, KernelStep):
                 continue
             for name in (*step.operands, *(r.name for r in step.results)):
-                address = _pointer(instance._address[name])
+                address = address_of(instance._address[name])
                 for number, (start, end) in enumerate(spans):
                     if start <= address < end:
                         self._slots.append((at, number, int(table.args[at]) - start))

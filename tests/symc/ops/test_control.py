@@ -392,7 +392,6 @@ class _NoTruth:
 
 def test_every_level_is_well_formed_and_keeps_its_text():
     from symc.compile import pipeline
-    from symc.executor import module_of
     from symc.ir.parse import parse
     from symc.ir.text import print_module, print_symbols
     from symc.ir.types import F32, TensorType
@@ -401,6 +400,7 @@ def test_every_level_is_well_formed_and_keeps_its_text():
     from symc.passes.decompose import Decompose
     from symc.passes.pipeline import Manager
     from symc.symbol.compose import split_attributes
+    from symc.typed import module_of
 
     made = _everything()
     text = print_symbols(made.graph)
