@@ -103,8 +103,35 @@ _active = _Active()
 
 # --------------------------------------------------------------------------------------------- nodes
 
-_interned: weakref.WeakValueDictionary[tuple[Primitive, tuple[int, ...]], Node] = weakref.WeakValueDictionary()
-_intern_lock = threading.Lock()
+
+# A WeakValueDictionary in the few operations needed here, which every node made goes through.
+class _Entry(weakref.ref["Node"]):
+    __slots__ = ("key",)
+
+    key: tuple[Primitive, tuple[int, ...]]
+
+
+_interned: dict[tuple[Primitive, tuple[int, ...]], _Entry] = {}
+_intern_lock = threading.RLock()  # of the thread that holds it, a node may die at any time
+
+
+def _forget(entry: _Entry) -> None:
+    with _intern_lock:
+        if _interned.get(entry.key) is entry:
+            del _interned[entry.key]
+
+
+def _intern(key: tuple[Primitive, tuple[int, ...]], made: Node) -> Node:
+    """`made`, or the node that another thread has interned meanwhile."""
+    entry = _Entry(made, _forget)
+    entry.key = key
+    with _intern_lock:
+        earlier = _interned.get(key)
+        node = earlier() if earlier is not None else None
+        if node is None:
+            _interned[key] = entry
+            node = made
+    return node
 
 
 class Node:
@@ -122,14 +149,14 @@ class Node:
         # Keyed by the inputs' ids, which are stable while the node (and so its inputs) lives; holding the
         # inputs themselves in the key would make freeing a deep chain recurse.
         key = (op, tuple(map(id, inputs)))
-        node = _interned.get(key)
+        entry = _interned.get(key)
+        node = entry() if entry is not None else None
         if node is None:
             node = Node()
             node.op = op
             node.inputs = tuple(inputs)
             node.type = op.type([tensor_type(i, op) for i in inputs]) if op.takes_tensors else op.type_of_nodes(inputs)
-            with _intern_lock:
-                node = _interned.setdefault(key, node)
+            node = _intern(key, node)
         recorder = _active.recorder
         if recorder is not None and recorder.origin is not None:
             recorder.origins.setdefault(node, recorder.origin)

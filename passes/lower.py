@@ -7,7 +7,7 @@ is the next pass's decision. Equal kernels are lowered once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 
 from symc.ir.graph import Graph, Node, Recorder, finish, users_of
@@ -41,39 +41,60 @@ class Lower(Pass):
         kernels: list[LoopKernel] = []
         calls: list[int | None] = []
         shifts: list[tuple[int, ...]] = []
-        known: dict[Graph, int] = {}
+        known: dict[Hashable, int] = {}
         for step in program.steps:
-            if not isinstance(step, KernelStep) or runs_on_host(step.body):
+            nodes = step.body.nodes() if isinstance(step, KernelStep) else []
+            if not isinstance(step, KernelStep) or runs_on_host(nodes):
                 calls.append(None)
                 shifts.append(())
                 continue
-            canonical, moved = canonical_body(step.body)
-            shifts.append(moved)
-            if canonical not in known:
-                known[canonical] = len(kernels)
+            low = first_slices(step.body, nodes)
+            moved = tuple(sum(b * s for b, s in zip(low[i], strides_of(i.shape))) for i in step.body.inputs)
+            shifts.append(moved if any(moved) else ())
+            shape = structure(step.body, nodes, low)
+            if shape not in known:
+                known[shape] = len(kernels)
                 name = f"k{len(kernels)}.{step.label}"
-                kernels.append(replace(lower_body(canonical, name), origin=step.origin))
-            calls.append(known[canonical])
+                body = canonical_body(step.body, nodes, low)
+                kernels.append(replace(lower_body(body, name), origin=step.origin))
+            calls.append(known[shape])
         return LoopModule(program, tuple(kernels), tuple(calls), tuple(shifts) if any(shifts) else ())
 
 
-def runs_on_host(body: Graph) -> bool:
+def runs_on_host(nodes: Sequence[Node]) -> bool:
     """Whether a body has no loop nest and is evaluated by the interpreter: calls of Python functions, and primitives
     without a nest (sorting, control flow)."""
     return any(
-        n.inputs and not is_pointwise(n.op) and not isinstance(n.op, Reduction) and type(n.op) not in NESTS
-        for n in body.nodes()
-    ) or any(not n.inputs and not is_pointwise(n.op) and not isinstance(n.op, (Input, Const)) for n in body.nodes())
+        type(n.op) not in NESTS and not isinstance(n.op, Reduction)
+        if n.inputs
+        else not isinstance(n.op, (Input, Const))
+        for n in nodes
+        if not is_pointwise(n.op)
+    )
 
 
-def canonical_body(body: Graph) -> tuple[Graph, tuple[int, ...]]:
-    """(the body with inputs and outputs named by position, elements by which each input's address is moved on).
-
-    Equal kernels become equal graphs. An input that is only read through slices is read from where the first of them
-    begins, so that the steps of an unrolled recurrence, each with a slice of its own, share their kernels."""
-    nodes = body.nodes()
+def first_slices(body: Graph, nodes: Sequence[Node]) -> dict[Node, tuple[int, ...]]:
+    """Where each input of the body is read from: an input that is only read through slices from where the first of
+    them begins, so that the steps of an unrolled recurrence, each with a slice of its own, share their kernels."""
     users = users_of(nodes)
-    low = {node: _first_slice(users.get(node, ())) for node in body.inputs}
+    return {node: _first_slice(users.get(node, ())) for node in body.inputs}
+
+
+def structure(body: Graph, nodes: Sequence[Node], low: Mapping[Node, tuple[int, ...]]) -> Hashable:
+    """What equal kernels have in common: their operations with operands by number, whatever the values are called."""
+    number: dict[Node, int] = {}
+    rows: list[Hashable] = []
+    for node in nodes:
+        number[node] = len(number)
+        if node.inputs:
+            rows.append((_moved(node, low), *(number[i] for i in node.inputs)))
+        else:
+            rows.append(node.type if isinstance(node.op, Input) else node)
+    return (*rows, len(body.inputs), *(number[node] for _, node in body.outputs))
+
+
+def canonical_body(body: Graph, nodes: Sequence[Node], low: Mapping[Node, tuple[int, ...]]) -> Graph:
+    """The body with inputs and outputs named by position, and slices that count from the first."""
     new: dict[Node, Node] = {}
     origins = {}
     with Recorder():
@@ -85,9 +106,7 @@ def canonical_body(body: Graph) -> tuple[Graph, tuple[int, ...]]:
             if node in body.origins:
                 origins[new[node]] = body.origins[node]
     outputs = [(f"out{at}", new[node]) for at, (_, node) in enumerate(body.outputs)]
-    moved = tuple(sum(b * s for b, s in zip(low[i], strides_of(i.shape))) for i in body.inputs)
-    made = finish("body", [new[i] for i in body.inputs], outputs, (), {}, origins)
-    return made, moved if any(moved) else ()
+    return finish("body", [new[i] for i in body.inputs], outputs, (), {}, origins)
 
 
 def _first_slice(users: Sequence[Node]) -> tuple[int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 from symc.ir.graph import Node
@@ -75,10 +77,40 @@ def _grouped(b: Builder, shape: Shape, groups: int, per: int, at: Callable[[Inde
     b.nest((shape[0], groups, per, *shape[2:]), inside)
 
 
+@dataclass(frozen=True)
+class Residues:
+    """Positions of one axis that the same number of taps meets: those which leave `start` ... `start + count - 1` when
+    divided by the stride. Residue `start + u` meets the taps `taps`, each `u` further."""
+
+    start: int
+    count: int
+    taps: tuple[int, ...]
+    extent: int
+
+
+#: Beyond this many residues a loop of their own for each is more code than it is worth.
+_MANY_RESIDUES = 16
+
+
+def _residues(stride: int, dilate: int, kernel: int, size: int, together: bool) -> list[Residues]:
+    """The residues of an axis of `size` positions by the stride, neighbours in one where they are alike."""
+    found: list[Residues] = []
+    for r in range(min(stride, size)):
+        taps = tuple(t for t in range(kernel) if (r - t * dilate) % stride == 0)
+        extent = -(-(size - r) // stride)
+        last = found[-1] if found else None
+        if together and dilate == 1 and last and (len(last.taps), last.extent) == (len(taps), extent):
+            found[-1] = replace(last, count=last.count + 1)
+        else:
+            found.append(Residues(r, 1, taps, extent))
+    return found
+
+
 @nest(ConvDx)
 def conv_dx_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
-    """Gathered: x[q] sums ct[(q - t*dilate) / stride] w[t] over the taps that divide and lie inside. Every residue
-    of q by the stride is a nest of its own, so that the taps that meet it are known."""
+    """Gathered: x[q] sums ct[(q - t*dilate) / stride] w[t] over the taps that divide and lie inside. Positions which
+    leave different residues when divided by the stride are nests of their own, so that the taps that meet them are
+    known; many residues (the large strides of upsampling) are a loop."""
     op = node.op
     assert isinstance(op, ConvDx)
     ct, w = node.inputs
@@ -90,43 +122,42 @@ def conv_dx_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) ->
         _conv_dx_scatter(b, node, reads, store)
         return
 
-    def phase(residue: tuple[int, ...], extents: tuple[int, ...], n: Affine, g: Affine, c: Affine) -> None:
-        taps = [
-            [t for t in range(k) if (r - t * d) % s == 0]
-            for r, k, d, s in zip(residue, w.shape[2:], op.dilate, op.stride)
-        ]
+    def phase(residues: tuple[Residues, ...], n: Affine, g: Affine, c: Affine) -> None:
+        def result(where: Index) -> None:
+            q, u = where[::2], where[1::2]
 
-        def result(q: Index) -> None:
-            # position q*s + residue; tap t meets ct at q + (residue - t*d)/s
+            # position q*s + start + u; the taps from t + u on, each `period` further, meet ct at q + (start - t*d)/s
             def step(r: Index, held: list[Ref]) -> list[Ref]:
                 o, total = r[0], held[0]
                 at: list[Affine] = []
                 tap: list[Affine] = []
-                for axis, (turn, found) in enumerate(zip(r[1:], taps)):
+                for axis, (turn, one) in enumerate(zip(r[1:], residues)):
+                    found = one.taps
                     period = found[1] - found[0] if len(found) > 1 else 1
-                    shift = (residue[axis] - found[0] * op.dilate[axis]) // op.stride[axis]
+                    shift = (one.start - found[0] * op.dilate[axis]) // op.stride[axis]
                     slope = period * op.dilate[axis] // op.stride[axis]
-                    tap.append(turn * period + found[0])
+                    tap.append(turn * period + (u[axis] + found[0]))
                     at.append(q[axis] + (shift + low[axis]) - turn * slope)
                 inside = [(i, 0, extent) for i, extent in zip(at, places)]
                 left = b.guard(inside, lambda: reads[0]((n, g * outs + o, *at)), b.const(0, ct.dtype))
                 return [multiply_add(b, left, reads[1]((g * outs + o, c, *tap)), total)]
 
-            if all(taps):
-                (total,) = b.reduce([outs, *map(len, taps)], [b.const(0, wide)], step, "k")
+            if all(one.taps for one in residues):
+                (total,) = b.reduce([outs, *(len(one.taps) for one in residues)], [b.const(0, wide)], step, "k")
             else:
                 total = b.const(0, wide)
-            position = tuple(i * s + r for i, s, r in zip(q, op.stride, residue))
+            position = (i * s + (v + one.start) for i, v, s, one in zip(q, u, op.stride, residues))
             store((n, g * channels + c, *position), b.cast(total, node.dtype))
 
-        b.nest(extents, result)
+        b.nest([e for one in residues for e in (one.extent, one.count)], result)
+
+    together = math.prod(op.stride) > _MANY_RESIDUES
+    axes = [_residues(*axis, together) for axis in zip(op.stride, op.dilate, w.shape[2:], op.spatial)]
 
     def image(index: Index) -> None:
         n, g, c = index
-        for residue in product(*map(range, op.stride)):
-            extents = tuple(max(0, -(-(q - r) // s)) for q, r, s in zip(op.spatial, residue, op.stride))
-            if all(extents):
-                phase(residue, extents, n, g, c)
+        for residues in product(*axes):
+            phase(residues, n, g, c)
 
     with b.at(None, "conv_dx"):
         b.nest((node.shape[0], op.groups, channels), image)

@@ -7,6 +7,7 @@ The loops of a kernel that are independent may be reordered at will, so every de
   jam         independent loops along which an operand is reused become register tiles (with the vector loop, the
               accumulators of a contraction), as many as the registers hold
   parallel    the outermost loop is shared between threads
+  blocks      long float32 sums are added up block by block, which keeps their rounding errors small
 
 A small cost model picks the sizes: instructions of the inner loop against the share of each tile in use.
 """
@@ -42,6 +43,7 @@ from symc.passes.tile_nests import (
     unroll_small,
     with_vector_last,
 )
+from symc.passes.tile_sums import blocked_sums
 
 
 @register_pass("tile", takes="loop", gives="loop", numerics="reassoc", optional=True)
@@ -62,7 +64,7 @@ class Tile(Pass):
 def tile_kernel(kernel: LoopKernel, vector_bytes: int, registers: int) -> LoopKernel:
     """The kernel with its loops scheduled."""
     tiler = _Tiler(kernel, vector_bytes, registers)
-    return replace(kernel, body=tiler.statements(kernel.body))
+    return replace(kernel, body=blocked_sums(tiler.statements(kernel.body)))
 
 
 @dataclass(frozen=True)
