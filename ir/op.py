@@ -86,6 +86,10 @@ class Primitive:
         """Cotangents of the operands from those of the results (one entry per result; at least one is a Node)."""
         raise TypeMismatch(f"{self.name} has no gradient")
 
+    def passes_back(self, at: int) -> bool:
+        """Whether operand `at` can get a cotangent at all; its gradient is asked of no node where none can."""
+        return True
+
     def element(self, k: Scalars, node: Node, index: Index, reads: Sequence[Read]) -> Ref | None:
         """The scalar at `index` of the result, reading operands through `reads`; None if it has no such form."""
         return None

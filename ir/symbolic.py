@@ -45,9 +45,10 @@ class SymNode:
 
     `attrs` are MXNet's text attributes (hidden ones spelled __like_this__); `inputs` are (node, output number);
     `aux_from` is the position of the first auxiliary state among the inputs; `where` is the user's (file, line).
+    `versions` are those of the inputs in the file the node was loaded from (only what is saved again tells them).
     """
 
-    __slots__ = ("op", "name", "attrs", "inputs", "definition", "where", "subgraphs", "__weakref__")
+    __slots__ = ("op", "name", "attrs", "inputs", "definition", "where", "subgraphs", "versions", "__weakref__")
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class SymNode:
         self.inputs: list[tuple[SymNode, int]] = list(inputs)
         self.definition, self.where = definition, where
         self.subgraphs: list[SymGraph] = list(subgraphs)
+        self.versions: list[int] | None = None
 
     @property
     def is_variable(self) -> bool:

@@ -118,10 +118,13 @@ def is_reduction(loop: For) -> bool:
             last = made.args[-1] if made.op.name == "fma" else made.args[0]
             if made.op.name not in ("add", "fma", "mul", "maximum", "minimum") or last.name != carry.name:
                 return False
-            uses = [s for s in loop.body if isinstance(s, Let) and any(a.name == carry.name for a in s.args)]
             # a running value that is used on the way (a prefix sum) has to be taken turn by turn
-            kept = [s for s in loop.body if isinstance(s, Store) and s.value.name in (carry.name, carry.yields.name)]
-            if len(uses) != 1 or kept:
+            running = (carry.name, carry.yields.name)
+            if any(
+                s.value.name in running if isinstance(s, Store) else any(a.name in running for a in s.args)
+                for s in walk(loop.body)
+                if isinstance(s, Store) or (isinstance(s, Let) and s is not made)
+            ):
                 return False
             continue
         inner = next(

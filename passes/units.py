@@ -111,6 +111,8 @@ def make_unit(root: Node, demanded: set[Node]) -> Unit:
         kind, axes = "nest", ()
         space = () if isinstance(root.type, TupleType) else root.shape
     reads: dict[Node, set[Access]] = {}
+    # what nests and views read as a whole
+    in_memory = set(root.inputs) & demanded if kind == "view" or kind == "nest" and not _prologue_allowed(op) else set()
     cone_order: dict[Node, None] = {}
     start: Access = "same" if kind in ("map", "row") else "other"
     stack: list[tuple[Node, Access]] = [(i, access_through(root, i, start)) for i in root.inputs]
@@ -118,7 +120,7 @@ def make_unit(root: Node, demanded: set[Node]) -> Unit:
     while stack:
         node, access = stack.pop()
         if node in demanded or not node.inputs:
-            if not node.inputs and has_element(node.op) and not is_leaf_const(node):
+            if not node.inputs and has_element(node.op) and not is_leaf_const(node) and node not in in_memory:
                 cone_order.setdefault(node)  # iota: computed from the index
                 continue
             if not node.op.is_literal(node):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -24,6 +25,10 @@ from symc.passes.tile import Tile
 
 #: every pass is verified in the tests
 VERIFY = True
+#: what programs may go without or do otherwise: optional passes, fusion turned off ("fuse"), no planning in place
+#: ("noinplace"), scheduled loops ("tile")
+SWITCHES = ("simplify", "layout", "fuse", "noinplace", "tile")
+SUBSETS = [s for n in range(len(SWITCHES) + 1) for s in itertools.combinations(SWITCHES, n)]
 
 
 def graph_of(function: Callable[..., Node | Sequence[Node]], **types: TensorType) -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import Get
 from symc.ir.types import U32, TensorType, TupleType, dtype_of
 from symc.ops.base import OPERATORS, Operator, Shapes, Types, parse
+from symc.symbol.operators import make_function
 
 
 class Context:
@@ -50,6 +51,15 @@ def make(name: str, count: int = 0, **attrs: Any) -> Operator:
     return parse(cls, text)
 
 
+def symbol_of(name: str, inputs: Sequence[Any], attrs: Mapping[str, Any], node: str = "net") -> Any:
+    """The operator as a Symbol on the inputs, auxiliary states among them."""
+    cls = OPERATORS[name]
+    if cls.variadic:
+        return make_function(cls, name)(*inputs, **attrs, name=node)
+    op = make(name, **attrs)
+    return make_function(cls, name)(**dict(zip((*op.list_inputs(), *op.list_aux()), inputs)), **attrs, name=node)
+
+
 def infer(
     name: str, *ins: tuple[int, ...] | None, outs: Sequence[Any] = (None,), **attrs: Any
 ) -> tuple[list[Any], list[Any]]:
@@ -65,7 +75,7 @@ def infer_types(name: str, *ins: Any, **attrs: Any) -> tuple[list[Any], list[Any
     """Completed element types of inputs and outputs."""
     op = make(name, len(ins), **attrs)
     types = Types([None if i is None else np.dtype(i) for i in ins], [None] * len(op.list_outputs()))
-    op.complete_types(types)
+    op.bind_types(types)
     return types.ins, types.outs
 
 

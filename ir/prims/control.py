@@ -115,11 +115,14 @@ def precision_of(declared: Sequence[TensorType], out: Sequence[TensorType], grap
 class CustomGrad(Primitive):
     """The value is `body`(operands); the gradient is `rule`(operands, results, cotangents).
 
-    The rule's outputs are named by the operand they belong to; operands without one have no gradient.
+    The rule's outputs are named by the operand they belong to; operands without one have no gradient. The last
+    `saved` results are there for the rule only: it takes no cotangents of theirs, and where they have some (in the
+    gradient of the gradient) they pass through the body's own derivative.
     """
 
     body: Graph
     rule: Graph
+    saved: int = 0
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         require(list(ins) == [i.tensor for i in self.body.inputs], self, "operands are not the body's", *ins)
@@ -131,24 +134,35 @@ class CustomGrad(Primitive):
         made = run_region(self.body, args, precision_of(declared, out, self.body, args))
         return made[0] if len(made) == 1 else tuple(made)
 
+    def passes_back(self, at: int) -> bool:
+        return self.saved > 0 or any(name == f"d{at}" for name, _ in self.rule.outputs)
+
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
-        from symc.ir.prims.elementwise import zeros_like
+        from symc.ir.prims.elementwise import add, zeros_like
+        from symc.ir.prims.pullback import pullback
 
         outs = results(node)
         given = [zeros_like(o) if c is None else c for o, c in zip(outs, ct)]
         made = instantiate(self.rule, [*node.inputs, *outs, *given])
         by_name = {name: g for (name, _), g in zip(self.rule.outputs, made)}
-        return [by_name.get(f"d{i}") for i in range(len(node.inputs))]
+        found = [by_name.get(f"d{i}") for i in range(len(node.inputs))]
+        again = [i for i in range(len(outs) - self.saved, len(outs)) if ct[i] is not None]
+        if again:
+            values = instantiate(self.body, node.inputs)
+            more = pullback([values[i] for i in again], [ct[i] for i in again], node.inputs)
+            found = [b if a is None else a if b is None else add(a, b) for a, b in zip(found, more)]
+        return found
 
 
 Body = Callable[..., "Node | Sequence[Node]"]
 GradRule = Callable[[Sequence[Node], Sequence[Node], Sequence[Node]], Sequence["Node | None"]]
 
 
-def custom_grad(inputs: Sequence[Node], body: Body, rule: GradRule) -> Node | list[Node]:
+def custom_grad(inputs: Sequence[Node], body: Body, rule: GradRule, saved: int = 0) -> Node | list[Node]:
     """body(*inputs) with the gradient rule(inputs, outputs, cotangents) -> one cotangent (or None) per input.
 
-    Returns the node, or the list of results if the body has several.
+    The last `saved` outputs of the body are for the rule, which ignores their cotangents. Returns the node, or the
+    list of results if the body has several.
     """
     with Recorder():  # the traced graphs' nodes are not part of the program that is being built
         ins = placeholders([x.tensor for x in inputs])
@@ -160,7 +174,7 @@ def custom_grad(inputs: Sequence[Node], body: Body, rule: GradRule) -> Node | li
         grads = rule(ins, results_in, cotangents)
         named = [(f"d{i}", g) for i, g in enumerate(grads) if g is not None]
         backward = trace("rule", [*ins, *results_in, *cotangents], named)
-    node = Node.make(CustomGrad(traced, backward), list(inputs))
+    node = Node.make(CustomGrad(traced, backward, saved), list(inputs))
     return node if isinstance(made, Node) else results(node)
 
 
@@ -197,10 +211,16 @@ class HostCall(Primitive):
         return converted[0] if len(converted) == 1 else converted
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
+        require(
+            all(c is None for c in ct), self,
+            f"nobody knows the gradient of {self.function!r}, a function in Python; custom_grad around it gives it "
+            "one, which itself has none if it calls such functions",
+            *(i.tensor for i in node.inputs),
+        )  # fmt: skip
         return [None] * len(node.inputs)
 
 
 def host_call(function: str, inputs: Sequence[Node], types: Sequence[TensorType], uid: int = 0) -> Node | list[Node]:
-    """Call a registered function. Its gradient is none: wrap it in custom_grad to give it one."""
+    """Call a registered function. Asking for its gradient is refused: custom_grad around it gives it one."""
     node = Node.make(HostCall(function, tuple(types), uid), list(inputs))
     return node if len(types) == 1 else results(node)

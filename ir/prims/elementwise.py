@@ -178,6 +178,9 @@ def _define(
             return (None,) * arity
         return [_fit(g, i) for g, i in zip(grad(ct[0], node, *node.inputs), node.inputs)]
 
+    def passes_back(self: Primitive, at: int) -> bool:
+        return grad is not None
+
     body = {
         "__doc__": doc,
         "arity": arity,
@@ -186,6 +189,7 @@ def _define(
         "cost": cost,
         "value": value,
         "grad": backward,
+        "passes_back": passes_back,
     }
     cls = type(name.title().replace("_", ""), (Elementwise,), body)
     made: Elementwise = primitive(name)(cls)()
@@ -201,9 +205,23 @@ def _fit(ct: Node | None, operand: Node) -> Node | None:
     return reduce_sum(ct, tuple(range(ct.rank)))
 
 
-def _floor_quotient(rest: Node, a: Node, b: Node) -> Node:
-    """floor(a / b), where rest is a mod b."""
-    return floor(div(a, b)) if a.dtype.is_float else div(sub(a, rest), b)
+# The derivative of a whole number's function is truncated before it is multiplied with the cotangent, as in MXNet:
+# that of a / b by a is 1 for b = 1, and mostly 0.
+
+
+def _div_rule(ct: Node, y: Node, a: Node, b: Node) -> Sequence[Node | None]:
+    if a.dtype.is_float:
+        return [div(ct, b), neg(div(mul(ct, y), b))]
+    return [mul(ct, div(1, b)), neg(mul(ct, div(a, mul(b, b))))]
+
+
+def _mod_rule(ct: Node, y: Node, a: Node, b: Node) -> Sequence[Node | None]:
+    return [ct, neg(mul(ct, floor(div(a, b))))] if a.dtype.is_float else [None, None]
+
+
+def _pow_rule(ct: Node, y: Node, a: Node, b: Node) -> Sequence[Node | None]:
+    slope = mul(y, log(a)) if a.dtype.is_float else cast(mul(cast(y, F64), log(cast(a, F64))), a.dtype)
+    return [mul(ct, mul(b, pow_(a, sub(b, 1)))), mul(ct, slope)]
 
 
 # --------------------------------------------------------------------------------------------- one operand
@@ -288,7 +306,8 @@ trigamma: Elementwise = _define(
 relu: Elementwise = _define(
     "relu",
     numeric.relu,
-    lambda ct, y, x: [select(gt(y, 0), ct, 0)],
+    # where y is not above 0 it is 0, or the nan that the gradient is there as well
+    lambda ct, y, x: [select(gt(y, 0), ct, y)],
     kinds="fiu",
     doc="max(x, 0); nan stays; gradient 0 at 0",
 )
@@ -304,18 +323,24 @@ mul: Elementwise = _define(
     "mul", np.multiply, lambda ct, y, a, b: [mul(ct, b), mul(ct, a)], arity=2, kinds="fiu", doc="a * b"
 )
 div: Elementwise = _define(
-    "div", numeric.div, lambda ct, y, a, b: [div(ct, b), neg(div(mul(ct, y), b))], arity=2, kinds="fiu", cost=4,
+    "div",
+    numeric.div,
+    _div_rule,
+    arity=2,
+    kinds="fiu",
+    cost=4,
     doc="a / b; integers truncate toward zero, x / 0 is 0 for them",
-)  # fmt: skip
+)
 mod: Elementwise = _define(
-    "mod", numeric.mod, lambda ct, y, a, b: [ct, neg(mul(ct, _floor_quotient(y, a, b)))], arity=2, kinds="fiu", cost=8,
-    doc="remainder with the sign of the divisor; x mod 0 is 0",
-)  # fmt: skip
-pow_: Elementwise = _define(
-    "pow", numeric.power,
-    lambda ct, y, a, b: [mul(ct, mul(b, pow_(a, sub(b, 1)))), mul(ct, mul(y, log(a))) if a.dtype.is_float else None],
-    arity=2, kinds="fiu", cost=40, doc="a to the power b",
-)  # fmt: skip
+    "mod",
+    numeric.mod,
+    _mod_rule,
+    arity=2,
+    kinds="fiu",
+    cost=8,
+    doc="remainder with the sign of the divisor; x mod 0 is 0; gradient 0 for integers",
+)
+pow_: Elementwise = _define("pow", numeric.power, _pow_rule, arity=2, kinds="fiu", cost=40, doc="a to the power b")
 maximum: Elementwise = _define(
     "maximum", np.maximum, lambda ct, y, a, b: [select(ge(a, b), ct, 0), select(lt(a, b), ct, 0)],
     arity=2, kinds="fiu", doc="the larger; nan wins; at a tie the gradient goes to a",

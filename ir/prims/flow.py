@@ -12,12 +12,8 @@ from symc.ir.op import Primitive, primitive, require
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import instantiate, placeholders, precision_of, results, run_region, trace
 from symc.ir.prims.movement import iota, reverse
-from symc.ir.prims.pullback import pullback
+from symc.ir.prims.pullback import pullback, reached
 from symc.ir.types import BOOL, I64, Array, TensorType, TupleType, Type
-
-
-def _floats(nodes: Sequence[Node]) -> list[int]:
-    return [i for i, n in enumerate(nodes) if n.dtype.is_float]
 
 
 def _or_zero(ct: Node | None, like: Node) -> Node:
@@ -91,8 +87,8 @@ class Loop(Primitive):
             return [*ct_carries, *(None for _ in (*xs, *consts))]
 
         taken, saved = self._with_carries_saved(node)
-        rows = [i for i, (_, y) in enumerate(self.body.outputs[first:]) if y.dtype.is_float and ct_ys[i] is not None]
-        lf, xf, cf = _floats(carries), _floats(xs), _floats(consts)
+        rows = [i for i, g in enumerate(ct_ys) if g is not None and g.dtype != BOOL]
+        lf, xf, cf = self._reached([i for i, g in enumerate(ct_carries) if g is not None], rows)
         mask = [] if taken is None else [ew.lt(iota(TensorType(I64, (self.trips,)), 0), taken)]
 
         def turn(state: list[Node], row: list[Node], fixed: list[Node]) -> tuple[list[Node], list[Node]]:
@@ -122,6 +118,23 @@ class Loop(Primitive):
         for i, g in zip(xf, dxs):
             found[first + i] = reverse(g, [0])
         return found
+
+    def _reached(self, carries: Sequence[int], rows: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+        """Positions of the carries, xs and constants that get cotangents, where these carries and ys have some."""
+        first, last = self.carries, self.carries + self.xs
+        outs, ins = [node for _, node in self.body.outputs], self.body.inputs
+        known = set(carries)
+        while True:
+            found = reached([outs[i] for i in known] + [outs[first + i] for i in rows])
+            more = {i for i in range(first) if ins[i] in found} - known
+            if not more:
+                break
+            known |= more
+        return (
+            sorted(known),
+            [i for i in range(self.xs) if ins[first + i] in found],
+            [i for i in range(len(ins) - last) if ins[last + i] in found],
+        )
 
     def _with_carries_saved(self, node: Node) -> tuple[Node | None, list[Node]]:
         """(number of turns taken if that is not fixed, the carries before every turn, stacked)."""
@@ -197,8 +210,10 @@ class Branch(Primitive):
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         """A branch over the gradients of the two sides."""
         pred, operands = node.inputs[0], node.inputs[1:]
-        rows = [i for i, g in enumerate(ct) if g is not None and g.dtype.is_float]
-        wrt = _floats(operands)
+        rows = [i for i, g in enumerate(ct) if g is not None and g.dtype != BOOL]
+        sides = (self.then, self.other)
+        found_in = [reached([side.outputs[i][1] for i in rows]) for side in sides]
+        wrt = [i for i in range(len(operands)) if any(s.inputs[i] in f for s, f in zip(sides, found_in))]
         found: list[Node | None] = [None] * len(node.inputs)
         if not rows or not wrt:
             return found

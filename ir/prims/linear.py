@@ -25,6 +25,10 @@ class Contraction(Primitive):
     epilogue: ClassVar[bool] = True
     cost: ClassVar[int] = 1000
 
+    def multiply_adds(self, node: Node) -> int:
+        """How many multiplications, each with its addition, the node is."""
+        raise NotImplementedError(f"{self.name} must say its work")
+
 
 @primitive("dot")
 class Dot(Contraction):
@@ -48,6 +52,9 @@ class Dot(Contraction):
         a = np.swapaxes(a, -1, -2) if self.ta else a
         b = np.swapaxes(b, -1, -2) if self.tb else b
         return np.asarray(np.matmul(a, b), out[0].dtype.numpy)
+
+    def multiply_adds(self, node: Node) -> int:
+        return node.tensor.size * node.inputs[0].shape[-2 if self.ta else -1]
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         a, b = node.inputs
@@ -97,6 +104,11 @@ class _Conv(Contraction):
         require(ins[0].dtype == ins[1].dtype, self, "element types differ", *ins)
         require(len(stride) == len(dilate) == ins[0].rank - 2, self, "a stride and dilation for every axis", *ins)
 
+    @staticmethod
+    def _taps(result: Node, kernels: Node) -> int:
+        """For every element of the convolution's result the taps of one kernel."""
+        return result.tensor.size * kernels.tensor.size // kernels.shape[0]
+
 
 def _acc(x: Array) -> Array:
     return x.astype(F32.numpy) if x.dtype == np.float16 else x
@@ -130,6 +142,9 @@ class Conv(_Conv):
             part = x[(slice(None),) * 3 + _window(tap, tuple(spatial), self.stride, self.dilate)]
             y += np.einsum("ngc...,goc->ngo...", part, w[(slice(None),) * 3 + tap], optimize=True)
         return y.reshape(out[0].shape).astype(out[0].dtype.numpy)
+
+    def multiply_adds(self, node: Node) -> int:
+        return self._taps(node, node.inputs[1])
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         x, w = node.inputs
@@ -183,6 +198,9 @@ class ConvDx(_Conv):
             x[where] += np.einsum("ngo...,goc->ngc...", ct, w[(slice(None),) * 3 + tap], optimize=True)
         return x.reshape(out[0].shape).astype(out[0].dtype.numpy)
 
+    def multiply_adds(self, node: Node) -> int:
+        return self._taps(node.inputs[0], node.inputs[1])
+
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         y, w = node.inputs
         if ct[0] is None:
@@ -225,6 +243,9 @@ class ConvDw(_Conv):
                 "ngcp,ngop->goc", part.reshape(*part.shape[:3], -1), ct.reshape(*ct.shape[:3], -1), optimize=True
             )
         return w.reshape(out[0].shape).astype(out[0].dtype.numpy)
+
+    def multiply_adds(self, node: Node) -> int:
+        return self._taps(node.inputs[1], node)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         x, y = node.inputs

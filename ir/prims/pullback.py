@@ -22,7 +22,7 @@ def pullback(
 ) -> list[Node | None]:
     """Cotangents of the targets from those of the outputs; None where nothing flows back.
 
-    An integer between floats carries a cotangent of its own type (see Cast), a truth value none.
+    An integer carries a cotangent of its own type (see Cast), a truth value none.
     """
     nodes = topological(outputs)
     active = reaching(nodes, targets)
@@ -52,11 +52,25 @@ def pullback(
     return [held.get((t, 0)) for t in targets]
 
 
+def carries(node: Node) -> bool:
+    """Whether a node's type can carry a cotangent."""
+    return isinstance(node.type, TupleType) or node.dtype != BOOL
+
+
 def reaching(nodes: Sequence[Node], targets: Sequence[Node]) -> set[Node]:
     """Of nodes in topological order, those that depend on a target through values that can carry a cotangent."""
     active = set(targets)
     for node in nodes:
-        if node not in active and any(i in active for i in node.inputs):
-            if isinstance(node.type, TupleType) or node.dtype != BOOL:
+        if node not in active and any(i in active and node.op.passes_back(k) for k, i in enumerate(node.inputs)):
+            if carries(node):
                 active.add(node)
     return active
+
+
+def reached(outputs: Sequence[Node]) -> set[Node]:
+    """The nodes that cotangents of the outputs come to."""
+    found = {node for node in outputs if carries(node)}
+    for node in reversed(topological(outputs)):
+        if node in found:
+            found.update(i for k, i in enumerate(node.inputs) if node.op.passes_back(k) and carries(i))
+    return found

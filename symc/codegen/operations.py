@@ -263,6 +263,12 @@ class Operations:
             return self.cast(self.cast(x, source, F32, lanes), F32, to, lanes)
         if to.name == "f16" and source != F32:
             return self.cast(self.cast(x, source, F32, lanes), F32, to, lanes)
+        if to.name == "f16":
+            # else LLVM moves the rounding into what made the float, on to doubles, for which there is no instruction
+            # but a function that is not linked
+            name = f"llvm.arithmetic.fence.{f'v{lanes}' if lanes else ''}f32"
+            self.lines.externals.setdefault(name, f"declare {s} @{name}({s})")
+            x = v(f"call {s} @{name}({s} {x})")
         if source.is_float and to.is_float:
             return v(f"{'fpext' if to.itemsize > source.itemsize else 'fptrunc'} {s} {x} to {t}")
         if to.is_float:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from symc.ir.errors import IRError
+from symc.ir.errors import IRError, TypeMismatch
 from symc.ir.graph import Graph, Node, SymOrigin, Update, finish, symbols_of
 from symc.ir.interp import evaluate
 from symc.ir.op import input_node
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.control import custom_grad, results
+from symc.ir.prims.control import custom_grad, host_call, results
 from symc.ir.prims.indexing import gather, sort
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import broadcast, concat, pad, reshape, reverse, slice_, slice_axis, transpose
@@ -190,3 +190,42 @@ def test_deep_chains() -> None:
     graph = graph_of(root, inputs=(node,))
     made = evaluate(run(graph, Autodiff(ones=True)), {"x": np.ones(2, np.float32)}).outputs["x.grad"]
     np.testing.assert_allclose(made, 1.0001**3000, rtol=1e-3)
+
+
+def test_applied_twice_it_differentiates_the_gradients_too() -> None:
+    after = run(graph_of(ew.sin(x)), Autodiff(wrt=("x",)), Autodiff(wrt=("x",)))
+    assert [name for name, _ in after.outputs] == ["out0", "x.grad", "x.grad2"]
+    given = values()
+    heads = {"out0.head": np.full((3, 4), 2.0), "out0.head2": np.full((3, 4), 3.0), "x.grad.head2": given["y"]}
+    made = evaluate(after, {**given, **heads}).outputs["x.grad2"]
+    np.testing.assert_allclose(made, 3 * np.cos(given["x"]) - 2 * np.sin(given["x"]) * given["y"])
+
+
+def test_integer_outputs_have_heads_and_truth_values_none() -> None:
+    after = run(graph_of(ew.cast(x, I32), ew.gt(x, y)), Autodiff(wrt=("x",)))
+    assert [n.op.input_name for n in after.inputs if n.op.role == "head"] == ["out0.head"]
+    head = np.arange(12, dtype=np.int32).reshape(3, 4)
+    np.testing.assert_array_equal(evaluate(after, {**values(), "out0.head": head}).outputs["x.grad"], head)
+
+
+def test_what_nothing_can_flow_back_through_is_never_asked() -> None:
+    """A function in Python has no gradient, but behind one that stops gradients that does not matter."""
+    still = custom_grad([x], lambda a: a, lambda ins, outs, cts: [None])
+    assert isinstance(still, Node)
+    for source in (still, ew.floor(x)):
+        made = host_call("tests.nobody", [source], [source.tensor])
+        assert isinstance(made, Node)
+        assert [n for n, _ in run(graph_of(ew.exp(made)), Autodiff(wrt=("x",))).outputs] == ["out0", "x.grad"]
+    made = host_call("tests.nobody", [x], [x.tensor])
+    assert isinstance(made, Node)
+    with pytest.raises(TypeMismatch, match="nobody knows the gradient of 'tests.nobody'"):
+        run(graph_of(made), Autodiff(wrt=("x",)))
+
+
+def test_saved_results_pass_cotangents_through_the_body() -> None:
+    """The rule of exp(a) reads a saved result; the second derivative still sees how that depends on a."""
+    y, _ = custom_grad([x], lambda a: [ew.exp(a), ew.exp(a)], lambda i, outs, cts: [ew.mul(cts[0], outs[1])], saved=1)
+    ones = np.ones((3, 4))
+    twice = run(graph_of(y), Autodiff(wrt=("x",)), Autodiff(wrt=("x",)))
+    heads = {"out0.head": ones, "out0.head2": 0 * ones, "x.grad.head2": ones}
+    np.testing.assert_allclose(evaluate(twice, {**values(), **heads}).outputs["x.grad2"], np.exp(values()["x"]))

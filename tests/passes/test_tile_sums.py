@@ -1,4 +1,4 @@
-"""Long float32 sums are taken in blocks: the error stays near the rounding of single terms, and nothing else changes."""
+"""Long float32 sums are taken in blocks: their error stays that of short ones, and nothing else changes."""
 
 from __future__ import annotations
 

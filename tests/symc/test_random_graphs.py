@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from compiling import arrays_for, graph_of, to_program
+from compiling import SUBSETS, arrays_for, graph_of, to_program
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,9 +33,6 @@ from symc.passes.lower import Lower
 from symc.passes.pipeline import Manager
 from symc.passes.tile import Tile
 
-#: switches of tests/compiling.py ("fuse" turns fusion off, "noinplace" planning in place), and the loops' schedule
-SWITCHES = ("simplify", "layout", "fuse", "noinplace", "tile")
-SUBSETS = [s for n in range(len(SWITCHES) + 1) for s in itertools.combinations(SWITCHES, n)]
 EXTENTS = (1, 2, 3, 4, 5, 8, 17)
 SIZE = 600
 #: magnitudes that whole numbers, and that other numbers may reach; beyond them a value is clamped
