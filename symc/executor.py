@@ -251,12 +251,12 @@ class Executor:
                     reached.add(node)
 
     def _overwritten(self) -> set[str]:
-        """Arguments whose only reader overwrites their gradient whatever was asked (see Operator.ignores_add)."""
+        """Arguments whose only reader overwrites their gradient whatever was asked (Operator.overwritten_gradients)."""
         readers: dict[str, list[bool]] = {}
         for node in self._symbol.graph.nodes():
             for at, (source, _) in enumerate(node.inputs):
                 if source.is_variable:
-                    readers.setdefault(source.name, []).append(at == 0 and node.definition.ignores_add)
+                    readers.setdefault(source.name, []).append(at in node.definition.overwritten_gradients())
         return {name for name, found in readers.items() if found == [True]}
 
     def _make_outputs(self) -> list[NDArray]:

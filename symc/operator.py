@@ -31,7 +31,7 @@ class CustomOp:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def backward(self, req: Sequence[str], out_grad: Any, in_data: Any, out_data: Any, in_grad: Any, aux: Any) -> None:
-        """Fill `in_grad` from the outputs' gradients. What is not filled stays zero."""
+        """Fill `in_grad` from the outputs' gradients. What is not filled stays zero; `aux` may be changed in place."""
 
     def assign(self, dst: Any, req: str, src: Any) -> None:
         """Put `src` into `dst` as `req` says."""

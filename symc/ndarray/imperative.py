@@ -128,7 +128,7 @@ def invoke(
     for key, value in kwargs.items():
         if key not in named and (value is not None or key in _nullable(cls)):
             given[key] = attribute_text(value)
-    if cls.variadic and cls.variadic not in given:
+    if cls.variadic and cls.counts_itself and cls.variadic not in given:
         given[cls.variadic] = str(len(inputs) + len(named))
     op = parse(cls, given)
     names = [*op.list_inputs(), *op.list_aux()]
@@ -163,7 +163,7 @@ def _check(op: Any, inputs: tuple[tuple[tuple[int, ...], Any], ...]) -> None:
     names = [*op.list_inputs(), *op.list_aux()]
     outputs = len(op.list_outputs())
     op.complete(Shapes([shape for shape, _ in inputs], [None] * outputs, names))
-    op.complete_types(Types([dtype for _, dtype in inputs], [None] * outputs, names))
+    op.bind_types(Types([dtype for _, dtype in inputs], [None] * outputs, names))
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import sqrt
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from symc.ir.prims.random import uniform
 from symc.ir.prims.reduce import reduce_max, reduce_sum
 from symc.ir.types import I32, dtype_of
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
-from symc.ops.layers import along, data_like_output, data_to_output, indices, narrow, rows, wide
+from symc.ops.layers import along, data_like_output, data_to_output, indices, narrow, refuse, rows, wide
 
 
 def softsign(x: Node) -> Node:
@@ -43,9 +43,12 @@ _ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
 class Activation(Operator):
     """relu, sigmoid, softrelu = log(1 + exp(x)), softsign = x / (1 + |x|) or tanh, element by element."""
 
+    floats_only: ClassVar[bool] = True
+
     act_type: Literal["relu", "sigmoid", "softrelu", "softsign", "tanh"]
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, and the data the output's."""
         data_like_output(s)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -79,6 +82,8 @@ class LeakyReLU(Operator):
     gelu: Hendrycks & Gimpel 2016 (erf form).
     """
 
+    floats_only: ClassVar[bool] = True
+
     act_type: Literal["elu", "gelu", "leaky", "prelu", "rrelu", "selu"] = "leaky"
     slope: float = 0.25
     lower_bound: float = 0.125
@@ -92,6 +97,9 @@ class LeakyReLU(Operator):
         return ("output", "mask") if self.act_type == "rrelu" else ("output",)
 
     def complete(self, s: Shapes) -> None:
+        """The output (and rrelu's mask) has the data's shape; prelu's gamma is (channels,), unless it is given as
+        (1,).
+        """
         data_to_output(s)
         if self.act_type == "rrelu" and s.ins[0] is not None:
             s.set_out(1, s.ins[0])
@@ -159,8 +167,8 @@ class LeakyReLU(Operator):
 # --------------------------------------------------------------------------------------------- softmax
 
 
-def softmax(x: Node, axes: tuple[int, ...]) -> Node:
-    """exp(x - max) / sum over the axes, accumulated wide; gradient y * (ct - sum(ct * y))."""
+def softmax(x: Node, axes: tuple[int, ...], grad_axes: tuple[int, ...] | None = None) -> Node:
+    """exp(x - max) / sum over the axes, accumulated wide; gradient y * (ct - sum(ct * y)), summed over `grad_axes`."""
 
     def body(x: Node) -> Node:
         shape = x.shape
@@ -169,7 +177,8 @@ def softmax(x: Node, axes: tuple[int, ...]) -> Node:
 
     def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
         y, ct = outs[0], cts[0]
-        return [y * (ct - rows(reduce_sum(ct * y, axes), y.shape, axes))]
+        summed = axes if grad_axes is None else grad_axes
+        return [y * (ct - rows(reduce_sum(ct * y, summed), y.shape, summed))]
 
     return _one(custom_grad([x], body, rule))
 
@@ -197,10 +206,16 @@ def _one(made: Node | list[Node]) -> Node:
 class _SoftmaxLike(Operator):
     """Base: axis, temperature and output type."""
 
+    floats_only: ClassVar[bool] = True
+
     axis: int = -1
     temperature: float | None = None
     dtype: Literal["None", "float16", "float32", "float64"] = "None"
     use_length: bool | None = False
+
+    def check(self) -> None:
+        if self.use_length and "length" not in self.input_names:
+            raise refuse(self, "use_length=True needs an input that only softmax has")
 
     def _axis(self, rank: int) -> int:
         if not -rank <= self.axis < rank:
@@ -208,15 +223,18 @@ class _SoftmaxLike(Operator):
         return self.axis % rank
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, and the data the output's."""
         s.all_alike((0,), (0,))
         if s.ins[0] is not None:
             self._axis(len(s.ins[0]))
 
     def complete_types(self, t: Types) -> None:
-        if self.dtype != "None":
-            t.set_out(0, np.dtype(self.dtype))
-        else:
+        if self.dtype == "None":
             t.set_out(0, t.ins[0])
+        else:
+            t.set_out(0, np.dtype(self.dtype))
+            if t.ins[0] is None:
+                t.set_in(0, t.outs[0])
         if len(t.ins) > 1 and t.ins[1] is None and t.ins[0] is not None:
             t.set_in(1, np.int32)
 
@@ -254,12 +272,18 @@ class Softmax(_SoftmaxLike):
         return ("data", "length") if self.use_length else ("data",)
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape; length has it without the axis."""
         data_to_output(s)
         data = s.ins[0]
         if data is not None:
             axis = self._axis(len(data))
             if self.use_length:
                 s.set_in(1, data[:axis] + data[axis + 1 :])
+
+    def complete_types(self, t: Types) -> None:
+        super().complete_types(t)
+        if self.use_length and t.ins[1] is not None and t.ins[1] not in (np.int32, np.int64):
+            raise ShapeError(f"length must be int32 or int64, not {t.ins[1]}")
 
 
 @operator("softmin")
@@ -280,11 +304,17 @@ class LogSoftmax(_SoftmaxLike):
 
 @operator("SoftmaxActivation")
 class SoftmaxActivation(Operator):
-    """Softmax over everything but the batch (instance), or over axis 1 (channel)."""
+    """Softmax over the last axis (instance), or over axis 1 (channel).
+
+    MXNet's gradient sums over axis 1 in both modes, which is right for matrices; it is kept for others too.
+    """
+
+    floats_only: ClassVar[bool] = True
 
     mode: Literal["channel", "instance"] = "instance"
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, and the data the output's."""
         s.all_alike((0,), (0,))
         data = s.ins[0]
         if data is not None and self.mode == "channel" and len(data) < 3:
@@ -292,7 +322,5 @@ class SoftmaxActivation(Operator):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         x = wide(inputs[0])
-        if self.mode == "channel":
-            return narrow(softmax(x, (1,)), inputs[0])
-        flat = reshape(x, (x.shape[0], prod(x.shape[1:])))
-        return narrow(reshape(softmax(flat, (1,)), x.shape), inputs[0])
+        axis = 1 if self.mode == "channel" else x.rank - 1
+        return narrow(softmax(x, (axis,), (min(1, x.rank - 1),)), inputs[0])

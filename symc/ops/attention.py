@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import ClassVar
 
 from symc.ir.graph import Node
 from symc.ir.prims.linear import dot
@@ -28,6 +29,8 @@ def _joined(x: Node, heads: int) -> Node:
 
 
 class _Attention(Operator):
+    only_types: ClassVar[tuple[str, ...]] = ("float32",)
+
     heads: int
 
     def check(self) -> None:
@@ -55,6 +58,7 @@ class SelfAttentionScores(_Attention):
     heads: int
 
     def complete(self, s: Shapes) -> None:
+        """(T, N, heads * 3 * size) gives (N * heads, T, T)."""
         if self.three(s):
             x = s.ins[0]
             assert x is not None
@@ -77,6 +81,7 @@ class SelfAttentionValues(_Attention):
     heads: int
 
     def complete(self, s: Shapes) -> None:
+        """(T, N, heads * 3 * size) and (N * heads, T, T) give (T, N, heads * size)."""
         x = s.ins[0]
         self.three(s)
         if x is not None:
@@ -94,6 +99,7 @@ class EncDecScores(_Attention):
     heads: int
 
     def complete(self, s: Shapes) -> None:
+        """(Tq, N, heads * size) and (Tk, N, heads * 2 * size) give (N * heads, Tq, Tk)."""
         if self.three(s):
             q, kv = s.ins
             assert q is not None and kv is not None
@@ -117,6 +123,7 @@ class EncDecValues(_Attention):
     heads: int
 
     def complete(self, s: Shapes) -> None:
+        """(Tk, N, heads * 2 * size) and (N * heads, Tq, Tk) give (Tq, N, heads * size)."""
         if self.three(s):
             kv, a = s.ins
             assert kv is not None and a is not None

@@ -22,6 +22,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import math
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union
@@ -33,8 +35,12 @@ from symc.ir.symbolic import SymGraph
 from symc.ir.types import Array, TensorType, dtype_of
 
 ShapeLike = Union[tuple[int, ...], None]
-#: a tuple-valued parameter: (2, 2); None entries where the operator allows them
-Tuple = tuple[Any, ...]
+#: a tuple-valued parameter: (2, 2)
+Tuple = tuple[int, ...]
+#: the same of numbers: (0.5, 1.0)
+Floats = tuple[float, ...]
+#: the same with None for "not given": (None, 2)
+Bounds = tuple[Union[int, None], ...]
 
 
 class MXNetError(RuntimeError):
@@ -174,6 +180,8 @@ class Operator:
     output_names: ClassVar[tuple[str, ...]] = ("output",)
     #: name of the parameter that counts a variadic operator's inputs ("num_args"), else ""
     variadic: ClassVar[str] = ""
+    #: that number need not be given: it is how many inputs there are
+    counts_itself: ClassVar[bool] = True
     #: "yes"; "zero": gradients are zero; "none": asking for a gradient through it refuses at bind
     gradient: ClassVar[str] = "yes"
     #: MXNet's backward overwrites the gradient of its first input even where it should be added to what is there
@@ -183,6 +191,12 @@ class Operator:
     first_parameters: ClassVar[tuple[str, ...]] = ()
     #: draws random numbers
     random: ClassVar[bool] = False
+    #: the first input must be of a floating point type: MXNet infers others, but has no kernels for them
+    floats_only: ClassVar[bool] = False
+    #: names of the types that the first input may have; any, if there are none
+    only_types: ClassVar[tuple[str, ...]] = ()
+    #: MXNet refuses to make Symbols of it: it is called on arrays, which it changes
+    composable: ClassVar[bool] = True
     #: MXNet learns its outputs' shapes only by running it: Symbol.infer_shape says nothing about them
     dynamic: ClassVar[bool] = False
     #: the input whose values decide how many rows the output has, if there is one: programs are compiled for a number
@@ -245,6 +259,24 @@ class Operator:
         if all(is_known(i) for i in s.ins):
             for at, shape in enumerate(_built_shapes(self, tuple(s.ins), np.dtype(dtype))):
                 s.set_out(at, shape)
+
+    def overwritten_gradients(self) -> Sequence[int]:
+        """Positions of the inputs whose gradient MXNet's backward overwrites (see `ignores_add`)."""
+        return (0,) if self.ignores_add else ()
+
+    def infer_types(self, t: Types) -> None:
+        """Complete element types; ShapeError for those that the operator does not take."""
+        self.complete_types(t)
+        if self.only_types and t.ins and t.ins[0] is not None and t.ins[0].name not in self.only_types:
+            label = t.names[0] if t.names else "its first input"
+            raise ShapeError(f"{label} must be of type {' or '.join(self.only_types)}, not {t.ins[0]}: cast it")
+
+    def bind_types(self, t: Types) -> None:
+        """As infer_types, for a program that will run: refuses what `floats_only` says too."""
+        self.infer_types(t)
+        if self.floats_only and t.ins[0] is not None and t.ins[0].kind != "f":
+            label = t.names[0] if t.names else "its first input"
+            raise ShapeError(f"{label} must be of a floating point type, not {t.ins[0]}: cast it")
 
     def complete_types(self, t: Types) -> None:
         """Complete element types. Default: all inputs, states and outputs have the same type."""
@@ -396,9 +428,11 @@ def parse_value(op: str, name: str, annotation: Any, text: str) -> Any:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     try:
         if origin is Union and type(None) in args or (args and type(None) in args and origin is not Literal):
-            if text in ("None", ""):
+            if text == "None":
                 return None
             inner = next(a for a in args if a is not type(None))
+            if inner is float and not text.strip("+-")[:1].isdigit() and not text.strip("+-").startswith("."):
+                raise ValueError("expected a finite number or None")
             return parse_value(op, name, inner, text)
         if origin is Literal:
             # MXNet prints enumerations by name; None is spelled "None".
@@ -415,21 +449,50 @@ def parse_value(op: str, name: str, annotation: Any, text: str) -> Any:
         if annotation is int:
             return _parse_int(text)
         if annotation is float:
-            return float(text)
+            return _parse_float(text)
         if annotation is str:
             return text
         if origin is tuple:
-            value = ast.literal_eval(text.replace("L", "")) if text not in ("None", "") else ()
-            if not isinstance(value, (tuple, list)):
-                value = (value,)
-            return tuple(value)
+            return _parse_tuple(text, args[0])
     except (ValueError, SyntaxError) as problem:
         raise MXNetError(f"{op}: parameter {name}={text!r} is not valid: {problem}") from None
     raise TypeError(f"{op}: parameter {name} has an unsupported annotation {annotation}")
 
 
 def _parse_int(text: str) -> int:
+    if "_" in text or not -(1 << 63) <= (value := _whole(text)) < 1 << 63:
+        raise ValueError("expected a whole number of at most 64 bits")
+    return value
+
+
+def _whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise ValueError("expected a whole number") from None
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    # what Python takes and C++ does not: digits grouped by _, blanks behind the number, numbers beyond the range
+    if "_" in text or text != text.rstrip() or (math.isinf(value) and "inf" not in text.lower()):
+        raise ValueError("expected a number")
+    return value
+
+
+#: a number alone, or numbers in round or square brackets
+_TUPLE_TEXT = re.compile(r"\s*(-?\d[\d.eE+-]*|[(\[].*[)\]])\s*", re.DOTALL)
+
+
+def _parse_tuple(text: str, item: Any) -> tuple[Any, ...]:
+    if text == "None":
+        return ()
+    if not _TUPLE_TEXT.fullmatch(text):
+        raise ValueError("expected numbers in brackets")
+    value = ast.literal_eval(text.replace("L", "").strip())
+    value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    kinds = (int, float) if item is float else (int, type(None)) if type(None) in typing.get_args(item) else int
+    for v in value:
+        if not isinstance(v, kinds) or isinstance(v, bool):
+            raise ValueError(f"{v!r} cannot be an element")
+    return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -16,10 +16,11 @@ from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad, host_call, register_host
 from symc.ir.prims.indexing import gather_along
-from symc.ir.prims.movement import broadcast, concat, reshape, slice_
+from symc.ir.prims.movement import broadcast, concat, iota, reshape, slice_
 from symc.ir.types import I32, Array, TensorType
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, is_known, operator
 from symc.ops.layers import along
+from symc.ops.suppression import best_first, extents, greedy_pairs, overlaps, survivors
 
 
 def without_gradient(inputs: Sequence[Node], body: Callable[..., Node | Sequence[Node]]) -> Node | list[Node]:
@@ -45,27 +46,23 @@ def _stacked(parts: Sequence[Node]) -> Node:
     return concat([reshape(p, (*p.shape, 1)) for p in parts], parts[0].rank)
 
 
-def overlaps(a: Array, b: Array) -> Array:
-    """Intersection over union of corner boxes (..., n, 4) with (..., m, 4): (..., n, m)."""
-    low = np.maximum(a[..., :, None, :2], b[..., None, :, :2])
-    high = np.minimum(a[..., :, None, 2:4], b[..., None, :, 2:4])
-    shared = np.prod(np.maximum(high - low, 0), -1)
-    area_a, area_b = ((v[..., 2] - v[..., 0]) * (v[..., 3] - v[..., 1]) for v in (a, b))
-    union = area_a[..., :, None] + area_b[..., None, :] - shared
-    return np.where(union > 0, shared / np.where(union > 0, union, 1), 0.0)
-
-
 @operator("_contrib_box_iou", inputs="lhs rhs", hint="box_iou")
 class BoxIou(Operator):
     """Intersection over union of every box of lhs with every box of rhs."""
 
     format: Literal["center", "corner"] = "corner"
 
+    floats_only: ClassVar[bool] = True
+
+    def overwritten_gradients(self) -> Sequence[int]:
+        return (0, 1)
+
     def complete(self, s: Shapes) -> None:
+        """(*A, 4) and (*B, 4) give (*A, *B)."""
         lhs, rhs = s.ins
         for shape in (lhs, rhs):
-            if shape is not None and shape[-1] not in (0, 4):
-                raise ShapeError(f"boxes have 4 entries on the last axis, not {shape}")
+            if shape is not None and (len(shape) < 2 or shape[-1] not in (0, 4)):
+                raise ShapeError(f"boxes must be (..., boxes, 4), not {shape}")
         if lhs is not None and rhs is not None:
             s.set_out(0, (*lhs[:-1], *rhs[:-1]))
 
@@ -99,12 +96,16 @@ class BoxDecode(Operator):
     format: Literal["center", "corner"] = "center"
 
     def complete(self, s: Shapes) -> None:
+        """Data (B, N, 4) with anchors (1, N, 4) gives the data's shape."""
         data, anchors = s.ins
         if data is None or anchors is None:
             return
         if len(data) != 3 or len(anchors) != 3 or data[2] not in (0, 4) or anchors[2] not in (0, 4):
             raise ShapeError(f"data and anchors must be (batch, boxes, 4), not {data} and {anchors}")
-        s.set_in(1, (1, data[1], 4))
+        if is_known(data) and is_known(anchors) and anchors != (1, *data[1:]):
+            raise ShapeError(
+                f"anchors must be {(1, *data[1:])}: one for every box, the same for the whole batch, not {anchors}"
+            )
         s.set_out(0, data)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -138,10 +139,18 @@ class BoxEncode(Operator):
     """Offsets of the matched references to the anchors, and masks, for samples above 0.5; zeros elsewhere."""
 
     def complete(self, s: Shapes) -> None:
-        if any(shape is None for shape in s.ins):
+        """Both outputs have the shape of the anchors, (B, N, 4)."""
+        samples, matches, anchors, refs = s.ins[:4]
+        if samples is None or matches is None or anchors is None or refs is None:
             return
-        anchors = s.ins[2]
-        assert anchors is not None
+        if [len(samples), len(matches), len(anchors), len(refs)] != [2, 2, 3, 3]:
+            raise ShapeError(
+                f"samples and matches (B, N), anchors (B, N, 4), refs (B, M, 4) are needed, not {s.ins[:4]}"
+            )
+        s.set_in(2, (0, 0, 4))
+        s.set_in(3, (0, 0, 4))
+        s.set_in(4, (4,))
+        s.set_in(5, (4,))
         s.set_out(0, anchors)
         s.set_out(1, anchors)
 
@@ -174,39 +183,53 @@ def _nms(data: Array, op: BoxNms) -> tuple[Array, Array]:
     flat = data.reshape(-1, *data.shape[-2:])
     out, went = np.full_like(flat, -1), np.full(flat.shape[:2], -1, np.int32)
     for n, rows in enumerate(flat):
-        score = rows[:, op.score_index]
-        valid = score > op.valid_thresh
-        if op.id_index >= 0 and op.background_id >= 0:
-            valid &= rows[:, op.id_index] != op.background_id
-        order = [int(i) for i in np.argsort(-score, kind="stable") if valid[i]]
-        if op.topk >= 0:
-            order = order[: op.topk]
-        boxes = rows[:, op.coord_start : op.coord_start + 4].astype(np.float64)
-        if op.in_format == "center":
-            boxes = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
-        shared = overlaps(boxes, boxes) > op.overlap_thresh
-        if op.id_index >= 0 and not op.force_suppress:
-            shared &= rows[:, None, op.id_index] == rows[None, :, op.id_index]
-        kept: list[int] = []
-        for i in order:
-            if not shared[kept, i].any():
-                kept.append(i)
+        kept = _kept(rows, op)
         out[n, : len(kept)] = rows[kept]
         went[n, kept] = np.arange(len(kept))
         if op.in_format != op.out_format:
+            places = slice(op.coord_start, op.coord_start + 4)
+            a, b, c, d = rows[kept, places].T
             if op.out_format == "center":
-                low, high = boxes[:, :2], boxes[:, 2:]
-                boxes = np.concatenate([(low + high) / 2, high - low], 1)
-            out[n, : len(kept), op.coord_start : op.coord_start + 4] = boxes[kept]
+                moved = [(a + c) / 2, (b + d) / 2, c - a, d - b]
+            else:
+                moved = list(extents(rows[kept, places], True))
+            out[n, : len(kept), places] = np.stack(moved, -1)
     return out.reshape(data.shape), went.reshape(data.shape[:-1])
+
+
+def _kept(rows: Array, op: BoxNms) -> Array:
+    """The places of the rows that suppression keeps, in order of score."""
+    score = rows[:, op.score_index]
+    valid = score > np.float32(op.valid_thresh)
+    named = op.id_index >= 0
+    if named:
+        valid &= rows[:, op.id_index] != op.background_id
+    able = np.flatnonzero(valid)
+    order = able[best_first(score[able], op.topk if op.topk > 0 else None)]
+    boxes = rows[order, op.coord_start : op.coord_start + 4]
+    corners = extents(boxes, op.in_format == "center")
+    width, height = boxes[:, 2:].T if op.in_format == "center" else (corners[2:] - corners[:2])
+    areas = np.where((width < 0) | (height < 0), 0, width * height).astype(boxes.dtype)
+
+    def hits(a: Array, b: Array) -> Array:
+        shared = overlaps(corners[:, a], corners[:, b], areas[a], areas[b])
+        return np.asarray(shared > np.float32(op.overlap_thresh))
+
+    # classes are told apart as whole numbers
+    groups = rows[order, op.id_index].astype(np.int64) if named and not op.force_suppress else None
+    return np.asarray(order[survivors(len(order), hits, groups)])
 
 
 @operator("_contrib_box_nms", aliases="_contrib_box_non_maximum_suppression", outputs="output0 output1", hint="box_nms")
 class BoxNms(Operator):
     """Greedy suppression: in order of score every box that overlaps a kept one by more than overlap_thresh goes.
 
-    Rows hold a score, four coordinates and maybe a class id; kept ones move to the front, the rest are -1.
+    Rows hold a score, four coordinates and maybe a class id; kept ones move to the front, the rest are -1. topk is the
+    number of scores that are looked at (-1: all; 0: the data is given back as it is).
     """
+
+    floats_only: ClassVar[bool] = True
+    ignores_add: ClassVar[bool] = True
 
     overlap_thresh: float = 0.5
     valid_thresh: float = 0.0
@@ -223,23 +246,36 @@ class BoxNms(Operator):
         return 1
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape (..., N, width), the record of positions (..., N)."""
         data = s.ins[0]
         if data is None:
             return
         if len(data) < 2:
             raise ShapeError(f"data must have at least 2 axes (boxes, entries), not {data}")
         if is_known(data):
-            needed = max(self.coord_start + 4, self.score_index + 1, self.id_index + 1)
-            if data[-1] < needed:
-                raise ShapeError(f"rows of data need {needed} entries, not {data[-1]}")
+            self._check_entries(data[-1])
             s.set_out(0, data)
             s.set_out(1, data[:-1])
+
+    def _check_entries(self, width: int) -> None:
+        """ShapeError where rows of so many entries have no place for all that is looked at, or the same place twice."""
+        named = [self.id_index] if self.id_index >= 0 else []
+        places = [*range(self.coord_start, self.coord_start + 4), self.score_index, *named]
+        if not all(0 <= at < width for at in places) or len(set(places)) < len(places):
+            raise ShapeError(
+                f"coord_start={self.coord_start} (4 entries), score_index={self.score_index} and "
+                f"id_index={self.id_index} must be different entries of a row, and it has {width}"
+            )
 
     def complete_types(self, t: Types) -> None:
         t.all_alike((0,), (0,))
         t.set_out(1, np.int32)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Sequence[Node]:
+        if self.topk == 0:
+            # as in MXNet, where nothing is looked at then
+            shape = inputs[0].shape[:-1]
+            return [inputs[0], iota(TensorType(I32, shape), len(shape) - 1)]
         name = host_of("box_nms", self, _nms)
 
         def body(x: Node) -> Sequence[Node]:
@@ -270,29 +306,31 @@ def _match(data: Array, op: BipartiteMatching) -> tuple[Array, Array]:
     flat = data.reshape(-1, *data.shape[-2:])
     rows, columns = np.full(flat.shape[:2], -1.0), np.full((flat.shape[0], flat.shape[2]), -1.0)
     for n, scores in enumerate(flat):
-        order = np.argsort(scores.ravel() if op.is_ascend else -scores.ravel(), kind="stable")
-        count = 0
-        for at in order:
-            i, j = divmod(int(at), scores.shape[1])
-            if (scores[i, j] > op.threshold) if op.is_ascend else (scores[i, j] < op.threshold):
-                break
-            if rows[n, i] < 0 and columns[n, j] < 0:
-                rows[n, i], columns[n, j] = j, i
-                count += 1
-                if count == op.topk:
-                    break
+        scores = scores if scores.dtype.kind == "f" else scores.astype(np.float64)
+        least = np.float32(op.threshold)
+        # MXNet counts the pairs after it made one too many
+        most = op.topk + 1 if op.topk > 0 else None
+        for i, j in greedy_pairs(-scores, -least, most) if op.is_ascend else greedy_pairs(scores, least, most):
+            rows[n, i], columns[n, j] = j, i
     return rows.reshape(data.shape[:-1]), columns.reshape(*data.shape[:-2], data.shape[-1])
 
 
 @operator("_contrib_bipartite_matching", outputs="output0 output1", hint="bipartite_matching")
 class BipartiteMatching(Operator):
-    """Greedy matching by score: for every row its column or -1, and for every column its row."""
+    """Greedy matching by score: for every row its column or -1, and for every column its row.
+
+    Scores must be above threshold (below it with is_ascend). As in MXNet topk > 0 stops after topk + 1 pairs.
+    """
+
+    floats_only: ClassVar[bool] = True
+    ignores_add: ClassVar[bool] = True
 
     is_ascend: bool = False
     threshold: float
     topk: int = -1
 
     def complete(self, s: Shapes) -> None:
+        """(..., N, M) gives (..., N) and (..., M)."""
         data = s.ins[0]
         if data is None:
             return

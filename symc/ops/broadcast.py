@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from symc.ir.graph import Node
@@ -44,6 +45,9 @@ class _Broadcasting(Operator):
     function: ClassVar[Function]
 
     def complete(self, s: Shapes) -> None:
+        """Extents of 1 (and axes one side lacks in front) stretch to the other side's; the output has the larger
+        ones.
+        """
         a, b = s.ins
         if a is not None and b is not None:
             s.set_out(0, broadcast_shapes(a, b))
@@ -74,6 +78,7 @@ class _Repeating(Operator):
         raise NotImplementedError
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape with the repeated axes at their new extents."""
         data = s.ins[0]
         if data is not None and (self.partial or is_known(data)):
             s.set_out(0, self.target(data))
@@ -84,9 +89,19 @@ class _Repeating(Operator):
 
 def _stretch(data: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
     for d, w in zip(data, wanted):
-        if d and d != w and d != 1:
-            raise ShapeError(f"data {data} cannot be broadcast to {wanted}: {d} is not 1")
+        if w < 0 or (d and d != w and d != 1):
+            raise ShapeError(f"data {data} cannot be broadcast to {wanted}: {d} does not become {w}")
     return wanted
+
+
+def _repeat(data: tuple[int, ...], axes: Iterable[int], sizes: Iterable[int]) -> tuple[int, ...]:
+    """Every one of the axes becomes as long as its size; until then it must be of extent 1, even for an equal size."""
+    wanted = list(data)
+    for axis, size in zip(axes, sizes):
+        if wanted[axis] > 1 or size < 0:
+            raise ShapeError(f"axis {axis} of data {data} cannot be broadcast from {wanted[axis]} to {size}")
+        wanted[axis] = size
+    return tuple(wanted)
 
 
 @operator("broadcast_to")
@@ -113,12 +128,9 @@ class BroadcastAxis(_Repeating):
     def target(self, data: tuple[int, ...]) -> tuple[int, ...]:
         if len(self.axis) != len(self.size):
             raise ShapeError(f"axis={self.axis} and size={self.size} must have equal lengths")
-        wanted = list(data)
-        for axis, size in zip(self.axis, self.size):
-            if not 0 <= axis < len(data):
-                raise ShapeError(f"axis={axis} is outside of data {data}")
-            wanted[axis] = size
-        return _stretch(data, tuple(wanted))
+        if not all(0 <= axis < len(data) for axis in self.axis):
+            raise ShapeError(f"axis={self.axis} is outside of data {data}")
+        return _repeat(data, self.axis, self.size)
 
 
 @operator("broadcast_like", inputs="lhs rhs")
@@ -138,12 +150,11 @@ class BroadcastLike(Operator):
             if len(lhs) != len(rhs):
                 raise ShapeError(f"lhs {lhs} and rhs {rhs} must have as many axes, unless lhs_axes says which")
             return _stretch(lhs, rhs)
-        wanted = list(lhs)
-        for a, b in zip(self.lhs_axes, self.rhs_axes):
-            wanted[one_axis(a, len(lhs), "lhs_axes")] = rhs[one_axis(b, len(rhs), "rhs_axes")]
-        return _stretch(lhs, tuple(wanted))
+        axes = [one_axis(a, len(lhs), "lhs_axes") for a in self.lhs_axes]
+        return _repeat(lhs, axes, [rhs[one_axis(b, len(rhs), "rhs_axes")] for b in self.rhs_axes])
 
     def complete(self, s: Shapes) -> None:
+        """The output has rhs's shape, or lhs's with rhs's extents along `lhs_axes`."""
         lhs, rhs = s.ins
         if lhs is not None and is_known(rhs):
             s.set_out(0, self.target(lhs, _known(rhs)))

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from itertools import product
 from math import prod
+from typing import ClassVar
 
 from symc.ir.graph import Node
 from symc.ir.prims.movement import pad, reshape, slice_, stack
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
-from symc.ops.layers import spatial_tuple
+from symc.ops.layers import refuse, spatial_tuple
 
 
 class _Columns(Operator):
+    floats_only: ClassVar[bool] = True
+
     kernel: Tuple
     stride: Tuple = ()
     dilate: Tuple = ()
     pad: Tuple = ()
+
+    def check(self) -> None:
+        if len(self.kernel) not in (1, 2, 3):
+            raise refuse(self, f"kernel={self.kernel} must have one to three entries")
+        if min(self.kernel) < 1:
+            raise refuse(self, f"kernel={self.kernel} must be positive")
+        self.window()
 
     def window(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Stride, dilation and padding."""
@@ -52,6 +62,7 @@ class Im2Col(_Columns):
     pad: Tuple = ()
 
     def complete(self, s: Shapes) -> None:
+        """(N, C, *S) gives (N, C * prod(kernel), number of windows)."""
         data = s.ins[0]
         if data is not None and is_known(data):
             s.set_out(0, (data[0], data[1] * prod(self.kernel), prod(self.places(data[2:]))))
@@ -81,6 +92,7 @@ class Col2Im(_Columns):
     pad: Tuple = ()
 
     def complete(self, s: Shapes) -> None:
+        """(N, C * prod(kernel), number of windows) gives (N, C, *output_size)."""
         data = s.ins[0]
         if data is None or not is_known(data):
             return

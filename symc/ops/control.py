@@ -177,6 +177,7 @@ class _Control(Operator):
         return 0
 
     def complete(self, s: Shapes) -> None:
+        """Shapes follow through the body, both ways; rows of the data lose axis 0, stacked outputs gain one."""
         turns = self.turns(s)
 
         def down(shape: Any, row: bool) -> Any:
@@ -191,7 +192,7 @@ class _Control(Operator):
         self._complete(s, Shapes, lambda n, row: n.definition.complete(row), down, up)
 
     def complete_types(self, t: Types) -> None:
-        self._complete(t, Types, lambda n, row: n.definition.complete_types(row), lambda d, _: d, lambda d, *_: d)
+        self._complete(t, Types, lambda n, row: n.definition.infer_types(row), lambda d, _: d, lambda d, *_: d)
 
     def _complete(self, s: Any, table: Any, rule: Any, down: Any, up: Any) -> None:
         """Complete a row of shapes or types by completing the bodies. `down` makes an input's value that of its row,
@@ -342,8 +343,8 @@ class WhileLoop(_Control):
     func_var_locs: Tuple
 
     def check(self) -> None:
-        if self.max_iterations < 0:
-            raise MXNetError(f"_while_loop: max_iterations={self.max_iterations} must not be negative")
+        if self.max_iterations < 1:
+            raise MXNetError(f"_while_loop: max_iterations={self.max_iterations} must be positive")
 
     def _states(self) -> list[int]:
         return [self.func_input_locs[at] for at in self.func_var_locs]

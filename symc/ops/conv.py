@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from symc.ir.graph import Node
 from symc.ir.prims.linear import conv, conv_dx
@@ -15,6 +15,8 @@ Tune = Literal["None", "fastest", "limited_workspace", "off"]
 
 class _ConvolutionLike(Operator):
     """What convolution and deconvolution share: windows, groups, layouts and inference."""
+
+    floats_only: ClassVar[bool] = True
 
     kernel: Tuple
     stride: Tuple = ()
@@ -42,17 +44,21 @@ class _ConvolutionLike(Operator):
         """Spatial dimensions."""
         return len(self.kernel)
 
+    def per_axis(self, name: str, default: int) -> tuple[int, ...]:
+        """A parameter with an entry for every spatial axis."""
+        return spatial_tuple(self, name, getattr(self, name), self.rank, default)
+
     @property
     def strides(self) -> tuple[int, ...]:
-        return spatial_tuple(self, "stride", self.stride, self.rank, 1)
+        return self.per_axis("stride", 1)
 
     @property
     def dilates(self) -> tuple[int, ...]:
-        return spatial_tuple(self, "dilate", self.dilate, self.rank, 1)
+        return self.per_axis("dilate", 1)
 
     @property
     def pads(self) -> tuple[int, ...]:
-        return spatial_tuple(self, "pad", self.pad, self.rank, 0)
+        return self.per_axis("pad", 0)
 
     @property
     def reach(self) -> tuple[int, ...]:
@@ -64,6 +70,10 @@ class _ConvolutionLike(Operator):
 
     def complete_types(self, t: Types) -> None:
         types_from_data(t)
+
+    def refuse_dilated_volumes(self) -> None:
+        if self.rank == 3 and max(self.dilates) > 1:
+            raise refuse(self, f"dilate={self.dilates} is not offered in 3-d")
 
     def to_channels_first(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) != self.rank + 2:
@@ -80,7 +90,14 @@ class _ConvolutionLike(Operator):
 
 
 class _Convolution(_ConvolutionLike):
+    #: what an unknown height or width counts as; 0: the output's stays unknown
+    unknown_extent: ClassVar[int] = 0
+
     def complete(self, s: Shapes) -> None:
+        """Data (N, C, *S) needs weight (num_filter, C / num_group, *kernel), bias (num_filter,), and gives (N,
+        num_filter, *P) with P = (S + 2 pad - dilate (kernel - 1) - 1) // stride + 1; a known output tells S where
+        stride is 1.
+        """
         if s.ins[0] is None:
             return
         data = self.to_channels_first(s.ins[0])
@@ -90,16 +107,17 @@ class _Convolution(_ConvolutionLike):
         if not self.no_bias:
             s.set_in(2, (self.num_filter,))
         spatial = []
-        for d, k, st, p in zip(data[2:], self.reach, self.strides, self.pads):
-            if d and d + 2 * p < k:
+        for d, small, k, st, p in zip(data[2:], self.kernel, self.reach, self.strides, self.pads):
+            size = d or self.unknown_extent
+            if size and size + 2 * p < (k if d else small):
                 raise ShapeError(f"kernel of extent {self.reach} exceeds data {data[2:]} padded by {self.pads}")
-            spatial.append((d + 2 * p - k) // st + 1 if d else 0)
+            spatial.append(max(0, (size + 2 * p - k) // st + 1) if size else 0)
         s.set_out(0, self.from_channels_first((data[0], self.num_filter, *spatial)))
         out = s.outs[0]
         assert out is not None
         out = self.to_channels_first(out)
         axes = zip(out[2:], self.reach, self.strides, self.pads)
-        back = [o + k - 1 - 2 * p if o and st == 1 else 0 for o, k, st, p in axes]
+        back = [max(0, o + k - 1 - 2 * p) if o and st == 1 else 0 for o, k, st, p in axes]
         s.set_in(0, self.from_channels_first((out[0], data[1], *back)))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -126,10 +144,17 @@ class Convolution(_Convolution):
     cudnn_off: bool = False
     layout: Literal["None", "NCDHW", "NCHW", "NCW", "NDHWC", "NHWC"] = "None"
 
+    def overwritten_gradients(self) -> tuple[int, ...]:
+        """MXNet computes a 1 x 1 convolution as a plain product, and writes the data's gradient."""
+        plain = (*self.kernel, *self.strides, *self.dilates) == (1,) * (3 * self.rank) and not any(self.pads)
+        return (0,) if plain else ()
+
 
 @operator("Convolution_v1", inputs="data weight bias")
 class ConvolutionV1(_Convolution):
     """The older Convolution: the same function, 2-d and 3-d."""
+
+    unknown_extent: ClassVar[int] = -1
 
     kernel: Tuple
     stride: Tuple = ()
@@ -142,6 +167,16 @@ class ConvolutionV1(_Convolution):
     cudnn_tune: Tune = "None"
     cudnn_off: bool = False
     layout: Literal["None", "NCDHW", "NCHW", "NDHWC", "NHWC"] = "None"
+
+    def check(self) -> None:
+        super().check()
+        if self.rank == 1:
+            raise refuse(self, f"kernel={self.kernel} must have two or three entries")
+        self.refuse_dilated_volumes()
+
+    def per_axis(self, name: str, default: int) -> tuple[int, ...]:
+        """Entries beyond the kernel's axes are not looked at."""
+        return spatial_tuple(self, name, getattr(self, name)[: self.rank], self.rank, default)
 
 
 @operator("Deconvolution", inputs="data weight bias")
@@ -166,23 +201,34 @@ class Deconvolution(_ConvolutionLike):
 
     def check(self) -> None:
         super().check()
-        spatial_tuple(self, "target_shape", self.target_shape, self.rank, 0)
-        adj = spatial_tuple(self, "adj", self.adj, self.rank, 0)
-        if any(a >= st for a, st in zip(adj, self.strides)):
-            raise refuse(self, f"adj={adj} must be smaller than stride={self.strides}")
+        self.refuse_dilated_volumes()
+        for adj, stride in zip(self.per_axis("adj", 0), self.strides):
+            self._check_adj(adj, stride)
 
-    def _margins(self, spatial: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Padding and adjustment for input of this extent."""
-        adj = spatial_tuple(self, "adj", self.adj, self.rank, 0)
-        target = spatial_tuple(self, "target_shape", self.target_shape, self.rank, 0)
+    @property
+    def _target(self) -> tuple[int, ...]:
+        return spatial_tuple(self, "target_shape", self.target_shape[: self.rank], self.rank, 0)
+
+    def _check_adj(self, adj: int, stride: int, cause: str = "") -> None:
+        if adj >= stride:
+            raise refuse(self, f"adj={adj}{cause} must be smaller than the stride of {stride}")
+
+    def _margin(self, at: int, size: int) -> tuple[int, int]:
+        """Padding and adjustment along a spatial axis of this extent."""
+        target = self._target
         if not any(target):
-            return self.pads, adj
-        cut = [st * (d - 1) + k - t for st, d, k, t in zip(self.strides, spatial, self.reach, target)]
-        if min(cut) < 0:
-            raise ShapeError(f"target_shape={target} is larger than what data of extent {spatial} gives")
-        return tuple((c + 1) // 2 for c in cut), tuple(c % 2 for c in cut)
+            return self.pads[at], self.per_axis("adj", 0)[at]
+        stride = self.strides[at]
+        cut = stride * (size - 1) + self.reach[at] - target[at]
+        if cut < 0:
+            raise ShapeError(f"target_shape={target} is larger than what data of extent {size} gives")
+        self._check_adj(cut % 2, stride, f" for target_shape={target}")
+        return (cut + 1) // 2, cut % 2
 
     def complete(self, s: Shapes) -> None:
+        """Data (N, C, *S) needs weight (C, num_filter / num_group, *kernel), bias (num_filter,), and gives (N,
+        num_filter, *P) with P = target_shape or stride (S - 1) + dilate (kernel - 1) + 1 - 2 pad + adj.
+        """
         if s.ins[0] is None:
             return
         data = self.to_channels_first(s.ins[0])
@@ -191,14 +237,14 @@ class Deconvolution(_ConvolutionLike):
         s.set_in(1, self.from_channels_first((data[1], self.num_filter // self.num_group, *self.kernel)))
         if not self.no_bias:
             s.set_in(2, (self.num_filter,))
-        target = spatial_tuple(self, "target_shape", self.target_shape, self.rank, 0)
+        target = self._target
         spatial = []
         for at, (d, k, st) in enumerate(zip(data[2:], self.reach, self.strides)):
             if not d:
                 spatial.append(target[at])
                 continue
-            margin, adj = self._margins(tuple(d if a == at else data[2 + a] or 1 << 30 for a in range(self.rank)))
-            spatial.append(st * (d - 1) + k - 2 * margin[at] + adj[at])
+            margin, adj = self._margin(at, d)
+            spatial.append(st * (d - 1) + k - 2 * margin + adj)
         if all(data[2:]) and min(spatial) < 1:
             raise ShapeError(f"pad={self.pads} leaves nothing of the output {tuple(spatial)}")
         s.set_out(0, self.from_channels_first((data[0], self.num_filter, *spatial)))
@@ -206,15 +252,16 @@ class Deconvolution(_ConvolutionLike):
         assert out is not None
         back: list[int] = []
         for at, (o, k, st) in enumerate(zip(self.to_channels_first(out)[2:], self.reach, self.strides)):
-            adj = spatial_tuple(self, "adj", self.adj, self.rank, 0)
-            back.append(o + 2 * self.pads[at] - adj[at] - k + 1 if o and st == 1 and not any(target) else 0)
+            adjust = self.per_axis("adj", 0)
+            size = o + 2 * self.pads[at] - adjust[at] - k + 1
+            back.append(max(0, size) if o and st == 1 and not any(target) else 0)
         s.set_in(0, self.from_channels_first((self.to_channels_first(out)[0], data[1], *back)))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         self.only_channels_first()
         data, weight = inputs[:2]
         extent = data.shape[2:]
-        margin, adj = self._margins(extent)
+        margin, adj = zip(*map(self._margin, range(self.rank), extent))
         full = tuple(st * (d - 1) + k + a for st, d, k, a in zip(self.strides, extent, self.reach, adj))
         y = conv_dx(data, weight, self.strides, self.dilates, self.num_group, full)
         end = tuple(f - m for f, m in zip(full, margin))

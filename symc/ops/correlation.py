@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from symc.ir.graph import Node
@@ -22,6 +24,8 @@ class Correlation(Operator):
     (N, C, H, W) twice gives (N, D * D, Ho, Wo): D displacements each way, up to max_displacement in steps of stride2;
     patches of kernel_size at every stride1-th place whose patches all lie inside the maps padded by pad_size.
     """
+
+    floats_only: ClassVar[bool] = True
 
     kernel_size: int = 1
     max_displacement: int = 1
@@ -54,6 +58,7 @@ class Correlation(Operator):
         return free // self.stride1 + 1
 
     def complete(self, s: Shapes) -> None:
+        """Two (N, C, H, W) give (N, displacements squared, H', W')."""
         one, two = s.ins
         if one is None or two is None or len(one) != 4 or len(two) != 4:
             raise ShapeError(f"data1 and data2 must have 4 axes (batch, channel, y, x), not {one} and {two}")

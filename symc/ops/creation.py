@@ -12,7 +12,7 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.types import I64, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, operator
-from symc.ops.families import Number, NumberOrBool, constant, element_type, ir_type, one_axis
+from symc.ops.families import Number, NumberOrBool, constant, element_type, ir_type, one_axis, wanted_shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,10 @@ class _Filled(_Created):
     value_of_all: float = 0.0
 
     def complete(self, s: Shapes) -> None:
-        if self.shape:  # type: ignore[attr-defined]
-            s.set_out(0, self.shape)  # type: ignore[attr-defined]
+        """The output has the attribute `shape`; without one, what its users need."""
+        shape = wanted_shape(self.shape)  # type: ignore[attr-defined]
+        if shape:
+            s.set_out(0, shape)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         shape: tuple[int, ...] = (ctx.output_shapes or (self.shape or (),))[0]  # type: ignore[attr-defined]
@@ -63,8 +65,9 @@ class ZerosWithoutType(Operator):
             raise MXNetError(f"_zeros_without_dtype: dtype={self.dtype} must be -1; use _zeros for a type")
 
     def complete(self, s: Shapes) -> None:
+        """The output has the attribute `shape`."""
         if self.shape:
-            s.set_out(0, self.shape)
+            s.set_out(0, wanted_shape(self.shape))
 
     def complete_types(self, t: Types) -> None:
         t.set_out(0, np.float32)
@@ -92,33 +95,38 @@ class Full(_Filled):
 
 @operator("_eye", inputs="", first="N M k")
 class Eye(_Created):
-    """N rows and M (0: N) columns with ones on the k-th diagonal (above the main one for positive k)."""
+    """N rows and M (not above 0: N) columns with ones on the k-th diagonal (above the main one for positive k)."""
 
     N: int
     M: int = 0
     k: int = 0
 
     def check(self) -> None:
-        if self.N < 0 or self.M < 0:
-            raise MXNetError(f"_eye: N={self.N} and M={self.M} must not be negative")
+        if self.N < 0:
+            raise MXNetError(f"_eye: N={self.N} must not be negative")
+
+    def _shape(self) -> tuple[int, int]:
+        return (self.N, self.M if self.M > 0 else self.N)
 
     def complete(self, s: Shapes) -> None:
-        s.set_out(0, (self.N, self.M or self.N))
+        """(N, M), with M = N where it is not above 0."""
+        s.set_out(0, self._shape())
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        kind = TensorType(I64, (self.N, self.M or self.N))
+        kind = TensorType(I64, self._shape())
         return ew.cast(ew.eq(mv.iota(kind, 1), mv.iota(kind, 0) + self.k), ir_type(self.dtype))
 
 
 def ramp(start: float, step: float, count: int, repeat: int, dtype: str) -> Node:
-    """start, start + step, ...: `count` elements, each number `repeat` times."""
+    """start, start + step, ...: `count` elements, each number `repeat` times. For integers start and step lose their
+    fractions first."""
     places = mv.iota(TensorType(I64, (count,)), 0)
     if repeat > 1:
         places = places / repeat
-    if np.dtype(dtype).kind == "f" or start != int(start) or step != int(step):
-        wide = ir_type("float32" if dtype == "float16" else dtype if np.dtype(dtype).kind == "f" else "float64")
-        return ew.cast(ew.cast(places, wide) * step + start, ir_type(dtype))
-    return ew.cast(places * int(step) + int(start), ir_type(dtype))
+    if np.dtype(dtype).kind != "f":
+        return ew.cast(places * int(step) + int(start), ir_type(dtype))
+    wide = ir_type("float32" if dtype == "float16" else dtype)
+    return ew.cast(ew.cast(places, wide) * step + start, ir_type(dtype))
 
 
 @operator("_arange", inputs="")
@@ -136,14 +144,15 @@ class Arange(Operator):
     def check(self) -> None:
         if self.step == 0 or self.repeat < 1:
             raise MXNetError(f"_arange: step={self.step} must not be 0 and repeat={self.repeat} must be positive")
-        if self.infer_range:
-            raise MXNetError("_arange: infer_range is not supported; give stop")
+        if self.infer_range and self.stop is None:
+            raise MXNetError("_arange: infer_range without stop is not supported; give stop")
 
     def _range(self) -> tuple[float, int]:
         start, stop = (0.0, self.start) if self.stop is None else (self.start, self.stop)
         return start, max(0, ceil((stop - start) / self.step)) * self.repeat
 
     def complete(self, s: Shapes) -> None:
+        """(count of the numbers * repeat,)."""
         start, count = self._range()
         if not count:
             raise ShapeError(f"the range from {start} in steps of {self.step} is empty")
@@ -162,7 +171,7 @@ class Linspace(Operator):
     """`num` numbers from start to stop (included unless `endpoint` is False) at equal distances."""
 
     start: float
-    stop: float | None = None
+    stop: float
     num: int
     endpoint: bool = True
     ctx: str = ""
@@ -173,13 +182,14 @@ class Linspace(Operator):
             raise MXNetError(f"_linspace: num={self.num} must not be negative")
 
     def complete(self, s: Shapes) -> None:
+        """(num,)."""
         s.set_out(0, (self.num,))
 
     def complete_types(self, t: Types) -> None:
         t.set_out(0, element_type(self, self.dtype))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        values = np.linspace(self.start, self.stop or 0.0, self.num, endpoint=self.endpoint)
+        values = np.linspace(self.start, self.stop, self.num, endpoint=self.endpoint)
         return ew.const(values.astype(element_type(self, self.dtype)))
 
 
@@ -197,6 +207,7 @@ class ArangeLike(Operator):
         return data if self.axis is None else (data[one_axis(self.axis, len(data))],)
 
     def complete(self, s: Shapes) -> None:
+        """The data's shape; with `axis` a vector of its extent."""
         data = s.ins[0]
         if data is not None:
             s.set_out(0, self.target(data))
@@ -217,6 +228,7 @@ class IndexArray(Operator):
         return tuple(range(rank)) if self.axes is None else tuple(one_axis(a, rank, "axes") for a in self.axes)
 
     def complete(self, s: Shapes) -> None:
+        """(*S) gives (*S, number of axes)."""
         data = s.ins[0]
         if data is not None:
             s.set_out(0, (*data, len(self._axes(len(data)))))

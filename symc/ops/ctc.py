@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -76,6 +76,8 @@ class CTCLoss(Operator):
     The blank is class 0 (labels from 1, padded with 0) or the last one (padded with -1).
     """
 
+    floats_only: ClassVar[bool] = True
+
     use_data_lengths: bool = False
     use_label_lengths: bool = False
     blank_label: Literal["first", "last"] = "first"
@@ -92,6 +94,7 @@ class CTCLoss(Operator):
         return 1
 
     def complete(self, s: Shapes) -> None:
+        """Data (T, N, C) with label (N, L), lengths (N,), gives (N,)."""
         data, label = s.ins[:2]
         if data is None or label is None:
             return
@@ -131,7 +134,7 @@ class CTCLoss(Operator):
         def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
             return [outs[1] * broadcast(cts[0], outs[1].shape, (1,)), None, None, None]
 
-        made = custom_grad([data, word, counts, lengths], body, rule)
+        made = custom_grad([data, word, counts, lengths], body, rule, saved=1)
         assert isinstance(made, list)
         return made
 

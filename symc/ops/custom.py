@@ -83,6 +83,7 @@ class Custom(_Described):
         return parts
 
     def complete(self, s: Shapes) -> None:
+        """What the property's `infer_shape` says."""
         count = len(self.list_inputs())
         given = [list(x) if x is not None else [] for x in s.ins[:count]]
         if count and not any(given):
@@ -133,9 +134,7 @@ class Custom(_Described):
         self.complete_types(types)
         self.complete(shapes)
         results = [TensorType(dtype_of(t), s or ()) for t, s in zip(types.outs, shapes.outs) if t is not None]
-        computation, label = self._created(
-            tuple(x.shape for x in inputs[:count]), tuple(x.dtype.numpy for x in inputs[:count])
-        )
+        computation, label = self._created(tuple(x.shape for x in inputs), tuple(x.dtype.numpy for x in inputs))
         states = [x.tensor for x in inputs[count:]]
         forward, backward = f"{label}/{'train' if ctx.train else 'predict'}", f"{label}/backward"
         register_host(forward, _forward(computation, ctx.train, count, results))
@@ -148,7 +147,9 @@ class Custom(_Described):
 
         def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
             heads = list(cts[: len(results)]) if top else []
-            made = _listed(host_call(backward, [*ins, *outs[: len(results)], *heads], grads))
+            # the states as the forward call left them come with the outputs; what the backward call makes of them it
+            # writes to the operands, which are the arrays of the states
+            made = _listed(host_call(backward, [*ins, *outs, *heads], grads))
             return [g if g.dtype.is_float else None for g in made] + [None] * len(states)
 
         made = _listed(custom_grad(list(inputs), body, rule))
@@ -188,12 +189,17 @@ def _backward(
     def call(*arrays: Array) -> tuple[Array, ...]:
         count = len(grads)
         given = _wrapped(arrays)
-        ins, aux = given[:count], given[count : count + states]
-        outs, heads = given[count + states : count + states + results], given[count + states + results :]
+        ins, held = given[:count], arrays[count : count + states]
+        behind = count + states + results
+        outs, aux, heads = given[count + states : behind], given[behind : behind + states], given[behind + states :]
         if not top:
             heads = _wrapped([np.zeros_like(o.asnumpy()) for o in outs])
         made = _wrapped([np.zeros(t.shape, t.dtype.numpy) for t in grads])
         computation.backward(req=["write"] * count, out_grad=heads, in_data=ins, out_data=outs, in_grad=made, aux=aux)
+        for array, before, after in zip(held, arrays[behind:], aux):
+            new = after.asnumpy()
+            if not np.array_equal(new, before, equal_nan=new.dtype.kind == "f"):
+                array[...] = new
         return tuple(x.asnumpy() for x in made)
 
     return call

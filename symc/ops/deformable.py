@@ -6,7 +6,7 @@ Dai et al. 2016 and 2017 (R-FCN, deformable convolution), Zhu et al. 2018 (modul
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from symc.ir.prims.reduce import reduce_sum
 from symc.ir.types import I32, Array
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, is_known, operator
 from symc.ops.families import no_gradient
-from symc.ops.layers import along, indices, refuse, spatial_tuple
+from symc.ops.layers import along, check_range, indices, refuse, spatial_tuple
 from symc.ops.resample import sample
 
 Layout = Literal["None", "NCDHW", "NCHW", "NCW"]
@@ -27,6 +27,8 @@ Layout = Literal["None", "NCDHW", "NCHW", "NCW"]
 
 class _DeformableConvolution(Operator):
     """What both versions share: inference, the places of the taps, the product."""
+
+    only_types: ClassVar[tuple[str, ...]] = ("float32", "float64")
 
     kernel: Tuple
     stride: Tuple = ()
@@ -133,7 +135,11 @@ class DeformableConvolution(_DeformableConvolution):
     no_bias: bool = False
     layout: Layout = "None"
 
+    def overwritten_gradients(self) -> tuple[int, ...]:
+        return (0, 1)
+
     def complete(self, s: Shapes) -> None:
+        """As Convolution; offset is (N, 2 * groups * prod(kernel), *P)."""
         data = s.ins[0]
         if data is not None and is_known(data):
             self.complete_from(s, data)
@@ -171,6 +177,7 @@ class ModulatedDeformableConvolution(_DeformableConvolution):
     layout: Layout = "None"
 
     def complete(self, s: Shapes) -> None:
+        """As Convolution; offset is (N, 2 * groups * prod(kernel), *P), mask half as wide."""
         data = s.ins[0]
         if data is None:
             raise ShapeError("the shape of data must be known")
@@ -208,6 +215,8 @@ def _image_of(rois: Node, batch: int) -> Node:
 
 
 class _PositionSensitive(Operator):
+    floats_only: ClassVar[bool] = True
+
     spatial_scale: float
     output_dim: int
     pooled_size: int
@@ -216,10 +225,16 @@ class _PositionSensitive(Operator):
     def check(self) -> None:
         if self.output_dim < 1 or self.pooled_size < 1 or self.group_size < 0:
             raise refuse(self, "output_dim and pooled_size must be positive and group_size not negative")
+        check_range(self, 0, 1, "spatial_scale")
 
     @property
     def groups(self) -> int:
         return self.group_size or self.pooled_size
+
+    @property
+    def channels(self) -> int:
+        """How many of the data's channels are read, from the first on."""
+        return self.output_dim * self.groups**2
 
     def regions(self, s: Shapes) -> tuple[int, ...]:
         """The pooled shape, from data and rois."""
@@ -228,9 +243,8 @@ class _PositionSensitive(Operator):
             raise ShapeError(f"data must have 4 axes (batch, channel, y, x), not {data}")
         if rois is None or len(rois) != 2 or rois[1] not in (0, 5):
             raise ShapeError(f"rois must have shape (regions, 5), not {rois}")
-        wanted = self.output_dim * self.groups**2
-        if data[1] and data[1] != wanted:
-            raise ShapeError(f"data needs output_dim * group_size^2 = {wanted} channels, but has {data[1]}")
+        if data[1] and data[1] < self.channels:
+            raise ShapeError(f"data needs output_dim * group_size^2 = {self.channels} channels, but has {data[1]}")
         return (rois[0], self.output_dim, self.pooled_size, self.pooled_size)
 
 
@@ -244,12 +258,13 @@ class PSROIPooling(_PositionSensitive):
     group_size: int = 0
 
     def complete(self, s: Shapes) -> None:
+        """Data (N, C, H, W) and regions (R, 5) give (R, output_dim, pooled_size, pooled_size)."""
         s.set_out(0, self.regions(s))
 
     def _bins(self, rois: Node, axis: int, size: int) -> tuple[Node, Node]:
         """i1 (R, cells, size): which pixels each cell has; and how many, (R, cells)."""
         low, high = _extent(rois, axis, self.spatial_scale)
-        step = ew.maximum(high - low, 0.1) * (1.0 / self.pooled_size)
+        step = ew.maximum(high - low, 0.1) / float(self.pooled_size)
         shape = (rois.shape[0], self.pooled_size)
         low, step, number = broadcast(low, shape, (0,)), broadcast(step, shape, (0,)), indices(shape, 1, rois.dtype)
         begin, end = ew.floor(number * step + low), ew.ceil((number + 1.0) * step + low)
@@ -260,7 +275,7 @@ class PSROIPooling(_PositionSensitive):
         return has, ew.maximum(end - begin, 0.0)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        data, rois = inputs[0], no_gradient(lambda x: x)(inputs[1])
+        data, rois = slice_axis(inputs[0], 1, 0, self.channels), no_gradient(lambda x: x)(inputs[1])
         batch, _, height, width = data.shape
         columns, across = self._bins(rois, 0, width)
         rows, down = self._bins(rois, 1, height)
@@ -300,6 +315,7 @@ class DeformablePSROIPooling(_PositionSensitive):
         super().check()
         if self.sample_per_part < 1 or self.part_size < 0:
             raise refuse(self, "sample_per_part must be positive and part_size not negative")
+        check_range(self, 0, 1, "trans_std")
 
     def list_inputs(self) -> tuple[str, ...]:
         return self.input_names[:2] if self.no_trans else self.input_names
@@ -312,6 +328,9 @@ class DeformablePSROIPooling(_PositionSensitive):
         return self.part_size or self.pooled_size
 
     def complete(self, s: Shapes) -> None:
+        """Data (N, C, H, W), regions (R, 5), trans (R, 2 * classes, part, part) give (R, output_dim, pooled_size,
+        pooled_size).
+        """
         pooled = self.regions(s)
         if not self.no_trans:
             trans = s.ins[2]
@@ -340,7 +359,7 @@ class DeformablePSROIPooling(_PositionSensitive):
         return one(0), one(1)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> tuple[Node, Node]:
-        data, rois = inputs[0], no_gradient(lambda x: x)(inputs[1])
+        data, rois = slice_axis(inputs[0], 1, 0, self.channels), no_gradient(lambda x: x)(inputs[1])
         batch, channels, height, width = data.shape
         moves = (None, None) if self.no_trans else self._moves(inputs[2])
         cells, taps = self.pooled_size, self.sample_per_part

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
-from symc.ir.types import F32
+from symc.ir.types import F64
 from symc.ops.base import BuildContext, Operator, Shapes, Types, operator
 from symc.ops.families import (
     Elementwise,
@@ -24,6 +25,8 @@ from symc.ops.families import (
     ir_type,
     no_gradient,
     register,
+    scalar,
+    truncating,
     truth,
     with_rule,
 )
@@ -81,8 +84,18 @@ _SMOOTH: list[tuple[str, Function, str]] = [
     ("radians", lambda x: x * (math.pi / 180.0), "Degrees to radians."),
 ]  # fmt: skip
 
+#: derivatives that MXNet computes from the result, which shows where integers truncate it
+_SLOPES: dict[str, Function] = {
+    "sqrt": lambda y: 0.5 / y,
+    "cbrt": lambda y: 1.0 / (3.0 * y * y),
+    "exp": lambda y: y,
+    "tan": lambda y: y * y + 1.0,
+    "tanh": lambda y: 1.0 - y * y,
+    "sigmoid": lambda y: y * (1.0 - y),
+}
+
 for _name, _function, _doc in _SMOOTH:
-    register(_name, Elementwise, _doc, in_floats(_function))
+    register(_name, Elementwise, _doc, truncating(_function, _SLOPES.get(_name), F64))
 
 #: the same with gradient zero
 _STEPS: list[tuple[str, Function, str]] = [
@@ -95,7 +108,7 @@ _STEPS: list[tuple[str, Function, str]] = [
 ]  # fmt: skip
 
 for _name, _function, _doc in _STEPS:
-    register(_name, Elementwise, _doc, in_floats(_function), gradient="zero")
+    register(_name, Elementwise, _doc, in_floats(_function, F64), gradient="zero")
 
 register("abs", Elementwise, "|x|; gradient 0 at 0.", ew.abs_)
 register("sign", Elementwise, "-1, 0 or 1; 0 for nan; gradient 0.", ew.sign, gradient="zero")
@@ -127,7 +140,7 @@ register(
     "_contrib_round_ste",
     Elementwise,
     "round(x) with the gradient of the identity.",
-    straight_through(in_floats(ew.round_)),
+    straight_through(in_floats(ew.round_, F64)),
     hint="round_ste",
 )
 
@@ -142,7 +155,7 @@ class MakeLossValue(Elementwise):
 
 @operator("hard_sigmoid")
 class HardSigmoid(Elementwise):
-    """clip(alpha * x + beta, 0, 1); gradient 0 outside."""
+    """clip(alpha * x + beta, 0, 1); gradient 0 outside, and at nan, which stays."""
 
     alpha: float = 0.2
     beta: float = 0.5
@@ -154,10 +167,13 @@ class HardSigmoid(Elementwise):
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         def value(x: Node) -> Node:
             y = x * self.alpha + self.beta
-            inside = ew.select(ew.lt(y, 1.0), y, 1.0)
-            return ew.select(ew.gt(y, 0.0), inside, 0.0)
+            return ew.select(ew.ge(y, 1.0), 1.0, ew.select(ew.le(y, 0.0), 0.0, y))
 
-        return in_floats(value)(inputs[0])
+        def rule(ins: Any, outs: Any, cts: Any) -> list[Node]:
+            inside = ew.and_(ew.gt(outs[0], 0.0), ew.lt(outs[0], 1.0))
+            return [ew.select(inside, cts[0] * self.alpha, 0.0)]
+
+        return in_floats(lambda x: with_rule([x], value, rule))(inputs[0])
 
 
 @operator("smooth_l1")
@@ -167,15 +183,18 @@ class SmoothL1(Elementwise):
     scalar: float = 1.0
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        square = self.scalar * self.scalar
+        # integers meet the whole part of the number
+        number = self.scalar if inputs[0].dtype.is_float else float(int(self.scalar))
+        square = number * number
+        limit = 1.0 / square if square else math.inf
 
         def value(x: Node) -> Node:
             size = ew.abs_(x)
-            return ew.select(ew.lt(size, 1.0 / square), x * x * (0.5 * square), size - 0.5 / square)
+            return ew.select(ew.lt(size, limit), x * x * (0.5 * square), size - 0.5 * limit)
 
         def rule(ins: Any, outs: Any, cts: Any) -> list[Node]:
             # the slope on either side; that of the square would be nan times 0 at infinity
-            outside = ew.gt(ew.abs_(ins[0]), 1.0 / square)
+            outside = ew.gt(ew.abs_(ins[0]), limit)
             return [cts[0] * ew.select(outside, ew.sign(ins[0]), ins[0] * square)]
 
         return in_floats(lambda x: with_rule([x], value, rule))(inputs[0])
@@ -183,7 +202,7 @@ class SmoothL1(Elementwise):
 
 @operator("clip")
 class Clip(Elementwise):
-    """x limited to [a_min, a_max]; the gradient passes on both limits; nan stays."""
+    """x limited to [a_min, a_max]; the gradient passes on both limits and at nan, which stays."""
 
     ignores_add: ClassVar[bool] = True
 
@@ -197,8 +216,8 @@ class Clip(Elementwise):
             return ew.select(ew.gt(x, high), high, ew.select(ew.lt(x, low), low, x))
 
         def rule(ins: Any, outs: Any, cts: Any) -> list[Node]:
-            inside = ew.and_(ew.le(ins[0], high), ew.ge(ins[0], low))
-            return [ew.select(inside, cts[0], 0)]
+            outside = ew.or_(ew.gt(ins[0], high), ew.lt(ins[0], low))
+            return [ew.select(outside, 0, cts[0])]
 
         return with_rule(inputs, value, rule)
 
@@ -228,10 +247,13 @@ class Quadratic(Elementwise):
 
 @operator("_contrib_div_sqrt_dim", hint="div_sqrt_dim")
 class DivSqrtDim(Elementwise):
-    """x / sqrt(size of the last axis)."""
+    """x / sqrt(size of the last axis); integers are divided by its whole part."""
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        return in_floats(lambda x: x * (1.0 / math.sqrt(x.shape[-1])))(inputs[0])
+        x = inputs[0]
+        if not x.dtype.is_float:
+            return ew.div(x, scalar(math.sqrt(x.shape[-1]), x.dtype))
+        return in_floats(lambda x: x * (1.0 / math.sqrt(x.shape[-1])))(x)
 
 
 # --------------------------------------------------------------------------------------------- element types
@@ -239,11 +261,15 @@ class DivSqrtDim(Elementwise):
 
 @operator("Cast", aliases="cast")
 class Cast(Operator):
-    """The data in another element type: floats truncate to integers, small integers wrap; the gradient is cast back."""
+    """The data in another element type: floats truncate to integers, small integers wrap; the gradient is cast back.
+
+    No gradient passes through bool (MXNet casts it to bool and back: 0 or 1).
+    """
 
     dtype: NumberOrBool
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, and the data the output's."""
         s.all_alike()
 
     def complete_types(self, t: Types) -> None:
@@ -264,6 +290,7 @@ class AmpCast(Operator):
     dtype: Number
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, and the data the output's."""
         s.all_alike()
 
     def complete_types(self, t: Types) -> None:
@@ -277,7 +304,10 @@ class AmpCast(Operator):
 
 @operator("amp_multicast", variadic="num_outputs")
 class AmpMulticast(Operator):
-    """All float16 and float32 inputs in their widest type (`cast_narrow`: their narrowest)."""
+    """All float16 and float32 inputs in one type: the widest of the two that occurs (`cast_narrow`: the narrowest), but
+    float16 widens to the type of the first input where no float32 occurs, as in MXNet."""
+
+    counts_itself: ClassVar[bool] = False
 
     num_outputs: int
     cast_narrow: bool = False
@@ -286,24 +316,25 @@ class AmpMulticast(Operator):
         return tuple(f"data_{i}" for i in range(self.num_outputs))
 
     def list_outputs(self) -> tuple[str, ...]:
-        return tuple(f"output{i}" for i in range(self.num_outputs))
+        return tuple(f"output{i}" for i in range(self.num_outputs)) if self.num_outputs > 1 else ("output",)
+
+    def _target(self, types: Sequence[Any]) -> Any:
+        deciding = (np.float16, np.float32) if self.cast_narrow else (np.float32,)
+        return next((np.dtype(d) for d in deciding if d in types), types[0])
 
     def complete(self, s: Shapes) -> None:
+        """Every output has its input's shape, and the input its output's."""
         for at in range(self.num_outputs):
             s.all_alike((at,), (at,))
 
     def complete_types(self, t: Types) -> None:
         known = [d for d in t.ins if d is not None]
         if len(known) == len(t.ins):
-            pick = min if self.cast_narrow else max
-            target = pick((d for d in known if _amp(d)), key=lambda d: d.itemsize, default=None)
             for at, dtype in enumerate(known):
-                t.set_out(at, target if _amp(dtype) else dtype)
+                t.set_out(at, self._target(known) if _amp(dtype) else dtype)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> list[Node]:
-        floats = [x.dtype for x in inputs if _amp(x.dtype.numpy)]
-        pick = min if self.cast_narrow else max
-        target = pick(floats, key=lambda d: d.itemsize, default=F32)
+        target = ir_type(self._target([x.dtype.numpy for x in inputs]))
         return [ew.cast(x, target) if _amp(x.dtype.numpy) else x for x in inputs]
 
 
@@ -319,7 +350,7 @@ ARITHMETIC: dict[str, tuple[Function, str]] = {
     "power": (half_in_single(ew.pow_), "lhs to the power rhs"),
     "maximum": (ew.maximum, "the larger; nan wins; at a tie the gradient goes to lhs"),
     "minimum": (ew.minimum, "the smaller; nan wins; at a tie the gradient goes to lhs"),
-    "hypot": (in_floats(ew.hypot), "sqrt(lhs^2 + rhs^2)"),
+    "hypot": (truncating(ew.hypot), "sqrt(lhs^2 + rhs^2)"),
 }
 
 #: tests give 0 or 1 in the operands' type and have gradient zero
@@ -365,6 +396,7 @@ class IdentityLikeRhs(Operator):
     """lhs itself, of rhs's shape; no gradient for rhs."""
 
     def complete(self, s: Shapes) -> None:
+        """Both inputs and the output have one shape."""
         s.all_alike()
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:

@@ -12,9 +12,9 @@ from symc.ir.prims.control import custom_grad, host_call, register_host
 from symc.ir.prims.linear import dot, matrix_transpose
 from symc.ir.prims.movement import broadcast, reshape
 from symc.ir.types import Array, TensorType
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
+from symc.ops.base import BuildContext, ShapeError, Shapes, Types, operator
 from symc.ops.layers import indices
-from symc.ops.linalg import complete_triangular, float_matrices, scaled, square, triangle
+from symc.ops.linalg import Linalg, complete_triangular, matrices_only, scaled, square, triangle
 
 
 def _lq(a: Array) -> tuple[Array, Array]:
@@ -60,9 +60,32 @@ def _call(name: str, *inputs: Node, type: TensorType | None = None) -> Node:
     return made
 
 
+def inverse(a: Node) -> Node:
+    """A^-1."""
+
+    def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+        return [-dot(dot(outs[0], cts[0], ta=True), outs[0], tb=True)]
+
+    made = custom_grad([a], lambda a: _call("inverse", a), rule)
+    assert isinstance(made, Node)
+    return made
+
+
 def solve(a: Node, b: Node, lower: bool, transposed: bool) -> Node:
-    """X of op(A) X = B, reading one triangle of A."""
-    return _call(f"solve_triangular.{'lower' if lower else 'upper'}{'.transposed' if transposed else ''}", a, b)
+    """X of op(A) X = B, reading one triangle of A. Its gradient uses the inverse, which only gradients of gradients
+    come to compute: the gradients of the operators solve again."""
+
+    def body(a: Node, b: Node) -> Node:
+        return _call(f"solve_triangular.{'lower' if lower else 'upper'}{'.transposed' if transposed else ''}", a, b)
+
+    def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+        db = dot(inverse(triangle(ins[0], lower)), cts[0], ta=not transposed)
+        da = dot(outs[0], db, tb=True) if transposed else dot(db, outs[0], tb=True)
+        return [triangle(-da, lower), db]
+
+    made = custom_grad([a, b], body, rule)
+    assert isinstance(made, Node)
+    return made
 
 
 def _t(x: Node) -> Node:
@@ -84,16 +107,17 @@ def _spread(v: Node, shape: Sequence[int]) -> Node:
     return broadcast(v, tuple(shape), tuple(range(len(shape) - 2)))
 
 
-class _Square(Operator):
+class _Square(Linalg):
     """Base: a square matrix in, one like it out."""
 
     def complete(self, s: Shapes) -> None:
+        """Square matrices (..., n, n); the output has the data's shape."""
         s.all_alike((0,), (0,))
         if s.ins[0] is not None and len(s.ins[0]) > 1:
             square(s.ins[0])
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        float_matrices(self, *inputs)
+        matrices_only(self, *inputs)
         made = custom_grad(inputs, self.value, lambda ins, outs, cts: [self.pullback(ins[0], outs[0], cts[0])])
         assert isinstance(made, Node)
         return made
@@ -135,23 +159,22 @@ class Potri(_Square):
 
 
 @operator("_linalg_inverse", inputs="A", aliases="linalg_inverse", hint="inverse")
-class Inverse(_Square):
+class Inverse(Linalg):
     """A^-1."""
 
     def complete(self, s: Shapes) -> None:
+        """Square matrices (..., n, n); the output has the data's shape."""
         if s.ins[0] is not None:
             square(s.ins[0])
             s.set_out(0, s.ins[0])
 
-    def value(self, a: Node) -> Node:
-        return _call("inverse", a)
-
-    def pullback(self, a: Node, y: Node, ct: Node) -> Node:
-        return -dot(dot(y, ct, ta=True), y, tb=True)
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        matrices_only(self, *inputs)
+        return inverse(inputs[0])
 
 
 @operator("_linalg_trsm", inputs="A B", aliases="linalg_trsm", hint="trsm")
-class Trsm(Operator):
+class Trsm(Linalg):
     """X of op(A) X = alpha B, or of X op(A) = alpha B with `rightside`, reading the named triangle of A only."""
 
     transpose: bool = False
@@ -160,6 +183,7 @@ class Trsm(Operator):
     alpha: float = 1.0
 
     def complete(self, s: Shapes) -> None:
+        """A (..., n, n) with B (..., n, m), or (..., m, n) for rightside; the output has B's shape."""
         complete_triangular(s, self.rightside)
 
     def _solve(self, a: Node, b: Node, transposed: bool) -> Node:
@@ -168,7 +192,7 @@ class Trsm(Operator):
         return solve(a, b, self.lower, transposed)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        float_matrices(self, *inputs)
+        matrices_only(self, *inputs)
 
         def body(a: Node, b: Node) -> Node:
             return scaled(self._solve(a, b, self.transpose), self.alpha)
@@ -194,7 +218,7 @@ def _per_matrix(s: Shapes, outputs: int) -> None:
             s.set_out(at, a[:-2] or (1,))
 
 
-class _Determinant(Operator):
+class _Determinant(Linalg):
     def _parts(self, a: Node) -> tuple[Node, Node]:
         """Sign and log |det| of every matrix."""
         types = [TensorType(a.dtype, a.shape[:-2] or (1,))] * 2
@@ -202,29 +226,27 @@ class _Determinant(Operator):
         assert isinstance(made, list)
         return made[0], made[1]
 
-    def _inverse(self, a: Node) -> Node:
-        return _t(_call("inverse", a))
-
 
 @operator("_linalg_det", inputs="A", aliases="linalg_det", hint="det", outputs="output0")
 class Det(_Determinant):
     """The determinant."""
 
     def complete(self, s: Shapes) -> None:
+        """(..., n, n) gives (...), at least (1,)."""
         _per_matrix(s, 1)
 
     def complete_types(self, t: Types) -> None:
         t.set_out(0, t.ins[0])
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        float_matrices(self, *inputs)
+        matrices_only(self, *inputs)
 
         def body(a: Node) -> Node:
             sign, value = self._parts(a)
             return sign * ew.exp(value)
 
         def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
-            return [_spread(cts[0] * outs[0], ins[0].shape) * self._inverse(ins[0])]
+            return [_spread(cts[0] * outs[0], ins[0].shape) * _t(inverse(ins[0]))]
 
         made = custom_grad(inputs, body, rule)
         assert isinstance(made, Node)
@@ -236,13 +258,14 @@ class Slogdet(_Determinant):
     """The determinant's sign, which has no gradient, and the logarithm of its absolute value."""
 
     def complete(self, s: Shapes) -> None:
+        """(..., n, n) gives sign and logarithm of shape (...), at least (1,)."""
         _per_matrix(s, 2)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Sequence[Node]:
-        float_matrices(self, *inputs)
+        matrices_only(self, *inputs)
 
         def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
-            return [_spread(cts[1], ins[0].shape) * self._inverse(ins[0])]
+            return [_spread(cts[1], ins[0].shape) * _t(inverse(ins[0]))]
 
         made = custom_grad(inputs, lambda a: list(self._parts(a)), rule)
         assert isinstance(made, list)
@@ -250,10 +273,11 @@ class Slogdet(_Determinant):
 
 
 @operator("_linalg_gelqf", inputs="A", aliases="linalg_gelqf", hint="gelqf", outputs="output0 output1")
-class Gelqf(Operator):
+class Gelqf(Linalg):
     """A = L Q for a matrix with no more rows than columns: Q (orthonormal rows) and L (lower)."""
 
     def complete(self, s: Shapes) -> None:
+        """(..., m, n) with m <= n gives Q (..., m, n) and L (..., m, m)."""
         a = s.ins[0]
         if a is None:
             return
@@ -264,7 +288,7 @@ class Gelqf(Operator):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Sequence[Node]:
         a = inputs[0]
-        float_matrices(self, a)
+        matrices_only(self, a)
         types = [a.tensor, a.tensor.with_shape((*a.shape[:-1], a.shape[-2]))]
 
         def body(a: Node) -> Sequence[Node]:
@@ -285,10 +309,11 @@ class Gelqf(Operator):
 
 
 @operator("_linalg_syevd", inputs="A", aliases="linalg_syevd", hint="syevd", outputs="output0 output1")
-class Syevd(Operator):
+class Syevd(Linalg):
     """A = U^T diag(values) U of a symmetric matrix: U (rows are eigenvectors), ascending values."""
 
     def complete(self, s: Shapes) -> None:
+        """(..., n, n) gives U (..., n, n) and L (..., n)."""
         a = s.ins[0]
         if a is not None:
             square(a)
@@ -297,7 +322,7 @@ class Syevd(Operator):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Sequence[Node]:
         a = inputs[0]
-        float_matrices(self, a)
+        matrices_only(self, a)
         types = [a.tensor, a.tensor.with_shape(a.shape[:-1])]
 
         def body(a: Node) -> Sequence[Node]:

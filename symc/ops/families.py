@@ -12,6 +12,7 @@ from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import numeric
 from symc.ir.prims.control import custom_grad
+from symc.ir.prims.pullback import pullback
 from symc.ir.types import F16, F32, F64, DType, TensorType, dtype_of
 from symc.ops.base import MXNetError, Operator, ShapeError, Shapes, Types, operator
 
@@ -41,14 +42,36 @@ def register(name: str, base: type[Operator], doc: str, function: Function, **fa
 # --------------------------------------------------------------------------------------------- precision
 
 
-def in_floats(function: Function) -> Function:
-    """`function` in single precision for half precision and for integers, whose results truncate (as MXNet does)."""
+def in_floats(function: Function, integers: DType = F32) -> Function:
+    """`function` in single precision for half precision, and in `integers` for integers, whose results truncate. MXNet
+    does so: C's functions take an integer as a double, its own formulas as a float."""
 
     def apply(*operands: Node) -> Node:
         dtype = operands[0].dtype
         if dtype in (F32, F64):
             return function(*operands)
-        return ew.cast(function(*(ew.cast(x, F32) for x in operands)), dtype)
+        wide = F32 if dtype.is_float else integers
+        return ew.cast(function(*(ew.cast(x, wide) for x in operands)), dtype)
+
+    return apply
+
+
+def truncating(function: Function, slope: Function | None = None, integers: DType = F32) -> Function:
+    """in_floats for an elementwise function: its derivatives truncate as well, before they meet the cotangent. `slope`
+    is the derivative in terms of the (truncated) result, where MXNet computes it so."""
+    wide = in_floats(function, integers)
+
+    def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+        floats = [ew.cast(x, F32) for x in ins]
+        if slope is not None:
+            found: Sequence[Node | None] = [slope(ew.cast(outs[0], F32))]
+        else:
+            y = function(*floats)
+            found = pullback([y], [ew.full(1, y.tensor)], floats)
+        return [None if g is None else cts[0] * ew.cast(g, x.dtype) for g, x in zip(found, ins)]
+
+    def apply(*operands: Node) -> Node:
+        return wide(*operands) if operands[0].dtype.is_float else with_rule(operands, wide, rule)
 
     return apply
 
@@ -115,6 +138,7 @@ class Elementwise(Operator):
     function: ClassVar[Function]
 
     def complete(self, s: Shapes) -> None:
+        """All inputs and outputs have one shape."""
         s.all_alike()
 
     def build(self, ctx: Any, *inputs: Node) -> Node:
@@ -137,6 +161,13 @@ def some_axes(axes: Iterable[int], rank: int, what: str = "axis") -> tuple[int, 
     if len(set(found)) != len(found):
         raise ShapeError(f"{what}={tuple(axes)} names an axis twice")
     return tuple(sorted(found))
+
+
+def wanted_shape(shape: Sequence[int] | None) -> tuple[int, ...]:
+    """A shape that the attributes give, () for none. ShapeError for negative extents."""
+    if any(d < 0 for d in shape or ()):
+        raise ShapeError(f"shape={shape} must not have negative extents")
+    return tuple(shape or ())
 
 
 def size_of(shape: Sequence[int]) -> int:

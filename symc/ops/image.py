@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -9,25 +10,31 @@ import numpy as np
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
-from symc.ir.prims.movement import reverse, slice_, transpose
+from symc.ir.prims.movement import reshape, reverse, slice_, transpose
 from symc.ir.types import F32
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
+from symc.ops.base import BuildContext, Floats, Operator, ShapeError, Shapes, Types, is_known, operator
 from symc.ops.layers import along
 
 
-def _image(shape: tuple[int, ...]) -> None:
+def _image(shape: tuple[int, ...], any_channels: bool = False) -> None:
     if len(shape) not in (3, 4):
         raise ShapeError(f"an image (height, width, channel) or a batch of them is needed, not {shape}")
+    if not any_channels and shape[-1] not in (0, 1, 3):
+        raise ShapeError(f"an image has 1 or 3 channels on its last axis, not {shape[-1]}")
 
 
 @operator("_image_to_tensor", hint="to_tensor")
 class ToTensor(Operator):
-    """Channels first, values divided by 255, as float32."""
+    """Channels first, values divided by 255 (half precision in half), as float32.
+
+    The gradient is the head's values in their order, channels first, as in MXNet.
+    """
 
     def complete(self, s: Shapes) -> None:
+        """(..., H, W, C) gives (..., C, H, W)."""
         data = s.ins[0]
         if data is not None:
-            _image(data)
+            _image(data, any_channels=True)
             if is_known(data):
                 s.set_out(0, (*data[:-3], data[-1], *data[-3:-1]))
 
@@ -36,18 +43,29 @@ class ToTensor(Operator):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         rank = inputs[0].rank
-        first = transpose(ew.cast(inputs[0], F32), (*range(rank - 3), rank - 1, rank - 3, rank - 2))
-        return first * (1.0 / 255.0)
+        order = (*range(rank - 3), rank - 1, rank - 3, rank - 2)
+
+        def body(x: Node) -> Node:
+            f = x if x.dtype.is_float else ew.cast(x, F32)
+            return ew.cast(transpose(f, order) * (1.0 / 255.0), F32)
+
+        def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+            return [ew.cast(reshape(cts[0], ins[0].shape), ins[0].dtype)]
+
+        made = custom_grad(inputs, body, rule)
+        assert isinstance(made, Node)
+        return made
 
 
 @operator("_image_normalize", hint="normalize")
 class Normalize(Operator):
     """(x - mean) / std per channel of (C, H, W) or (N, C, H, W); a single value holds for all channels."""
 
-    mean: Tuple = (0.0, 0.0, 0.0, 0.0)
-    std: Tuple = (1.0, 1.0, 1.0, 1.0)
+    mean: Floats = (0.0, 0.0, 0.0, 0.0)
+    std: Floats = (1.0, 1.0, 1.0, 1.0)
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, (..., C, H, W)."""
         s.all_alike((0,), (0,))
         data = s.ins[0]
         if data is None:
@@ -55,11 +73,11 @@ class Normalize(Operator):
         if len(data) not in (3, 4) or data[-3] not in (0, 1, 3):
             raise ShapeError(f"data must be (channel, height, width) with 1 or 3 channels, or a batch, not {data}")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != 1 and len(values) < data[-3]:
+            if data[-3] and len(values) not in (1, data[-3]):
                 raise ShapeError(f"{name}={values} does not fit {data[-3]} channels")
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        x = inputs[0]
+        x = inputs[0] if inputs[0].dtype.is_float else ew.cast(inputs[0], F32)
         channels, axis = x.shape[-3], x.rank - 3
 
         def each(values: tuple[float, ...]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -67,7 +85,7 @@ class Normalize(Operator):
 
         mean = along(ew.const(each(self.mean), x.dtype), x.shape, axis)
         scale = along(ew.const(1.0 / each(self.std), x.dtype), x.shape, axis)
-        return (x - mean) * scale
+        return ew.cast((x - mean) * scale, inputs[0].dtype)
 
 
 class _Flip(Operator):
@@ -77,12 +95,13 @@ class _Flip(Operator):
     from_end: ClassVar[int]
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, (..., H, W, C)."""
         s.all_alike((0,), (0,))
         data = s.ins[0]
         if data is not None:
             _image(data)
-            if data[-1] not in (0, 1, 3):
-                raise ShapeError(f"an image has 1 or 3 channels on its last axis, not {data[-1]}")
+            if len(data) != 3:
+                raise ShapeError(f"one image (height, width, channel) is needed, not {data}")
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         made = custom_grad(inputs, lambda x: reverse(x, (x.rank - self.from_end,)), lambda ins, outs, cts: [cts[0]])
@@ -114,6 +133,7 @@ class ImageCrop(Operator):
     height: int
 
     def complete(self, s: Shapes) -> None:
+        """(..., H, W, C) gives (..., height, width, C)."""
         data = s.ins[0]
         if data is None:
             return

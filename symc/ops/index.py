@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from math import prod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from symc.ir.prims.reduce import reduce_sum
 from symc.ir.types import I32, I64, Array, TensorType
 from symc.ops.base import (
     BuildContext,
+    Floats,
     MXNetError,
     Operator,
     ShapeError,
@@ -26,6 +28,7 @@ from symc.ops.base import (
     operator,
 )
 from symc.ops.families import Number, constant, element_type, ir_type, one_axis, with_rule
+from symc.ops.layers import check_range
 
 # --------------------------------------------------------------------------------------------- positions
 
@@ -75,6 +78,7 @@ class Take(Operator):
     mode: Literal["clip", "raise", "wrap"] = "clip"
 
     def complete(self, s: Shapes) -> None:
+        """The indices' shape takes the place of axis `axis` of a."""
         a, indices = s.ins
         if a is not None and indices is not None and is_known(indices):
             axis = one_axis(self.axis, len(a))
@@ -103,16 +107,21 @@ class Embedding(Operator):
     dtype: Number = "float32"
     sparse_grad: bool = False
 
+    def check(self) -> None:
+        check_range(self, 1, math.inf, "input_dim", "output_dim")
+
     def complete(self, s: Shapes) -> None:
+        """Data (*S) needs weight (input_dim, output_dim) and gives (*S, output_dim)."""
         data = s.ins[0]
         if data is not None:
             s.set_in(1, (self.input_dim, self.output_dim))
             s.set_out(0, (*data, self.output_dim))
 
     def complete_types(self, t: Types) -> None:
-        dtype = element_type(self, self.dtype)
-        t.set_in(1, dtype)
-        t.set_out(0, dtype)
+        t.all_alike((1,), (0,))
+        if t.ins[1] is None:
+            t.set_in(1, element_type(self, self.dtype))
+            t.all_alike((1,), (0,))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         return gather(inputs[1], clipped(inputs[0], self.input_dim), 0)
@@ -136,6 +145,9 @@ class Pick(Operator):
         return data[:axis] + ((1,) if self.keepdims else ()) + data[axis + 1 :] or (1,)
 
     def complete(self, s: Shapes) -> None:
+        """The index has the data's shape without the axis (or with extent 1 there); so has the output, by
+        `keepdims`.
+        """
         data, index = s.ins
         if data is None:
             return
@@ -163,6 +175,7 @@ class BatchTake(Operator):
     """a[i, indices[i]] for every row i; positions outside are clipped."""
 
     def complete(self, s: Shapes) -> None:
+        """(N, M) with indices (N,) gives (N,)."""
         s.all_alike((1,), (0,))
         a = s.ins[0]
         if a is not None:
@@ -191,6 +204,9 @@ class OneHot(Operator):
     dtype: Number = "float32"
 
     def complete(self, s: Shapes) -> None:
+        """(*S) gives (*S, depth)."""
+        if self.depth < 0:
+            raise ShapeError(f"depth={self.depth} must not be negative")
         indices = s.ins[0]
         if indices is not None and is_known(indices):
             s.set_out(0, (*indices, self.depth))
@@ -217,8 +233,11 @@ class GatherNd(Operator):
     that is not there is an error. The gradient of repeated coordinates adds up."""
 
     def complete(self, s: Shapes) -> None:
+        """Data (*D) with indices (m, *S) gives (*S, *D[m:])."""
         data, indices = s.ins
         if data is not None and indices is not None and is_known(data) and is_known(indices):
+            if len(indices) < 2:
+                raise ShapeError(f"indices need two axes at least: (coordinates, how many, ...), not {indices}")
             if indices[0] > len(data):
                 raise ShapeError(f"indices {indices} has more coordinates than data {data} has axes")
             s.set_out(0, indices[1:] + data[indices[0] :] or (1,))
@@ -239,6 +258,9 @@ class ScatterNd(Operator):
     shape: Tuple
 
     def complete(self, s: Shapes) -> None:
+        """Data (*S, *D[m:]) with indices (m, *S) gives the attribute `shape`, D."""
+        if min(self.shape, default=0) < 0:
+            raise ShapeError(f"shape={self.shape} must not be negative")
         s.set_out(0, self.shape)
         data, indices = s.ins
         if data is not None and indices is not None and is_known(data) and is_known(indices):
@@ -268,9 +290,12 @@ class IndexCopy(Operator):
     """old_tensor with the rows of new_tensor at the positions in index_vector."""
 
     def complete(self, s: Shapes) -> None:
+        """The output has the old tensor's shape (n, *S); k indices need a new tensor (k, *S)."""
         s.all_alike((0,), (0,))
         old, index, new = s.ins
         if old is not None and index is not None:
+            if len(index) != 1 or (old[0] and index[0] > old[0]):
+                raise ShapeError(f"index_vector {index} must have one axis, with at most {old[0]} entries")
             s.set_in(2, (index[0], *old[1:]))
 
     def complete_types(self, t: Types) -> None:
@@ -286,7 +311,10 @@ class IndexCopy(Operator):
 class FillElement(Operator):
     """The matrix lhs with mhs[i] at column rhs[i] of every row i."""
 
+    only_types: ClassVar[tuple[str, ...]] = ("float32",)
+
     def complete(self, s: Shapes) -> None:
+        """lhs (N, M) with mhs (N,) and rhs (N,) gives lhs's shape."""
         s.all_alike((0,), (0,))
         lhs = s.ins[0]
         if lhs is not None:
@@ -300,6 +328,13 @@ class FillElement(Operator):
         return ew.select(hit, mv.broadcast(values, lhs.shape, (0,)), lhs)
 
 
+def _coordinates(shape: Tuple | None) -> int:
+    """How many coordinates a position in a tensor of this shape has."""
+    if not shape:
+        raise ShapeError("shape, that of the tensor the positions lie in, is missing")
+    return len(shape)
+
+
 @operator("_ravel_multi_index", aliases="ravel_multi_index", gradient="zero")
 class RavelMultiIndex(Operator):
     """Coordinates (m, n) become positions in a tensor of `shape` (its first extent may be -1)."""
@@ -307,8 +342,11 @@ class RavelMultiIndex(Operator):
     shape: Tuple | None = None
 
     def complete(self, s: Shapes) -> None:
+        """(m, n) gives (n,), and the output tells the data; m is the length of `shape`."""
         data, out = s.ins[0], s.outs[0]
-        m = len(self.shape or ())
+        m = _coordinates(self.shape)
+        if data is not None and len(data) != 2:
+            raise ShapeError(f"data must be (coordinates, how many), not {data}")
         if data is not None:
             s.set_in(0, (m, *data[1:]))
             s.set_out(0, data[1:])
@@ -329,8 +367,9 @@ class UnravelIndex(Operator):
     shape: Tuple | None = None
 
     def complete(self, s: Shapes) -> None:
+        """(*S) gives (m, *S), and the output tells the data; m is the length of `shape`."""
         data, out = s.ins[0], s.outs[0]
-        m = len(self.shape or ())
+        m = _coordinates(self.shape)
         if data is not None:
             s.set_out(0, (m, *data))
         elif out is not None:
@@ -354,6 +393,7 @@ class Where(Operator):
     """x where condition is not 0, else y, element by element; a condition with one entry per row chooses rows."""
 
     def complete(self, s: Shapes) -> None:
+        """x, y and the output have one shape; the condition has it too, or is a vector over axis 0."""
         condition, x, y = s.ins
         if condition is None or x is None or y is None or not is_known(condition):
             return
@@ -378,21 +418,28 @@ class Histogram(Operator):
     The last bin includes its upper edge."""
 
     bin_cnt: int | None = None
-    range: Tuple | None = None
+    range: Floats | None = None
 
     def list_inputs(self) -> tuple[str, ...]:
         return ("data", "bins") if self.bin_cnt is None else ("data",)
 
     def check(self) -> None:
-        if self.bin_cnt is not None and (self.range is None or len(self.range) != 2):
-            raise MXNetError("_histogram: bin_cnt needs range=(low, high)")
+        given = None if self.range is None else len(self.range)
+        if (self.bin_cnt is None and given is not None) or (self.bin_cnt is not None and given != 2):
+            raise MXNetError("_histogram: bin_cnt and range=(low, high) go together, or neither is given but bins")
+        if self.bin_cnt is not None and self.range is not None:
+            if self.bin_cnt < 1 or self.range[0] > self.range[1]:
+                raise MXNetError(f"_histogram: there are no {self.bin_cnt} bins over range={self.range}")
 
     def complete(self, s: Shapes) -> None:
+        """bin_cnt counts and bin_cnt + 1 edges; of n given edges n - 1 counts."""
         if self.bin_cnt is not None:
             s.set_out(0, (self.bin_cnt,))
             s.set_out(1, (self.bin_cnt + 1,))
         elif s.ins[1] is not None:
-            s.set_out(0, (s.ins[1][0] - 1,))
+            if len(s.ins[1]) != 1 or s.ins[1][0] == 1:
+                raise ShapeError(f"bins {s.ins[1]} must be at least two edges in one axis")
+            s.set_out(0, (max(s.ins[1][0] - 1, 0),))
             s.set_out(1, s.ins[1])
 
     def complete_types(self, t: Types) -> None:

@@ -83,17 +83,31 @@ def types_from_data(t: Types) -> None:
             t.set_out(at, dtype)
 
 
-def float32_by_default(t: Types) -> None:
-    """All types agree; nothing known means float32."""
+def float32_only(t: Types) -> None:
+    """Everything is float32, known or not; ShapeError for other types: MXNet has no kernels for them."""
+    for at in range(len(t.ins)):
+        t.set_in(at, np.float32)
     t.all_alike()
-    if t.ins[0] is None:
-        t.set_in(0, np.float32)
-        t.all_alike()
 
 
 def refuse(op: Operator, problem: str) -> MXNetError:
     """An error about this operator's attributes."""
     return MXNetError(f"{op.op_name}: {problem}")
+
+
+def check_range(op: Operator, low: float, high: float, *names: str) -> None:
+    """MXNetError if one of the parameters does not lie in [low, high]."""
+    for name in names:
+        value = getattr(op, name)
+        if not low <= value <= high:
+            raise refuse(op, f"{name}={value} must lie between {low} and {high}")
+
+
+def check_positive(op: Operator, name: str, count: int) -> None:
+    """MXNetError unless the tuple parameter has `count` entries of at least 1."""
+    value = getattr(op, name)
+    if len(value) != count or min(value) < 1:
+        raise refuse(op, f"{name}={value} must have {count} positive entries")
 
 
 def spatial_tuple(op: Operator, name: str, value: tuple[Any, ...], rank: int, default: int) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from symc.ir.graph import Node
@@ -15,13 +17,17 @@ from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, operator
 from symc.ops.layers import indices
 
 
-def float_matrices(op: Operator, *nodes: Node) -> None:
-    """Refuse what LAPACK does not take: vectors, and types other than float32 and float64."""
+def matrices_only(op: Operator, *nodes: Node) -> None:
+    """Refuse vectors."""
     for node in nodes:
         if node.rank < 2:
             raise ShapeError(f"{op.op_name}: matrices are needed (two axes at least), not {node.shape}")
-        if node.dtype.name not in ("f32", "f64"):
-            raise ShapeError(f"{op.op_name}: takes float32 and float64, not {node.dtype}")
+
+
+class Linalg(Operator):
+    """Base of the family: there are kernels, and LAPACK's functions, for two types."""
+
+    only_types: ClassVar[tuple[str, ...]] = ("float32", "float64")
 
 
 def square(shape: tuple[int, ...]) -> None:
@@ -59,7 +65,7 @@ def _rows_back(x: Node, axis: int) -> Node:
     return transpose(x, [*order, x.rank - 1])
 
 
-class _Gemm(Operator):
+class _Gemm(Linalg):
     """Base: shapes of alpha op(A) op(B)."""
 
     transpose_a: bool = False
@@ -68,6 +74,7 @@ class _Gemm(Operator):
     axis: int = -2
 
     def complete(self, s: Shapes) -> None:
+        """A (..., m, k), B (..., k, n) and C (..., m, n), transposed as the attributes say, give (..., m, n)."""
         a, b = s.ins[:2]
         if a is None or b is None:
             return
@@ -90,7 +97,7 @@ class _Gemm(Operator):
             s.set_in(2, tuple(out))
 
     def product(self, a: Node, b: Node) -> Node:
-        float_matrices(self, a, b)
+        matrices_only(self, a, b)
         y = dot(
             _rows_before_columns(a, self.axis), _rows_before_columns(b, self.axis), self.transpose_a, self.transpose_b
         )
@@ -125,13 +132,14 @@ class Gemm2(_Gemm):
 
 
 @operator("_linalg_syrk", inputs="A", aliases="linalg_syrk", hint="syrk")
-class Syrk(Operator):
+class Syrk(Linalg):
     """alpha A A^T, or alpha A^T A with `transpose`."""
 
     transpose: bool = False
     alpha: float = 1.0
 
     def complete(self, s: Shapes) -> None:
+        """(..., m, n) gives (..., m, m), or (..., n, n) with transpose."""
         a = s.ins[0]
         if a is None:
             return
@@ -142,7 +150,7 @@ class Syrk(Operator):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         a = inputs[0]
-        float_matrices(self, a)
+        matrices_only(self, a)
         return scaled(dot(a, a, self.transpose, not self.transpose), self.alpha)
 
 
@@ -167,7 +175,7 @@ def complete_triangular(s: Shapes, rightside: bool) -> None:
 
 
 @operator("_linalg_trmm", inputs="A B", aliases="linalg_trmm", hint="trmm")
-class Trmm(Operator):
+class Trmm(Linalg):
     """alpha op(A) B, or alpha B op(A) with `rightside`, reading the named triangle of A only."""
 
     transpose: bool = False
@@ -176,11 +184,12 @@ class Trmm(Operator):
     alpha: float = 1.0
 
     def complete(self, s: Shapes) -> None:
+        """A (..., n, n) with B (..., n, m), or (..., m, n) for rightside; the output has B's shape."""
         complete_triangular(s, self.rightside)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         a, b = inputs
-        float_matrices(self, a, b)
+        matrices_only(self, a, b)
         t = triangle(a, self.lower)
         y = dot(b, t, False, self.transpose) if self.rightside else dot(t, b, self.transpose, False)
         return scaled(y, self.alpha)
@@ -220,13 +229,14 @@ def _packed(size: int, offset: int) -> int:
 
 
 @operator("_linalg_extracttrian", inputs="A", aliases="linalg_extracttrian", hint="extracttrian")
-class ExtractTrian(Operator):
+class ExtractTrian(Linalg):
     """A triangle's entries in one vector: a lower one by rows, an upper one by columns."""
 
     offset: int = 0
     lower: bool = True
 
     def complete(self, s: Shapes) -> None:
+        """(..., n, n) gives (..., number of elements in the triangle)."""
         a = s.ins[0]
         if a is None:
             return
@@ -240,7 +250,7 @@ class ExtractTrian(Operator):
 
 
 @operator("_linalg_maketrian", inputs="A", aliases="linalg_maketrian", hint="maketrian")
-class MakeTrian(Operator):
+class MakeTrian(Linalg):
     """The inverse of extracttrian: a vector as a triangle of a matrix of zeros."""
 
     offset: int = 0
@@ -253,6 +263,7 @@ class MakeTrian(Operator):
         return side + abs(self.offset)
 
     def complete(self, s: Shapes) -> None:
+        """(..., number of elements in the triangle) gives (..., n, n)."""
         a = s.ins[0]
         if a is not None and a and a[-1]:
             size = self._size(a[-1])
@@ -269,12 +280,13 @@ def _diagonal(size: int, offset: int) -> np.ndarray[tuple[int], np.dtype[np.int3
 
 
 @operator("_linalg_extractdiag", inputs="A", aliases="linalg_extractdiag", hint="extractdiag")
-class ExtractDiag(Operator):
+class ExtractDiag(Linalg):
     """The diagonal `offset` places above the main one."""
 
     offset: int = 0
 
     def complete(self, s: Shapes) -> None:
+        """(..., n, n) gives (..., n - |offset|)."""
         a = s.ins[0]
         if a is None:
             return
@@ -288,12 +300,13 @@ class ExtractDiag(Operator):
 
 
 @operator("_linalg_makediag", inputs="A", aliases="linalg_makediag", hint="makediag")
-class MakeDiag(Operator):
+class MakeDiag(Linalg):
     """A vector as the diagonal `offset` places above the main one of a matrix of zeros."""
 
     offset: int = 0
 
     def complete(self, s: Shapes) -> None:
+        """(..., n) gives (..., n + |offset|, n + |offset|)."""
         a = s.ins[0]
         if a:
             size = a[-1] + abs(self.offset) if a[-1] else 0
@@ -305,10 +318,11 @@ class MakeDiag(Operator):
 
 
 @operator("_linalg_sumlogdiag", inputs="A", aliases="linalg_sumlogdiag", hint="sumlogdiag")
-class SumLogDiag(Operator):
+class SumLogDiag(Linalg):
     """The sum of the logarithms of the diagonal."""
 
     def complete(self, s: Shapes) -> None:
+        """(..., n, n) gives (...), at least (1,)."""
         a = s.ins[0]
         if a is not None:
             square(a)
@@ -316,6 +330,6 @@ class SumLogDiag(Operator):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         a = inputs[0]
-        float_matrices(self, a)
+        matrices_only(self, a)
         total = reduce_sum(ew.log(_pick(a, _diagonal(a.shape[-1], 0))), (a.rank - 2,))
         return reshape(total, a.shape[:-2] or (1,))

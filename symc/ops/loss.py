@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
@@ -15,7 +13,19 @@ from symc.ir.prims.movement import broadcast, reshape, slice_
 from symc.ir.prims.reduce import reduce_max, reduce_sum
 from symc.ir.types import I32
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, is_known, operator
-from symc.ops.layers import along, average, data_to_output, narrow, one_hot, others, refuse, rows, types_from_data, wide
+from symc.ops.layers import (
+    along,
+    average,
+    check_range,
+    data_to_output,
+    float32_only,
+    narrow,
+    one_hot,
+    others,
+    rows,
+    types_from_data,
+    wide,
+)
 
 
 def loss_head(inputs: Sequence[Node], body: Callable[..., Node], gradient: Callable[..., Node]) -> Node:
@@ -50,6 +60,7 @@ class SoftmaxOutput(Operator):
     the output instead of the head.
     """
 
+    floats_only: ClassVar[bool] = True
     ignores_add: ClassVar[bool] = True
 
     grad_scale: float = 1.0
@@ -61,7 +72,13 @@ class SoftmaxOutput(Operator):
     out_grad: bool = False
     smooth_alpha: float = 0.0
 
+    def check(self) -> None:
+        check_range(self, 0, 1, "smooth_alpha")
+
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape; the label has it without the last axis, as (N, elements) with
+        `multi_output`, or is a probability for every element.
+        """
         data, label = s.ins
         if data is None:
             return
@@ -129,7 +146,7 @@ class SoftmaxOutput(Operator):
         if self.use_ignore:
             kept = ew.ne(ids, ignored)
             grad = ew.select(rows(kept, p.shape, (1,)), grad, 0.0)
-        grad = self._normalised(grad, every, label.shape[0] if not self.preserve_shape else count, ignored)
+        grad = self._normalised(grad, every, label.shape[0] if self.multi_output else label.tensor.size, ignored)
         return grad * p if self.out_grad else grad
 
     def _normalised(self, grad: Node, every: Node, batch: int, ignored: int) -> Node:
@@ -144,9 +161,12 @@ class SoftmaxOutput(Operator):
 class _Regression(Operator):
     """Base of the regression outputs: forward f(data), gradient by label."""
 
+    floats_only: ClassVar[bool] = True
+
     grad_scale: float = 1.0
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape; so has the label, which is (N,) for data (N, 1)."""
         data, label = s.ins
         if data is None or not is_known(data):
             return
@@ -206,11 +226,15 @@ class MAERegressionOutput(_Regression):
 class SVMOutput(Operator):
     """Identity with the gradient of a one-against-all hinge loss (squared unless use_linear). Tang 2013."""
 
+    ignores_add: ClassVar[bool] = True
+    floats_only: ClassVar[bool] = True
+
     margin: float = 1.0
     regularization_coefficient: float = 1.0
     use_linear: bool = False
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, the label has it without the last axis."""
         data = s.ins[0]
         if data is None:
             return
@@ -235,14 +259,17 @@ class SVMOutput(Operator):
 
 @operator("MakeLoss")
 class MakeLoss(Operator):
-    """Identity whose gradient is grad_scale, divided by the batch ('batch') or by the number of values above
+    """Identity whose gradient is grad_scale, divided by the rows ('batch') or by the number of values above
     valid_thresh, at least 1 ('valid')."""
+
+    floats_only: ClassVar[bool] = True
 
     grad_scale: float = 1.0
     valid_thresh: float = 0.0
     normalization: Literal["batch", "null", "valid"] = "null"
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape."""
         data_to_output(s)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -250,7 +277,8 @@ class MakeLoss(Operator):
             if self.normalization == "valid":
                 valid = reduce_sum(ew.cast(ew.gt(x, self.valid_thresh), wide(x).dtype), tuple(range(x.rank)))
                 return narrow(_everywhere(self.grad_scale / ew.maximum(valid, 1.0), x.shape), x)
-            scale = self.grad_scale / (x.shape[0] if self.normalization == "batch" else 1)
+            # MXNet's batch is every axis but the last
+            scale = self.grad_scale / (prod(x.shape[:-1]) if self.normalization == "batch" else 1)
             return ew.full(scale, x.tensor)
 
         return loss_head(inputs, lambda x: x, gradient)
@@ -260,7 +288,10 @@ class MakeLoss(Operator):
 class SoftmaxCrossEntropy(Operator):
     """Sum over the rows of -log softmax(data)[label]: one number, shape (1,)."""
 
+    floats_only: ClassVar[bool] = True
+
     def complete(self, s: Shapes) -> None:
+        """Data (N, C) with label (N,) gives (1,)."""
         data = s.ins[0]
         if data is not None:
             if len(data) != 2:
@@ -295,20 +326,22 @@ class IdentityAttachKLSparseReg(Operator):
     sparseness_target: float = 0.1
     penalty: float = 0.001
     momentum: float = 0.9
+    initializers: ClassVar[dict[str, str]] = {"moving_avg": '["zero", {}]'}
 
     def check(self) -> None:
-        if not 0 < self.sparseness_target < 1 or not 0 <= self.momentum < 1:
-            raise refuse(self, "sparseness_target must lie between 0 and 1, and momentum too")
+        check_range(self, 0, 1, "sparseness_target", "momentum")
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape; moving_avg is (channels,)."""
         s.all_alike((0,), (0,))
         data = s.ins[0]
         if data is not None:
+            if len(data) != 2:
+                raise ShapeError(f"data must have 2 axes (batch, unit), not {data}")
             s.set_in(1, (data[1],))
 
     def complete_types(self, t: Types) -> None:
-        t.set_in(0, np.float32)
-        t.all_alike()
+        float32_only(t)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data, moving = inputs

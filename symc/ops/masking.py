@@ -40,6 +40,7 @@ class BooleanMask(Operator):
             raise refuse(self, f"axis={self.axis}: only axis 0 is offered")
 
     def complete(self, s: Shapes) -> None:
+        """(n, *S) with index (n,) gives (rows chosen, *S), which only running tells."""
         data, index = s.ins
         if index is not None and len(index) != 1:
             raise ShapeError(f"index must have one axis, not {index}")
@@ -78,6 +79,7 @@ class AllClose(Operator):
     equal_nan: bool = True
 
     def complete(self, s: Shapes) -> None:
+        """Two tensors of one shape give a scalar."""
         a, b = s.ins
         if is_known(a) and is_known(b) and a != b:
             raise ShapeError(f"a and b must have the same shape, not {a} and {b}")
@@ -113,6 +115,7 @@ class HawkesLL(Operator):
     """
 
     def complete(self, s: Shapes) -> None:
+        """lda, state (N, K), alpha, beta (K,), lags, marks (N, T), valid_length, max_time (N,) give (N,) and (N, K)."""
         rates, lags = s.ins[0], s.ins[4]
         if rates is None or len(rates) != 2 or lags is None or len(lags) != 2:
             raise ShapeError(f"lda (batch, kinds) and lags (batch, events) must be known, not {rates} and {lags}")

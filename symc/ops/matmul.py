@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,8 @@ Storage = Literal["None", "csr", "default", "row_sparse"]
 class Dot(Operator):
     """The sum over lhs's last and rhs's first axis (transposed: over the first and the last); two vectors give (1,)."""
 
+    floats_only: ClassVar[bool] = True
+
     transpose_a: bool = False
     transpose_b: bool = False
     forward_stype: Storage = "None"
@@ -34,9 +36,12 @@ class Dot(Operator):
         return kept_a, inner_a, inner_b, kept_b
 
     def complete(self, s: Shapes) -> None:
+        """The last axis of lhs meets the first of rhs (transposed: the other way round); the other axes are kept, lhs's
+        first.
+        """
         a, b = s.ins
         if a is not None and b is not None:
-            if (len(a) == 1) != (len(b) == 1) and (self.transpose_a or self.transpose_b):
+            if len(a) == len(b) == 1 and (self.transpose_a or self.transpose_b):
                 raise ShapeError(f"a vector cannot be transposed: lhs {a}, rhs {b}")
             kept_a, inner_a, inner_b, kept_b = self._split(a, b)
             if inner_a and inner_b and inner_a != inner_b:
@@ -57,11 +62,14 @@ class Dot(Operator):
 class BatchDot(Operator):
     """The matrix product of the last two axes for every leading index: (B, M, K) with (B, K, N) gives (B, M, N)."""
 
+    floats_only: ClassVar[bool] = True
+
     transpose_a: bool = False
     transpose_b: bool = False
     forward_stype: Storage = "None"
 
     def complete(self, s: Shapes) -> None:
+        """(..., m, k) and (..., k, n), transposed as the attributes say, give (..., m, n)."""
         a, b = s.ins
         if a is None or b is None or not is_known(a) or not is_known(b):
             return
@@ -81,6 +89,8 @@ class BatchDot(Operator):
 class KhatriRao(Operator):
     """The column-wise Kronecker product of matrices with one number of columns."""
 
+    floats_only: ClassVar[bool] = True
+
     num_args: int
 
     def check(self) -> None:
@@ -88,6 +98,7 @@ class KhatriRao(Operator):
             raise MXNetError("khatri_rao: it needs at least one input")
 
     def complete(self, s: Shapes) -> None:
+        """Matrices (r_i, n) give (product of r_i, n)."""
         shapes = [x for x in s.ins if x is not None]
         if len(shapes) < len(s.ins):
             return
@@ -126,6 +137,9 @@ class Diag(Operator):
         return a, b
 
     def complete(self, s: Shapes) -> None:
+        """A vector (n,) gives (n + |k|, n + |k|); otherwise the two axes go, and the diagonal's length is the new last
+        one.
+        """
         data = s.ins[0]
         if data is None or not is_known(data):
             return

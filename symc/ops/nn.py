@@ -9,12 +9,14 @@ from symc.ir.graph import Node
 from symc.ir.prims.linear import conv_dx, dot
 from symc.ir.prims.movement import broadcast, concat, reshape, slice_
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
-from symc.ops.layers import along, float32_by_default, refuse
+from symc.ops.layers import along, float32_only, refuse
 
 
 @operator("FullyConnected", inputs="data weight bias")
 class FullyConnected(Operator):
     """y = data . weight^T + bias; `flatten` folds all trailing axes of data into one."""
+
+    floats_only: ClassVar[bool] = True
 
     num_hidden: int
     no_bias: bool = False
@@ -28,6 +30,9 @@ class FullyConnected(Operator):
         return ("data", "weight") if self.no_bias else ("data", "weight", "bias")
 
     def complete(self, s: Shapes) -> None:
+        """Data (N, *S) needs weight (num_hidden, prod(S)), bias (num_hidden,), and gives (N, num_hidden); without
+        flatten (*S, d) needs (num_hidden, d) and gives (*S, num_hidden). A known output tells N.
+        """
         data = s.ins[0]
         if data is None:
             return
@@ -61,7 +66,7 @@ class UpSampling(Operator):
     Several nearest inputs are each scaled to scale * the first one's size, then concatenated or summed.
     """
 
-    ignores_add: ClassVar[bool] = True
+    floats_only: ClassVar[bool] = True
 
     scale: int
     num_filter: int = 0
@@ -69,6 +74,8 @@ class UpSampling(Operator):
     multi_input_mode: Literal["concat", "sum"] = "concat"
     num_args: int
     workspace: int = 512
+    #: whatever comes second, a kernel or not
+    initializers: ClassVar[dict[str, str]] = {"weight": '["bilinear", {}]', "arg1": '["bilinear", {}]'}
 
     def check(self) -> None:
         if self.scale < 1:
@@ -84,12 +91,17 @@ class UpSampling(Operator):
         return 2 * self.scale - self.scale % 2
 
     def complete(self, s: Shapes) -> None:
+        """(N, C, H, W) gives (N, channels, H * scale, W * scale); the bilinear weight is (C, 1, k, k), k = 2 scale -
+        scale % 2.
+        """
         first = s.ins[0]
         if first is None:
             return
         if len(first) != 4:
             raise ShapeError(f"data must have 4 axes (batch, channel, y, x), not {first}")
         if self.sample_type == "bilinear":
+            if not all(first):
+                return
             s.set_in(1, (first[1], 1, self._kernel, self._kernel))
             s.set_out(0, (*first[:2], first[2] * self.scale, first[3] * self.scale))
             return
@@ -137,6 +149,8 @@ def _repeat(x: Node, down: int, right: int) -> Node:
 class Crop(Operator):
     """Cuts height and width: to h_w, or to those of a second input, at `offset` or in the centre."""
 
+    only_types: ClassVar[tuple[str, ...]] = ("float32",)
+
     num_args: int
     offset: Tuple = (0, 0)
     h_w: Tuple = (0, 0)
@@ -149,7 +163,11 @@ class Crop(Operator):
     def list_inputs(self) -> tuple[str, ...]:
         return ("data", "crop_like")[: self.num_args]
 
+    def overwritten_gradients(self) -> tuple[int, ...]:
+        return (0, 1)
+
     def complete(self, s: Shapes) -> None:
+        """(N, C, H, W) gives (N, C, *h_w), or the height and width of crop_like."""
         data = s.ins[0]
         if data is None:
             return
@@ -168,7 +186,7 @@ class Crop(Operator):
         s.set_out(0, (*data[:2], *size))
 
     def complete_types(self, t: Types) -> None:
-        float32_by_default(t)
+        float32_only(t)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data = inputs[0]

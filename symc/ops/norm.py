@@ -18,7 +18,8 @@ from symc.ir.prims.movement import pad, reshape
 from symc.ir.prims.reduce import keepdims, reduce_sum
 from symc.ir.prims.window import window_sum
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, is_known, operator
-from symc.ops.layers import along, average, narrow, others, refuse, rows, wide
+from symc.ops.families import no_gradient
+from symc.ops.layers import along, average, float32_only, narrow, others, refuse, rows, wide
 
 
 def standardise(x: Node, axes: Sequence[int], eps: float) -> tuple[Node, Node, Node]:
@@ -64,9 +65,9 @@ def normalise(
         dbeta = narrow(reduce_sum(ct, free), beta)
         return [narrow(standardise_grad(f, g, mean, scale, axes), x), dgamma, dbeta]
 
-    made = custom_grad([data, gamma, beta], body, rule)
+    made = custom_grad([data, gamma, beta], body, rule, saved=2)
     assert isinstance(made, list)
-    return made
+    return [made[0], *map(no_gradient(lambda statistic: statistic), made[1:])]
 
 
 def _scaled(data: Node, gamma: Node, beta: Node, mean: Node, scale: Node, axis: int, fixed: bool) -> Node:
@@ -97,21 +98,23 @@ class _BatchNorm(Operator):
         return self.axis % rank
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape; gamma, beta, mean and variance are (channels,)."""
         data = s.ins[0]
         if data is None:
             return
         channels = data[self.channel_axis(len(data))]
         s.set_out(0, data)
-        if channels:
-            for at in range(1, 5):
-                s.set_in(at, (channels,))
-            for at in (1, 2):
-                s.set_out(at, (channels,))
+        for at in range(1, 5):
+            s.set_in(at, (channels,))
+        for at in (1, 2):
+            s.set_out(at, (channels,))
 
     def complete_types(self, t: Types) -> None:
         dtype = t.ins[0] if t.ins[0] is not None else t.outs[0]
         if dtype is None:
             return
+        if dtype.kind != "f":
+            raise ShapeError(f"data must be of a floating point type, not {dtype}: cast it")
         t.set_in(0, dtype)
         t.set_out(0, dtype)
         narrow_type = np.dtype(np.float32) if dtype == np.float16 else dtype
@@ -178,13 +181,24 @@ class BatchNormV1(_BatchNorm):
     use_global_stats: bool = False
     output_mean_var: bool = False
 
+    def complete(self, s: Shapes) -> None:
+        data = s.ins[0]
+        if data is not None and len(data) not in (2, 4):
+            raise ShapeError(f"data must have 2 or 4 axes, not {data}; BatchNorm takes any number")
+        super().complete(s)
+
     def shown(self, scale: Node) -> Node:
         return 1.0 / (scale * scale) - self.eps
 
 
 @operator("_contrib_SyncBatchNorm", inputs=_INPUTS, aux=_AUX, outputs=_OUTPUTS, hint="syncbatchnorm")
 class SyncBatchNorm(_BatchNorm):
-    """BatchNorm over several devices; with one, the batch's own statistics."""
+    """BatchNorm over several devices; with one, the batch's own statistics.
+
+    Differs from MXNet: there is one device, so `ndev` and `key` have no effect.
+    """
+
+    only_types: ClassVar[tuple[str, ...]] = ("float32",)
 
     eps: float = 1e-3
     momentum: float = 0.9
@@ -195,6 +209,7 @@ class SyncBatchNorm(_BatchNorm):
     key: str
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape; gamma, beta, mean and variance are (channels,)."""
         if is_known(s.ins[0]):
             super().complete(s)
 
@@ -225,6 +240,8 @@ def _std(scale: Node, shape: Sequence[int], axes: Sequence[int], like: Node) -> 
 class LayerNorm(Operator):
     """Normalises along `axis`, then gamma * z + beta. Outputs: result, mean, sqrt(var + eps). Ba et al. 2016."""
 
+    floats_only: ClassVar[bool] = True
+
     axis: int = -1
     eps: float = 1e-5
     output_mean_var: bool = False
@@ -233,6 +250,9 @@ class LayerNorm(Operator):
         return 3 if self.output_mean_var else 1
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape; gamma and beta have its extent along `axis`; mean and std have extent 1
+        there.
+        """
         data = s.ins[0]
         if data is None:
             return
@@ -259,6 +279,7 @@ class InstanceNorm(Operator):
     eps: float = 1e-3
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, (N, C, *S); gamma and beta are (C,)."""
         data = s.ins[0]
         if data is None:
             return
@@ -269,8 +290,7 @@ class InstanceNorm(Operator):
         s.set_out(0, data)
 
     def complete_types(self, t: Types) -> None:
-        t.set_in(0, np.float32)
-        t.all_alike()
+        float32_only(t)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data, gamma, beta = inputs
@@ -284,6 +304,8 @@ class GroupNorm(Operator):
     Outputs: result, mean, sqrt(var + eps).
     """
 
+    floats_only: ClassVar[bool] = True
+
     num_groups: int = 1
     eps: float = 1e-5
     output_mean_var: bool = False
@@ -296,6 +318,9 @@ class GroupNorm(Operator):
         return 3 if self.output_mean_var else 1
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, (N, C, *S); gamma and beta are (num_groups,), mean and std (N,
+        num_groups).
+        """
         data = s.ins[0]
         if data is None:
             return
@@ -321,13 +346,16 @@ class GroupNorm(Operator):
 class L2Normalization(Operator):
     """x / sqrt(sum x^2 + eps): over all but the batch (instance), axis 1 (channel) or the axes from 2 on (spatial)."""
 
+    floats_only: ClassVar[bool] = True
+
     eps: float = 1e-10
     mode: Literal["channel", "instance", "spatial"] = "instance"
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, and the data the output's."""
         s.all_alike((0,), (0,))
         data = s.ins[0]
-        if data is not None and len(data) < (2 if self.mode == "instance" else 3):
+        if data is not None and len(data) < (1 if self.mode == "instance" else 3):
             raise ShapeError(f"mode={self.mode!r} does not take data {data}")
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -345,7 +373,7 @@ class L2Normalization(Operator):
             rest = ct - y * rows(reduce_sum(ct * y, axes), y.shape, axes)
             return [narrow(rest * rows(outs[1], y.shape, axes), ins[0])]
 
-        made = custom_grad([data], body, rule)
+        made = custom_grad([data], body, rule, saved=1)
         assert isinstance(made, list)
         return made[0]
 
@@ -353,6 +381,9 @@ class L2Normalization(Operator):
 @operator("LRN")
 class LRN(Operator):
     """x * (knorm + alpha/nsize * sum of squares over nsize neighbouring channels)^-beta. Krizhevsky et al. 2012."""
+
+    ignores_add: ClassVar[bool] = True
+    floats_only: ClassVar[bool] = True
 
     alpha: float = 1e-4
     beta: float = 0.75
@@ -364,9 +395,12 @@ class LRN(Operator):
             raise refuse(self, f"nsize={self.nsize} must be odd")
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, (N, C, H, W)."""
         data = s.ins[0]
         if data is not None and len(data) != 4:
             raise ShapeError(f"data must have 4 axes (batch, channel, y, x), not {data}")
+        if data is not None and 0 < data[1] < self.nsize:
+            raise ShapeError(f"nsize={self.nsize} exceeds the {data[1]} channels of data {data}")
         if is_known(data):
             s.set_out(0, data)
 

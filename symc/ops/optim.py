@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
-from symc.ir.types import F32
+from symc.ir.types import F32, F64
 from symc.ops.base import BuildContext, Operator, Shapes, Types, operator
+from symc.ops.layers import check_range
 
 
 def limited(x: Node, bound: float) -> Node:
@@ -20,10 +22,25 @@ def limited(x: Node, bound: float) -> Node:
     return ew.maximum(ew.minimum(x, bound), -bound) if bound >= 0 else x
 
 
-class Update(Operator):
+def complete_one(s: Shapes, at: int) -> None:
+    """The input has one element: (1,), if nobody says otherwise."""
+    given = s.ins[at]
+    if given is None or prod(given) != 1:
+        s.set_in(at, (1,))
+
+
+class InPlace(Operator):
+    """Base of all updates of one parameter: MXNet has them for arrays of floating point numbers only."""
+
+    floats_only: ClassVar[bool] = True
+    composable: ClassVar[bool] = False
+
+
+class Update(InPlace):
     """Base: everything has the weight's shape and type."""
 
     def complete(self, s: Shapes) -> None:
+        """Weight, gradient, states and output have one shape."""
         s.all_alike()
 
     def states(self, ctx: BuildContext, values: Sequence[Node], first: int = 2) -> None:
@@ -32,24 +49,8 @@ class Update(Operator):
             ctx.update(first + at, value, "forward")
 
 
-class MixedUpdate(Operator):
-    """Base: weight and gradient in half precision, states and the master copy weight32 in single."""
-
-    #: inputs and outputs of the weight's own type; the rest is float32
-    narrow: ClassVar[tuple[int, ...]] = (0, 1)
-
-    def complete(self, s: Shapes) -> None:
-        s.all_alike()
-
-    def complete_types(self, t: Types) -> None:
-        t.all_alike(self.narrow, (0,))
-        for at in range(len(t.ins)):
-            if at not in self.narrow:
-                t.set_in(at, np.float32)
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Descent(Update):
+class Descent(Update):
     """Base: gradient rescaled and clipped, then weight decay added."""
 
     lr: float
@@ -74,7 +75,7 @@ class _Descent(Update):
 
 
 @operator("sgd_update", inputs="weight grad", gradient="none")
-class SGD(_Descent):
+class SGD(Descent):
     """weight - lr * (gradient + wd * weight)."""
 
     lazy_update: bool = True
@@ -85,7 +86,7 @@ class SGD(_Descent):
 
 
 @operator("sgd_mom_update", inputs="weight grad", aux="mom", gradient="none", first="lr momentum")
-class SGDMomentum(_Descent):
+class SGDMomentum(Descent):
     """mom = momentum * mom - lr * (gradient + wd * weight); weight + mom."""
 
     momentum: float = 0.0
@@ -99,7 +100,7 @@ class SGDMomentum(_Descent):
 
 
 @operator("nag_mom_update", inputs="weight grad", aux="mom", gradient="none", first="lr momentum")
-class NAG(_Descent):
+class NAG(Descent):
     """Nesterov's accelerated gradient: mom = momentum * mom - lr * g; weight + momentum * mom - lr * g."""
 
     momentum: float = 0.0
@@ -113,7 +114,7 @@ class NAG(_Descent):
 
 
 @operator("signsgd_update", inputs="weight grad", gradient="none")
-class SignSGD(_Descent):
+class SignSGD(Descent):
     """(1 - lr * wd) * weight - lr * sign(gradient) (Bernstein et al. 2018)."""
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -122,7 +123,7 @@ class SignSGD(_Descent):
 
 
 @operator("signum_update", inputs="weight grad", aux="mom", gradient="none", first="lr momentum")
-class Signum(_Descent):
+class Signum(Descent):
     """The sign of a running gradient (Bernstein et al. 2018); `wd_lh` decays the weight itself."""
 
     momentum: float = 0.0
@@ -138,13 +139,26 @@ class Signum(_Descent):
 # --------------------------------------------------------------------------------------------- adaptive
 
 
+def rest(beta: float, t: int = 1, wide: bool = False) -> float:
+    """1 - beta^t as MXNet has it: its parameters are single precision, and near 1 the rounding of beta counts; so does
+    that of the power, which is in double precision only with `wide`."""
+    kind = np.float64 if wide else np.float32
+    return float(1.0 - float(kind(np.float32(beta)) ** kind(t)))
+
+
 def moments(grad: Node, mean: Node, var: Node, beta1: float, beta2: float) -> tuple[Node, Node]:
     """Running means of the gradient and of its square."""
-    return mean * beta1 + grad * (1.0 - beta1), var * beta2 + grad * grad * (1.0 - beta2)
+    return mean * beta1 + grad * rest(beta1), var * beta2 + grad * grad * rest(beta2)
+
+
+def bias_corrected(mean: Node, var: Node, beta1: float, beta2: float, t: int) -> tuple[Node, Node]:
+    """The means without their bias towards the zeros they start from, after step t."""
+    wide = mean.dtype == F64
+    return mean / rest(beta1, t, wide), var / rest(beta2, t, wide)
 
 
 @operator("adam_update", inputs="weight grad", aux="mean var", gradient="none", first="lr beta1 beta2 epsilon")
-class Adam(_Descent):
+class Adam(Descent):
     """Adam (Kingma & Ba 2014) without bias correction, which the caller folds into lr."""
 
     beta1: float = 0.9
@@ -160,7 +174,7 @@ class Adam(_Descent):
 
 
 @operator("rmsprop_update", inputs="weight grad", aux="n", gradient="none", first="lr gamma1 epsilon")
-class RMSProp(_Descent):
+class RMSProp(Descent):
     """RMSProp (Tieleman & Hinton 2012): weight - lr * g / sqrt(n + epsilon)."""
 
     gamma1: float = 0.95
@@ -178,7 +192,7 @@ class RMSProp(_Descent):
 @operator(
     "rmspropalex_update", inputs="weight grad", aux="n g delta", gradient="none", first="lr gamma1 gamma2 epsilon"
 )
-class RMSPropAlex(_Descent):
+class RMSPropAlex(Descent):
     """Centred RMSProp with momentum (Graves 2013, eq. 38 to 45)."""
 
     gamma1: float = 0.95
@@ -197,7 +211,7 @@ class RMSPropAlex(_Descent):
 
 
 @operator("ftrl_update", inputs="weight grad", aux="z n", gradient="none", first="lr lamda1 beta")
-class Ftrl(_Descent):
+class Ftrl(Descent):
     """FTRL-proximal (McMahan et al. 2013); `lamda1` is the L1 strength."""
 
     lamda1: float = 0.01
@@ -226,13 +240,17 @@ class Ftml(Update):
     rescale_grad: float = 1.0
     clip_grad: float = -1.0
 
+    def check(self) -> None:
+        check_range(self, 0, 1, "beta1", "beta2")
+
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         weight, grad, d, v, z = inputs
         g = limited(grad * self.rescale_grad + weight * self.wd, self.clip_grad)
-        v = v * self.beta2 + g * g * (1.0 - self.beta2)
-        root = ew.sqrt(v / (1.0 - self.beta2**self.t)) + self.epsilon
-        now = root * ((1.0 - self.beta1**self.t) / self.lr)
-        z = z * self.beta1 + g * (1.0 - self.beta1) - (now - d * self.beta1) * weight
+        v = v * self.beta2 + g * g * rest(self.beta2)
+        wide = weight.dtype == F64
+        root = ew.sqrt(v / rest(self.beta2, self.t, wide)) + self.epsilon
+        now = root * rest(self.beta1, self.t, wide) / self.lr
+        z = z * self.beta1 + g * rest(self.beta1) - (now - d * self.beta1) * weight
         self.states(ctx, [now, v, z])
         return -z / now
 
@@ -263,7 +281,7 @@ class _Lamb1(Update):
         mean, var = moments(g, mean, var, self.beta1, self.beta2)
         self.states(ctx, [mean, var])
         if self.bias_correction:
-            mean, var = mean / (1.0 - self.beta1**self.t), var / (1.0 - self.beta2**self.t)
+            mean, var = bias_corrected(mean, var, self.beta1, self.beta2, self.t)
         return mean / (ew.sqrt(var) + self.epsilon) + weight * self.wd
 
 
@@ -280,6 +298,8 @@ class LambPhase1(_Lamb1):
 class MixedLambPhase1(_Lamb1):
     """lamb_update_phase1 for a half precision weight with its single precision copy; the direction is float32."""
 
+    only_types: ClassVar[tuple[str, ...]] = ("float16",)
+
     def complete_types(self, t: Types) -> None:
         t.all_alike((0, 1), ())
         for at in (2, 3, 4):
@@ -292,7 +312,7 @@ class MixedLambPhase1(_Lamb1):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Lamb2(Operator):
+class _Lamb2(InPlace):
     """Base: the step of LAMB; r1 and r2, of one element, are the norms of weight and direction."""
 
     lr: float
@@ -300,9 +320,10 @@ class _Lamb2(Operator):
     upper_bound: float = -1.0
 
     def complete(self, s: Shapes) -> None:
+        """Weight, update and output have one shape; the norms r1 and r2 have one element."""
         s.all_alike([at for at in range(len(s.ins)) if at not in (2, 3)], (0,))
         for at in (2, 3):
-            s.set_in(at, (1,))
+            complete_one(s, at)
 
     def complete_types(self, t: Types) -> None:
         t.all_alike()
@@ -332,7 +353,7 @@ class LambPhase2(_Lamb2):
 
 @operator("mp_lamb_update_phase2", inputs="weight g r1 r2 weight32", gradient="none")
 class MixedLambPhase2(_Lamb2):
-    """lamb_update_phase2 on the single precision copy; the output is it in the weight's type."""
+    """lamb_update_phase2 on the single precision copy, which stays as it is; the output has the weight's type."""
 
     def complete_types(self, t: Types) -> None:
         t.all_alike((0,), (0,))
@@ -341,9 +362,7 @@ class MixedLambPhase2(_Lamb2):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         weight, g, r1, r2, weight32 = inputs
-        new = self.step(weight32, g, r1, r2)
-        ctx.update(4, new, "forward")
-        return ew.cast(new, weight.dtype)
+        return ew.cast(self.step(weight32, g, r1, r2), weight.dtype)
 
 
 def unusable(scale: Node) -> Node:
@@ -377,15 +396,16 @@ class AdamWParameters(Operator):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _AdamW(AdamWParameters):
+class _AdamW(AdamWParameters, InPlace):
     lr: float
     wd: float = 0.0
     eta: float
 
     def complete(self, s: Shapes) -> None:
+        """Weight, gradient, states and output have one shape; rescale_grad has one element."""
         last = len(s.ins) - 1
         s.all_alike(range(last), (0,))
-        s.set_in(last, (1,))
+        complete_one(s, last)
 
 
 @operator(
@@ -425,59 +445,3 @@ class MixedAdamW(_AdamW):
         for at, value in ((2, made[1]), (3, made[2]), (4, made[0])):
             ctx.update(at, value, "forward")
         return ew.cast(made[0], weight.dtype)
-
-
-# --------------------------------------------------------------------------------------------- mixed precision
-
-
-@operator("mp_sgd_update", inputs="weight grad", aux="weight32", gradient="none")
-class MixedSGD(_Descent, MixedUpdate):
-    """sgd_update on the single precision copy; the output is it in the weight's type."""
-
-    lazy_update: bool = True
-
-    def complete_types(self, t: Types) -> None:
-        MixedUpdate.complete_types(self, t)
-
-    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        weight, grad, weight32 = inputs
-        new = weight32 - self.slope(weight32, ew.cast(grad, F32)) * self.lr
-        self.states(ctx, [new])
-        return ew.cast(new, weight.dtype)
-
-
-@operator("mp_sgd_mom_update", inputs="weight grad", aux="mom weight32", gradient="none", first="lr momentum")
-class MixedSGDMomentum(_Descent, MixedUpdate):
-    """sgd_mom_update on the single precision copy."""
-
-    momentum: float = 0.0
-    lazy_update: bool = True
-
-    def complete_types(self, t: Types) -> None:
-        MixedUpdate.complete_types(self, t)
-
-    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        weight, grad, mom, weight32 = inputs
-        mom = mom * self.momentum - self.slope(weight32, ew.cast(grad, F32)) * self.lr
-        new = weight32 + mom
-        self.states(ctx, [mom, new])
-        return ew.cast(new, weight.dtype)
-
-
-@operator("mp_nag_mom_update", inputs="weight grad", aux="mom weight32", gradient="none", first="lr momentum")
-class MixedNAG(_Descent, MixedUpdate):
-    """nag_mom_update on the single precision copy."""
-
-    momentum: float = 0.0
-
-    def complete_types(self, t: Types) -> None:
-        MixedUpdate.complete_types(self, t)
-
-    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        weight, grad, mom, weight32 = inputs
-        grad = ew.cast(grad, F32)
-        step = self.slope(weight32, grad) * self.lr
-        new = weight32 + ((mom * self.momentum - step) * self.momentum - step)
-        # MXNet's kernel writes the weight before it decays it for the momentum
-        self.states(ctx, [mom * self.momentum - self.slope(new, grad) * self.lr, new])
-        return ew.cast(new, weight.dtype)

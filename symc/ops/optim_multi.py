@@ -11,13 +11,25 @@ from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.types import F32
-from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, operator
-from symc.ops.optim import AdamWParameters, adamw, limited, moments, scalar_of, trust_ratio
+from symc.ir.types import F16, F32
+from symc.ops.base import BuildContext, Floats, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, operator
+from symc.ops.optim import (
+    AdamWParameters,
+    adamw,
+    bias_corrected,
+    complete_one,
+    limited,
+    moments,
+    scalar_of,
+    trust_ratio,
+)
 
 
 class _Multi(Operator):
     """Base: `roles` are one weight's inputs; those with a capital are single precision in mixed forms."""
+
+    floats_only: ClassVar[bool] = True
+    counts_itself: ClassVar[bool] = False
 
     roles: ClassVar[tuple[str, ...]]
     #: inputs behind the weights' own
@@ -38,11 +50,17 @@ class _Multi(Operator):
         return ("output",) if self.count == 1 else tuple(f"output{i}" for i in range(self.count))
 
     def complete(self, s: Shapes) -> None:
+        """Each weight has the shape of its gradient, states and output; rates given as tensors have one number a
+        weight.
+        """
         each = len(self.roles)
         for i in range(self.count):
             s.all_alike(range(i * each, (i + 1) * each), (i,))
         for at in range(self.count * each, len(s.ins)):
-            s.set_in(at, (1,) if self.extra == ("rescale_grad",) else (self.count,))
+            if self.extra == ("rescale_grad",):
+                complete_one(s, at)
+            else:
+                s.set_in(at, (self.count,))
 
     def complete_types(self, t: Types) -> None:
         each = len(self.roles)
@@ -61,10 +79,12 @@ class _Multi(Operator):
     def own(self, inputs: tuple[Node, ...], number: int) -> tuple[Node, ...]:
         """One weight's inputs, the weight and its gradient in the precision it is computed in."""
         first = number * len(self.roles)
-        weight, grad, *rest = inputs[first : first + len(self.roles)]
-        if self.mixed:
-            return (rest.pop(), ew.cast(grad, F32), *rest)
-        return (weight, grad, *rest)
+        weight, grad, *states = inputs[first : first + len(self.roles)]
+        if not self.mixed:
+            return (weight, grad, *states)
+        copy = states.pop()
+        # a weight that is not in half precision is its own copy
+        return (copy, ew.cast(grad, F32), *states) if weight.dtype == F16 else (weight, grad, *states)
 
     def keep(self, ctx: BuildContext, number: int, role: str, value: Node) -> None:
         """The input `role` of a weight becomes `value`."""
@@ -74,9 +94,10 @@ class _Multi(Operator):
         made = []
         for number in range(self.count):
             new = self.each(ctx, inputs, number)
-            if self.mixed:
+            dtype = inputs[number * len(self.roles)].dtype
+            if self.mixed and dtype == F16:
                 self.keep(ctx, number, "weight32", new)
-            made.append(ew.cast(new, inputs[number * len(self.roles)].dtype))
+            made.append(ew.cast(new, dtype))
         return made
 
 
@@ -127,7 +148,7 @@ _SGD_FORMS = {
 
 
 def _register_sgd(name: str, roles: tuple[str, ...], preloaded: bool) -> None:
-    annotations: dict[str, object] = {} if preloaded else {"lrs": Tuple, "wds": Tuple}
+    annotations: dict[str, object] = {} if preloaded else {"lrs": Floats, "wds": Floats}
     single = name.replace("multi_", "")
     body = {
         "__doc__": f"{single} for many weights{', with lrs and wds as the last two inputs' if preloaded else ''}.",
@@ -155,9 +176,9 @@ for _name, _roles in _SGD_FORMS.items():
 class _MultiAdamW(_Multi, AdamWParameters):
     extra: ClassVar[tuple[str, ...]] = ("rescale_grad",)
 
-    lrs: Tuple
-    wds: Tuple
-    etas: Tuple
+    lrs: Floats
+    wds: Floats
+    etas: Floats
     num_weights: int = 1
 
     @property
@@ -198,11 +219,11 @@ class MultiMixedAdamW(_MultiAdamW):
 
 @dataclass(frozen=True, kw_only=True)
 class _MultiLamb(_Multi):
-    learning_rates: Tuple
+    learning_rates: Floats
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-6
-    wds: Tuple
+    wds: Floats
     rescale_grad: float = 1.0
     lower_bound: float = -1.0
     upper_bound: float = -1.0
@@ -227,14 +248,13 @@ class _MultiLamb(_Multi):
         self.keep(ctx, number, "mean", mean)
         self.keep(ctx, number, "var", var)
         if self.bias_correction:
-            t = int(self.step_count[number])
-            mean, var = mean / (1.0 - self.beta1**t), var / (1.0 - self.beta2**t)
+            mean, var = bias_corrected(mean, var, self.beta1, self.beta2, self.step_count[number])
         direction = mean / (ew.sqrt(var) + self.epsilon) + weight * float(self.wds[number])
         # the norm is that of the weight itself, also where it is computed in its single precision copy
         norm_of = (ew.cast(inputs[number * len(self.roles)], F32), direction)
-        norms = [ew.sqrt(reduce_sum(x * x, tuple(range(x.rank)))) for x in norm_of]
+        norms = [ew.cast(ew.sqrt(reduce_sum(x * x, tuple(range(x.rank)))), F32) for x in norm_of]
         ratio = trust_ratio(norms[0], norms[1], self.lower_bound, self.upper_bound)
-        return weight - direction * (ratio * float(self.learning_rates[number]))
+        return weight - direction * (ew.cast(ratio, weight.dtype) * float(self.learning_rates[number]))
 
 
 @operator("_multi_lamb_update", gradient="none", variadic="num_tensors")
@@ -263,6 +283,7 @@ class MultiLars(Operator):
     rescale_grad: float = 1.0
 
     def complete(self, s: Shapes) -> None:
+        """All inputs and the output have one shape."""
         s.all_alike()
 
     def complete_types(self, t: Types) -> None:
@@ -280,6 +301,9 @@ class MultiLars(Operator):
 @operator("reset_arrays", gradient="none", variadic="num_arrays", outputs="")
 class ResetArrays(Operator):
     """Every input becomes zero; there is no output."""
+
+    floats_only: ClassVar[bool] = True
+    counts_itself: ClassVar[bool] = False
 
     num_arrays: int
 

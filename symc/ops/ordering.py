@@ -13,6 +13,7 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.prims.control import get
 from symc.ir.prims.indexing import gather_along, scatter_along_add, sort
+from symc.ir.types import F16
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, is_known, operator
 from symc.ops.families import constant, ir_type, one_axis
 
@@ -29,6 +30,12 @@ class _Ordering(Operator):
         """(axis, shape) of what is ordered."""
         return (0, (prod(data),)) if self.axis is None else (one_axis(self.axis, len(data)), data)
 
+    def not_half(self, data: Node) -> Node:
+        """The data. ShapeError for half precision, which only topk orders."""
+        if data.dtype == F16:
+            raise ShapeError(f"{self.op_name} does not take float16: cast the data, or use topk")
+        return data
+
 
 @operator("sort", outputs="output0 output1")
 class Sort(_Ordering):
@@ -40,6 +47,7 @@ class Sort(_Ordering):
         return 1
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape; without axis it is flat."""
         data = s.ins[0]
         if data is not None and is_known(data):
             for at in range(2):
@@ -51,7 +59,7 @@ class Sort(_Ordering):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> list[Node]:
         axis, shape = self.view(inputs[0].shape)
-        found = sort(mv.reshape(inputs[0], shape), axis, descending=not self.is_ascend)
+        found = sort(mv.reshape(self.not_half(inputs[0]), shape), axis, descending=not self.is_ascend)
         return [get(found, 0), ew.cast(get(found, 1), ir_type("int32"))]
 
 
@@ -63,6 +71,7 @@ class ArgSort(_Ordering):
     dtype: IndexType = "float32"
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape; without axis it is flat."""
         data = s.ins[0]
         if data is not None and is_known(data):
             s.set_out(0, self.view(data)[1])
@@ -72,7 +81,7 @@ class ArgSort(_Ordering):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         axis, shape = self.view(inputs[0].shape)
-        found = sort(mv.reshape(inputs[0], shape), axis, descending=not self.is_ascend)
+        found = sort(mv.reshape(self.not_half(inputs[0]), shape), axis, descending=not self.is_ascend)
         return ew.cast(get(found, 1), ir_type(self.dtype))
 
 
@@ -99,6 +108,7 @@ class TopK(_Ordering):
         return count
 
     def complete(self, s: Shapes) -> None:
+        """The data's shape with k along the axis (k = 0: all); a mask has the data's shape."""
         data = s.ins[0]
         if data is None or not is_known(data):
             return

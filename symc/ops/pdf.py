@@ -75,10 +75,13 @@ class _Density(Operator):
     is_log: bool = False
 
     def complete(self, s: Shapes) -> None:
+        """The output has the samples' shape; the parameters have its leading axes."""
         sample, *parameters = s.ins
         if sample is None or any(p is None for p in parameters):
             return
-        for p in parameters:
+        for at in range(1, len(parameters)):
+            s.set_in(at + 1, parameters[0])
+        for p in s.ins[1:]:
             _fits(sample, p or ())
         s.set_out(0, sample)
 
@@ -123,11 +126,12 @@ class DirichletDensity(Operator):
     is_log: bool = False
 
     def complete(self, s: Shapes) -> None:
+        """Samples (*S, k) with alpha (*leading axes of S, k) give (*S)."""
         sample, alpha = s.ins
         if sample is not None and alpha is not None:
-            _fits(sample, alpha[:-1])
+            _fits(sample[:-1], alpha[:-1])
             _fits(sample[-1:], alpha[-1:])
-            s.set_out(0, sample[:-1])
+            s.set_out(0, sample[:-1] or (1,))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         sample, alpha = inputs
@@ -135,4 +139,5 @@ class DirichletDensity(Operator):
         a = mv.broadcast(alpha, sample.shape, (*range(alpha.rank - 1), last))
         made = reduce_sum((a - 1.0) * ew.log(sample), (last,))
         made = made + ew.gammaln(reduce_sum(a, (last,))) - reduce_sum(ew.gammaln(a), (last,))
+        made = mv.reshape(made, sample.shape[:-1] or (1,))
         return made if self.is_log else ew.exp(made)

@@ -27,6 +27,8 @@ def lowest(node: Node) -> float:
 class _Pooling(Operator):
     """What the two generations of Pooling share; the attributes that one lacks keep these values."""
 
+    floats_only: ClassVar[bool] = True
+
     kernel: Tuple = ()
     pool_type: str = "max"
     global_pool: bool = False
@@ -38,6 +40,8 @@ class _Pooling(Operator):
     layout: str = "None"
     #: averages divide by the kernel's size even where a window is cut
     whole_windows: ClassVar[bool] = False
+    #: how many spatial axes there may be
+    ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
     def padding(self, data: Node) -> float:
         """What a padded cell counts as in a maximum."""
@@ -50,25 +54,34 @@ class _Pooling(Operator):
             return spatial, (1,) * rank, (0,) * rank
         if len(self.kernel) != rank:
             raise ShapeError(f"kernel={self.kernel} needs data with {len(self.kernel) + 2} axes, not {rank + 2}")
-        stride = spatial_tuple(self, "stride", self.stride, rank, 1)
-        return tuple(self.kernel), stride, spatial_tuple(self, "pad", tuple(self.pad)[:rank], rank, 0)
+        return tuple(self.kernel), self._per_axis("stride", 1), self._per_axis("pad", 0)
+
+    def _per_axis(self, name: str, default: int) -> Extent:
+        """Stride or padding; MXNet does not look at entries beyond the kernel's axes."""
+        rank = len(self.kernel)
+        return spatial_tuple(self, name, getattr(self, name)[:rank], rank, default)
 
     def check(self) -> None:
+        if not (self.global_pool and not self.kernel) and len(self.kernel) not in self.ranks:
+            raise refuse(self, f"kernel={self.kernel} must have {self.ranks[0]} to {self.ranks[-1]} entries")
+        if min(*self.kernel, *self.stride, 1, 1) < 1:
+            raise refuse(self, f"kernel={self.kernel} and stride={self.stride} must be positive")
         if not self.global_pool:
-            if len(self.kernel) not in (1, 2, 3) or min(self.kernel) < 1:
-                raise refuse(self, f"kernel={self.kernel} must have one to three positive entries")
-            if self.stride and min(spatial_tuple(self, "stride", self.stride, len(self.kernel), 1)) < 1:
-                raise refuse(self, f"stride={self.stride} must be positive")
-            if self.pooling_convention != "same":
-                spatial_tuple(self, "pad", self.pad, len(self.kernel), 0)
+            self._per_axis("stride", 1)
+            if min(*self._per_axis("pad", 0), 0) < 0:
+                raise refuse(self, f"pad={self.pad} must not be negative")
 
     def _check_data(self, data: tuple[int, ...]) -> None:
-        if not 3 <= len(data) <= 5:
-            raise ShapeError(f"data must have 3 to 5 axes, not {data}")
+        if len(data) - 2 not in self.ranks:
+            raise ShapeError(f"data must have {self.ranks[0] + 2} to {self.ranks[-1] + 2} axes, not {data}")
+        if self.kernel and self.layout == "None" and len(self.kernel) + 2 != len(data):
+            raise ShapeError(f"kernel={self.kernel} needs data with {len(self.kernel) + 2} axes, not {data}")
         if self.layout != "None" and len(self.layout) != len(data):
             raise ShapeError(f"layout {self.layout!r} does not fit data {data}")
         if self.pool_type == "lp" and self.p_value is None:
             raise ShapeError("pool_type='lp' needs p_value")
+        if self.pool_type == "lp" and self.p_value not in (1, 2, 3):
+            raise ShapeError(f"p_value={self.p_value} must be 1, 2 or 3")
         if self.pooling_convention == "same" and (len(data) != 3 or len(self.pad) != 3 or any(self.pad)):
             raise ShapeError("pooling_convention='same' takes 1-d pooling without padding only")
 
@@ -86,6 +99,9 @@ class _Pooling(Operator):
         return 1 + (free // st if self.pooling_convention == "valid" else -(-free // st))
 
     def complete(self, s: Shapes) -> None:
+        """(N, C, *S) gives (N, C, *P): P = 1 for global pooling, else (S + 2 pad - kernel) / stride + 1, rounded down
+        (valid), up (full, and no window begins behind the data), or S / stride rounded up (same).
+        """
         data = s.ins[0]
         if data is None:
             return
@@ -189,12 +205,13 @@ class Pooling(_Pooling):
 
 @operator("Pooling_v1")
 class PoolingV1(_Pooling):
-    """The older Pooling: max, avg and sum in 2-d and 3-d; padding counts as 0.
+    """The older Pooling: max, avg and sum in 2-d; padding counts as 0.
 
     Averages divide by the kernel's size.
     """
 
     whole_windows: ClassVar[bool] = True
+    ranks: ClassVar[tuple[int, ...]] = (2,)
 
     kernel: Tuple = ()
     pool_type: Literal["avg", "max", "sum"] = "max"

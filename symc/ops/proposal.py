@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from symc.ir.graph import Node
 from symc.ir.prims.control import host_call
 from symc.ir.types import Array, TensorType
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
+from symc.ops.base import BuildContext, Floats, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
 from symc.ops.boxes import host_of, without_gradient
-from symc.ops.layers import float32_by_default, refuse
+from symc.ops.layers import check_range, float32_only, refuse
+from symc.ops.suppression import best_first, extents, overlaps, survivors
 
 
 def _anchors(op: _Proposal) -> Array:
@@ -42,21 +44,15 @@ def _moved(boxes: Array, deltas: Array, info: Array, iou_loss: bool) -> Array:
     return np.asarray(np.clip(moved, 0, np.array([width - 1, height - 1] * 2, boxes.dtype)))
 
 
-def _suppress(boxes: Array, threshold: float, most: int) -> list[int]:
+def _suppress(boxes: Array, threshold: float, most: int) -> Array:
     """Greedy suppression of boxes in order: the places of those kept. Sides count whole pixels."""
-    area = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, -1)
-    alive = np.ones(len(boxes), bool)
-    kept: list[int] = []
-    for i in range(len(boxes)):
-        if len(kept) == most:
-            break
-        if not alive[i]:
-            continue
-        kept.append(i)
-        low, high = np.maximum(boxes[i, :2], boxes[i:, :2]), np.minimum(boxes[i, 2:], boxes[i:, 2:])
-        shared = np.prod(np.maximum(high - low + 1, 0), -1)
-        alive[i:] &= shared / (area[i] + area[i:] - shared) <= threshold
-    return kept
+    corners = extents(boxes, False)
+    areas = (corners[2] - corners[0] + 1) * (corners[3] - corners[1] + 1)
+
+    def hits(a: Array, b: Array) -> Array:
+        return np.asarray(overlaps(corners[:, a], corners[:, b], areas[a], areas[b], 1) > np.float32(threshold))
+
+    return survivors(len(boxes), hits, most=most)
 
 
 def _propose(scores: Array, deltas: Array, info: Array, op: _Proposal) -> tuple[Array, Array]:
@@ -70,6 +66,12 @@ def _propose(scores: Array, deltas: Array, info: Array, op: _Proposal) -> tuple[
     most = min(op.rpn_post_nms_top_n, before)
     out, marks = np.zeros((batch, op.rpn_post_nms_top_n, 5)), np.zeros((batch, op.rpn_post_nms_top_n, 1))
     for n in range(batch):
+        if (info[n, :2] // op.feature_stride > (height, width)).any():
+            raise refuse(
+                op,
+                f"image {n} has {info[n, 0]:g} x {info[n, 1]:g} pixels (im_info), but {height} x {width} cells with "
+                f"feature_stride={op.feature_stride} cover fewer",
+            )
         moves = deltas[n].reshape(count, 4, height, width).transpose(2, 3, 0, 1)
         boxes = _moved(places, moves, info[n], op.iou_loss)
         score = scores[n, count:].transpose(1, 2, 0).copy()
@@ -80,7 +82,7 @@ def _propose(scores: Array, deltas: Array, info: Array, op: _Proposal) -> tuple[
         small = (boxes[:, 2:] - boxes[:, :2] + 1 < least).any(1)
         boxes[small] += np.array([-1, -1, 1, 1], boxes.dtype) * (least / 2)
         score[small] = -1
-        order = np.argsort(-score, kind="stable")[:before]
+        order = best_first(score, before)
         kept = order[_suppress(boxes[order], op.threshold, most)]
         # too few are repeated from the first on
         rows = np.resize(kept, op.rpn_post_nms_top_n)
@@ -95,8 +97,8 @@ class _Proposal(Operator):
     rpn_post_nms_top_n: int = 300
     threshold: float = 0.7
     rpn_min_size: int = 16
-    scales: Tuple = (4.0, 8.0, 16.0, 32.0)
-    ratios: Tuple = (0.5, 1.0, 2.0)
+    scales: Floats = (4.0, 8.0, 16.0, 32.0)
+    ratios: Floats = (0.5, 1.0, 2.0)
     feature_stride: int = 16
     output_score: bool = False
     iou_loss: bool = False
@@ -104,11 +106,14 @@ class _Proposal(Operator):
     def check(self) -> None:
         if self.rpn_post_nms_top_n < 1 or self.feature_stride < 1 or not self.scales or not self.ratios:
             raise refuse(self, "rpn_post_nms_top_n and feature_stride must be positive, scales and ratios not empty")
+        if 0 in self.ratios:
+            raise refuse(self, f"ratios={self.ratios} must not be 0")
 
     def num_visible_outputs(self) -> int:
         return 2 if self.output_score else 1
 
     def complete(self, s: Shapes) -> None:
+        """Scores (N, 2 A, H, W), offsets (N, 4 A, H, W), sizes (N, 3) give (N * rpn_post_nms_top_n, 5) and (.., 1)."""
         scores = s.ins[0]
         if scores is None or not is_known(scores):
             return
@@ -121,7 +126,7 @@ class _Proposal(Operator):
         s.set_out(1, (scores[0] * self.rpn_post_nms_top_n, 1))
 
     def complete_types(self, t: Types) -> None:
-        float32_by_default(t)
+        float32_only(t)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Sequence[Node]:
         name = host_of("proposal", self, _propose)
@@ -151,8 +156,8 @@ class Proposal(_Proposal):
     rpn_post_nms_top_n: int = 300
     threshold: float = 0.7
     rpn_min_size: int = 16
-    scales: Tuple = (4.0, 8.0, 16.0, 32.0)
-    ratios: Tuple = (0.5, 1.0, 2.0)
+    scales: Floats = (4.0, 8.0, 16.0, 32.0)
+    ratios: Floats = (0.5, 1.0, 2.0)
     feature_stride: int = 16
     output_score: bool = False
     iou_loss: bool = False
@@ -179,8 +184,8 @@ class MultiProposal(_Proposal):
     rpn_post_nms_top_n: int = 300
     threshold: float = 0.7
     rpn_min_size: int = 16
-    scales: Tuple = (4.0, 8.0, 16.0, 32.0)
-    ratios: Tuple = (0.5, 1.0, 2.0)
+    scales: Floats = (4.0, 8.0, 16.0, 32.0)
+    ratios: Floats = (0.5, 1.0, 2.0)
     feature_stride: int = 16
     output_score: bool = False
     iou_loss: bool = False
@@ -227,6 +232,8 @@ class RROIAlign(Operator):
     > 0 sets it. As in MXNet there is no gradient.
     """
 
+    floats_only: ClassVar[bool] = True
+
     pooled_size: Tuple
     spatial_scale: float
     sampling_ratio: int = -1
@@ -234,8 +241,10 @@ class RROIAlign(Operator):
     def check(self) -> None:
         if len(self.pooled_size) != 2 or min(self.pooled_size) < 1:
             raise refuse(self, f"pooled_size={self.pooled_size} must be a positive height and width")
+        check_range(self, 0, 1, "spatial_scale")
 
     def complete(self, s: Shapes) -> None:
+        """Data (N, C, H, W) and regions (R, 6) give (R, C, *pooled_size)."""
         data, rois = s.ins
         if data is None or len(data) != 4:
             raise ShapeError(f"data must have 4 axes (batch, channel, y, x), not {data}")

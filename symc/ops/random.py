@@ -22,7 +22,7 @@ from symc.ir.prims.random import fold_key, normal, random_bits, uniform
 from symc.ir.prims.reduce import cumsum, reduce_sum
 from symc.ir.types import F16, F32, F64, I64, U64, Array, DType, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
-from symc.ops.families import MaybeFloat, ir_type
+from symc.ops.families import MaybeFloat, floats_only, ir_type, wanted_shape
 
 #: (key, parameters of the result's shape or rank 0, shape, type) -> draws
 Draw = Callable[[Node, list[Node], tuple[int, ...], DType], Node]
@@ -34,9 +34,10 @@ def _generator(key: Array) -> np.random.Generator:
 
 _HOST: dict[str, Callable[..., Any]] = {
     "gamma": lambda g, size, alpha, beta: g.gamma(alpha, beta, size),
-    "poisson": lambda g, size, lam: g.poisson(lam, size),
+    # what is no mean has no events
+    "poisson": lambda g, size, lam: g.poisson(np.fmax(lam, 0), size),
     # numpy counts failures before k successes of probability p, as MXNet does
-    "negative_binomial": lambda g, size, k, p: g.poisson(g.gamma(k, (1 - p) / p, size)),
+    "negative_binomial": lambda g, size, k, p: g.poisson(g.gamma(k, np.fmax((1 - p) / p, 0), size)),
     "generalized_negative_binomial": lambda g, size, mu, alpha: (
         # without dispersion it is Poisson's
         g.poisson(g.gamma(1 / alpha, mu * alpha, size)) if np.all(alpha) else g.poisson(mu, size)
@@ -104,10 +105,17 @@ class _Drawn(Operator):
 
     def check(self) -> None:
         values = {k: getattr(self, k) for k in self.keys}
+        may_be_zero = "poisson" in self.op_name
         if values.get("scale", 1) <= 0 or any(
-            values.get(k, 1) <= 0 for k in ("lam", "alpha", "beta") if k in values and "mu" not in values
+            v < 0 or (v == 0 and not may_be_zero)
+            for k, v in values.items()
+            if k in ("lam", "alpha", "beta") and "mu" not in values
         ):
             raise MXNetError(f"{self.op_name}: its parameters must be positive, got {values}")
+        if values.get("p", 0) < 0:
+            raise MXNetError(f"{self.op_name}: p must not be negative, got {values}")
+        if "low" in values and values["low"] > values["high"]:
+            raise MXNetError(f"{self.op_name}: low must not be above high, got {values}")
 
     def drawn(self, ctx: BuildContext, shape: tuple[int, ...], dtype: DType) -> Node:
         wide = _wide(dtype)
@@ -122,8 +130,9 @@ class _Free(_Drawn):
     dtype: ClassVar[str]
 
     def complete(self, s: Shapes) -> None:
+        """The output has the attribute `shape`; without one, what its users need."""
         if self.shape:
-            s.set_out(0, self.shape)
+            s.set_out(0, wanted_shape(self.shape))
 
     def complete_types(self, t: Types) -> None:
         t.set_out(0, np.float32 if self.dtype == "None" else np.dtype(self.dtype))
@@ -138,7 +147,12 @@ class _Like(_Drawn):
     """Base: of the data's shape and type."""
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, and the data the output's."""
         s.all_alike()
+
+    def complete_types(self, t: Types) -> None:
+        t.all_alike()
+        floats_only(self, t)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         return self.drawn(ctx, inputs[0].shape, inputs[0].dtype)
@@ -154,9 +168,10 @@ class _Sample(Operator):
     dtype: MaybeFloat = "None"
 
     def complete(self, s: Shapes) -> None:
+        """Parameters (*S) give (*S, *shape)."""
         s.all_alike(range(len(s.ins)), ())
         if s.ins[0] is not None:
-            s.set_out(0, s.ins[0] + tuple(self.shape))
+            s.set_out(0, s.ins[0] + wanted_shape(self.shape))
 
     def complete_types(self, t: Types) -> None:
         t.all_alike(outs=())
@@ -220,8 +235,9 @@ class RandInt(Operator):
             raise MXNetError(f"_random_randint: low={self.low} must be below high={self.high}")
 
     def complete(self, s: Shapes) -> None:
+        """The output has the attribute `shape`; without one, what its users need."""
         if self.shape:
-            s.set_out(0, self.shape)
+            s.set_out(0, wanted_shape(self.shape))
 
     def complete_types(self, t: Types) -> None:
         t.set_out(0, np.int32 if self.dtype == "None" else np.dtype(self.dtype))
@@ -253,9 +269,10 @@ class SampleMultinomial(Operator):
         return ("output0", "output1") if self.get_prob else ("output",)
 
     def _out(self, data: tuple[int, ...]) -> tuple[int, ...]:
-        return data[:-1] + tuple(self.shape) or (1,)
+        return data[:-1] + wanted_shape(self.shape) or (1,)
 
     def complete(self, s: Shapes) -> None:
+        """Probabilities (*S, k) give (*S, *shape), at least (1,); so has the log probability."""
         data = s.ins[0]
         if data is not None:
             for at in range(len(s.outs)):
@@ -290,6 +307,7 @@ class Shuffle(Operator):
     """The data with its rows (along axis 0) in random order."""
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, and the data the output's."""
         s.all_alike()
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
@@ -327,9 +345,12 @@ class SampleUniqueZipfian(Operator):
             raise MXNetError(f"_sample_unique_zipfian: there are no {self.shape[-1]} numbers below {self.range_max}")
 
     def complete(self, s: Shapes) -> None:
-        if self.shape:
-            s.set_out(0, self.shape)
-            s.set_out(1, self.shape[:-1])
+        """The samples have the attribute `shape`, the counts have it without the last axis."""
+        shape = wanted_shape(self.shape)
+        if len(shape) != 2:
+            raise ShapeError(f"shape={shape} must be (rows, numbers in a row)")
+        s.set_out(0, shape)
+        s.set_out(1, shape[:-1])
 
     def complete_types(self, t: Types) -> None:
         for at in range(2):

@@ -58,6 +58,7 @@ class _Reduction(Operator):
         return tuple(a for a in range(rank) if a not in named) if self.exclude else named
 
     def complete(self, s: Shapes) -> None:
+        """The data's shape without the reduced axes (`keepdims`: with extent 1); nothing left is (1,)."""
         data = s.ins[0]
         if data is not None and (self.partial or is_known(data)):
             s.set_out(0, reduced_shape(data, self.axes(len(data)), self.keepdims))
@@ -125,6 +126,7 @@ class Norm(Operator):
         return some_axes(self.axis, rank) if self.axis else tuple(range(rank))
 
     def complete(self, s: Shapes) -> None:
+        """The data's shape without the reduced axes (`keepdims`: with extent 1); nothing left is (1,)."""
         data = s.ins[0]
         if data is not None and is_known(data):
             s.set_out(0, reduced_shape(data, self._axes(len(data)), self.keepdims))
@@ -162,6 +164,7 @@ class Moments(Operator):
         return some_axes(self.axes, rank, "axes")
 
     def complete(self, s: Shapes) -> None:
+        """Both outputs: the data's shape without the axes (`keepdims`: with extent 1)."""
         data = s.ins[0]
         if data is not None:
             for at in range(2):
@@ -193,6 +196,7 @@ class _Position(Operator):
     keepdims: bool = False
 
     def complete(self, s: Shapes) -> None:
+        """The data's shape without the axis (`keepdims`: with extent 1); nothing left is (1,)."""
         data = s.ins[0]
         if data is not None and is_known(data):
             axes = tuple(range(len(data))) if self.axis is None else (one_axis(self.axis, len(data)),)
@@ -221,6 +225,7 @@ class ArgmaxChannel(Operator):
     """Index of the first largest element along axis 1, in the data's type."""
 
     def complete(self, s: Shapes) -> None:
+        """The data's shape without axis 1."""
         data = s.ins[0]
         if data is not None and is_known(data):
             s.set_out(0, reduced_shape(data, (one_axis(1, len(data)),), False))
@@ -250,6 +255,7 @@ class CumSum(Operator):
         return data
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape; without axis it is flat."""
         data = s.ins[0]
         if self.axis is not None:
             s.all_alike()
@@ -273,12 +279,15 @@ class CumSum(Operator):
 class MultiSumSq(Operator):
     """The sum of squares of every input, as one float32 vector."""
 
+    counts_itself: ClassVar[bool] = False
+
     num_arrays: int
 
     def list_inputs(self) -> tuple[str, ...]:
         return tuple(f"array_{i}" for i in range(self.num_arrays))
 
     def complete(self, s: Shapes) -> None:
+        """(num_arrays,)."""
         s.set_out(0, (self.num_arrays,))
 
     def complete_types(self, t: Types) -> None:
@@ -303,6 +312,7 @@ class AllFinite(Operator):
     init_output: bool = True
 
     def complete(self, s: Shapes) -> None:
+        """(1,)."""
         s.set_out(0, (1,))
 
     def complete_types(self, t: Types) -> None:
@@ -310,12 +320,16 @@ class AllFinite(Operator):
         t.set_out(0, np.float32)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        if len({x.dtype for x in inputs}) > 1:
+            raise ShapeError(f"{self.op_name}: the inputs' types differ: {', '.join(str(x.dtype) for x in inputs)}")
         return finite(inputs)
 
 
 @operator("multi_all_finite", variadic="num_arrays", gradient="none", first="num_arrays")
 class MultiAllFinite(AllFinite):
-    """1 if no element of any input is inf or nan, else 0 (float32, shape (1,))."""
+    """1 if no element of any input is inf or nan, else 0 (float32, shape (1,)); all inputs are of one type."""
+
+    counts_itself: ClassVar[bool] = False
 
     num_arrays: int = 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.indexing import gather
@@ -9,7 +11,7 @@ from symc.ir.prims.movement import broadcast, reshape, slice_, transpose
 from symc.ir.prims.reduce import reduce_max, reduce_sum
 from symc.ir.types import I32, TensorType
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, operator
-from symc.ops.layers import indices
+from symc.ops.layers import check_positive, check_range, indices
 
 
 def _column(rois: Node, at: int) -> Node:
@@ -23,8 +25,6 @@ def _regions(s: Shapes, pooled: Tuple, channels: int = 0) -> None:
         raise ShapeError(f"data must have 4 axes (batch, channel, y, x), not {data}")
     if rois is not None and (len(rois) != 2 or rois[1] not in (0, 5)):
         raise ShapeError(f"rois must have shape (regions, 5), not {rois}")
-    if len(pooled) != 2 or min(pooled) < 1:
-        raise ShapeError(f"pooled_size={pooled} must be a positive height and width")
     if data is not None and rois is not None:
         s.set_out(0, (rois[0], channels or data[1], *pooled))
 
@@ -37,17 +37,25 @@ def _batch_index(rois: Node, batch: int) -> Node:
 class ROIPooling(Operator):
     """The maximum of every cell of a pooled_size grid over each region (batch index, x1, y1, x2, y2). Girshick 2015."""
 
+    floats_only: ClassVar[bool] = True
+
     pooled_size: Tuple
     spatial_scale: float
 
+    def check(self) -> None:
+        check_positive(self, "pooled_size", 2)
+        check_range(self, 0, 1, "spatial_scale")
+
     def complete(self, s: Shapes) -> None:
+        """Data (N, C, H, W) and regions (R, 5) give (R, C, *pooled_size)."""
         _regions(s, self.pooled_size)
 
     def _bins(self, begin: Node, end: Node, count: int, size: int) -> Node:
         """i1 (regions, count, size): which cells belong to which bin along one axis."""
         begin, end = (ew.round_(v * self.spatial_scale) for v in (begin, end))
         regions = begin.shape[0]
-        step = ew.maximum(end - begin + 1.0, 1.0) * (1.0 / count)
+        # divided, not times 1 / count: where it divides evenly a product's rounding would open one more cell
+        step = ew.maximum(end - begin + 1.0, 1.0) / float(count)
         kind = TensorType(begin.dtype, (regions, count))
         number = indices(kind.shape, 1, begin.dtype)
         low = ew.floor(number * broadcast(step, kind.shape, (0,))) + broadcast(begin, kind.shape, (0,))
@@ -82,11 +90,17 @@ class ROIAlign(Operator):
     sample_ratio <= 0 takes as many points per cell as the cell has pixels, at most those of the whole image.
     """
 
+    floats_only: ClassVar[bool] = True
+
     pooled_size: Tuple
     spatial_scale: float
     sample_ratio: int = -1
     position_sensitive: bool = False
     aligned: bool = False
+
+    def check(self) -> None:
+        check_positive(self, "pooled_size", 2)
+        check_range(self, 0, 1, "spatial_scale")
 
     def _channels(self, channels: int) -> int:
         cells = self.pooled_size[0] * self.pooled_size[1] if self.position_sensitive else 1
@@ -95,6 +109,9 @@ class ROIAlign(Operator):
         return channels // cells
 
     def complete(self, s: Shapes) -> None:
+        """Data (N, C, H, W) and regions (R, 5) give (R, C, *pooled_size); position-sensitive: C / prod(pooled_size)
+        channels.
+        """
         data = s.ins[0]
         _regions(s, self.pooled_size, self._channels(data[1]) if data is not None and len(data) > 1 else 0)
 
@@ -103,7 +120,7 @@ class ROIAlign(Operator):
         offset = 0.5 if self.aligned else 0.0
         begin, end = (v * self.spatial_scale - offset for v in (begin, end))
         extent = end - begin if self.aligned else ew.maximum(end - begin, 1.0)
-        step = extent * (1.0 / cells)
+        step = extent / float(cells)
         regions = begin.shape[0]
         most = self.sample_ratio if self.sample_ratio > 0 else max(1, -(-size // cells))
         shape = (regions, cells, most)

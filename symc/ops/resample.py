@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import broadcast, reshape, slice_, transpose
 from symc.ir.types import I32, Array
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, is_known, operator
-from symc.ops.layers import along, narrow, wide
+from symc.ops.layers import along, check_range, narrow, refuse, wide
 
 
 def _four(shape: tuple[int, ...]) -> None:
@@ -45,8 +45,10 @@ def interpolating(size: int, out: int, align_corners: bool) -> Array:
     """Row i interpolates linearly at the place of output i."""
     matrix = np.zeros((out, size))
     for i in range(out):
-        if align_corners:
-            place = i * (size - 1) / (out - 1) if out > 1 else 0.0
+        if out == 1:
+            place = 0.0
+        elif align_corners:
+            place = i * (size - 1) / (out - 1)
         else:
             place = max((i + 0.5) * size / out - 0.5, 0.0)
         low = min(int(place), size - 1)
@@ -59,17 +61,22 @@ def interpolating(size: int, out: int, align_corners: bool) -> Array:
 class AdaptiveAvgPooling2D(Operator):
     """Averages over as equal windows as give output_size (one number: both; none: 1 x 1)."""
 
+    floats_only: ClassVar[bool] = True
+
     output_size: Tuple = ()
 
     def _size(self) -> tuple[int, int]:
-        if not self.output_size:
+        if len(self.output_size) not in (1, 2):
             return 1, 1
-        return int(self.output_size[0]), int(self.output_size[-1])
+        return self.output_size[0], self.output_size[-1]
 
     def complete(self, s: Shapes) -> None:
+        """(N, C, H, W) gives (N, C, *output_size), 1 x 1 without one."""
         data = s.ins[0]
         if data is not None:
             _four(data)
+            if min(self._size()) < 0:
+                raise ShapeError(f"output_size={self.output_size} must not be negative")
             if is_known(data):
                 s.set_out(0, (*data[:2], *self._size()))
 
@@ -83,6 +90,8 @@ class AdaptiveAvgPooling2D(Operator):
 class BilinearResize2D(Operator):
     """Bilinear interpolation to height x width, a scaled size, the nearest odd or even one, or that of `like`."""
 
+    floats_only: ClassVar[bool] = True
+
     height: int = 1
     width: int = 1
     scale_height: float | None = None
@@ -90,8 +99,16 @@ class BilinearResize2D(Operator):
     mode: Literal["like", "odd_scale", "size", "to_even_down", "to_even_up", "to_odd_down", "to_odd_up"] = "size"
     align_corners: bool = True
 
+    def check(self) -> None:
+        check_range(self, 1, 10000, "height", "width")
+        if self.mode == "size" and (self.scale_height is None) != (self.scale_width is None):
+            raise refuse(self, "scale_height and scale_width go together")
+
     def list_inputs(self) -> tuple[str, ...]:
         return ("data", "like") if self.mode == "like" else ("data",)
+
+    def overwritten_gradients(self) -> tuple[int, ...]:
+        return (1,)
 
     def _extent(self, size: int, given: int, scale: float | None) -> int:
         if self.mode == "size":
@@ -107,12 +124,14 @@ class BilinearResize2D(Operator):
     def _size(self, data: tuple[int, ...], like: tuple[int, ...] | None) -> tuple[int, int]:
         if like is not None:
             return like[2], like[3]
-        return (
-            self._extent(data[2], self.height, self.scale_height),
-            self._extent(data[3], self.width, self.scale_width),
-        )
+        height = self._extent(data[2], self.height, self.scale_height)
+        width = self._extent(data[3], self.width, self.scale_width)
+        if height < 1 or width < 1:
+            raise ShapeError(f"nothing is left of data {data} at {height} x {width}")
+        return height, width
 
     def complete(self, s: Shapes) -> None:
+        """(N, C, H, W) gives (N, C, H', W') by height and width, the scales, the mode, or like."""
         data = s.ins[0]
         if data is None:
             return
@@ -191,10 +210,13 @@ def affine_grid(theta: Node, height: int, width: int) -> Node:
 class GridGenerator(Operator):
     """Sampling grids from affine maps (N, 6), for target_shape, or from flows in pixels (N, 2, H, W)."""
 
+    floats_only: ClassVar[bool] = True
+
     transform_type: Literal["affine", "warp"]
     target_shape: Tuple = (0, 0)
 
     def complete(self, s: Shapes) -> None:
+        """affine: (N, 6) gives (N, 2, *target_shape); warp: (N, 2, H, W) gives the same."""
         data = s.ins[0]
         if data is None:
             return
@@ -226,9 +248,12 @@ class GridGenerator(Operator):
 class BilinearSampler(Operator):
     """data (N, C, H, W) at the points of grid (N, 2, Ho, Wo), x and y in [-1, 1]; 0 outside. Jaderberg et al. 2015."""
 
+    floats_only: ClassVar[bool] = True
+
     cudnn_off: bool | None = None
 
     def complete(self, s: Shapes) -> None:
+        """Data (N, C, H, W) and grid (N, 2, H', W') give (N, C, H', W')."""
         data, grid = s.ins
         if data is None or grid is None:
             return
@@ -246,12 +271,18 @@ class BilinearSampler(Operator):
 class SpatialTransformer(Operator):
     """data sampled at the grid of the affine maps loc (N, 6). Jaderberg et al. 2015."""
 
+    floats_only: ClassVar[bool] = True
+
     target_shape: Tuple = (0, 0)
     transform_type: Literal["affine"]
     sampler_type: Literal["bilinear"]
     cudnn_off: bool | None = None
 
+    def overwritten_gradients(self) -> tuple[int, ...]:
+        return (0, 1)
+
     def complete(self, s: Shapes) -> None:
+        """Data (N, C, H, W) and loc (N, 6) give (N, C, *target_shape)."""
         data = s.ins[0]
         if data is None:
             return

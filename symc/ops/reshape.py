@@ -115,6 +115,9 @@ class Reshape(Operator):
         return tuple(wanted)
 
     def complete(self, s: Shapes) -> None:
+        """The target that `shape` says: -1 the rest, 0 the same, -2 all remaining, -3 two in one, -4 one in two; the
+        number of elements stays, so one unknown extent on either side follows.
+        """
         data = s.ins[0]
         if data is None:
             return
@@ -135,6 +138,7 @@ class Flatten(Operator):
     """All axes but the first in one: (a, b, c) becomes (a, b * c), (a,) becomes (a, 1)."""
 
     def complete(self, s: Shapes) -> None:
+        """(N, *S) gives (N, prod(S))."""
         data = s.ins[0]
         if data is not None and is_known(data):
             s.set_out(0, (data[0], prod(data[1:])))
@@ -158,6 +162,9 @@ class ReshapeLike(Operator):
         return lhs[: a[0]] + rhs[b[0] : b[1]] + lhs[a[1] :]
 
     def complete(self, s: Shapes) -> None:
+        """The output has rhs's shape, or lhs's with a part of rhs's in place of a part; the number of elements
+        stays.
+        """
         lhs, rhs = s.ins
         if lhs is not None and rhs is not None and is_known(lhs) and is_known(rhs):
             target = self.target(lhs, rhs)
@@ -187,6 +194,7 @@ class ExpandDims(Operator):
     axis: int
 
     def complete(self, s: Shapes) -> None:
+        """(*A, *B) gives (*A, 1, *B), and the output tells the data."""
         data, out = s.ins[0], s.outs[0]
         if data is not None:
             at = one_axis(self.axis, len(data) + 1)
@@ -215,6 +223,7 @@ class Squeeze(Operator):
         return tuple(d for a, d in enumerate(data) if a not in gone) or (1,)
 
     def complete(self, s: Shapes) -> None:
+        """The data's shape without the axes of extent 1 that go; at least (1,)."""
         data = s.ins[0]
         if data is not None and is_known(data):
             s.set_out(0, self.target(data))
@@ -236,6 +245,7 @@ class Transpose(Operator):
         return perm
 
     def complete(self, s: Shapes) -> None:
+        """The data's extents in the order of `axes`, and the output tells the data."""
         data, out = s.ins[0], s.outs[0]
         if data is not None:
             s.set_out(0, tuple(data[p] for p in self.perm(len(data))))
@@ -258,6 +268,7 @@ class SwapAxis(Operator):
         return one_axis(self.dim1, rank, "dim1"), one_axis(self.dim2, rank, "dim2")
 
     def complete(self, s: Shapes) -> None:
+        """The data's shape with the two extents exchanged."""
         data = s.ins[0]
         if data is not None:
             shape = list(data)
@@ -280,6 +291,7 @@ class _Blocks(Operator):
         raise NotImplementedError
 
     def complete(self, s: Shapes) -> None:
+        """(N, b*b*C, H, W) and (N, C, H*b, W*b), one from the other."""
         data = s.ins[0]
         if data is not None:
             if len(data) != 4:
@@ -341,6 +353,7 @@ class _AboutShape(Operator):
         return (1,)
 
     def complete(self, s: Shapes) -> None:
+        """A vector: as long as the data has axes, or (1,)."""
         s.set_out(0, self.rank(s.ins[0]))
 
     def complete_types(self, t: Types) -> None:

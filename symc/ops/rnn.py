@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Literal, Optional
+from typing import ClassVar, Literal, Optional
 
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
@@ -51,13 +51,14 @@ def _tanh_slope(y: Node) -> Node:
 
 
 class _Cell:
-    """One time step. `gates` blocks of rows; forward gives (h, c, what backward needs).
+    """One time step. `gates` blocks of rows; forward gives (h, c, what backward needs: `saved` values).
 
     backward gives the gradients of the two pre-activations (from the input, from the state), what goes to the
     previous h beside the product with the weights, and that of the previous c.
     """
 
     gates = 1
+    saved = 1
 
     def forward(self, x: Node, a: Node, h: Node, c: Node) -> Step:
         raise NotImplementedError
@@ -86,6 +87,7 @@ class _LSTM(_Cell):
     """Gates i, f, g, o: c' = f c + i g, h' = o tanh(c')."""
 
     gates = 4
+    saved = 5
 
     def forward(self, x: Node, a: Node, h: Node, c: Node) -> Step:
         i, f, g, o = _gates(x + a, 4)
@@ -111,6 +113,7 @@ class _GRU(_Cell):
     """Gates r, z, n: n = tanh(x_n + r a_n), h' = (1 - z) n + z h."""
 
     gates = 3
+    saved = 4
 
     def forward(self, x: Node, a: Node, h: Node, c: Node) -> Step:
         (xr, xz, xn), (ar, az, an) = _gates(x, 3), _gates(a, 3)
@@ -167,7 +170,7 @@ def run_steps(cell: _Cell, x: Node, h0: Node, c0: Node, weight: Node, bias: Node
         states = concat(da, 0)
         return [stack(dx, 0), dh, dc, dot(states, previous, ta=True), reduce_sum(states, (0,))]
 
-    made = custom_grad([x, h0, c0, weight, bias], body, rule)
+    made = custom_grad([x, h0, c0, weight, bias], body, rule, saved=cell.saved)
     assert isinstance(made, list)
     return made[0], made[1]
 
@@ -179,6 +182,8 @@ class RNN(Operator):
     `parameters` packs, for each layer and direction, the weights of input and state, then in the same order their
     biases. Dropout p between layers in training. Hochreiter & Schmidhuber 1997; Cho et al. 2014.
     """
+
+    floats_only: ClassVar[bool] = True
 
     state_size: int
     num_layers: int
@@ -237,6 +242,9 @@ class RNN(Operator):
         return made
 
     def complete(self, s: Shapes) -> None:
+        """Data (T, N, C), parameters (their number,), states (layers * directions, N, H) give (T, N, directions * H)
+        and the states' shapes; H is projection_size where there is one.
+        """
         data = s.ins[0]
         if data is None:
             return
@@ -244,8 +252,9 @@ class RNN(Operator):
             raise ShapeError(f"data must have 3 axes (time, batch, width), not {data}")
         steps, batch, width = data
         count = self.num_layers * self.directions
-        if width:
-            s.set_in(1, (sum(prod(shape) for block in self.blocks(width) for shape in block),))
+        # an unknown width counts as -1, as in MXNet
+        size = sum(prod(shape) for block in self.blocks(width or -1) for shape in block)
+        s.set_in(1, (max(size, 0),))
         s.set_in(2, (count, batch, self._out_size))
         s.set_out(0, (steps, batch, self.directions * self._out_size))
         s.set_out(1, (count, batch, self._out_size))

@@ -11,7 +11,7 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.types import F64
 from symc.ops.base import BuildContext, Operator, Shapes, Types, operator
 from symc.ops.elemwise import ARITHMETIC, TESTS, camel
-from symc.ops.families import Function, scalar
+from symc.ops.families import Function, scalar, with_rule
 
 
 class _ScalarOperator(Operator):
@@ -23,6 +23,7 @@ class _ScalarOperator(Operator):
     function: ClassVar[Function]
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape, and the data the output's."""
         s.all_alike()
 
     def complete_types(self, t: Types) -> None:
@@ -41,17 +42,33 @@ class _ScalarOperator(Operator):
         return type(self).function(data, scalar(self.scalar, data.dtype))  # type: ignore[attr-defined]
 
 
+def _division(x: Node, number: Node) -> Node:
+    """x / number; for integers the cotangent is divided, too (see ir.prims: that of a tensor is not)."""
+    if x.dtype.is_float:
+        return ew.div(x, number)
+    return with_rule([x, number], ew.div, lambda ins, outs, cts: [ew.div(cts[0], ins[1]), None])
+
+
 def _reversed_division(x: Node, number: Node) -> Node:
     """number / x; for integers by way of doubles, so that a zero divisor gives what an infinity is cast to."""
     if x.dtype.is_float:
         return ew.div(number, x)
-    return ew.cast(ew.div(ew.cast(number, F64), ew.cast(x, F64)), x.dtype)
+
+    def body(x: Node, number: Node) -> Node:
+        return ew.cast(ew.div(ew.cast(number, F64), ew.cast(x, F64)), x.dtype)
+
+    def rule(ins: Any, outs: Any, cts: Any) -> list[Node | None]:
+        wide = ew.cast(ins[0], F64)
+        slope = ew.div(ew.neg(ew.cast(ins[1], F64)), ew.mul(wide, wide))
+        return [ew.mul(cts[0], ew.cast(slope, ins[0].dtype)), None]
+
+    return with_rule([x, number], body, rule)
 
 
 def _register(key: str, function: Function, doc: str, gradient: str, reverse: bool = False) -> None:
     swapped = (lambda x, s: function(s, x)) if reverse else function
-    if reverse and key == "div":
-        swapped = _reversed_division
+    if key == "div":
+        swapped = _reversed_division if reverse else _division
     named = {"add": "plus", "sub": "minus"}.get(key, key)
     prefix = "r" if reverse else ""
     body: dict[str, Any] = {

@@ -39,6 +39,7 @@ class _Sequence(Operator):
         return data
 
     def complete(self, s: Shapes) -> None:
+        """The output has the data's shape; sequence_length is (N,)."""
         data = self._checked(s)
         if data is not None:
             s.set_out(0, data)
@@ -74,6 +75,7 @@ class SequenceLast(_Sequence):
     """The last step of every sequence."""
 
     def complete(self, s: Shapes) -> None:
+        """(T, N, *S), or (N, T, *S) for axis 1, gives (N, *S); sequence_length is (N,)."""
         data = self._checked(s)
         if data is not None:
             s.set_out(0, (data[1 - self.axis], *data[2:]))

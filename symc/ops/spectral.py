@@ -68,6 +68,7 @@ class _Fourier(Operator):
         raise NotImplementedError
 
     def complete(self, s: Shapes) -> None:
+        """The last axis d becomes 2 d (fft), or 2 d becomes d (ifft); 2 or 4 axes."""
         data = s.ins[0]
         if data is None:
             return
@@ -78,7 +79,10 @@ class _Fourier(Operator):
 
 @operator("_contrib_fft", hint="fft")
 class Fft(_Fourier):
-    """The Fourier transform along the last axis: d numbers give 2 d, real and imaginary parts in turn."""
+    """The Fourier transform along the last axis: d numbers give 2 d, real and imaginary parts in turn.
+
+    Differs from MXNet: it runs on CPUs; MXNet has it for GPUs only.
+    """
 
     compute_size: int = 128
 
@@ -93,7 +97,10 @@ class Fft(_Fourier):
 
 @operator("_contrib_ifft", hint="ifft")
 class Ifft(_Fourier):
-    """The real part of the inverse transform of 2 d numbers (real and imaginary parts in turn), not divided by d."""
+    """The real part of the inverse transform of 2 d numbers (real and imaginary parts in turn), not divided by d.
+
+    Differs from MXNet: it runs on CPUs; MXNet has it for GPUs only.
+    """
 
     compute_size: int = 128
 
@@ -115,6 +122,8 @@ class CountSketch(Operator):
     """out[n, h[i]] += s[i] data[n, i]: data (..., d), places h (1, d) below out_dim, signs s (1, d). Pham, Pagh 2013.
 
     h and s have no gradients; places outside are clipped.
+
+    Differs from MXNet: it runs on CPUs; MXNet has it for GPUs only.
     """
 
     out_dim: int
@@ -125,6 +134,7 @@ class CountSketch(Operator):
             raise refuse(self, "out_dim and processing_batch_size must be positive")
 
     def complete(self, s: Shapes) -> None:
+        """(..., d) with h (1, d) and s (1, d) gives (..., out_dim)."""
         data = s.ins[0]
         if data is None:
             return

@@ -97,7 +97,7 @@ def bind(
                 f"but the argument is {np.dtype(array.dtype).name}{array.shape}"
             )
     types = {n: a.dtype for n, a in zip(names, arrays)}
-    symbol.infer_type_partial(**types)
+    infer_types(symbol, True, (), types, bound=True)
     return Executor(symbol, ctx, arrays, grads, reqs, aux, group2ctx)
 
 
@@ -119,7 +119,7 @@ def simple_bind(
         reqs = requests(symbol, grad_req)
         arg_shapes, _, aux_shapes = infer_shapes(symbol, True, (), known)
         types = {k: v for k, v in (type_dict or {}).items() if k in {*names, *states}}
-        arg_types, _, aux_types = infer_types(symbol, True, (), types)
+        arg_types, _, aux_types = infer_types(symbol, True, (), types, bound=True)
     except (MXNetError, ValueError) as problem:
         raise MXNetError(f"{label}{problem}") from None
     missing = [f"{n}: {s}" for n, s in zip([*names, *states], [*arg_shapes, *aux_shapes]) if not s or 0 in s]

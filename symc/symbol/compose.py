@@ -37,7 +37,7 @@ def _plain(value: Any) -> Any:
 
 def takes_anything(cls: type[Operator]) -> bool:
     """Operators without parameters keep whatever attributes they are given, as MXNet's do."""
-    return not parameters(cls) and not cls.op_name.startswith("_linalg_")
+    return not parameters(cls) and cls.op_name not in ("_linalg_potrf", "_linalg_potri")
 
 
 def split_attributes(cls: type[Operator], given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -56,11 +56,13 @@ def compose(
     attr: Mapping[str, str] | None = None,
 ) -> Symbol:  # fmt: skip
     """The Symbol of operator `cls`, called as `function` (which gives the hint of automatic names)."""
+    if not cls.composable:
+        raise MXNetError(f"{function}: Symbols cannot be made of it, since it changes arrays; call mx.nd.{function}")
     symbols, values = _arguments(cls, function, args, kwargs)
     given = {key: _text(cls, key, value) for key, value in values.items()}
     given.update(attribute.current().get(dict(attr) if attr else None))
     positional = symbols.pop("", [])
-    if cls.variadic and cls.variadic not in given:
+    if cls.variadic and cls.counts_itself and cls.variadic not in given:
         given[cls.variadic] = str(len(positional) + len(symbols))
     # before anything may be refused: MXNet's counters count refused Symbols as well
     name = naming.current().get(name, function.lower())

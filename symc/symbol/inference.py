@@ -38,7 +38,7 @@ def infer_shapes(
         try:
             declared = ast.literal_eval(node.attrs["__shape__"].replace("L", ""))
             known[node, 0] = read(tuple(declared) if isinstance(declared, (tuple, list)) else (declared,), node.name)
-        except (ValueError, SyntaxError, TypeError):
+        except (ValueError, SyntaxError, TypeError, OverflowError):
             raise MXNetError(f"variable {node.name!r}: __shape__={node.attrs['__shape__']!r} is not a shape") from None
 
     def complete(node: SymNode, row: Shapes) -> None:
@@ -52,8 +52,13 @@ def infer_shapes(
     return _answer(symbol, lambda entry: tuple(found.get(entry) or ()))
 
 
-def infer_types(symbol: Symbol, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Answer:
-    """Element types of arguments, outputs and states; (None, None, None) if some are unknown, unless `partial`."""
+def infer_types(
+    symbol: Symbol, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any], bound: bool = False
+) -> Answer:
+    """Element types of arguments, outputs and states; (None, None, None) if some are unknown, unless `partial`.
+
+    With `bound` the program will run: types without kernels are refused.
+    """
 
     def read(given: Any, label: str) -> np.dtype[Any] | None:
         dtype = np.dtype(given)
@@ -71,7 +76,12 @@ def infer_types(symbol: Symbol, partial: bool, args: Sequence[Any], kwargs: Mapp
                 known[node, 0] = np.dtype(DTYPE_BY_FLAG[int(flag)])
             except (ValueError, KeyError):
                 raise MXNetError(f"variable {node.name!r}: __dtype__={flag!r} is not the number of a type") from None
-    found = _propagated(symbol, known, "type", Types, lambda n, row: n.definition.complete_types(row))
+
+    def complete(node: SymNode, row: Types) -> None:
+        definition: Any = node.definition
+        (definition.bind_types if bound else definition.infer_types)(row)
+
+    found = _propagated(symbol, known, "type", Types, complete)
     result = _answer(symbol, lambda entry: found[entry].type if found.get(entry) is not None else None)
     if not partial and any(t is None for part in result for t in part):
         return None, None, None

@@ -11,18 +11,20 @@ import difflib
 import gzip
 import json as _json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symc.base import MXNetError
 from symc.ir.symbolic import SymGraph, SymNode
 from symc.ops.base import OPERATORS, parse
-from symc.symbol.compose import initialise, missing_input, split_attributes
+from symc.symbol.compose import initialise, missing_input, split_attributes, takes_anything
 from symc.symbol.symbol import HIDDEN_KEYS, Symbol, is_hidden
 
 VERSION = 10901
 #: what a file without a version counts as
 OLDEST = 800
+#: since then a file names the initializers that operators want for their variables
+INITIALISED = 904
 
 #: MXNet's count of all outputs, internal ones included, where an operator here needs fewer: node_row_ptr counts them
 _ALL_OUTPUTS = {
@@ -63,17 +65,17 @@ def _wrap(items: list[str], brackets: str, lines: bool, depth: int) -> str:
 
 def _versions(nodes: Sequence[SymNode]) -> tuple[dict[SymNode, list[int]], dict[SymNode, int]]:
     """(versions of every node's inputs, final versions of variables): a variable's version counts the operators so far
-    that write it (as an auxiliary state); other inputs have version 0."""
+    that write it (as an auxiliary state); other inputs have version 0. What was loaded keeps the file's versions."""
     current: dict[SymNode, int] = {}
     inputs: dict[SymNode, list[int]] = {}
     for node in nodes:
         written = node.definition.written_inputs() if node.definition is not None else ()
-        found = []
+        found: list[int] = []
         for at, (source, _) in enumerate(node.inputs):
             if source.is_variable and at in written:
                 current[source] = current.get(source, 0) + 1
             found.append(current.get(source, 0))
-        inputs[node] = found
+        inputs[node] = found if node.versions is None else node.versions
     return inputs, current
 
 
@@ -177,17 +179,26 @@ def load_json(json_str: str) -> Symbol:
 
 def from_document(document: Mapping[str, Any], version: int | None = None) -> Symbol:
     """A Symbol from the parsed JSON (graphs inside nodes are of the version of the whole)."""
-    if version is None:
-        version = int(document.get("attrs", {}).get("mxnet_version", ["int", OLDEST])[1])
     nodes: list[SymNode] = []
+    where = "the version"
     try:
+        if version is None:
+            version = int(document.get("attrs", {}).get("mxnet_version", ["int", OLDEST])[1])
         for record in document["nodes"]:
+            where = f"node {len(nodes)}"
             nodes.append(_node(record, nodes, version))
+        where = "the heads"
         heads = [_entry(nodes, h) for h in document["heads"]]
-    except (KeyError, TypeError, ValueError) as problem:
-        where = f"node {len(nodes)}" if len(nodes) < len(document["nodes"]) else "the heads"
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as problem:
         raise MXNetError(f"symbol JSON: {where} cannot be read: {type(problem).__name__} {problem}") from None
+    if not heads:
+        raise MXNetError("symbol JSON: it has no heads, so it computes nothing")
     return Symbol(heads)
+
+
+def _version(reference: Sequence[int]) -> int:
+    """What a file says of the version of an input; the oldest say nothing."""
+    return int(reference[2]) if len(reference) > 2 else 0
 
 
 def _entry(nodes: Sequence[SymNode], reference: Sequence[int]) -> tuple[SymNode, int]:
@@ -201,10 +212,12 @@ def _entry(nodes: Sequence[SymNode], reference: Sequence[int]) -> tuple[SymNode,
 
 def _node(record: Mapping[str, Any], nodes: Sequence[SymNode], version: int) -> SymNode:
     op, name = record["op"], record["name"]
-    inputs = [_entry(nodes, i) for i in record["inputs"]]
-    attrs = dict(_attributes(record, name, inputs))
+    if not isinstance(op, str) or not isinstance(name, str):
+        raise TypeError(f"an operator {op!r} named {name!r}")
+    entries = [_entry(nodes, i) for i in record["inputs"]]
+    attrs, upgraded = _attributes(record, version)
     if op == "null":
-        return SymNode("null", name, attrs)
+        return SymNode("null", name, {**attrs, **upgraded})
     cls = OPERATORS.get(op)
     if cls is None:
         raise MXNetError(_unknown(op, name))
@@ -216,46 +229,74 @@ def _node(record: Mapping[str, Any], nodes: Sequence[SymNode], version: int) -> 
         definition = parse(cls, own).with_subgraphs(subgraphs)
     except MXNetError as problem:
         raise MXNetError(f"symbol JSON: node {name!r}: {problem}") from None
-    node = SymNode(cls.op_name, name, {**other, **own}, inputs, definition, ("", 0), subgraphs)
+    node = SymNode(cls.op_name, name, {**other, **own}, entries, definition, ("", 0), subgraphs)
     expected = [*definition.list_inputs(), *definition.list_aux()]
-    if len(inputs) > len(expected):
+    if len(entries) > len(expected):
         raise MXNetError(
             f"symbol JSON: {op} {name!r} takes {len(expected)} inputs ({', '.join(expected)}), "
-            f"the file gives {len(inputs)}"
+            f"the file gives {len(entries)}"
         )
-    node.inputs += [(missing_input(node, missing), 0) for missing in expected[len(inputs) :]]
-    initialise(node)
+    plain = {key: value for key, value in upgraded.items() if is_hidden(key)}
+    node.attrs.update(plain)
+    node.inputs += [(missing_input(node, missing), 0) for missing in expected[len(entries) :]]
+    node.versions = [*map(_version, record["inputs"]), *(0 for _ in expected[len(entries) :])]
+    for key in upgraded.keys() - plain.keys():
+        _move(node, expected, key, upgraded[key])
+    if version < INITIALISED or len(entries) < len(expected):
+        initialise(node)
     return node
 
 
-def _attributes(
-    record: Mapping[str, Any], name: str, inputs: Sequence[tuple[SymNode, int]]
-) -> Iterator[tuple[str, str]]:
-    """The attributes of a node; `weight_lr_mult` on an operator goes to the variable it is about."""
+def _attributes(record: Mapping[str, Any], version: int) -> tuple[dict[str, str], dict[str, str]]:
+    """(attributes, those that older versions spelled without underscores) of a node. The latter are `__lr_mult__` for
+    `lr_mult`, and `weight_lr_mult` as it is, for that is about the operator's weight."""
+    attrs: dict[str, str] = {}
+    upgraded: dict[str, str] = {}
     for where in ("param", "attr", "attrs"):
         for key, value in (record.get(where) or {}).items():
             text = value if isinstance(value, str) else str(value)
-            if key in HIDDEN_KEYS:
-                yield f"__{key}__", text
-                continue
-            plain = next((h for h in HIDDEN_KEYS if key.endswith(f"_{h}") and not is_hidden(key)), None)
-            target = f"{name}_{key[: -len(plain) - 1]}" if plain else ""
-            owner = next((n for n, _ in inputs if n.is_variable and n.name == target), None)
-            if owner is None:
-                yield key, text
+            if version >= VERSION or not key.endswith(HIDDEN_KEYS):
+                attrs[key] = text
             else:
-                owner.attrs[f"__{plain}__"] = text
+                upgraded[f"__{key}__" if key in HIDDEN_KEYS else key] = text
+    return attrs, upgraded
+
+
+def _move(node: SymNode, expected: Sequence[str], key: str, value: str) -> None:
+    """`weight_lr_mult` on an operator belongs to the variable that is its weight."""
+    hidden = next(h for h in HIDDEN_KEYS if key.endswith(h))
+    about = key[: -len(hidden) - 1]
+    if about not in expected or not node.inputs[expected.index(about)][0].is_variable:
+        if takes_anything(type(node.definition)):  # type: ignore[arg-type]
+            node.attrs[key] = value
+            return
+        raise MXNetError(
+            f"symbol JSON: {node.op} {node.name!r} has the attribute {key!r}, but no variable as its input {about!r}"
+        )
+    node.inputs[expected.index(about)][0].attrs[f"__{hidden}__"] = value
+
+
+_FUSED = "made by a subgraph backend: save the model again without one"
+_FLOATING = "part of a quantized model: use the floating-point model it was made from"
+_DENSE = "for sparse arrays, but symc's are dense: use the operator for dense arrays in its place"
+_PLUGIN = "from a plugin: compose the same layer of MXNet's own operators"
+#: beginnings of the names of operators that MXNet has or had, but symc does not: what they are, and what to do
+_FOREIGN = {
+    "_sg_": _FUSED, "_TensorRT": _FUSED, "_subgraph_exec": _FUSED, "_CachedOp": _FUSED, "_FusedOp": _FUSED,
+    "_contrib_quantize": _FLOATING, "_contrib_requantize": _FLOATING, "_contrib_dequantize": _FLOATING,
+    "_contrib_intgemm": _FLOATING, "_contrib_calibrate_entropy": _FLOATING,
+    "_sparse": _DENSE, "cast_storage": _DENSE, "_square_sum": _DENSE, "_contrib_dgl": _DENSE,
+    "_contrib_edge_id": _DENSE, "_contrib_getnnz": _DENSE, "_contrib_SparseEmbedding": _DENSE,
+    "_np": "of MXNet's numpy interface: build the model of the classic operators",
+    "_Native": "a Python operator of before 0.9: write it as a CustomOp", "_NDArray": "a Python operator of before "
+    "0.9: write it as a CustomOp", "_CustomFunction": "an autograd.Function: write it as a CustomOp",
+    "Caffe": _PLUGIN, "Torch": _PLUGIN, "_th_": _PLUGIN, "WarpCTC": "from a plugin: use CTCLoss",
+    "CuDNNBatchNorm": "for NVIDIA's library only: use BatchNorm",
+}  # fmt: skip
 
 
 def _unknown(op: str, name: str) -> str:
-    kinds = {
-        "_sg_": "a fused subgraph of MXNet's oneDNN backend: save the model again without a subgraph backend",
-        "_contrib_quantize": "part of a quantized model: use the floating-point model it was made from",
-        "_sparse": "a sparse operator: symc's arrays are dense",
-        "cast_storage": "a sparse operator: symc's arrays are dense",
-        "_np": "part of MXNet's numpy interface: symc runs the classic operators",
-    }
-    for prefix, advice in kinds.items():
+    for prefix, advice in _FOREIGN.items():
         if op.startswith(prefix):
             return f"operator {op!r} of node {name!r} is not supported: it is {advice}"
     close = difflib.get_close_matches(op, OPERATORS, 1)

@@ -46,7 +46,7 @@ def signature(cls: type[Operator], inputs: type | None = None) -> inspect.Signat
             made.append(kinds(n, kinds.POSITIONAL_OR_KEYWORD, default=None, annotation=inputs or Symbol))
     after = kinds.KEYWORD_ONLY if cls.variadic else kinds.POSITIONAL_OR_KEYWORD
     for p in parameters(cls):
-        if p.name == cls.variadic:
+        if p.name == cls.variadic and cls.counts_itself:
             continue
         default = inspect.Parameter.empty if p.required else p.default
         if p.required and after is kinds.POSITIONAL_OR_KEYWORD and made:

@@ -180,8 +180,12 @@ class Symbol:
         return _shown(self._outputs[0][0].attrs)
 
     def attr_dict(self) -> dict[str, dict[str, str]]:
-        """Attributes of every node that has any, by node name."""
-        return {n.name: _shown(n.attrs) for n in self.graph.nodes() if n.attrs}
+        """Attributes of every node that has any, by node name (nodes of one name share an entry)."""
+        found: dict[str, dict[str, str]] = {}
+        for node in self.graph.nodes():
+            if node.attrs:
+                found.setdefault(node.name, {}).update(_shown(node.attrs))
+        return found
 
     def _set_attr(self, **kwargs: str) -> None:
         """Set attributes (strings) of a single node. An operator's parameters may change too; what it does not know it
@@ -375,6 +379,7 @@ def copy_graph(outputs: Sequence[tuple[SymNode, int]], known: dict[SymNode, SymN
             known[node] = SymNode(
                 node.op, node.name, dict(node.attrs), inputs, node.definition, node.where, node.subgraphs
             )
+            known[node].versions = node.versions
     return [(known[n], i) for n, i in outputs]
 
 

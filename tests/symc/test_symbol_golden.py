@@ -36,7 +36,6 @@ DIFFERENT = {
     ("indexing", 5): "negative numbers count from the last output",
     ("indexing", 14): "negative numbers count from the last output",
     ("indexing", 41): "Symbols can be hashed",
-    ("loading", 5): "MXNet leaves the versions of inputs that an old file lacks at 0",
     ("shapes", 1): "known shapes by position, which MXNet documents and then refuses",
     ("shapes", 11): "known shapes by position, which MXNet documents and then refuses",
     ("shapes", 45): "known shapes by position, which MXNet documents and then refuses",

@@ -7,9 +7,13 @@ import json
 
 import numpy as np
 import pytest
+from compiling import graph_of, run_native, to_program
 
 import symc as mx
 from symc.base import MXNetError
+from symc.ir.prims.flow import loop
+from symc.ir.prims.movement import iota
+from symc.ir.types import F32, TensorType
 
 S = mx.sym
 C = mx.sym.contrib
@@ -439,3 +443,21 @@ def test_errors_of_python_code_in_a_body_reach_the_caller():
     for _ in range(2):
         with pytest.raises(KeyError, match="from the body"):
             bound.forward()
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_loops_of_no_turns_are_refused(most):
+    with pytest.raises(MXNetError, match="max_iterations"):
+        C.while_loop(lambda s: s < 3, lambda s: (s, [s + 1]), variables("s"), max_iterations=most)
+
+
+@pytest.mark.parametrize("subset", [(), ("simplify", "layout"), ("fuse", "noinplace")])
+def test_rows_that_are_counted_are_in_memory_where_a_loop_reads_them(subset):
+    def program(x):
+        rows = iota(TensorType(F32, (4,)), 0)
+        last, ys, _ = loop(lambda c, r, _: ([c[0] + r[0]], [c[0] * r[0]]), [x], [rows])
+        return [*last, *ys]
+
+    graph = graph_of(program, x=TensorType(F32, ()))
+    made = run_native(to_program(graph, subset), {"x": np.float32(2)})
+    assert made["out0"] == 8 and made["out1"].tolist() == [0, 2, 6, 15]

@@ -118,3 +118,41 @@ def test_what_python_raises_reaches_the_caller():
     exe = mx.sym.Custom(mx.sym.Variable("x"), op_type="broken").simple_bind(mx.cpu(), x=(2,))
     with pytest.raises(ZeroDivisionError, match="on purpose"):
         exe.forward()
+
+
+class Counting(mx.operator.CustomOp):
+    def forward(self, is_train, req, in_data, out_data, aux):
+        self.assign(out_data[0], req[0], in_data[0] * 2 + aux[0])
+        aux[0][:] = aux[0] + 1
+
+    def backward(self, req, out_grad, in_data, out_data, in_grad, aux):
+        self.assign(in_grad[0], req[0], out_grad[0] * aux[0])
+        aux[0][:] = aux[0] * 10
+
+
+@mx.operator.register("counting")
+class CountingProp(mx.operator.CustomOpProp):
+    def list_auxiliary_states(self):
+        return ["count"]
+
+    def infer_shape(self, in_shape):
+        return in_shape, in_shape, [(1,)]
+
+    def create_operator(self, ctx, shapes, dtypes):
+        assert [tuple(s) for s in shapes] == [(2,), (1,)]
+        return Counting()
+
+
+@pytest.mark.parametrize("req", ["write", "add"])
+def test_both_halves_change_the_states(req):
+    """MXNet: backward sees the state as forward left it, and what it makes of it stays."""
+    y = mx.sym.Custom(mx.sym.Variable("x") * 1, op_type="counting", name="c")
+    exe = y.simple_bind(mx.cpu(), x=(2,), grad_req=req)
+    exe.aux_dict["c_count"][:] = 5
+    total = 0
+    for state in (5, 60, 610):
+        assert exe.forward(is_train=True, x=mx.nd.array([1, 2]))[0].asnumpy().tolist() == [2 + state, 4 + state]
+        exe.backward([mx.nd.array([1, 1])])
+        total = (state + 1) + (total if req == "add" else 0)
+        assert exe.grad_dict["x"].asnumpy().tolist() == [total, total]
+        assert exe.aux_dict["c_count"].asnumpy().tolist() == [10 * (state + 1)]

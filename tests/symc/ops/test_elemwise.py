@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from operating import check_numerically, forward, gradients, infer, infer_types, make
 
+import symc as mx
 from symc.ops.base import OPERATORS, MXNetError, ShapeError
 from symc.ops.elemwise import ARITHMETIC, TESTS
 
@@ -54,6 +55,28 @@ def test_functions_keep_integer_types():
     assert forward("exp", np.array([0, 1], np.int32)).dtype == np.int32
 
 
+@pytest.mark.parametrize(
+    ("name", "attrs", "value", "wanted"),
+    [
+        # C's functions take integers as doubles, formulas as floats, and small types wrap
+        ("exp", {}, 20, 139),
+        ("cosh", {}, 7, 36),
+        ("sigmoid", {}, 20, 0),
+        ("_contrib_div_sqrt_dim", {}, 7, 3),
+        ("smooth_l1", {"scalar": 0.67}, 7, 0),
+    ],
+)
+def test_functions_of_small_integers(name, attrs, value, wanted):
+    assert forward(name, np.full(5, value, np.uint8), **attrs).tolist() == [wanted] * 5
+
+
+def test_gradients_at_nan():
+    nan = np.array([np.nan])
+    assert np.isnan(gradients("relu", nan)[0]).all()
+    assert gradients("clip", nan, a_min=0, a_max=1)[0].tolist() == [1]
+    assert np.isnan(forward("hard_sigmoid", nan)).all() and gradients("hard_sigmoid", nan)[0].tolist() == [0]
+
+
 def test_gradients_that_are_not_derivatives():
     x = np.array([-2.0, 0.5, 3.0])
     assert not gradients("BlockGrad", x)[0].any()
@@ -89,6 +112,27 @@ def test_amp_casts_leave_other_types_alone():
     assert infer_types("amp_cast", "float32", dtype="float16")[1] == [np.dtype(np.float16)]
     wide = forward("amp_multicast", np.ones(2, np.float16), np.ones(2, np.float32))
     assert [o.dtype for o in wide] == [np.float32, np.float32]
+
+
+@pytest.mark.parametrize(
+    ("ins", "narrow", "wanted"),
+    [
+        ("float16 float32", False, "float32 float32"),
+        ("float32 float16", True, "float16 float16"),
+        ("float64 float16", False, "float64 float64"),
+        ("int8 float16", False, "int8 int8"),
+        ("int32 float32", True, "int32 float32"),
+        ("float16 int8", False, "float16 int8"),
+    ],
+)
+def test_amp_multicast_types(ins, narrow, wanted):
+    assert infer_types("amp_multicast", *ins.split(), cast_narrow=narrow)[1] == [np.dtype(d) for d in wanted.split()]
+
+
+def test_inputs_that_are_not_counted():
+    with pytest.raises(MXNetError, match="num_outputs"):
+        mx.sym.amp_multicast(mx.sym.Variable("a"))
+    assert mx.sym.amp_multicast(mx.sym.Variable("a"), num_outputs=1, name="x").list_outputs() == ["x_output"]
 
 
 BINARY = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "mod": np.mod, "power": np.power,
@@ -166,6 +210,39 @@ def test_refused_attributes():
         make("add_n", 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "attr", "texts"),
+    [
+        ("sum", "axis", ["", "1.0", "1e2", "True", "1,2", "(1.5,)", "(None,)", "{1,2}", "(1,,2)"]),
+        ("argmax", "axis", ["", "1_0", "1.0", "(1,)"]),
+        ("softmax", "temperature", ["", "inf", "nan", "1_0"]),
+        ("_plus_scalar", "scalar", ["1 ", "1_0", "1e400", ""]),
+        ("_contrib_MultiBoxPrior", "sizes", ["", "1,2", "(None,)", "(True,)"]),
+        ("slice", "begin", ["", "(1.5,)", "1,2"]),
+    ],
+)
+def test_ill_formed_values(name, attr, texts):
+    more = {"end": "(2,)"} if name == "slice" else {}
+    for text in texts:
+        with pytest.raises(MXNetError, match=attr):
+            make(name, **{attr: text}, **more)
+
+
+def test_well_formed_values():
+    for text, axes in (
+        ("None", None),
+        ("()", ()),
+        ("-1", (-1,)),
+        ("[0, 1]", (0, 1)),
+        ("(1L,)", (1,)),
+        (" (1,2) ", (1, 2)),
+    ):
+        assert make("sum", axis=text).axis == axes
+    assert make("slice", begin="(None,1)", end="(2,None)").begin == (None, 1)
+    assert make("_contrib_MultiBoxPrior", sizes="(.5,1)").sizes == (0.5, 1)
+    assert make("_plus_scalar", scalar="inf").scalar == float("inf")
+
+
 def test_add_n():
     xs = [np.full((2,), float(i)) for i in range(4)]
     assert forward("add_n", *xs).tolist() == [6, 6]
@@ -185,3 +262,18 @@ def test_repeated_axes(name, attrs, wanted):
     assert gradients(name, x, **attrs)[0].tolist() == [[4], [4]]
     with pytest.raises(ShapeError):
         infer(name, (2, 3), **attrs)
+
+
+@pytest.mark.parametrize(
+    ("name", "ins", "attrs"),
+    [
+        ("broadcast_axis", [(2, 4)], {"axis": 1, "size": 4}),
+        ("broadcast_axis", [(2, 1)], {"axis": 1, "size": -4}),
+        ("broadcast_axis", [(1, 1)], {"axis": (1, 1), "size": (2, 2)}),
+        ("broadcast_to", [(2, 1)], {"shape": (2, -1)}),
+        ("broadcast_like", [(2, 1), (2, 3)], {"lhs_axes": 0, "rhs_axes": 0}),
+    ],
+)
+def test_axes_that_cannot_be_repeated(name, ins, attrs):
+    with pytest.raises(ShapeError):
+        infer(name, *ins, **attrs)

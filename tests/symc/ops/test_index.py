@@ -57,7 +57,7 @@ def test_coordinates():
 
 def test_writes():
     assert forward("_contrib_index_copy", X, np.array([1]), np.zeros((1, 3))).tolist() == [[3, 1, 2], [0, 0, 0]]
-    made = forward("fill_element_0index", X, np.array([7.0, 8.0]), np.array([1.0, 0.0]))
+    made = forward("fill_element_0index", *(np.array(v, np.float32) for v in (X, [7, 8], [1, 0])))
     assert made.tolist() == [[3, 7, 2], [8, 4, 4]]
 
 
@@ -131,3 +131,25 @@ def test_creation():
     assert infer_types("_ones", dtype="float16")[1] == [np.dtype(np.float16)]
     with pytest.raises(MXNetError):
         forward("_arange", start=0, stop=1, step=0)
+
+
+def test_embedding_takes_its_type_from_the_weight_or_else_from_dtype():
+    attrs = {"input_dim": 3, "output_dim": 2, "dtype": "float16"}
+    assert infer_types("Embedding", "int32", "float64", **attrs)[1] == ["float64"]
+    assert infer_types("Embedding", "int32", None, **attrs) == (["int32", "float16"], ["float16"])
+
+
+@pytest.mark.parametrize(("name", "shapes", "attrs", "match"), [
+    ("gather_nd", [(3, 4), (1,)], {}, "two axes"),
+    ("scatter_nd", [(2,), (1, 2)], {"shape": (-5,)}, "negative"),
+    ("_contrib_index_copy", [(4,), (7,), (7,)], {}, "at most 4"),
+    ("_contrib_index_copy", [(4,), (2, 1), (2,)], {}, "one axis"),
+    ("_ravel_multi_index", [(2, 3)], {}, "missing"),
+    ("_ravel_multi_index", [(2, 3, 4)], {"shape": (2, 2)}, "coordinates, how many"),
+    ("_unravel_index", [(3,)], {}, "missing"),
+    ("one_hot", [(4,)], {"depth": -1}, "depth=-1"),
+    ("Embedding", [(4,), None], {"input_dim": 0, "output_dim": 2}, "input_dim=0"),
+])  # fmt: skip
+def test_refused(name, shapes, attrs, match):
+    with pytest.raises(MXNetError, match=match):
+        infer(name, *shapes, **attrs)

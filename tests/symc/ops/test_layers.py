@@ -145,3 +145,128 @@ def test_sequences_with_lengths():
     assert forward("SequenceMask", x, n, use_sequence_length=True, value=-1).tolist() == [[0, 1], [-1, 3], [-1, 5]]
     assert forward("SequenceLast", x, n, use_sequence_length=True).tolist() == [0, 5]
     assert forward("SequenceReverse", x, n, use_sequence_length=True).tolist() == [[0, 5], [2, 3], [4, 1]]
+
+
+CONV, POOL, ROI = dict(kernel=(3, 3), num_filter=2), dict(kernel=(2, 2)), dict(pooled_size=(2, 2), spatial_scale=1.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Activation", "LeakyReLU", "softmax", "log_softmax", "softmin", "SoftmaxActivation", "LRN", "L2Normalization",
+        "BatchNorm", "LayerNorm", "GroupNorm", "Dropout", "Pooling", "Pooling_v1", "Convolution", "Deconvolution",
+        "FullyConnected", "UpSampling", "dot", "batch_dot", "khatri_rao", "im2col", "MakeLoss", "SoftmaxOutput",
+        "SVMOutput", "LinearRegressionOutput", "softmax_cross_entropy", "CTCLoss", "ROIPooling", "_contrib_ROIAlign",
+        "GridGenerator", "BilinearSampler", "SpatialTransformer", "Correlation", "_contrib_AdaptiveAvgPooling2D",
+    ],
+)  # fmt: skip
+def test_integers_are_refused(name):
+    """There are no such kernels in MXNet: it refuses at bind or forward."""
+    needed: dict[str, dict[str, object]] = {
+        "Activation": dict(act_type="relu"), "LRN": dict(nsize=3), "Pooling": POOL, "Pooling_v1": POOL,
+        "Convolution": CONV, "Deconvolution": CONV, "FullyConnected": dict(num_hidden=2), "im2col": POOL,
+        "UpSampling": dict(scale=2, sample_type="nearest"), "ROIPooling": ROI, "_contrib_ROIAlign": ROI,
+        "GridGenerator": dict(transform_type="warp"),
+        "SpatialTransformer": dict(transform_type="affine", sampler_type="bilinear"),
+    }  # fmt: skip
+    op = make(name, 1, **needed.get(name, {}))
+    rest = [None] * (len(op.list_inputs()) + len(op.list_aux()) - 1)
+    with pytest.raises(ShapeError, match="floating point"):
+        infer_types(name, np.int32, *rest, **needed.get(name, {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "attrs"),
+    [
+        ("Pooling", [(1, 1, 6, 6)], dict(kernel=(2, 2), stride=(0, 1))),
+        ("Pooling", [(1, 1, 6, 6)], dict(kernel=(2, 2), stride=(2,))),
+        ("Pooling", [(1, 1, 6, 6)], dict(kernel=(2, 2), pool_type="lp", p_value=4)),
+        ("Pooling", [(1, 1, 6, 6)], dict(kernel=(2,), global_pool=True)),
+        ("Pooling_v1", [(1, 1, 6)], dict(kernel=(2,))),
+        ("Pooling_v1", [(1, 1, 6, 6, 6)], dict(kernel=(2, 2, 2))),
+        ("Convolution", [(1, 1, 6, 6), None], dict(kernel=(2, 2), stride=(1, 1, 1), num_filter=1, no_bias=True)),
+        ("Convolution_v1", [(1, 1, 6), None], dict(kernel=(2,), num_filter=1, no_bias=True)),
+        ("Deconvolution", [(1, 1, 3), None], dict(kernel=(3,), target_shape=(4,), num_filter=1)),
+        ("Deconvolution", [(1, 1, 3, 3, 3), None], dict(kernel=(3, 3, 3), dilate=(2, 1, 1), num_filter=1)),
+        ("Convolution_v1", [(1, 1, 6, 6, 6), None],
+         dict(kernel=(2, 2, 2), dilate=(1, 2, 1), num_filter=1, no_bias=True)),
+        ("BatchNorm_v1", [(2, 3, 4), *[None] * 4], {}),
+        ("_contrib_BilinearResize2D", [(1, 1, 1, 4)], dict(mode="to_even_down")),
+        ("LRN", [(1, 3, 2, 2)], dict(nsize=5)),
+        ("Dropout", [(2, 3)], dict(axes=(-1,))),
+        ("log_softmax", [(2, 3)], dict(use_length=True)),
+        ("im2col", [(1, 1, 2, 2, 2, 2)], dict(kernel=(1, 1, 1, 1))),
+        ("dot", [(3,), (3,)], dict(transpose_a=True)),
+        ("SoftmaxOutput", [(2, 3), None], dict(smooth_alpha=1.5)),
+        ("ROIPooling", [(1, 1, 4, 4), (1, 5)], dict(pooled_size=(2, 0), spatial_scale=1.0)),
+        ("_contrib_ROIAlign", [(1, 1, 4, 4), (1, 5)], dict(pooled_size=(2, 2), spatial_scale=2.0)),
+        ("_contrib_BilinearResize2D", [(1, 1, 4, 4)], dict(height=0, width=1)),
+        ("IdentityAttachKLSparseReg", [(2, 3, 4), None], {}),
+        ("_image_normalize", [(3, 4, 4)], dict(mean=(0.1, 0.2), std=(1.0,))),
+        ("_image_crop", [(4, 4, 2)], dict(x=0, y=0, width=2, height=2)),
+        ("_image_flip_top_bottom", [(1, 4, 4, 3)], {}),
+    ],
+)  # fmt: skip
+def test_what_mxnet_refuses(name, shapes, attrs):
+    with pytest.raises(MXNetError):
+        infer(name, *shapes, **attrs)
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "attrs", "out"),
+    [
+        ("Pooling", [(1, 1, 6, 6)], dict(kernel=(2, 2), stride=(2, 1, 3), pad=(1, 0, 4)), (1, 1, 4, 5)),
+        ("Pooling", [(1, 1, 6, 6)], dict(kernel=(2, 2), stride=(2,), global_pool=True), (1, 1, 1, 1)),
+        ("Convolution_v1", [(1, 1, 6, 6), None], dict(kernel=(2, 2), stride=(2, 1, 1), num_filter=1, no_bias=True),
+         (1, 1, 3, 5)),
+        # an unknown extent counts as -1
+        ("Convolution_v1", [(1, 1, 6, 0), None], dict(kernel=(3, 3), pad=(1, 2), num_filter=1, no_bias=True),
+         (1, 1, 6, 1)),
+        ("Deconvolution", [(1, 1, 3, 3), None], dict(kernel=(3, 3), target_shape=(5, 5, 5), num_filter=1),
+         (1, 1, 5, 5)),
+        ("L2Normalization", [(3,)], {}, (3,)),
+        ("_contrib_AdaptiveAvgPooling2D", [(1, 2, 5, 4)], dict(output_size=(2, 3, 3)), (1, 2, 1, 1)),
+        ("dot", [(2,), (2, 4, 1)], dict(transpose_a=True), (4, 1)),
+        ("UpSampling", [(0, 3, 4, 4), None], dict(scale=2, sample_type="bilinear", num_filter=3), None),
+    ],
+)  # fmt: skip
+def test_what_mxnet_infers(name, shapes, attrs, out):
+    assert infer(name, *shapes, **attrs)[1][0] == out
+
+
+def test_softmax_types():
+    """With `dtype` unknown data have that type; a length is a whole number."""
+    assert infer_types("softmin", None, dtype="float64") == ([np.float64], [np.float64])
+    assert infer_types("softmax", None)[0] == [None]
+    with pytest.raises(ShapeError, match="int32 or int64"):
+        infer_types("softmax", np.float32, np.uint8, use_length=True)
+
+
+def test_softmax_activation_of_more_than_two_axes():
+    """Softmax over the last axis, and MXNet's gradient, which sums over axis 1."""
+    x = np.arange(12.0).reshape(2, 3, 2) % 5
+    y = np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+    built = Built("SoftmaxActivation", [x])
+    assert np.allclose(built.forward()[0], y)
+    head = np.arange(12.0).reshape(2, 3, 2)
+    assert np.allclose(built.backward(head)[0], y * (head - (head * y).sum(1, keepdims=True)))
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs", "positions"),
+    [
+        ("Convolution", dict(kernel=(1, 1), num_filter=1), (0,)),
+        ("Convolution", dict(kernel=(1, 1), num_filter=1, stride=(2, 1)), ()),
+        ("Convolution_v1", dict(kernel=(1, 1), num_filter=1), ()),
+        ("LRN", dict(nsize=3), (0,)),
+        ("SVMOutput", {}, (0,)),
+        ("Crop", dict(num_args=2), (0, 1)),
+        ("SpatialTransformer", dict(transform_type="affine", sampler_type="bilinear"), (0, 1)),
+        ("_contrib_DeformableConvolution", dict(kernel=(3, 3), num_filter=1), (0, 1)),
+        ("_contrib_BilinearResize2D", dict(mode="like"), (1,)),
+        ("UpSampling", dict(scale=2, sample_type="nearest"), ()),
+    ],
+)
+def test_gradients_that_are_overwritten_where_they_should_be_added(name, attrs, positions):
+    """As MXNet's backward does with grad_req="add"."""
+    assert tuple(make(name, 1, **attrs).overwritten_gradients()) == positions

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from operating import check_numerically, forward, gradients
 
-from symc.ops.base import ShapeError
+import symc as mx
 
 RNG = np.random.default_rng(2)
 SQUARE = RNG.normal(size=(2, 3, 3)) + 3 * np.eye(3)
@@ -21,8 +21,8 @@ def test_products():
     assert np.allclose(made, 0.5 * a.T @ b.T - 2 * c)
     rows_first = forward("_linalg_gemm2", RNG.normal(size=(3, 2, 4)), np.ones((4, 2, 5)), axis=0)
     assert rows_first.shape == (3, 2, 5)
-    with pytest.raises(ShapeError, match="float32"):
-        forward("_linalg_gemm2", a.astype(np.float16), b.T.astype(np.float16), transpose_a=True)
+    with pytest.raises(mx.MXNetError, match="float32"):
+        mx.sym.linalg.gemm2(mx.sym.Variable("A"), mx.sym.Variable("B")).infer_type(A="float16")
 
 
 def test_factorisations_give_back_the_matrix():
@@ -79,3 +79,19 @@ def test_triangles_pack_and_unpack(offset, lower):
     full = forward("_linalg_maketrian", packed, offset=offset, lower=lower)
     below = lower if offset == 0 else offset < 0
     assert np.allclose(full, np.tril(B, offset) if below else np.triu(B, offset))
+
+
+@pytest.mark.parametrize("name", ["makediag", "maketrian", "extractdiag", "det", "slogdet", "inverse", "syrk"])
+def test_types_without_kernels_are_refused_when_types_are_inferred(name):
+    made = getattr(mx.sym.linalg, name)(mx.sym.Variable("A"))
+    assert made.infer_type(A="float64")[0] == [np.float64]
+    for dtype in ("float16", "int64"):
+        with pytest.raises(mx.MXNetError, match="float32 or float64"):
+            made.infer_type(A=dtype)
+
+
+def test_operators_without_parameters_keep_unknown_ones():
+    """As in MXNet, where the two that have a parser for no parameters refuse them."""
+    assert mx.sym.linalg.inverse(mx.sym.Variable("A"), note=1).attr("note") == "1"
+    with pytest.raises(mx.MXNetError, match="note"):
+        mx.sym.linalg.potrf(mx.sym.Variable("A"), note=1)

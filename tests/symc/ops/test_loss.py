@@ -85,3 +85,15 @@ def test_sparseness_penalty_uses_the_updated_average():
     mean = moving * 0.9 + x.mean(0) * 0.1
     assert np.allclose(built.updates()[1], mean)
     assert np.allclose(built.backward()[0], 1 + 0.5 * (0.9 / (1 - mean) - 0.1 / mean) + 0 * x)
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((3,), 1), ((2, 3), 2), ((2, 3, 4), 6)])
+def test_the_batch_of_make_loss_is_all_but_the_last_axis(shape, rows):
+    grad = Built("MakeLoss", [np.ones(shape)], normalization="batch").backward()[0]
+    assert np.allclose(grad, 1 / rows)
+
+
+def test_the_batch_of_softmax_output_is_the_number_of_labels():
+    data, label = np.zeros((2, 3, 2)), np.zeros((2, 3))
+    one = Built("SoftmaxOutput", [data, label]).backward()[0]
+    assert np.allclose(Built("SoftmaxOutput", [data, label], normalization="batch").backward()[0], one / 6)

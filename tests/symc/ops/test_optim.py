@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from operating import Built
 
+import symc as mx
+from symc.ops.base import MXNetError
+from symc.ops.optim import InPlace
+
 RNG = np.random.default_rng(3)
 W, G = RNG.normal(size=(2, 3)), RNG.normal(size=(2, 3))
 A, B, C = (RNG.uniform(0.1, 1, size=(2, 3)) for _ in range(3))
@@ -44,9 +48,9 @@ def test_descent():
 
 
 def test_adaptive():
-    new, states = run("adam_update", W, G, A, B, **COMMON)
-    close(states[2], 0.9 * A + 0.1 * LAST)
-    close(states[3], 0.999 * B + 0.001 * LAST**2)
+    new, states = run("adam_update", W, G, A, B, beta1=0.75, beta2=0.875, **COMMON)
+    close(states[2], 0.75 * A + 0.25 * LAST)
+    close(states[3], 0.875 * B + 0.125 * LAST**2)
     close(new, W - LR * states[2] / (np.sqrt(states[3]) + 1e-8))
     new, states = run("rmsprop_update", W, G, A, clip_weights=0.5, **COMMON)
     close(new, np.clip(W - LR * LAST / np.sqrt(0.05 * LAST**2 + 0.95 * A + 1e-8), -0.5, 0.5))
@@ -66,11 +70,11 @@ def test_ftrl_zeroes_small_weights():
 
 
 def test_lamb():
-    attrs = {"t": 2, "wd": WD, "rescale_grad": SCALE, "clip_gradient": CLIP}
+    attrs = {"t": 2, "wd": WD, "rescale_grad": SCALE, "clip_gradient": CLIP, "beta1": 0.75, "beta2": 0.875}
     new, states = run("lamb_update_phase1", W, G, A, B, **attrs)
     g = clipped(SCALE * G)
-    m, v = 0.9 * A + 0.1 * g, 0.999 * B + 0.001 * g**2
-    close(new, m / (1 - 0.9**2) / (np.sqrt(v / (1 - 0.999**2)) + 1e-6) + WD * W)
+    m, v = 0.75 * A + 0.25 * g, 0.875 * B + 0.125 * g**2
+    close(new, m / (1 - 0.75**2) / (np.sqrt(v / (1 - 0.875**2)) + 1e-6) + WD * W)
     r1, r2 = np.array([2.0]), np.array([0.5])
     made = run(
         "lamb_update_phase2", W.astype("f4"), G.astype("f4"), r1.astype("f4"), r2.astype("f4"), lr=LR, upper_bound=1.0
@@ -119,3 +123,61 @@ def test_reset_and_lars():
     given = [np.array(v, np.float32) for v in ([0.1, 0.1], [4.0, 0.0], [1.0, 1.0], [0.5, 0.5])]
     made = run("multi_lars", *given, eta=0.1, eps=0.0)[0]
     np.testing.assert_allclose(made, [0.1 * 0.1 * 2 / (1 + 0.5 * 2), 0.1], rtol=1e-6)
+
+
+# MXNet 1.9.1's answers, where its single precision parameters show, and where its forms for mixed precision differ
+
+
+def nd(*values, dtype="float32"):
+    return [mx.nd.array(np.array(v, dtype), dtype=dtype) for v in values]
+
+
+@pytest.mark.parametrize(("dtype", "lamb", "ftml"), [
+    ("float64", 0.07365608962, 0.9656381101),
+    ("float32", 0.07365584373, 0.9656381607),
+])  # fmt: skip
+def test_parameters_are_single_precision(dtype, lamb, ftml):
+    made = mx.nd.lamb_update_phase1(*nd([1], [0.5], [0.1], [0.2], dtype=dtype), t=2, wd=0.0)
+    np.testing.assert_allclose(made.asnumpy(), [lamb], rtol=1e-7)
+    made = mx.nd.ftml_update(*nd([1], [0.5], [0.1], [0.2], [0.3], dtype=dtype), lr=0.5, t=2)
+    np.testing.assert_allclose(made.asnumpy(), [ftml], rtol=1e-7)
+
+
+def test_mixed_forms():
+    (weight,), (g, r1, r2, copy) = nd([1, 2], dtype="float16"), nd([0.5, 1], [2], [4], [1, 2])
+    made = mx.nd.mp_lamb_update_phase2(weight, g, r1, r2, copy, lr=0.5)
+    assert made.asnumpy().tolist() == [0.875, 1.75] and copy.asnumpy().tolist() == [1, 2]
+    weight, grad, copy = nd([1, 2], [0.5, 1], [5, 6])
+    mx.nd.multi_mp_sgd_update(weight, grad, copy, lrs=(0.5,), wds=(0.0,), num_weights=1, out=weight)
+    assert weight.asnumpy().tolist() == [0.75, 1.5] and copy.asnumpy().tolist() == [5, 6]
+
+
+def test_scales_and_norms_of_one_element_have_any_shape():
+    made = mx.nd.lamb_update_phase2(*nd([1, 2], [0.5, 1], [[2]], [[4]]), lr=0.5)
+    assert made.asnumpy().tolist() == [0.875, 1.75]
+    made = mx.nd.contrib.adamw_update(*nd([1, 2], [0.5, 1], [0, 0], [0, 0], [[1]]), lr=0.5, eta=1)
+    np.testing.assert_allclose(made.asnumpy(), [-0.5811484, 0.41885126], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("call", "match"), [
+    (lambda: mx.nd.sgd_update(*nd([1], [1], dtype="int32"), lr=0.5), "floating point"),
+    (lambda: mx.nd.mp_sgd_update(*nd([1], [1], dtype="int8"), *nd([1]), lr=0.5), "floating point"),
+    (lambda: mx.nd.multi_sgd_update(*nd([1], [1], dtype="uint8"), lrs=(1,), wds=(0,), num_weights=1), "floating point"),
+    (lambda: mx.nd.mp_lamb_update_phase1(*nd([1], [1], [1], [1], [1]), t=1, wd=0), "float16"),
+    (lambda: mx.nd.ftml_update(*nd([1], [1], [1], [1], [1]), lr=1, t=1, beta1=-0.3), "beta1"),
+    (lambda: mx.nd.reset_arrays(*nd([1], [1])), "num_arrays"),
+])  # fmt: skip
+def test_refused(call, match):
+    with pytest.raises(MXNetError, match=match):
+        call()
+
+
+def test_symbols_are_refused():
+    """MXNet: Not enough argument to call operator; the forms for many weights make Symbols."""
+    x = mx.sym.Variable("x")
+    for name in ("sgd_update", "adam_update", "mp_nag_mom_update", "lamb_update_phase2"):
+        with pytest.raises(MXNetError, match=f"mx.nd.{name}"):
+            getattr(mx.sym, name)(x, x, lr=0.1)
+    assert not InPlace.composable
+    many = mx.sym.multi_sgd_update(x, lrs=(0.1,), wds=(0.0,), num_weights=1, name="m")
+    assert many.list_arguments() == ["x", "m_grad_0"]

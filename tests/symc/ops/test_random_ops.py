@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from operating import check_numerically, forward, infer, infer_types, make
 
-from symc.ops.base import MXNetError
+from symc.ops.base import MXNetError, ShapeError
 
 SHAPE = (100, 100)
 DRAWS = [
@@ -50,14 +50,48 @@ def test_integers_and_choices():
     assert all(len(set(row)) == 30 for row in values.tolist()) and (tries >= 30).all()
 
 
+def test_parameters_at_the_limit():
+    assert not forward("_random_poisson", shape=(5,), lam=0).any()
+    assert not forward("_sample_poisson", np.array([-1.0, np.nan]), shape=(5,)).any()
+    assert not forward("_random_negative_binomial", shape=(5,), k=3, p=1.5).any()
+
+
+def test_ramps():
+    assert forward("_arange", start=1, stop=3, step=0.3, dtype="int8").tolist() == [1] * 7
+    assert forward("_arange", start=1, stop=3, infer_range=True).tolist() == [1, 2]
+    assert forward("_contrib_arange_like", np.zeros(3, np.int32), start=0.5, step=2.5).tolist() == [0, 2, 4]
+    assert forward("_eye", N=2, M=-1).tolist() == [[1, 0], [0, 1]]
+    with pytest.raises(MXNetError, match="stop"):
+        make("_linspace", start=0, num=5)
+
+
+def test_shapes_of_densities():
+    assert infer("_random_pdf_dirichlet", (4,), (4,))[1] == [(1,)]
+    with pytest.raises(ShapeError):
+        infer("_random_pdf_dirichlet", (4,), (4, 4))
+    with pytest.raises(ShapeError):
+        infer("_random_pdf_uniform", (2, 3, 4), (2, 3), (2,))
+
+
 def test_refused_parameters():
     for name, attrs in (
         ("_random_normal", {"scale": -1}),
         ("_random_randint", {"low": 3, "high": 3}),
         ("_random_uniform", {"dtype": "int32"}),
+        ("_random_uniform", {"low": 2, "high": 1}),
+        ("_random_negative_binomial", {"k": 1, "p": -0.5}),
     ):
         with pytest.raises(MXNetError):
             make(name, shape=(2,), **attrs)
+    for name, attrs in (
+        ("_random_normal", {"shape": (2, -1)}),
+        ("_sample_unique_zipfian", {"range_max": 9, "shape": (3,)}),
+        ("_zeros", {"shape": (-1,)}),
+    ):
+        with pytest.raises(ShapeError):
+            infer(name, **attrs)
+    with pytest.raises(ShapeError):
+        infer_types("_random_normal_like", "int32")
     assert infer("_sample_normal", (3,), None, shape=(2, 2))[1] == [(3, 2, 2)]
     assert infer_types("_random_randint", low=0, high=2)[1] == [np.dtype(np.int32)]
 

@@ -91,3 +91,28 @@ def test_finiteness():
     assert forward("all_finite", np.array([1.0, 2.0], np.float32)).tolist() == [1]
     assert forward("multi_all_finite", np.ones(2, np.float32), np.array([np.inf], np.float32)).tolist() == [0]
     assert forward("multi_sum_sq", np.array([3.0, 4.0]), np.ones(3)).tolist() == [25, 3]
+    with pytest.raises(ShapeError, match="differ"):
+        forward("multi_all_finite", np.ones(2, np.float32), np.ones(2, np.float16))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "attrs"),
+    [
+        ("sort", np.ones(3, np.float16), {}),
+        ("argsort", np.ones(3, np.float16), {}),
+        ("_histogram", np.ones(3), {"bin_cnt": 3, "range": (2, 1)}),
+        ("_histogram", np.ones(3), {"bin_cnt": 3}),
+        ("_histogram", np.ones(3), {"range": (1, 2)}),
+    ],
+)
+def test_refused(name, data, attrs):
+    with pytest.raises(MXNetError):
+        forward(name, data, **attrs)
+
+
+def test_histogram_edges():
+    counts, edges = forward("_histogram", np.array([-1.5, 0.9, 3.25, 4.0]), bin_cnt=2, range=(-1.5, 3.25))
+    assert counts.tolist() == [1, 2] and edges.tolist() == [-1.5, 0.875, 3.25]
+    for bins in ((1,), (2, 2)):
+        with pytest.raises(ShapeError):
+            infer("_histogram", (4,), bins, outs=(None, None))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from operating import check_numerically, forward, gradients, infer
 
+import symc as mx
 from symc.ops.base import ShapeError
 
 X = np.arange(24.0).reshape(2, 3, 4)
@@ -162,3 +163,28 @@ def test_slices_are_pythons(begin, end, step):
             infer("slice", x.shape, begin=begin, end=end, step=step)
     else:
         assert forward("slice", x, begin=begin, end=end, step=step).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(("make", "dtype", "match"), [
+    (lambda x: mx.sym.Crop(x, h_w=(2, 2)), "float64", "float32"),
+    (lambda x: mx.sym.contrib.interleaved_matmul_selfatt_qk(x, heads=1), "float16", "float32"),
+    (lambda x: mx.sym.contrib.SyncBatchNorm(x, key="k"), "float64", "float32"),
+    (lambda x: mx.sym.contrib.DeformableConvolution(x, kernel=(2, 2), num_filter=1), "float16", "float64"),
+])  # fmt: skip
+def test_types_without_kernels(make, dtype, match):
+    net = make(mx.sym.Variable("x"))
+    assert net.infer_type(x="float32")[1][0] == np.float32
+    with pytest.raises(mx.MXNetError, match=match):
+        net.infer_type(x=dtype)
+
+
+def test_windows_without_extent_are_refused():
+    with pytest.raises(mx.MXNetError, match="positive"):
+        mx.sym.im2col(mx.sym.Variable("x"), kernel=(-2, 2))
+
+
+def test_scales_go_together():
+    net = mx.sym.contrib.BilinearResize2D(mx.sym.Variable("x"), scale_height=2.0, scale_width=1.5)
+    assert net.infer_shape(x=(1, 2, 4, 4))[1] == [(1, 2, 8, 6)]
+    with pytest.raises(mx.MXNetError, match="together"):
+        mx.sym.contrib.BilinearResize2D(mx.sym.Variable("x"), width=5, scale_height=2.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from operating import check_numerically, forward, gradients, infer
+from operating import Built, check_numerically, forward, infer
 
 from symc.ops.base import ShapeError
 
@@ -51,27 +51,11 @@ def test_region_maxima():
     assert np.allclose(made[0], IMAGE[1, :, :4, :4].reshape(3, 2, 2, 2, 2).max((2, 4)))
 
 
-def test_suppression_keeps_the_best_and_moves_it_forward():
-    rows = np.array([[0, 0.5, 0, 0, 1, 1], [0, 0.9, 0, 0, 1, 0.9], [1, 0.4, 0, 0, 1, 1], [0, 0.0, 2, 2, 3, 3]])
-    made = forward("_contrib_box_nms", rows, id_index=0, overlap_thresh=0.5)
-    assert np.allclose(made, [rows[1], rows[2], [-1] * 6, [-1] * 6])
-    (dx,) = gradients("_contrib_box_nms", rows, id_index=0, overlap_thresh=0.5)
-    assert dx.sum(1).tolist() == [0, 6, 6, 0]
-
-
 def test_overlap_and_offsets():
     a, b = np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 1, 3, 3], [5, 5, 6, 6]])
     assert np.allclose(forward("_contrib_box_iou", a, b), [[1 / 7, 0]])
     anchors = np.array([[[0.5, 0.5, 0.2, 0.4]]])
     assert np.allclose(forward("_contrib_box_decode", np.zeros((1, 1, 4)), anchors), [[[0.4, 0.3, 0.6, 0.7]]])
-
-
-def test_prior_boxes_and_their_targets():
-    assert infer("_contrib_MultiBoxPrior", (1, 2, 3, 2), sizes=(0.4, 0.2), ratios=(1, 2))[1] == [(1, 18, 4)]
-    anchors = np.array([[[0.1, 0.1, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9]]])
-    label = np.array([[[1, 0.1, 0.1, 0.5, 0.5], [-1, 0, 0, 0, 0]]])
-    loc, mask, classes = forward("_contrib_MultiBoxTarget", anchors, label, np.zeros((1, 3, 2)))
-    assert classes.tolist() == [[2, 0]] and mask.tolist() == [[1] * 4 + [0] * 4] and not loc.any()
 
 
 def test_images():
@@ -81,3 +65,21 @@ def test_images():
     assert (forward("_image_flip_left_right", picture) == picture[:, ::-1]).all()
     with pytest.raises(ShapeError, match="exceeds"):
         infer("_image_crop", (4, 5, 3), x=3, y=2, width=3, height=2)
+
+
+def test_images_of_whole_numbers_are_normalised_in_floats():
+    data = (np.arange(12).reshape(3, 2, 2) * 20).astype(np.uint8)
+    made = forward("_image_normalize", data, mean=(0.5, 10, 100), std=(2, 0.4, -3))
+    assert made.ravel().tolist() == [0, 9, 19, 29, 175, 225, 19, 69, 236, 230, 223, 216]
+
+
+def test_gradient_of_to_tensor_is_the_head_in_its_order():
+    head = np.arange(6.0).reshape(3, 1, 2)
+    assert Built("_image_to_tensor", [np.ones((1, 2, 3), np.float32)]).backward(head)[0].ravel().tolist() == [*range(6)]
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_resizing_to_one_cell_takes_the_first(align_corners):
+    data = np.arange(15.0).reshape(1, 1, 5, 3)
+    made = forward("_contrib_BilinearResize2D", data, height=1, width=1, align_corners=align_corners)
+    assert made.item() == 0.0
