@@ -13,7 +13,7 @@ from symc.compile import emit, loop_passes, tensor_passes
 from symc.ir.graph import Node, Recorder, SymOrigin, finish
 from symc.ir.op import input_node
 from symc.ir.prims import add, dot
-from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot
+from symc.ir.prims.linear import Contraction
 from symc.ir.program import KernelStep, Program
 from symc.ir.types import F32, TensorType
 from symc.memory import empty
@@ -57,20 +57,8 @@ def bytes_per_second() -> float:
 
 def flops_of(program: Program) -> float:
     """Floating-point operations of a program's contractions."""
-    total = 0.0
-    for step in program.steps:
-        if isinstance(step, KernelStep):
-            for node in step.body.nodes():
-                if isinstance(node.op, Dot):
-                    inner = node.inputs[0].shape[-2 if node.op.ta else -1]
-                    total += 2.0 * node.tensor.size * inner
-                elif isinstance(node.op, (Conv, ConvDx)):
-                    result = node if isinstance(node.op, Conv) else node.inputs[0]
-                    w = node.inputs[1]
-                    total += 2.0 * result.tensor.size * w.tensor.size / w.shape[0]
-                elif isinstance(node.op, ConvDw):
-                    total += 2.0 * node.inputs[1].tensor.size * node.tensor.size / node.shape[0]
-    return total
+    nodes = (node for step in program.steps if isinstance(step, KernelStep) for node in step.body.nodes())
+    return 2.0 * sum(node.op.multiply_adds(node) for node in nodes if isinstance(node.op, Contraction))
 
 
 def describe() -> str:

@@ -145,9 +145,16 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", _run, "run a model on arrays and print its outputs")
     run.add_argument("model", help="NAME-symbol.json or FILE.py:NAME")
     run.add_argument("--params", metavar="FILE", help="the parameters (.params)")
-    run.add_argument("--input", action="append", default=[], metavar="NAME=FILE.npy", help="an input (repeatable)")
-    run.add_argument("--summary", action="store_true", help="range and norm of outputs, not their elements")
-    run.add_argument("--save", metavar="FILE.npz", help="write the outputs there")
+    run.add_argument(
+        "--input", action="append", default=[], metavar="NAME=FILE",
+        help="an input (repeatable): .npy, .npz, an image, or a shape like 1x3x224x224 for zeros",
+    )  # fmt: skip
+    run.add_argument("--shapes", type=parse_shapes, default={}, metavar="data=1x3x224x224,...", help="input shapes")
+    run.add_argument("--summary", action="store_true", help="layers, shapes, parameters, work, memory; nothing is run")
+    run.add_argument("--stats", action="store_true", help="range and norm of outputs, not their elements")
+    run.add_argument("--top", type=int, default=0, metavar="N", help="the N largest values of every row of an output")
+    run.add_argument("--labels", metavar="FILE", help="names of the classes for --top, one a line")
+    run.add_argument("-o", "--output", metavar="FILE", help="write the outputs there (.npy for one, .npz for all)")
 
     commands.add_parser("demo", help="train LeNet on real digits, save, load, predict")
     commands.add_parser("bench", help="measure against the machine's limits, and MXNet where it is installed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import textwrap
 from typing import Any
 
 from symc.cli.report import CliError
@@ -32,7 +33,7 @@ _ORDER = ("symbol", "tensor", "program", "loop")
 
 
 def show_operators(name: str | None) -> int:
-    """All MXNet operators, or one with its signature, inputs and text."""
+    """All MXNet operators under all their names, or one with all that is said of it."""
     operators = _operators()
     if name is None:
         width = max(map(len, operators), default=0)
@@ -40,8 +41,11 @@ def show_operators(name: str | None) -> int:
             print(f"{key:{width}}  {_first_line(operators[key])}")
         return 0
     cls = _find(name, operators, "operator")
-    print(f"{name}({', '.join([*_inputs(cls), *_parameters(cls)])})")
-    print(f"\n{_document(cls)}")
+    from symc.docs.operators import entry, meaning, signature
+
+    print(f"{signature(cls)}\n\n{meaning(cls)}\n")
+    for heading, words in entry(cls):
+        print(textwrap.fill(f"{heading}: {words}", 100, subsequent_indent="  ", break_long_words=False))
     return 0
 
 
@@ -50,27 +54,6 @@ def _operators() -> dict[str, Any]:
     from symc.ops.base import OPERATORS
 
     return dict(OPERATORS)
-
-
-def _inputs(cls: Any) -> list[str]:
-    if cls.variadic:
-        return ["*data"]
-    return [*cls.input_names, *cls.aux_names]
-
-
-def _parameters(cls: Any) -> list[str]:
-    from symc.ops.base import parameters
-
-    made = []
-    for p in parameters(cls):
-        made.append(p.name if p.required else f"{p.name}={p.default!r}")
-    return made
-
-
-def _document(cls: Any) -> str:
-    import inspect
-
-    return inspect.getdoc(cls) or ""
 
 
 def _first_line(cls: Any) -> str:

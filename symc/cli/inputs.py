@@ -45,13 +45,14 @@ def load(text: str, shapes: Shapes | None = None, needs_types: bool = True, veri
 
 def load_symbol(text: str) -> Any:
     """The Symbol of NAME-symbol.json, FILE.py:NAME or package.module:NAME."""
-    if text.endswith(".json"):
+    if text.endswith((".json", ".json.gz")):
         from symc import symbol
         from symc.base import MXNetError
 
-        source = Path(text).read_text(encoding="utf-8")
+        if not Path(text).exists():
+            raise FileNotFoundError(2, "no such file", text)
         try:
-            return symbol.load_json(source)
+            return symbol.load(text)
         except MXNetError as problem:
             raise CliError(f"{text}: {problem}", INPUT) from None
     where, colon, name = text.rpartition(":")
@@ -133,7 +134,8 @@ def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
             types[name] = TensorType(dtype_of(dtype or "float32"), tuple(shape))
     if missing or len(types) < len(arguments) + len(states):
         first = missing[0] if missing else arguments[0]
-        raise CliError(f"the shape of {', '.join(missing) or 'the arguments'} is not known; give --shapes {first}=...")
+        some = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        raise CliError(f"the shape of {some or 'the arguments'} is not known; give --shapes {first}=...")
     return types
 
 

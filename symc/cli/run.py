@@ -1,77 +1,134 @@
-"""`symc run`: a saved model on arrays."""
+"""`symc run`: a saved model on arrays, or a summary of it."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from symc.cli.inputs import load_symbol
+from symc.cli.inputs import load_symbol, symbol_input
 from symc.cli.report import INPUT, CliError
+from symc.cli.values import Shape, read_inputs, read_parameters
+from symc.ir.types import Array
 
 
 def run(options: argparse.Namespace) -> int:
     """Bind the model to its parameters and inputs, run it once, print the outputs."""
-    from symc.context import cpu
-
     symbol = load_symbol(options.model)
-    arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
-    inputs = _read_inputs(options.input)
-    parameters = _read_parameters(options.params) if options.params else {}
-    unknown = sorted(set(inputs) - set(arguments))
+    shapes: dict[str, Shape] = dict(options.shapes)
+    inputs = read_inputs(options.input, shapes)
+    parameters = read_parameters(options.params) if options.params else {}
+    known = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
+    unknown = sorted({*inputs, *shapes} - set(known))
     if unknown:
-        raise CliError(f"--input: the model has no argument {', '.join(unknown)}; it has {', '.join(arguments)}")
-    given: dict[str, Any] = {**parameters, **inputs}
-    shapes = {n: tuple(v.shape) for n, v in given.items() if n in arguments}
-    types = {n: np.dtype(v.dtype) for n, v in given.items() if n in arguments}
-    executor = symbol.simple_bind(cpu(), grad_req="null", type_dict=types, **shapes)
-    arrays = {**executor.arg_dict, **executor.aux_dict}
-    missing = [n for n in (*arguments, *states) if n not in given and not n.endswith("label")]
-    if missing:
-        hint = f"give --params FILE or --input {missing[0]}=FILE.npy"
-        raise CliError(f"no values for {', '.join(missing)}; {hint}", INPUT)
-    for name, value in given.items():
-        if name in arrays:
-            arrays[name][:] = value
-    results = {n: a.asnumpy() for n, a in zip(symbol.list_outputs(), executor.forward(is_train=False))}
+        raise CliError(f"--input: the model has no argument {', '.join(unknown)}; it has {_some(known)}")
+    if options.summary:
+        return _summarise(symbol, {**shapes, **_shapes_of(inputs)}, _shapes_of(parameters))
+    results = _results(symbol, parameters, inputs, shapes)
+    labels = Path(options.labels).read_text(encoding="utf-8").splitlines() if options.labels else []
     for name, array in results.items():
-        print(_summary(name, array) if options.summary else f"{name}: {array.dtype}{list(array.shape)}\n{array}")
-    if options.save:
-        np.savez(options.save, **results)
+        if options.top:
+            print("\n".join(_top(name, array, options.top, labels)))
+        else:
+            print(_stats(name, array) if options.stats else f"{name}: {array.dtype}{list(array.shape)}\n{array}")
+    if options.output:
+        _save(options.output, results)
     return 0
 
 
-def _read_inputs(items: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for item in items:
-        name, equals, path = item.partition("=")
-        if not equals:
-            raise CliError(f"--input {item}: expected NAME=FILE.npy")
-        try:
-            found[name] = np.load(path, allow_pickle=False)
-        except ValueError as problem:
-            raise CliError(f"{path} is not a .npy file: {problem}", INPUT) from None
-    return found
+def _shapes_of(arrays: Mapping[str, Array]) -> dict[str, Shape]:
+    return {n: tuple(a.shape) for n, a in arrays.items()}
 
 
-def _read_parameters(path: str) -> dict[str, Any]:
-    """Arrays of a .params file by name, without the arg: and aux: that checkpoints put before them."""
-    from symc import ndarray
+def _summarise(symbol: Any, inputs: dict[str, Shape], parameters: dict[str, Shape]) -> int:
+    from symc.cli.summary import summarise
 
-    if not Path(path).exists():
-        raise FileNotFoundError(2, "no such file", path)
-    try:
-        loaded = ndarray.load(path)
-    except Exception as problem:
-        raise CliError(f"{path} is not a .params file: {problem}", INPUT) from None
-    if not isinstance(loaded, dict):
-        raise CliError(f"{path} holds arrays without names", INPUT)
-    return {name.partition(":")[2] if name[:4] in ("arg:", "aux:") else name: value for name, value in loaded.items()}
+    arguments = symbol.list_arguments()
+    given = {n: s for n, s in parameters.items() if n in arguments}
+    module = symbol_input(symbol, {**given, **inputs}).module
+    labels = [n for n in arguments if n.endswith("label") and n not in given]
+    print(summarise(symbol, module, [*inputs, *labels]))
+    return 0
 
 
-def _summary(name: str, array: Any) -> str:
+def _results(
+    symbol: Any, parameters: Mapping[str, Array], inputs: Mapping[str, Array], shapes: Mapping[str, Shape]
+) -> dict[str, Array]:
+    """Outputs by name, for arrays of all arguments and states; what has only a shape is zeros."""
+    from symc.context import cpu
+
+    given = {**parameters, **inputs}
+    arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
+    missing = [n for n in (*arguments, *states) if n not in given and n not in shapes and not n.endswith("label")]
+    if missing:
+        file = "--params FILE" if len(missing) > 1 or missing[0] in states else ""
+        hint = " or ".join(filter(None, [file, f"--input {missing[0]}=FILE.npy"]))
+        raise CliError(f"no values for {_some(missing)}; give {hint}", INPUT)
+    unused = [n for n in given if n not in arguments and n not in states]
+    if unused:
+        print(f"symc: the model does not use {_some(unused)}", file=sys.stderr)
+    types = {n: a.dtype for n, a in given.items() if n in arguments}
+    executor = symbol.simple_bind(
+        cpu(),
+        grad_req="null",
+        type_dict=types,
+        **_needed(symbol, {**_shapes_of(inputs), **shapes}, _shapes_of(parameters)),
+    )
+    for name, array in {**executor.arg_dict, **executor.aux_dict}.items():
+        if name not in given:
+            continue
+        if array.shape != given[name].shape:
+            raise CliError(
+                f"{name} has shape {given[name].shape}; for these inputs the model needs {array.shape}", INPUT
+            )
+        array[:] = given[name]
+    return {n: a.asnumpy() for n, a in zip(symbol.list_outputs(), executor.forward(is_train=False))}
+
+
+def _needed(symbol: Any, inputs: Mapping[str, Shape], parameters: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The shapes to bind with: the inputs', and of parameters those that do not follow from them, so that a parameter
+    that does not fit is named beside what would."""
+    from symc.symbol.inference import infer_shapes
+
+    arguments = symbol.list_arguments()
+    inputs = {n: s for n, s in inputs.items() if n in arguments}
+    found, _, _ = infer_shapes(symbol, True, (), inputs)
+    follows = {n for n, s in zip(arguments, found or ()) if s and 0 not in s}
+    return {**{n: s for n, s in parameters.items() if n in arguments and n not in follows}, **inputs}
+
+
+def _some(names: Sequence[str]) -> str:
+    """At most a handful of names."""
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _save(path: str, results: Mapping[str, Array]) -> None:
+    if path.endswith(".npz"):
+        np.savez(path, **dict(results))  # type: ignore[arg-type]
+    elif len(results) == 1:
+        np.save(path, next(iter(results.values())))
+    else:
+        raise CliError(f"--output {path}: the model has {len(results)} outputs, which need a .npz file")
+
+
+def _top(name: str, array: Array, count: int, labels: Sequence[str]) -> list[str]:
+    """The largest values of every row, with their positions (and names)."""
+    lines = [f"{name}: {array.dtype}{list(array.shape)}"]
+    rows = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(1, -1)
+    for at, row in enumerate(rows):
+        if len(rows) > 1:
+            lines.append(f"row {at}")
+        for index in np.argsort(-row.astype(np.float64), kind="stable")[:count]:
+            label = f"  {labels[index]}" if index < len(labels) else ""
+            lines.append(f"  {index:6}  {row[index]:.6g}{label}")
+    return lines
+
+
+def _stats(name: str, array: Array) -> str:
     finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array.reshape(-1)
     if not finite.size:
         return f"{name}: {array.dtype}{list(array.shape)} no finite elements"

@@ -9,8 +9,8 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-import numpy as np
 import pytest
+from commands import ran
 
 from symc.cli import main
 from symc.cli.command import parse_shapes
@@ -42,15 +42,6 @@ SHAPES = ["--shapes", "data=4x6"]
 def net(tmp_path: Path) -> str:
     (tmp_path / "net.py").write_text(NET)
     return f"{tmp_path / 'net.py'}:net"
-
-
-def ran(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
-    """Standard output and error of a command that must end with `code`."""
-    given = main(list(arguments))
-    out, err = capsys.readouterr()
-    assert given == code, err
-    assert "Traceback" not in err
-    return out, err
 
 
 # --------------------------------------------------------------------------------------------- dump
@@ -219,7 +210,7 @@ def test_opt_refuses_what_does_not_fit(capsys, net: str) -> None:
     assert "did you mean simplify?" in err and err.splitlines()[-1].index("^") == err.splitlines()[-2].index("simplifi")
 
 
-# --------------------------------------------------------------------------------------------- passes, ops, run
+# --------------------------------------------------------------------------------------------- passes, ops
 
 
 def test_passes(capsys) -> None:
@@ -237,33 +228,9 @@ def test_ops(capsys) -> None:
     assert any(line.startswith("FullyConnected ") for line in out.splitlines())
     out, _ = ran(capsys, "ops", "FullyConnected")
     assert out.startswith("FullyConnected(data, weight, bias, num_hidden, no_bias=False, flatten=True)\n")
+    assert "\nshapes: Data (N, *S) needs weight (num_hidden, prod(S))" in out and "\ngradient: yes\n" in out
+    assert "\nalso: crop\n" in ran(capsys, "ops", "slice")[0]
     assert "did you mean FullyConnected" in ran(capsys, "ops", "FullConnected", code=2)[1]
-
-
-def test_run(capsys, tmp_path: Path) -> None:
-    import symc as mx
-
-    symbol = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=2, name="fc")
-    symbol.save(str(tmp_path / "m-symbol.json"))
-    weight, bias = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([10, 20], np.float32)
-    mx.nd.save(str(tmp_path / "m.params"), {"arg:fc_weight": mx.nd.array(weight), "arg:fc_bias": mx.nd.array(bias)})
-    data = np.ones((4, 3), np.float32)
-    np.save(tmp_path / "x.npy", data)
-    model = ["run", str(tmp_path / "m-symbol.json")]
-    given = ["--params", str(tmp_path / "m.params"), "--input", f"data={tmp_path / 'x.npy'}"]
-    out, _ = ran(capsys, *model, *given, "--save", str(tmp_path / "out.npz"))
-    assert out.startswith("fc_output: float32[4, 2]\n")
-    np.testing.assert_allclose(np.load(tmp_path / "out.npz")["fc_output"], data @ weight.T + bias)
-    assert "min 13  max 32  mean 22.5" in ran(capsys, *model, *given, "--summary")[0]
-    assert (
-        "no argument dat; it has data, fc_weight, fc_bias"
-        in ran(capsys, *model, "--input", f"dat={tmp_path / 'x.npy'}", code=2)[1]
-    )
-    assert "expected NAME=FILE.npy" in ran(capsys, *model, "--input", "data", code=2)[1]
-    assert "no values for fc_weight" in ran(capsys, *model, *given[2:], code=3)[1]
-    assert "no such file" in ran(capsys, *model, "--params", "nowhere.params", code=3)[1].lower()
-    (tmp_path / "bad.params").write_bytes(b"bad")
-    assert "not a .params file" in ran(capsys, *model, "--params", str(tmp_path / "bad.params"), code=3)[1]
 
 
 # --------------------------------------------------------------------------------------------- errors

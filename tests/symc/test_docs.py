@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import symc as mx
+from symc.docs import operators
 from symc.ops.base import OPERATORS
 from symc.passes.pipeline import PASSES
 
@@ -52,3 +53,22 @@ def test_unknown_functions_are_named():
     for space in (mx.sym, mx.nd):
         with pytest.raises(AttributeError, match="FullyConected.*did you mean FullyConnected"):
             _ = space.FullyConected
+
+
+def test_the_page_of_operators_is_current():
+    assert operators.PATH.read_text(encoding="utf-8") == operators.text(), "run python -m symc.docs.operators"
+
+
+def test_every_operator_is_documented():
+    """What it does, and the rule of its shapes: both in its definition."""
+    for name, cls in OPERATORS.items():
+        assert operators.meaning(cls), name
+        assert operators.shapes(cls), f"{name}: complete() has no docstring"
+        assert operators.signature(cls).startswith(cls.op_name + "(")
+
+
+def test_what_differs_from_mxnet_is_an_entry_of_its_own():
+    entry = dict(operators.entry(OPERATORS["_contrib_fft"]))
+    assert "GPU" in entry["differs from MXNet"]
+    assert "Differs" not in operators.meaning(OPERATORS["_contrib_fft"])
+    assert "seed" in dict(operators.entry(OPERATORS["_random_normal"]))["differs from MXNet"]
