@@ -78,6 +78,15 @@ class _Reader:
         return sizes
 
     def array(self) -> Array:
+        begin = self.at
+        try:
+            return self._array()
+        except (MemoryError, ValueError):
+            raise MXNetError(
+                f"{self.what} has an array too large for memory at offset {begin}; it is corrupt"
+            ) from None
+
+    def _array(self) -> Array:
         magic = self.number("I")
         if magic in (V2, V3):
             storage = self.number("i")

@@ -133,8 +133,8 @@ class BaseModule:
         force_init: bool = True,
         allow_extra: bool = False,
     ) -> None:  # fmt: skip
-        """Copy parameters and states in. RuntimeError for a missing one unless `allow_missing`, ValueError for one too
-        many unless `allow_extra`."""
+        """Copy parameters and states in. RuntimeError for a missing one unless `allow_missing`; a warning for one too
+        many unless `allow_extra`, and with `allow_missing` ValueError, as in MXNet."""
         self.init_params(
             None, arg_params, aux_params, allow_missing=allow_missing, force_init=force_init, allow_extra=allow_extra
         )

@@ -266,7 +266,7 @@ class Module(BaseModule):
                 if initializer is not None:
                     initializer(InitDesc(name, attributes.get(name)), array)
         if not allow_extra:
-            self._refuse_extra(arg_params, aux_params)
+            self._warn_of_extra(arg_params, aux_params)
         self.params_initialized, self._params_dirty = True, False
         self._exec.copy_params_from(self._arg_params, self._aux_params)
 
@@ -283,17 +283,19 @@ class Module(BaseModule):
             return
         self._need(bound=True)
         self._flush()
-        if not allow_extra:
-            self._refuse_extra(arg_params, aux_params)
         self._exec.copy_params_from(arg_params or {}, aux_params or {}, allow_extra_params=allow_extra)
         self._params_dirty = self.params_initialized = True
 
-    def _refuse_extra(self, arg_params: Params | None, aux_params: Params | None) -> None:
+    def _warn_of_extra(self, arg_params: Params | None, aux_params: Params | None) -> None:
+        """MXNet says that it refuses parameters that the symbol does not have, but ignores them here, and scripts that
+        cut a net rely on that."""
         for given, known in ((arg_params, self._symbol.list_arguments()), (aux_params, self._aux_names)):
             extra = [n for n in given or () if n not in known]
             if extra:
-                raise ValueError(
-                    f"Find name {extra[0]!r} that is not in the arguments; pass allow_extra=True to ignore it"
+                warnings.warn(
+                    f"the symbol has no parameter {extra[0]!r}, which is ignored (with {len(extra) - 1} others); "
+                    "pass allow_extra=True if that is meant",
+                    stacklevel=3,
                 )
 
     def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:

@@ -1,6 +1,7 @@
 """mx.optimizer: SGD, Adam and the others, and the Updater that applies them."""
 
 from symc.optimizer.base import Optimizer, create, register
+from symc.optimizer.large_batch import LARS, LBSGD
 from symc.optimizer.rules import (
     DCASGD,
     FTML,
@@ -22,7 +23,6 @@ from symc.optimizer.rules import (
 from symc.optimizer.updater import Updater, get_updater
 
 __all__ = [
-    "DCASGD", "FTML", "LAMB", "NAG", "SGD", "SGLD", "AdaDelta", "AdaGrad", "Adam", "Adamax", "Ftrl", "Nadam",
-    "Optimizer",
-    "RMSProp", "Signum", "Test", "Updater", "ccSGD", "create", "get_updater", "register",
+    "DCASGD", "FTML", "LAMB", "LARS", "LBSGD", "NAG", "SGD", "SGLD", "AdaDelta", "AdaGrad", "Adam", "Adamax",
+    "Ftrl", "Nadam", "Optimizer", "RMSProp", "Signum", "Test", "Updater", "ccSGD", "create", "get_updater", "register",
 ]  # fmt: skip

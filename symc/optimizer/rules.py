@@ -371,7 +371,7 @@ class LAMB(Optimizer):
         var = self.beta2 * states[1] + rest(self.beta2) * (g * g)
         way_mean, way_var = (mean / s["first"], var / s["second"]) if self.bias_correction else (mean, var)
         way = way_mean / (sqrt(way_var) + self.epsilon) + s["wd"] * weight
-        length, way_length = _norm(weight), _norm(way)
+        length, way_length = norm(weight), norm(way)
         bounded = length
         if self.lower_bound is not None and self.lower_bound > 0:
             bounded = maximum(bounded, self.lower_bound)
@@ -382,7 +382,8 @@ class LAMB(Optimizer):
         return weight - mul(s["lr"], ratio) * way, (mean, var)
 
 
-def _norm(x: Node) -> Node:
+def norm(x: Node) -> Node:
+    """The 2-norm of all elements."""
     return sqrt(reduce_sum(x * x, tuple(range(x.rank))))
 
 

@@ -11,6 +11,7 @@ from symc.ir.prims import (
     add,
     argmax,
     argmin,
+    asin,
     broadcast,
     cast,
     concat,
@@ -151,8 +152,10 @@ CASES = {
     "argmax": (lambda x: cast(argmax(x, 1), F32), dict(x=f(7, 12))),
     "argmin": (lambda x: cast(argmin(x, 0), F32), dict(x=f(7, 12))),
     "cumsum": (lambda x: cumsum(x, 1), dict(x=f(7, 12))),
+    "cumsum, half": (lambda x: cumsum(x, 1), dict(x=TensorType(F16, (7, 12)))),
     "random": (lambda k: uniform(k, (5, 13), F32), dict(k=TensorType(U32, (2,)))),
     "cast to u8": (lambda x: cast(x * 100.0, U8), dict(x=f(77))),
+    "half, by way of doubles": (lambda x: cast(asin(cast(x, F32)), F16), dict(x=TensorType(F16, (17,)))),
     "half": (lambda x, y: x * y + x, dict(x=TensorType(F16, (77,)), y=TensorType(F16, (77,)))),
 }  # fmt: skip
 

@@ -127,3 +127,27 @@ def test_sequence_refuses():
     twice.bind([("data", (1, 2))])
     with pytest.raises(AssertionError, match="Duplicated"):
         twice.init_params()
+
+
+def test_python_modules_say_what_is_missing():
+    loss = mx.mod.PythonLossModule(name="l", label_names=("y",))
+    assert (loss.data_names, loss.output_names) == (["data"], ["l_output"])
+    with pytest.raises(AssertionError, match="takes data \\['data'\\]"):
+        loss.bind([("x", (2, 3))])
+    with pytest.raises(AssertionError, match="write gradient"):
+        loss.bind([("data", (2, 3))], [("y", (2,))], grad_req="add")
+    loss.bind([("data", (2, 3))], [("y", (2,))])
+    assert loss.output_shapes == [("l_output", (2, 3))] and loss.label_shapes == [("y", (2,))]
+    loss.forward(mx.io.DataBatch([mx.nd.ones((2, 3))], [mx.nd.zeros(2)]))
+    with pytest.raises(AssertionError, match="out_grads"):
+        loss.backward([mx.nd.ones((2, 3))])
+    with pytest.raises(NotImplementedError, match="grad_func"):
+        loss.backward()
+    with pytest.raises(AssertionError, match="function"):
+        mx.mod.PythonLossModule(grad_func=3)
+    with pytest.raises(AssertionError, match="one data"):
+        mx.mod.PythonLossModule(data_names=("a", "b"))
+    with pytest.raises(RuntimeError, match="presliced"):
+        loss.update_metric(mx.metric.create("acc"), [], pre_sliced=True)
+    with pytest.raises(NotImplementedError):
+        mx.mod.PythonModule(["data"], None, ["out"]).bind([("data", (2,))])

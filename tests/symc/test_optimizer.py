@@ -93,9 +93,9 @@ def test_schedulers_refuse(make):
         make(mx.lr_scheduler)
 
 
-@pytest.mark.parametrize("name", ["sgd", "nag", "adam", "rmsprop", "ftml", "dcasgd"])
+@pytest.mark.parametrize("name", ["sgd", "nag", "adam", "rmsprop", "ftml", "dcasgd", "lars", "lbsgd"])
 def test_states_survive(name):
-    settings = {"momentum": 0.9} if name in ("sgd", "nag", "dcasgd") else {}
+    settings = {"momentum": 0.9} if name in ("sgd", "nag", "dcasgd", "lars", "lbsgd") else {}
     first = mx.optimizer.get_updater(mx.optimizer.create(name, learning_rate=0.1, **settings))
     one = mx.nd.ones((2, 3))
     for _ in range(2):

@@ -127,3 +127,17 @@ def test_only_arrays_are_saved(tmp_path):
             mx.nd.save(tmp_path / "x", wrong)
     with pytest.raises(mx.MXNetError, match="complex"):
         params.dumps([np.zeros(2, np.complex64)])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        # csr of 2^40 columns; V2 of a size that no product of 64 bits holds
+        struct.pack("<Ii", 0xF993FAC9, 2) + struct.pack("<iq", 1, 0) + struct.pack("<iqq", 2, 4, 1 << 40)
+        + struct.pack("<iii", 1, 0, 0) + struct.pack("<iiq", 6, 1, 5) + struct.pack("<iiq", 6, 1, 0) + bytes(40),
+        struct.pack("<Iiiqqq", 0xF993FAC9, 0, 3, 1 << 62, 1 << 62, 0) + struct.pack("<iii", 1, 0, 0),
+    ],
+)  # fmt: skip
+def test_impossible_sizes_are_refused(array):
+    with pytest.raises(mx.MXNetError, match="too large for memory"):
+        mx.nd.load_frombuffer(file_of(array))

@@ -34,7 +34,15 @@ OPTIMIZERS = [
     ("lamb", {"wd": 0.01}),
     ("lamb", {"wd": 0.01, "bias_correction": False, "lower_bound": 1.0, "upper_bound": 2.0}),
     ("test", {}),
-]
+    ("lars", {"wd": 0.01}),
+    ("lars", {"momentum": 0.9, "wd": 0.01, "eta": 0.5, "eps": 0.1, "clip_gradient": 0.7, "rescale_grad": 0.5}),
+    ("lbsgd", {"momentum": 0.9, "wd": 0.01}),
+    ("lbsgd", {"wd": 0.01, "batch_scale": 2, "warmup_epochs": 1, "updates_per_epoch": 4}),
+    ("lbsgd", {"batch_scale": 2, "momentum": 0.9, "warmup_strategy": "power2", "warmup_epochs": 2, "begin_epoch": 1,
+               "updates_per_epoch": 5}),
+    ("lbsgd", {"batch_scale": 3, "warmup_strategy": "sqrt"}),
+    ("lbsgd", {"wd": 0.01, "warmup_strategy": "lars", "clip_gradient": 0.5}),
+]  # fmt: skip
 
 
 def optimizers(mx):
@@ -55,6 +63,22 @@ def optimizers(mx):
                 updater(i, mx.nd.array(g, dtype=dtype), weights[i])
         for i, w in enumerate(weights):
             found[f"{number:02d}_{name}_{i}"] = w.asnumpy().astype("f")
+    return found
+
+
+def corrections(mx):
+    """LARS scales its momentum where a scheduler changes the rate; six updates."""
+    rs = np.random.RandomState(0)
+    found = {}
+    for corrected in (True, False):
+        optimizer = mx.optimizer.create(
+            "lars", lr_scheduler=mx.lr_scheduler.FactorScheduler(2, 0.5, base_lr=0.8), momentum=0.9, eta=0.1, wd=0.01,
+            momentum_correction=corrected, param_idx2name={0: "a_weight"},
+        )  # fmt: skip
+        updater, weight = mx.optimizer.get_updater(optimizer), mx.nd.array(rs.randn(4, 3))
+        for step in range(6):
+            updater(0, mx.nd.array(rs.randn(4, 3)), weight)
+            found[f"{corrected}_{step}"] = weight.asnumpy()
     return found
 
 
@@ -238,6 +262,39 @@ def sequence(mx):
     return values(module)
 
 
+def python_loss(mx):
+    """Parameters of a net whose loss is Python code, after three updates; a metric's value; what the loss gives."""
+
+    def hinge(scores, labels):
+        found, right = np.zeros(scores.shape, "f"), labels.asnumpy().astype(int)
+        at = np.arange(len(right))
+        own = scores.asnumpy()[at, right]
+        found[scores.asnumpy() > own[:, None] - 1] = 1
+        found[at, right] = -1
+        return found
+
+    net = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3, name="f1")
+    module = mx.mod.SequentialModule()
+    module.add(mx.mod.Module(net, label_names=None))
+    module.add(mx.mod.PythonLossModule(grad_func=hinge), take_labels=True, auto_wiring=True)
+    rs = np.random.RandomState(4)
+    it = mx.io.NDArrayIter(rs.randn(15, 4).astype("f"), rs.randint(0, 3, 15).astype("f"), 5)
+    module.bind(it.provide_data, it.provide_label)
+    module.init_params(arg_params={"f1_weight": mx.nd.array(rs.randn(3, 4)), "f1_bias": mx.nd.zeros(3)}, aux_params={})
+    module.init_optimizer(optimizer_params={"learning_rate": 0.1})
+    metric = mx.metric.create("acc")
+    for batch in it:
+        module.forward(batch)
+        module.backward()
+        module.update()
+        module.update_metric(metric, batch.label)
+    return {
+        **values(module), "metric": np.array(metric.get()[1]), "output": module.get_outputs()[0].asnumpy(),
+        "input_grad": module._modules[1].get_input_grads()[0].asnumpy(),
+        "shape": np.array(module.output_shapes[0][1]),
+    }  # fmt: skip
+
+
 def saved(mx, path):
     """A file of named arrays of every element type."""
     types = ["float32", "float64", "float16", "uint8", "int32", "int8", "int64"]
@@ -246,7 +303,7 @@ def saved(mx, path):
     mx.nd.save(path, arrays)
 
 
-SCENARIOS = [optimizers, schedules, metrics, iterators, training, buckets, sequence]
+SCENARIOS = [optimizers, corrections, schedules, metrics, iterators, training, buckets, sequence, python_loss]
 
 if __name__ == "__main__":
     import os
