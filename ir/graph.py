@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Union
 
 from symc.ir.errors import TypeMismatch
@@ -121,16 +122,31 @@ def _forget(entry: _Entry) -> None:
             del _interned[entry.key]
 
 
-def _intern(key: tuple[Primitive, tuple[int, ...]], made: Node) -> Node:
-    """`made`, or the node that another thread has interned meanwhile."""
-    entry = _Entry(made, _forget)
-    entry.key = key
-    with _intern_lock:
-        earlier = _interned.get(key)
-        node = earlier() if earlier is not None else None
-        if node is None:
-            _interned[key] = entry
-            node = made
+def _interned_node(op: Primitive, inputs: tuple[Node, ...], known: Type | None) -> Node:
+    """The node op(inputs); its type where it is known already."""
+    # Keyed by the inputs' ids, which are stable while the node (and so its inputs) lives; holding the
+    # inputs themselves in the key would make freeing a deep chain recurse.
+    key = (op, tuple(map(id, inputs)))
+    entry = _interned.get(key)
+    node = entry() if entry is not None else None
+    if node is None:
+        made = Node()
+        made.op, made.inputs = op, inputs
+        if known is not None:
+            made.type = known
+        else:
+            made.type = op.type([tensor_type(i, op) for i in inputs]) if op.takes_tensors else op.type_of_nodes(inputs)
+        entry = _Entry(made, _forget)
+        entry.key = key
+        with _intern_lock:  # another thread may have made it meanwhile
+            earlier = _interned.get(key)
+            node = earlier() if earlier is not None else None
+            if node is None:
+                _interned[key] = entry
+                node = made
+    recorder = _active.recorder
+    if recorder is not None and recorder.origin is not None:
+        recorder.origins.setdefault(node, recorder.origin)
     return node
 
 
@@ -146,21 +162,15 @@ class Node:
     @staticmethod
     def make(op: Primitive, inputs: Sequence[Node] = ()) -> Node:
         """The node op(inputs), typed and interned. Raises TypeMismatch where the op has no type for the inputs."""
-        # Keyed by the inputs' ids, which are stable while the node (and so its inputs) lives; holding the
-        # inputs themselves in the key would make freeing a deep chain recurse.
-        key = (op, tuple(map(id, inputs)))
-        entry = _interned.get(key)
-        node = entry() if entry is not None else None
-        if node is None:
-            node = Node()
-            node.op = op
-            node.inputs = tuple(inputs)
-            node.type = op.type([tensor_type(i, op) for i in inputs]) if op.takes_tensors else op.type_of_nodes(inputs)
-            node = _intern(key, node)
-        recorder = _active.recorder
-        if recorder is not None and recorder.origin is not None:
-            recorder.origins.setdefault(node, recorder.origin)
-        return node
+        return _interned_node(op, tuple(inputs), None)
+
+    def on(self, inputs: Sequence[Node]) -> Node:
+        """The same operation on other operands, as Node.make. Operands of the same types need no new type."""
+        op, before = self.op, self.inputs
+        same = op.takes_tensors and len(inputs) == len(before)
+        for a, b in zip(before, inputs):
+            same = same and (a.type is b.type or a.type == b.type)
+        return _interned_node(op, tuple(inputs), self.type if same else None)
 
     @property
     def tensor(self) -> TensorType:
@@ -279,9 +289,13 @@ class Graph:
     def roots(self) -> list[Node]:
         return [node for _, node in self.outputs] + [update.value for update in self.updates]
 
-    def nodes(self) -> list[Node]:
+    @cached_property
+    def _order(self) -> tuple[Node, ...]:
+        return tuple(topological([*self.inputs, *self.roots]))
+
+    def nodes(self) -> tuple[Node, ...]:
         """All nodes in topological order: the inputs first (used or not), then what the roots need."""
-        return topological([*self.inputs, *self.roots])
+        return self._order
 
     def _key(self) -> tuple[object, ...]:
         return (self.inputs, self.outputs, self.updates, self.cut)
@@ -336,4 +350,6 @@ def finish(
         full[node] = candidate
         used.add(candidate)
     kept = {node: origins[node] for node in nodes if node in origins}
-    return Graph(name, tuple(inputs), tuple(outputs), tuple(updates), full, kept, cut)
+    made = Graph(name, tuple(inputs), tuple(outputs), tuple(updates), full, kept, cut)
+    made.__dict__["_order"] = tuple(nodes)  # what cached_property would find again
+    return made

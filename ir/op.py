@@ -112,10 +112,24 @@ def primitive(name: str) -> Callable[[P], P]:
             raise ValueError(f"primitive {name!r} is defined twice")
         cls.name = name
         dataclass(frozen=True)(cls)
+        _keep_hash(cls)
         PRIMITIVES[name] = cls
         return cls
 
     return register
+
+
+def _keep_hash(cls: type[Primitive]) -> None:
+    """Compute the hash of an instance once: every node made looks its primitive up."""
+    compute = cls.__hash__
+
+    def hash_once(self: Primitive) -> int:
+        known: int | None = self.__dict__.get("_hash")
+        if known is None:
+            known = self.__dict__["_hash"] = compute(self)
+        return known
+
+    cls.__hash__ = hash_once  # type: ignore[method-assign, assignment]
 
 
 def require(condition: bool, op: Primitive, message: str, *types: Type) -> None:

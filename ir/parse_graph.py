@@ -173,7 +173,10 @@ class GraphBody:
 
     def parameter(self, name: str, tensor: TensorType, role: str, origin: Origin | None, at: int) -> Node:
         """An input."""
-        node = Node.make(Input(name, role, tensor))
+        return self.bound(name, Node.make(Input(name, role, tensor)), origin, at)
+
+    def bound(self, name: str, node: Node, origin: Origin | None, at: int) -> Node:
+        """A node that goes by this name from here on."""
         self.define(self.p.tokens[at], name, node, at)
         if origin is not None:
             self.origins[node] = origin

@@ -9,7 +9,7 @@ from symc.ir.op import input_node
 from symc.ir.parse_graph import GraphBody, make_op, operation, outputs_of, parse_function, phase, results
 from symc.ir.parse_tokens import Reader
 from symc.ir.prims.elementwise import Const
-from symc.ir.program import KernelStep, Place, Program, ProgramParam, Result, Step, ViewStep, results_of
+from symc.ir.program import KernelStep, Place, Program, ProgramParam, Result, Step, ViewStep, operand_node, results_of
 from symc.ir.types import TensorType
 
 #: role of the results of a called kernel, in the body that stands for what the text does not hold
@@ -226,7 +226,7 @@ class ProgramParser:
         p.expect("(")
         p.list_of(")", operand)
         self.shifts.append(tuple(shifts) if any(shifts) else ())
-        inputs = tuple(input_node(o, self.types[o]) for o in operands)
+        inputs = tuple(operand_node(i, self.types[o]) for i, o in enumerate(operands))
         outputs = tuple((r.name, input_node(r.name, r.type, CALLED)) for r in made)
         return KernelStep(label, tuple(operands), made, Graph(CALLED, inputs, outputs), self._origin())
 
@@ -243,7 +243,7 @@ class ProgramParser:
             operands.append(name)
             origin = p.loc()
             if name not in operands[:-1]:
-                inputs.append(body.parameter(name, self.types[name], "arg", origin, at))
+                inputs.append(body.bound(name, operand_node(len(inputs), self.types[name]), origin, at))
 
         p.expect("(")
         p.list_of(")", operand)
@@ -256,6 +256,7 @@ class ProgramParser:
             at = p.at
             returned = body.returned("yield")
             outputs = outputs_of(p, [(r.name, r.type, at) for r in made], returned, at)
-            graph = Graph("body", tuple(inputs), tuple(outputs), (), body.names, body.origins)
+            names = {node: name for node, name in body.names.items() if node not in inputs}
+            graph = Graph("body", tuple(inputs), tuple(outputs), (), names, body.origins)
         p.expect("}")
         return KernelStep(label, tuple(operands), made, graph, self._origin())

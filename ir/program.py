@@ -1,7 +1,7 @@
 """Level 2, the program: kernels in order, over buffers with places.
 
-Each step is a fused group (its body is a tensor graph whose inputs are named like the operands), a view (the
-same memory under another shape), or a host call. Order, aliasing and memory exist here and only here.
+Each step is a fused group (its body is a tensor graph over numbered operands), a view (the same memory under another
+shape), or a host call. Order, aliasing and memory exist here and only here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from symc.ir.graph import Graph, Node, Origin
+from symc.ir.op import input_node
 from symc.ir.types import TensorType
 
 
@@ -38,15 +39,25 @@ class Result:
     inplace: str = ""
 
 
+def operand_node(at: int, tensor: TensorType) -> Node:
+    """The input of a body that stands for the step's operand number `at`. Bodies that compute the same of operands of
+    the same types are the same nodes, whatever their operands are called."""
+    return input_node(f"in{at}", tensor)
+
+
 @dataclass(frozen=True)
 class KernelStep:
-    """results = fuse "label"(operands) { body }."""
+    """results = fuse "label"(operands) { body }; the body's inputs are `operand_node`s."""
 
     label: str
     operands: tuple[str, ...]
     results: tuple[Result, ...]
     body: Graph
     origin: Origin
+
+    def key(self) -> tuple[Node, ...]:
+        """Equal for steps that compute the same, whatever their values are called."""
+        return (*self.body.inputs, *(node for _, node in self.body.outputs))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ A rank-0 constant without a name is printed in place. Attributes that the result
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from symc.ir.graph import Graph, Node
 from symc.ir.prims.elementwise import Const
@@ -21,13 +22,13 @@ from symc.ir.types import DType, TensorType
 STEP = "  "
 
 
-def complete_names(graph: Graph, nodes: list[Node]) -> dict[Node, str]:
-    """`%name` of every node that is not printed in place. A broken graph prints too: nodes without a name of their
-    own get one, which the verifier reports."""
+def complete_names(graph: Graph, nodes: Sequence[Node], given: Mapping[Node, str]) -> dict[Node, str]:
+    """`%name` of every node that is not printed in place; `given` are inputs that go by another name here. A broken
+    graph prints too: nodes without a name of their own get one, which the verifier reports."""
     made: dict[Node, str] = {}
     used: set[str] = set()
     for node in nodes:
-        name: str | None = getattr(node.op, "input_name", None) or graph.names.get(node)
+        name: str | None = given.get(node) or getattr(node.op, "input_name", None) or graph.names.get(node)
         if name is None and node.op.is_literal(node):
             continue
         if name is None or name in used:
@@ -61,10 +62,12 @@ def operands_text(node: Node, names: Mapping[Node, str]) -> str:
     return ", ".join(operand_text(source, names, dtype) for source in node.inputs)
 
 
-def statements(graph: Graph, printer: Printer, indent: str, end: str = "return") -> list[str]:
-    """The lines of a graph's nodes, its results and updates."""
+def statements(
+    graph: Graph, printer: Printer, indent: str, end: str = "return", given: Mapping[Node, str] = MappingProxyType({})
+) -> list[str]:
+    """The lines of a graph's nodes, its results and updates; `given` are inputs that go by another name here."""
     nodes = graph.nodes()
-    names = complete_names(graph, nodes)
+    names = complete_names(graph, nodes, given)
     origins = graph.origins
     inputs = set(graph.inputs)
     lines = []
@@ -95,7 +98,7 @@ def statements(graph: Graph, printer: Printer, indent: str, end: str = "return")
 def function(graph: Graph, printer: Printer, head: str, indent: str = "") -> list[str]:
     """A graph with its signature."""
     params = []
-    names = complete_names(graph, list(graph.inputs))
+    names = complete_names(graph, graph.inputs, {})
     for node in graph.inputs:
         role = getattr(node.op, "role", "arg")
         params.append(f"{names[node]}: {node.type} {word(role)}{printer.loc(graph.origins.get(node))}")

@@ -12,8 +12,8 @@
         update %w = %w.new (backward)
     }
 
-The body of a step sees its operands under their own names; a body whose inputs are named otherwise is printed with
-its signature.
+The body of a step sees its operands under their own names; a body whose inputs are not its numbered operands is
+printed with its signature.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from symc.ir.graph import Graph
-from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, results_of
+from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, operand_node, results_of
 from symc.ir.text_common import Printer, global_name, signature, value_name, word
 from symc.ir.text_graph import STEP, function, statements
 from symc.ir.types import TensorType
@@ -63,10 +63,9 @@ def results_text(step: Step) -> str:
 def is_plain(step: KernelStep) -> bool:
     """Whether the body's signature follows from the step's operands and results."""
     body: Graph = step.body
-    inputs = [(getattr(i.op, "input_name", None), getattr(i.op, "role", None), i.type) for i in body.inputs]
     return (
-        [name for name, _, _ in inputs] == list(step.operands)
-        and all(role == "arg" and isinstance(t, TensorType) for _, role, t in inputs)
+        all(isinstance(i.type, TensorType) and i is operand_node(at, i.type) for at, i in enumerate(body.inputs))
+        and len(body.inputs) == len(step.operands)
         and [(name, node.type) for name, node in body.outputs] == [(r.name, r.type) for r in step.results]
         and len(set(step.operands)) == len(step.operands)
         and (body.name, body.updates, body.cut) == ("body", (), 0)
@@ -94,7 +93,8 @@ def step_lines(
         operands = [o + printer.loc(step.body.origins.get(i)) for o, i in zip(operands, step.body.inputs)]
     lines = [f"{left}fuse {label_text(step.label)}({', '.join(operands)}) {{"]
     if plain:
-        lines += statements(step.body, printer, indent + STEP, "yield")
+        named = dict(zip(step.body.inputs, step.operands))
+        lines += statements(step.body, printer, indent + STEP, "yield", named)
     else:
         head = "body" if step.body.name == "body" else f"body {global_name(step.body.name)}"
         lines += function(step.body, printer, head, indent + STEP)

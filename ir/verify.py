@@ -8,7 +8,8 @@ Symbol level (verify_symbol)
   S5  where types are known, every variable has one
 Tensor level (verify_graph)
   T1  operands precede their users, and every node has the type its primitive gives for its operands
-  T2  every value that is not a literal has a name, and no two share one; inputs have their own
+  T2  every value that is not a literal has a name, and no two share one; inputs have their own, or (in the body of a
+      step) none
   T3  every value that is neither an input nor a literal has an origin that reaches a Symbol
   T4  inputs are nodes of the primitive `input`, with different names; no other input is used
   T5  an update names an input, once, and is a value of its type; its phase is forward or backward
@@ -171,8 +172,11 @@ def _names(graph: Graph, nodes: Iterable[Node], where: str) -> None:
     names = graph.names
     for node in nodes:
         name = names.get(node)
-        if node.op.__class__ is Input and name != node.op.input_name:
-            raise VerifyError("T2", f"{where}: input %{node.op.input_name} is named %{name}")
+        if node.op.__class__ is Input:
+            if name is None:  # the operands of a step's body go by the names the step gives them
+                continue
+            if name != node.op.input_name:
+                raise VerifyError("T2", f"{where}: input %{node.op.input_name} is named %{name}")
         if not name:
             if node.op.is_literal(node):
                 continue

@@ -59,7 +59,7 @@ def coalesce(body: Graph) -> tuple[Graph, Shape, Axes]:
                 reduced = tuple(dict.fromkeys(number[a] for a in axes))
                 new[node] = Node.make(replace(node.op, axes=reduced), [new[node.inputs[0]]])
             else:
-                new[node] = Node.make(node.op, [new[i] for i in node.inputs])
+                new[node] = node.on([new[i] for i in node.inputs])
             if node in body.origins:
                 origins[new[node]] = body.origins[node]
     outputs = [(name, new[node]) for name, node in body.outputs]

@@ -15,9 +15,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from symc.ir.graph import Graph, Node, Origin, Recorder, finish
-from symc.ir.op import input_node, parameter
-from symc.ir.program import KernelStep, Program, ProgramParam, Result, Step, ViewStep
+from symc.ir.graph import Graph, Node, Recorder
+from symc.ir.op import parameter
+from symc.ir.program import KernelStep, Program, ProgramParam, Result, Step, ViewStep, operand_node
 from symc.passes.partition import forward_nodes
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
@@ -230,41 +230,34 @@ class _Fusion:
         if cluster.kind == "view":
             return ViewStep(graph.names[first.inputs[0]], Result(graph.names[first], first.tensor), origins[0])
         yields = [r for r in roots if r in outside]
-        body = extract(graph, cluster.units, yields)
+        reads, body = extract(graph, cluster.units, yields)
         origin = origins[0]
         if len({id(o) for o in origins}) > 1:
             origin = self.rw.act("kernel", origins) or origin
         results = tuple(Result(graph.names[node], node.tensor) for node in yields)
-        operands = tuple(parameter(i).input_name for i in body.inputs)
-        return KernelStep(_label(roots), operands, results, body, origin)
+        return KernelStep(_label(roots), tuple(graph.names[r] for r in reads), results, body, origin)
 
 
-def extract(graph: Graph, units: Sequence[Unit], yields: Sequence[Node]) -> Graph:
-    """The units as a graph of their own, whose inputs are named like the values they read."""
+def extract(graph: Graph, units: Sequence[Unit], yields: Sequence[Node]) -> tuple[list[Node], Graph]:
+    """The values that the units read, and the units as a graph over them."""
     new: dict[Node, Node] = {}
+    reads: list[Node] = []
     inputs: list[Node] = []
-    names: dict[Node, str] = {}
-    origins: dict[Node, Origin] = {}
+    names, origins = graph.names, graph.origins
     with Recorder():
         for unit in units:
             for leaf in unit.reads:
                 if leaf not in new:
-                    name = graph.names[leaf]
-                    new[leaf] = input_node(name, leaf.tensor, "arg")
+                    new[leaf] = operand_node(len(reads), leaf.tensor)
+                    reads.append(leaf)
                     inputs.append(new[leaf])
-                    if leaf in graph.origins:
-                        origins[new[leaf]] = graph.origins[leaf]
             for node in unit.cone:
-                if node in new:
-                    continue
-                new[node] = node if not node.inputs else Node.make(node.op, [new.get(i, i) for i in node.inputs])
-                if node in graph.names:
-                    names.setdefault(new[node], graph.names[node])
-                if node in graph.origins:
-                    origins.setdefault(new[node], graph.origins[node])
-    inside = {u.root for u in units}
-    kept = [i for i in inputs if not any(i is new.get(r) for r in inside)]
-    return finish("body", kept, [(graph.names[y], new[y]) for y in yields], (), names, origins)
+                if node not in new:
+                    new[node] = node.on([new.get(i, i) for i in node.inputs]) if node.inputs else node
+    operands = set(inputs)
+    called = {made: names[node] for node, made in new.items() if node in names and made not in operands}
+    origin_of = {made: origins[node] for node, made in new.items() if node in origins}
+    return reads, Graph("body", tuple(inputs), tuple((names[y], new[y]) for y in yields), (), called, origin_of)
 
 
 def _label(roots: Sequence[Node]) -> str:

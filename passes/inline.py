@@ -35,5 +35,5 @@ class Inline(Pass):
                         new[node] = bodies[node][0]
                 elif any(a is not b for a, b in zip(inputs, node.inputs)):
                     with recorder.at(origin):
-                        new[node] = Node.make(node.op, inputs)
-        return rebuild(graph, new, recorder)
+                        new[node] = node.on(inputs)
+        return rebuild(graph, new, recorder.origins)

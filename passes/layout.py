@@ -1,7 +1,8 @@
 """layout: how operands of loop nests lie in memory.
 
 All tensors are row-major; blocked layouts of convolutions are to be chosen here. What is done now: the operand of a
-transposed convolution gets a halo of zeros, so that its inner loops read without conditions.
+transposed convolution gets a halo of zeros, so that its inner loops read without conditions; and a long concat, whose
+kernel has a loop nest for every piece, becomes a concat of concats that have one kernel in common.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import dataclasses
 
 from symc.ir.graph import Graph, Node
 from symc.ir.prims.linear import ConvDx, halo, scatters
-from symc.ir.prims.movement import pad
-from symc.passes.pipeline import Pass, register_pass
+from symc.ir.prims.movement import Concat, concat, pad
+from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter, Rule, rewrite
 
 
@@ -29,9 +30,21 @@ def _halo(node: Node) -> Node | None:
     return Node.make(dataclasses.replace(op, low=low, high=high), [pad(ct, (0, 0, *low), (0, 0, *high)), w])
 
 
+def _wide(node: Node, widest: int) -> Node | None:
+    """concat(a, b, c, d) -> concat(concat(a, b), concat(c, d)). Compiling a kernel takes time with the square of its
+    length; copying the elements once more costs little beside what made them."""
+    op = node.op
+    if not isinstance(op, Concat) or len(node.inputs) <= widest:
+        return None
+    parts = [node.inputs[at : at + widest] for at in range(0, len(node.inputs), widest)]
+    return concat([concat(part, op.axis) for part in parts], op.axis)
+
+
 @register_pass("layout", optional=True)
 class Layout(Pass):
-    """Put halos around the operands of transposed convolutions."""
+    """Put halos around the operands of transposed convolutions; join many pieces in two steps."""
+
+    widest: int = option(64, "most pieces of one concat")
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
-        return rewrite(graph, [Rule("halo", _halo)], rw)
+        return rewrite(graph, [Rule("halo", _halo), Rule("wide-concat", lambda node: _wide(node, self.widest))], rw)

@@ -7,14 +7,15 @@ is the next pass's decision. Equal kernels are lowered once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Union
 
 from symc.ir.graph import Graph, Node, Recorder, finish, users_of
 from symc.ir.index import Affine
 from symc.ir.loops import Buffer, LoopKernel, Ref
 from symc.ir.modules import LoopModule
-from symc.ir.op import Index, Input, Primitive, input_node, parameter
+from symc.ir.op import Index, Input, Primitive, parameter
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Slice
 from symc.ir.prims.reduce import Reduction, reduction_of
@@ -38,27 +39,44 @@ class Lower(Pass):
     """Write every kernel as loops."""
 
     def run(self, program: Program, rw: Rewriter) -> LoopModule:
-        kernels: list[LoopKernel] = []
-        calls: list[int | None] = []
-        shifts: list[tuple[int, ...]] = []
-        known: dict[Hashable, int] = {}
-        for step in program.steps:
-            nodes = step.body.nodes() if isinstance(step, KernelStep) else []
-            if not isinstance(step, KernelStep) or runs_on_host(nodes):
-                calls.append(None)
-                shifts.append(())
-                continue
-            low = first_slices(step.body, nodes)
-            moved = tuple(sum(b * s for b, s in zip(low[i], strides_of(i.shape))) for i in step.body.inputs)
-            shifts.append(moved if any(moved) else ())
-            shape = structure(step.body, nodes, low)
-            if shape not in known:
-                known[shape] = len(kernels)
-                name = f"k{len(kernels)}.{step.label}"
-                body = canonical_body(step.body, nodes, low)
-                kernels.append(replace(lower_body(body, name), origin=step.origin))
-            calls.append(known[shape])
-        return LoopModule(program, tuple(kernels), tuple(calls), tuple(shifts) if any(shifts) else ())
+        kernels = _Kernels()
+        calls = [kernels.call(step) if isinstance(step, KernelStep) else (None, ()) for step in program.steps]
+        shifts = tuple(moved for _, moved in calls)
+        return LoopModule(program, tuple(kernels.made), tuple(at for at, _ in calls), shifts if any(shifts) else ())
+
+
+#: a step's kernel (None: it runs in the host), and the elements by which its operands' addresses are moved on
+Call = tuple[Union[int, None], tuple[int, ...]]
+
+
+class _Kernels:
+    """The kernels that steps have in common."""
+
+    def __init__(self) -> None:
+        self.made: list[LoopKernel] = []
+        self._known: dict[tuple[Node, ...], int] = {}
+        self._calls: dict[tuple[Node, ...], Call] = {}
+
+    def call(self, step: KernelStep) -> Call:
+        """What runs a step."""
+        key = step.key()
+        found = self._calls.get(key)
+        if found is None:
+            found = self._calls[key] = self._new(step)
+        return found
+
+    def _new(self, step: KernelStep) -> Call:
+        if runs_on_host(step.body.nodes()):
+            return None, ()
+        low = first_slices(step.body)
+        body = from_first_slices(step.body, low)
+        key = replace(step, body=body).key()
+        if key not in self._known:
+            self._known[key] = len(self.made)
+            name = f"k{len(self.made)}.{step.label}"
+            self.made.append(replace(lower_body(body, name), origin=step.origin))
+        moved = tuple(sum(b * s for b, s in zip(low.get(i, ()), strides_of(i.shape))) for i in step.body.inputs)
+        return self._known[key], moved if any(moved) else ()
 
 
 def runs_on_host(nodes: Sequence[Node]) -> bool:
@@ -73,40 +91,25 @@ def runs_on_host(nodes: Sequence[Node]) -> bool:
     )
 
 
-def first_slices(body: Graph, nodes: Sequence[Node]) -> dict[Node, tuple[int, ...]]:
+def first_slices(body: Graph) -> dict[Node, tuple[int, ...]]:
     """Where each input of the body is read from: an input that is only read through slices from where the first of
     them begins, so that the steps of an unrolled recurrence, each with a slice of its own, share their kernels."""
-    users = users_of(nodes)
+    if not any(isinstance(node.op, Slice) for node in body.nodes()):
+        return {}
+    users = users_of(body.nodes())
     return {node: _first_slice(users.get(node, ())) for node in body.inputs}
 
 
-def structure(body: Graph, nodes: Sequence[Node], low: Mapping[Node, tuple[int, ...]]) -> Hashable:
-    """What equal kernels have in common: their operations with operands by number, whatever the values are called."""
-    number: dict[Node, int] = {}
-    rows: list[Hashable] = []
-    for node in nodes:
-        number[node] = len(number)
-        if node.inputs:
-            rows.append((_moved(node, low), *(number[i] for i in node.inputs)))
-        else:
-            rows.append(node.type if isinstance(node.op, Input) else node)
-    return (*rows, len(body.inputs), *(number[node] for _, node in body.outputs))
-
-
-def canonical_body(body: Graph, nodes: Sequence[Node], low: Mapping[Node, tuple[int, ...]]) -> Graph:
-    """The body with inputs and outputs named by position, and slices that count from the first."""
+def from_first_slices(body: Graph, low: Mapping[Node, tuple[int, ...]]) -> Graph:
+    """The body with outputs named by position, and slices that count from the first."""
     new: dict[Node, Node] = {}
-    origins = {}
-    with Recorder():
-        for at, node in enumerate(body.inputs):
-            new[node] = input_node(f"in{at}", node.tensor)
-        for node in nodes:
-            if node not in new:
-                new[node] = node if not node.inputs else Node.make(_moved(node, low), [new[i] for i in node.inputs])
-            if node in body.origins:
-                origins[new[node]] = body.origins[node]
-    outputs = [(f"out{at}", new[node]) for at, (_, node) in enumerate(body.outputs)]
-    return finish("body", [new[i] for i in body.inputs], outputs, (), {}, origins)
+    if any(low.values()):
+        with Recorder():
+            for node in body.nodes():
+                new[node] = Node.make(_moved(node, low), [new[i] for i in node.inputs]) if node.inputs else node
+    origins = {new.get(node, node): origin for node, origin in body.origins.items()}
+    outputs = [(f"out{at}", new.get(node, node)) for at, (_, node) in enumerate(body.outputs)]
+    return finish("body", body.inputs, outputs, (), {}, origins)
 
 
 def _first_slice(users: Sequence[Node]) -> tuple[int, ...]:

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from symc.ir.graph import Graph, Node, Origin, SymOrigin
-from symc.ir.op import input_node
 from symc.ir.prims.reduce import Reduction
-from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, operands_of, results_of
+from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, operand_node, operands_of, results_of
 from symc.ir.types import Array
 from symc.passes.coalesce import space_of
 from symc.passes.pipeline import Pass, option, register_pass
@@ -51,6 +50,7 @@ class PlanMemory(Pass):
 def copy_results(program: Program) -> Program:
     """Add copies so that every output and every update is a value of its own, written by a kernel of its half."""
     types = program.value_types()
+    inplace = _InplaceOperands()
     made_by = {r.name: at for at, step in enumerate(program.steps) for r in results_of(step)}
     base = _bases(program)
     steps = list(program.steps)
@@ -72,14 +72,15 @@ def copy_results(program: Program) -> Program:
             assert at is not None
             step, last = steps[at], last_read.get(parameter, -1)
             assert isinstance(step, KernelStep)
-            direct = last < at or last == at and parameter in inplace_operands(step)[base[value]]
+            written = [r.name for r in step.results].index(base[value])
+            direct = last < at or last == at and any(step.operands[i] == parameter for i in inplace(step)[written])
         if direct:
             taken.add(base[value])
             return value
         name = f"{value}.{label}"
-        node = input_node(value, types[value])
+        node = operand_node(0, types[value])
         origin = steps[at].origin if at is not None else _any_origin(program)
-        body = Graph("body", (node,), ((name, node),), (), {node: value}, {node: origin})
+        body = Graph("body", (node,), ((name, node),), (), {}, {node: origin})
         half.append(KernelStep("copy", (value,), (Result(name, types[value]),), body, origin))
         return name
 
@@ -110,10 +111,22 @@ def _bases(program: Program) -> dict[str, str]:
     return base
 
 
-def inplace_operands(step: KernelStep) -> dict[str, set[str]]:
-    """For every result of a kernel the operands whose memory it may take over: operands of the same shape and size that
-    the whole kernel reads only at the index being written."""
-    body = step.body
+class _InplaceOperands:
+    """For every result of a step the positions of the operands whose memory it may take over: operands of the same
+    shape and size that the whole kernel reads only at the index being written. Equal kernels are looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Node, ...], list[list[int]]] = {}
+
+    def __call__(self, step: KernelStep) -> list[list[int]]:
+        key = step.key()
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = _inplace_operands(step.body)
+        return found
+
+
+def _inplace_operands(body: Graph) -> list[list[int]]:
     space, _ = space_of(body)
     reads: dict[Node, set[Access]] = {}
     stack: list[tuple[Node, Access]] = []
@@ -137,15 +150,15 @@ def inplace_operands(step: KernelStep) -> dict[str, set[str]]:
             if (source, through) not in seen:
                 seen.add((source, through))
                 stack.append((source, through))
-    return {
-        result.name: {
-            operand
-            for operand, i in zip(step.operands, body.inputs)
+    return [
+        [
+            at
+            for at, i in enumerate(body.inputs)
             if reads.get(i) == ({"same"} if node.shape == space else {"row"})
             and (i.shape, i.tensor.nbytes) == (node.shape, node.tensor.nbytes)
-        }
-        for result, (_, node) in zip(step.results, body.outputs)
-    }
+        ]
+        for _, node in body.outputs
+    ]
 
 
 class _Planner:
@@ -158,6 +171,7 @@ class _Planner:
                 self.last_read[self.base[operand]] = at
         self.storage: dict[str, _Storage] = {}
         self.inplace: dict[str, str] = {}
+        self.inplace_operands = _InplaceOperands()
         self.pieces: list[_Storage] = []
         self.fixed: dict[str, Place] = {}
 
@@ -180,11 +194,11 @@ class _Planner:
 
     def _kernel(self, at: int, step: KernelStep) -> None:
         taken: set[str] = set()
-        allowed = inplace_operands(step) if self.options.inplace else {}
-        for result in step.results:
+        allowed = self.inplace_operands(step) if self.options.inplace else []
+        for number, result in enumerate(step.results):
             place = self.fixed.get(result.name)
             if place is None and self.options.inplace:
-                operand = self._victim(at, step, result, allowed[result.name], taken)
+                operand = self._victim(at, step, result, allowed[number], taken)
                 if operand:
                     taken.add(self.base[operand])
                     piece = self.storage[self.base[operand]]
@@ -199,14 +213,14 @@ class _Planner:
             self.storage[result.name] = piece
             self.pieces.append(piece)
 
-    def _victim(self, at: int, step: KernelStep, result: Result, allowed: set[str], taken: set[str]) -> str:
+    def _victim(self, at: int, step: KernelStep, result: Result, allowed: list[int], taken: set[str]) -> str:
         """An operand whose memory the result takes over; empty if there is none."""
-        for operand in step.operands:
+        for operand in (step.operands[i] for i in allowed):
             base = self.base[operand]
             piece = self.storage.get(base)
             if piece is None or piece.place.kind or base in taken or piece.size != result.type.nbytes:
                 continue  # a parameter's or a result's memory is not ours to take
-            if operand in allowed and piece.last <= at and self._read_once(step, base):
+            if piece.last <= at and self._read_once(step, base):
                 return operand
         return ""
 
@@ -282,19 +296,24 @@ def _greedy(order: Array, sizes: Array, first: Array, last: Array) -> tuple[Arra
     """Each piece at the lowest offset where it overlaps no placed piece alive at the same time."""
     count = len(sizes)
     offsets = np.zeros(count, np.int64)
-    placed = np.zeros(count, bool)
+    # the placed pieces in the order of their offsets: begin, end, first and last step
+    placed = np.empty((4, count), np.int64)
+    tops = np.empty(count + 1, np.int64)
     top = 0
-    for at in order:
-        alive = np.nonzero(placed & (first <= last[at]) & (last >= first[at]))[0]
-        starts = offsets[alive]
-        by_offset = np.argsort(starts, kind="stable")
-        starts = starts[by_offset]
-        ends = np.maximum.accumulate(starts + sizes[alive][by_offset]) if len(alive) else starts
-        # gaps before the first, between ends and the next start, and after all
-        lows = np.concatenate(([0], ends))
-        highs = np.concatenate((starts, [np.iinfo(np.int64).max]))
-        fits = np.nonzero(highs - lows >= sizes[at])[0]
-        offsets[at] = lows[fits[0]]
-        placed[at] = True
-        top = max(top, int(offsets[at] + sizes[at]))
+    for number, at in enumerate(order.tolist()):
+        begins, ends, births, deaths = placed[:, :number]
+        alive = ((births <= last[at]) & (deaths >= first[at])).nonzero()[0]
+        size = sizes[at]
+        # the gaps before each living piece: from the highest end so far to its begin
+        lows = tops[: len(alive) + 1]
+        lows[0] = 0
+        np.maximum.accumulate(ends[alive], out=lows[1:])
+        gaps = begins[alive] - lows[:-1] >= size
+        gap = int(gaps.argmax()) if len(alive) else 0
+        offset = int(lows[gap if len(alive) and gaps[gap] else -1])
+        offsets[at] = offset
+        where = int(begins.searchsorted(offset, "right"))
+        placed[:, where + 1 : number + 1] = placed[:, where:number]
+        placed[:, where] = offset, offset + size, first[at], last[at]
+        top = max(top, offset + int(size))
     return offsets, top

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from symc.ir.errors import IRError
 from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, Update, finish, topological
@@ -48,10 +49,11 @@ class Rewriter:
         return DerivedOrigin(self.pass_name, number, unique)
 
 
-def rebuild(graph: Graph, new: Mapping[Node, Node], recorder: Recorder | None = None) -> Graph:
-    """`graph` with nodes replaced: `new` maps every node that changed (roots included) to its replacement."""
+def rebuild(graph: Graph, new: Mapping[Node, Node], made_by: Mapping[Node, Origin] = MappingProxyType({})) -> Graph:
+    """`graph` with nodes replaced: `new` maps every node that changed (roots included) to its replacement; `made_by`
+    are the origins of nodes that came into being."""
     names: dict[Node, str] = {}
-    origins: dict[Node, Origin] = dict(recorder.origins) if recorder else {}
+    origins: dict[Node, Origin] = dict(made_by)
     for old, name in graph.names.items():
         made = new.get(old, old)
         if made is old or made not in names:
@@ -89,8 +91,6 @@ class _State:
         self._by_op: dict[type[Primitive], list[Rule]] = {}
         #: nodes that no rule matches: nodes do not change, so none ever will
         self.settled: set[Node] = set()
-        self.trial = Recorder()
-        self.trial.origin = DerivedOrigin(rw.pass_name, -1, ())
 
     def rules_for(self, op: Primitive) -> list[Rule]:
         """The rules that look at this primitive, in order."""
@@ -102,25 +102,41 @@ class _State:
 
 def _sweep(graph: Graph, state: _State) -> Graph:
     new: dict[Node, Node] = {}
-    with Recorder() as recorder:
+    origins: dict[Node, Origin] = {}
+    # notes what a rule makes, until it is known whether the rule may act
+    trial = Recorder()
+    trial.origin = DerivedOrigin(state.rw.pass_name, -1, ())
+    with trial:
         for node in graph.nodes():
             made = node
-            if any(i in new for i in node.inputs):
-                with recorder.at(graph.origins.get(node)):
-                    made = Node.make(node.op, [new.get(i, i) for i in node.inputs])
+            for source in node.inputs:
+                if source in new:
+                    made = node.on([new.get(i, i) for i in node.inputs])
+                    if node in graph.origins:
+                        origins.setdefault(made, graph.origins[node])
+                    break
             if made not in state.settled:
-                made = _at_node(made, node, graph, recorder, state)
+                made = _at_node(made, node, graph, trial.origins, origins, state)
             if made is not node:
                 new[node] = made
-    return rebuild(graph, new, recorder) if new else graph
+    return rebuild(graph, new, origins) if new else graph
 
 
-def _at_node(made: Node, old: Node, graph: Graph, recorder: Recorder, state: _State) -> Node:
+def _at_node(
+    made: Node, old: Node, graph: Graph, trial: dict[Node, Origin], origins: dict[Node, Origin], state: _State
+) -> Node:
     """What the rules, one after the other, make of one node."""
     for _ in range(CHAIN):
         for rule in state.rules_for(made.op):
-            replaced = _try(rule, made, old, graph, recorder, state)
-            if replaced is not None:
+            trial.clear()
+            replaced = rule.match(made)
+            if replaced is None or replaced is made:
+                continue
+            matched = [old, *(i for i in old.inputs if i.inputs)]
+            origin = state.rw.act(rule.name, [graph.origins[n] for n in matched if n in graph.origins])
+            if origin is not None:
+                for node in trial:
+                    origins.setdefault(node, origin)
                 made = replaced
                 break
         else:
@@ -128,22 +144,6 @@ def _at_node(made: Node, old: Node, graph: Graph, recorder: Recorder, state: _St
             return made
     name = old.op.name
     raise IRError(f"{state.rw.pass_name}: {CHAIN} rules in a row apply to one {name}; two of them undo each other")
-
-
-def _try(rule: Rule, made: Node, old: Node, graph: Graph, recorder: Recorder, state: _State) -> Node | None:
-    trial = state.trial
-    trial.origins.clear()
-    with trial:
-        replaced = rule.match(made)
-    if replaced is None or replaced is made:
-        return None
-    matched = [old, *(i for i in old.inputs if i.inputs)]
-    origin = state.rw.act(rule.name, [graph.origins[n] for n in matched if n in graph.origins])
-    if origin is None:
-        return None
-    for node in trial.origins:
-        recorder.origins.setdefault(node, origin)
-    return replaced
 
 
 def rewrite_nodes(roots: Sequence[Node], visit: Callable[[Node, list[Node]], Node]) -> dict[Node, Node]:

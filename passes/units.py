@@ -7,7 +7,7 @@ that only its own kernel reads stays in registers after all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Union
 
 from symc.ir.graph import Graph, Node, users_of
@@ -59,7 +59,6 @@ class Unit:
     #: reduced axes of the space
     axes: tuple[int, ...] = ()
     kind: str = "map"
-    users: list[Unit] = field(default_factory=list)
 
 
 def demanded_values(graph: Graph, limit: int) -> set[Node]:

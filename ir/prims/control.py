@@ -52,7 +52,7 @@ def instantiate(graph: Graph, inputs: Sequence[Node]) -> list[Node]:
     new: dict[Node, Node] = dict(zip(graph.inputs, inputs))
     for node in graph.nodes():
         if node not in new:
-            new[node] = Node.make(node.op, [new[i] for i in node.inputs])
+            new[node] = node.on([new[i] for i in node.inputs])
     return [new[node] for _, node in graph.outputs]
 
 

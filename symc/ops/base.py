@@ -63,6 +63,18 @@ def unify_shapes(a: ShapeLike, b: ShapeLike) -> ShapeLike:
     return tuple(x or y for x, y in zip(a, b))
 
 
+def common_shapes(shapes: Sequence[ShapeLike]) -> Sequence[ShapeLike]:
+    """The one shape that all allow; where there is none, all of them: who unifies with each finds the first that
+    contradicts."""
+    whole: ShapeLike = None
+    try:
+        for shape in shapes:
+            whole = unify_shapes(whole, shape)
+    except ValueError:
+        return shapes
+    return [whole]
+
+
 def is_known(shape: ShapeLike) -> bool:
     return shape is not None and all(shape)
 
@@ -96,16 +108,11 @@ class Shapes:
         """All of these (default: everything) unify to one shape."""
         ins = range(len(self.ins)) if ins is None else list(ins)
         outs = range(len(self.outs)) if outs is None else list(outs)
-        for i in ins:
+        for whole in common_shapes([*(self.ins[i] for i in ins), *(self.outs[o] for o in outs)]):
             for o in outs:
-                self.set_out(o, self.ins[i])
-            for j in ins:
-                self.set_in(j, self.ins[i])
-        for o in outs:
+                self.set_out(o, whole)
             for i in ins:
-                self.set_in(i, self.outs[o])
-            for p in outs:
-                self.set_out(p, self.outs[o])
+                self.set_in(i, whole)
 
 
 class Types:
@@ -138,7 +145,7 @@ class Types:
         outs = range(len(self.outs)) if outs is None else list(outs)
         known = [self.ins[i] for i in ins if self.ins[i] is not None]
         known += [self.outs[o] for o in outs if self.outs[o] is not None]
-        for dtype in known[:1] + known[1:]:
+        for dtype in dict.fromkeys(known):
             for i in ins:
                 self.set_in(i, dtype)
             for o in outs:

@@ -18,6 +18,7 @@ from symc.ops.base import (
     Shapes,
     Tuple,
     Types,
+    common_shapes,
     is_known,
     operator,
 )
@@ -305,10 +306,9 @@ class Concat(_Variadic):
         ins = [x if x is not None else blank for x in given]
         out = s.outs[0] if s.outs[0] is not None else blank
         rest = [x[:axis] + (0,) + x[axis + 1 :] for x in (*ins, out)]
-        for at in range(len(ins)):
-            for other in rest:
+        for other in common_shapes(rest):
+            for at in range(len(ins)):
                 s.set_in(at, other)
-        for other in rest:
             s.set_out(0, other)
         extents = [x[axis] for x in ins]
         told = [x[axis] for x in given if x is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import re
 from pathlib import Path
@@ -22,6 +23,7 @@ from symc.passes.pipeline import (
     Module,
     Pass,
     PipelineError,
+    collections_paused,
     option,
     parse_pipeline,
     register_pass,
@@ -76,7 +78,7 @@ def test_dashes_defaults_and_spaces() -> None:
         ("inline,simplfy", "unknown pass 'simplfy'; did you mean simplify", 8),
         ("zzz", "unknown pass 'zzz'; there are .*fuse", 1),
         ("fuse{max-op=3}", "fuse has no option 'max-op'; did you mean max_ops", 6),
-        ("layout{q=3}", "has no option 'q'; it has none", 8),
+        ("inline{q=3}", "has no option 'q'; it has none", 8),
         ("simplify{rounds=x}", "option rounds of simplify wants int, got 'x'", 10),
         ("fuse{rows=maybe}", "wants bool, got 'maybe'", 6),
         ("inline simplify", "expected a pass name", 1),
@@ -263,3 +265,28 @@ def test_reproducer_keeps_large_constants(tmp_path: Path, failing: type[Pass]) -
         Manager([reproducer]).step(failing(), graph)
     (data,) = np.load(tmp_path / "reproducer-refuse.npz").values()
     assert data.tolist() == list(range(5000))
+
+
+def test_nothing_is_collected_while_passes_run() -> None:
+    """Whatever the passes do, and however they nest, the collector is as it was before."""
+    seen: list[bool] = []
+
+    @register_pass("watch_collector")
+    class Watch(Pass):
+        def run(self, graph: Graph, rw: Rewriter) -> Graph:
+            seen.append(gc.isenabled())
+            with collections_paused():
+                pass
+            seen.append(gc.isenabled())
+            return graph
+
+    try:
+        assert gc.isenabled()
+        Manager().run([Watch()], graph_of(ew.neg(x)))
+        assert seen == [False, False] and gc.isenabled()
+        gc.disable()
+        Manager().run([Watch()], graph_of(ew.neg(x)))
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+        del PASSES["watch_collector"]
