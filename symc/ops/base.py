@@ -19,20 +19,18 @@ reference value, kernels) follows from these.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
-import math
-import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union
+from typing import Any, ClassVar, Protocol, TypeVar, Union
 
 import numpy as np
 
 from symc.ir.graph import Node
 from symc.ir.symbolic import SymGraph
 from symc.ir.types import Array, TensorType, dtype_of
+from symc.ops.attribute_text import parse_value
 
 ShapeLike = Union[tuple[int, ...], None]
 #: a tuple-valued parameter: (2, 2)
@@ -414,7 +412,11 @@ def _parse_cached(cls: type[Operator], items: tuple[tuple[str, str], ...]) -> Op
     values: dict[str, Any] = {}
     for p in parameters(cls):
         if p.name in attrs:
-            values[p.name] = parse_value(cls.op_name, p.name, p.annotation, attrs.pop(p.name))
+            text = attrs.pop(p.name)
+            try:
+                values[p.name] = parse_value(p.annotation, text)
+            except (ValueError, SyntaxError) as problem:
+                raise MXNetError(f"{cls.op_name}: parameter {p.name}={text!r} is not valid: {problem}") from None
         elif p.required:
             raise MXNetError(f"{cls.op_name}: required parameter {p.name} is missing")
     if attrs:
@@ -428,78 +430,3 @@ def _parse_cached(cls: type[Operator], items: tuple[tuple[str, str], ...]) -> Op
 def parse(cls: type[Operator], attrs: Mapping[str, str]) -> Operator:
     """An operator instance from MXNet's text attributes. MXNetError on missing, unknown or ill-formed ones."""
     return cls.from_attributes({k: v for k, v in attrs.items() if not (k.startswith("__") and k.endswith("__"))})
-
-
-def parse_value(op: str, name: str, annotation: Any, text: str) -> Any:
-    """Read one attribute's text as its annotated type."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    try:
-        if origin is Union and type(None) in args or (args and type(None) in args and origin is not Literal):
-            if text == "None":
-                return None
-            inner = next(a for a in args if a is not type(None))
-            if inner is float and not text.strip("+-")[:1].isdigit() and not text.strip("+-").startswith("."):
-                raise ValueError("expected a finite number or None")
-            return parse_value(op, name, inner, text)
-        if origin is Literal:
-            # MXNet prints enumerations by name; None is spelled "None".
-            for choice in args:
-                if text == str(choice):
-                    return choice
-            raise ValueError(f"expected one of {', '.join(map(repr, args))}")
-        if annotation is bool:
-            if text in ("True", "true", "1"):
-                return True
-            if text in ("False", "false", "0"):
-                return False
-            raise ValueError("expected True or False")
-        if annotation is int:
-            return _parse_int(text)
-        if annotation is float:
-            return _parse_float(text)
-        if annotation is str:
-            return text
-        if origin is tuple:
-            return _parse_tuple(text, args[0])
-    except (ValueError, SyntaxError) as problem:
-        raise MXNetError(f"{op}: parameter {name}={text!r} is not valid: {problem}") from None
-    raise TypeError(f"{op}: parameter {name} has an unsupported annotation {annotation}")
-
-
-def _parse_int(text: str) -> int:
-    if "_" in text or not -(1 << 63) <= (value := _whole(text)) < 1 << 63:
-        raise ValueError("expected a whole number of at most 64 bits")
-    return value
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("expected a whole number") from None
-
-
-def _parse_float(text: str) -> float:
-    value = float(text)
-    # what Python takes and C++ does not: digits grouped by _, blanks behind the number, numbers beyond the range
-    if "_" in text or text != text.rstrip() or (math.isinf(value) and "inf" not in text.lower()):
-        raise ValueError("expected a number")
-    return value
-
-
-#: a number alone, or numbers in round or square brackets
-_TUPLE_TEXT = re.compile(r"\s*(-?\d[\d.eE+-]*|[(\[].*[)\]])\s*", re.DOTALL)
-
-
-def _parse_tuple(text: str, item: Any) -> tuple[Any, ...]:
-    if text == "None":
-        return ()
-    if not _TUPLE_TEXT.fullmatch(text):
-        raise ValueError("expected numbers in brackets")
-    value = ast.literal_eval(text.replace("L", "").strip())
-    value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    kinds = (int, float) if item is float else (int, type(None)) if type(None) in typing.get_args(item) else int
-    for v in value:
-        if not isinstance(v, kinds) or isinstance(v, bool):
-            raise ValueError(f"{v!r} cannot be an element")
-    return value

@@ -43,7 +43,7 @@ def others(rank: int, *kept: int) -> tuple[int, ...]:
 
 def average(x: Node, axes: Sequence[int]) -> Node:
     """Mean over the axes, which are dropped."""
-    return reduce_sum(x, tuple(axes)) * (1.0 / max(1, prod(x.shape[a] for a in axes)))
+    return reduce_sum(x, tuple(axes)) / float(max(1, prod(x.shape[a] for a in axes)))
 
 
 def indices(shape: Shape, axis: int, dtype: DType = I32) -> Node:
