@@ -6,6 +6,7 @@ shape), or a host call. Order, aliasing and memory exist here and only here.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Union
 
@@ -39,6 +40,7 @@ class Result:
     inplace: str = ""
 
 
+@functools.lru_cache(maxsize=4096)
 def operand_node(at: int, tensor: TensorType) -> Node:
     """The input of a body that stands for the step's operand number `at`. Bodies that compute the same of operands of
     the same types are the same nodes, whatever their operands are called."""

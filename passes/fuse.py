@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from symc.ir.graph import Graph, Node, Recorder
+from symc.ir.graph import Graph, Node, Origin, Recorder
 from symc.ir.op import parameter
 from symc.ir.program import KernelStep, Program, ProgramParam, Result, Step, ViewStep, operand_node
 from symc.passes.partition import forward_nodes
@@ -242,22 +242,25 @@ def extract(graph: Graph, units: Sequence[Unit], yields: Sequence[Node]) -> tupl
     """The values that the units read, and the units as a graph over them."""
     new: dict[Node, Node] = {}
     reads: list[Node] = []
-    inputs: list[Node] = []
-    names, origins = graph.names, graph.origins
+    names: dict[Node, str] = {}
+    origins: dict[Node, Origin] = {}
     with Recorder():
         for unit in units:
             for leaf in unit.reads:
                 if leaf not in new:
-                    new[leaf] = operand_node(len(reads), leaf.tensor)
+                    new[leaf] = made = operand_node(len(reads), leaf.tensor)
                     reads.append(leaf)
-                    inputs.append(new[leaf])
+                    if leaf in graph.origins:
+                        origins[made] = graph.origins[leaf]
             for node in unit.cone:
                 if node not in new:
-                    new[node] = node.on([new.get(i, i) for i in node.inputs]) if node.inputs else node
-    operands = set(inputs)
-    called = {made: names[node] for node, made in new.items() if node in names and made not in operands}
-    origin_of = {made: origins[node] for node, made in new.items() if node in origins}
-    return reads, Graph("body", tuple(inputs), tuple((names[y], new[y]) for y in yields), (), called, origin_of)
+                    new[node] = made = node.on([new.get(i, i) for i in node.inputs]) if node.inputs else node
+                    if node in graph.names:
+                        names[made] = graph.names[node]
+                    if node in graph.origins:
+                        origins[made] = graph.origins[node]
+    outputs = tuple((graph.names[y], new[y]) for y in yields)
+    return reads, Graph("body", tuple(new[leaf] for leaf in reads), outputs, (), names, origins)
 
 
 def _label(roots: Sequence[Node]) -> str:

@@ -47,4 +47,5 @@ class Layout(Pass):
     widest: int = option(64, "most pieces of one concat")
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
-        return rewrite(graph, [Rule("halo", _halo), Rule("wide-concat", lambda node: _wide(node, self.widest))], rw)
+        wide = Rule("wide-concat", lambda node: _wide(node, self.widest), (Concat,))
+        return rewrite(graph, [Rule("halo", _halo, (ConvDx,)), wide], rw)

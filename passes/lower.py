@@ -69,12 +69,12 @@ class _Kernels:
         if runs_on_host(step.body.nodes()):
             return None, ()
         low = first_slices(step.body)
-        body = from_first_slices(step.body, low)
-        key = replace(step, body=body).key()
+        new = from_first_slices(step.body, low)
+        key = tuple(new.get(node, node) for node in step.key())
         if key not in self._known:
             self._known[key] = len(self.made)
             name = f"k{len(self.made)}.{step.label}"
-            self.made.append(replace(lower_body(body, name), origin=step.origin))
+            self.made.append(replace(lower_body(canonical_body(step.body, new), name), origin=step.origin))
         moved = tuple(sum(b * s for b, s in zip(low.get(i, ()), strides_of(i.shape))) for i in step.body.inputs)
         return self._known[key], moved if any(moved) else ()
 
@@ -100,13 +100,18 @@ def first_slices(body: Graph) -> dict[Node, tuple[int, ...]]:
     return {node: _first_slice(users.get(node, ())) for node in body.inputs}
 
 
-def from_first_slices(body: Graph, low: Mapping[Node, tuple[int, ...]]) -> Graph:
-    """The body with outputs named by position, and slices that count from the first."""
+def from_first_slices(body: Graph, low: Mapping[Node, tuple[int, ...]]) -> dict[Node, Node]:
+    """What the body's nodes are when slices count from the first."""
     new: dict[Node, Node] = {}
     if any(low.values()):
         with Recorder():
             for node in body.nodes():
                 new[node] = Node.make(_moved(node, low), [new[i] for i in node.inputs]) if node.inputs else node
+    return new
+
+
+def canonical_body(body: Graph, new: Mapping[Node, Node]) -> Graph:
+    """The body with nodes replaced and outputs named by position."""
     origins = {new.get(node, node): origin for node, origin in body.origins.items()}
     outputs = [(f"out{at}", new.get(node, node)) for at, (_, node) in enumerate(body.outputs)]
     return finish("body", body.inputs, outputs, (), {}, origins)

@@ -115,7 +115,7 @@ def _sweep(graph: Graph, state: _State) -> Graph:
                     if node in graph.origins:
                         origins.setdefault(made, graph.origins[node])
                     break
-            if made not in state.settled:
+            if state.rules_for(made.op) and made not in state.settled:
                 made = _at_node(made, node, graph, trial.origins, origins, state)
             if made is not node:
                 new[node] = made
