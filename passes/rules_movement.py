@@ -7,6 +7,8 @@ are placed by `reshape`; a tensor of one number is that literal broadcast.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import (
@@ -28,7 +30,7 @@ from symc.passes.rules_common import collect, filled_with, literal, without_unit
 
 RULES: list[Rule] = []
 
-#: joining concats stops here: a chain in which every link is used would grow with its square
+#: joining the gradients of slices stops here: a chain in which every link is used would grow with its square
 MAX_PIECES = 256
 
 
@@ -215,30 +217,26 @@ def pad_fill(node: Node) -> Node | None:
 
 @collect(RULES, "concat-pieces", Concat)
 def concat_pieces(node: Node) -> Node | None:
-    """Nested concats along one axis are one, empty pieces vanish, neighbouring slices of one tensor join, and one
-    piece is itself."""
+    """Empty pieces vanish, neighbouring slices of one tensor join, and one piece is itself. Nested concats stay: the
+    inner one often has other readers (every layer of a dense block), and then nothing is saved."""
     assert isinstance(node.op, Concat)
     axis = node.op.axis
-    made = pieces_of(node.inputs, axis)
+    made = joined_slices(node.inputs, axis)
     if len(made) == len(node.inputs) and len(made) > 1 and all(a is b for a, b in zip(made, node.inputs)):
         return None
     return concat(made, axis)
 
 
-def pieces_of(nodes: tuple[Node, ...], axis: int) -> list[Node]:
+def joined_slices(nodes: Sequence[Node], axis: int) -> list[Node]:
     """The shortest list of pieces that make the same concat."""
-    flat: list[Node] = []
-    for node in nodes:
-        nested = isinstance(node.op, Concat) and node.op.axis == axis and len(flat) + len(node.inputs) <= MAX_PIECES
-        flat.extend(node.inputs if nested else [node])
     made: list[Node] = []
-    for node in flat:
+    for node in nodes:
         joined = _joined_slice(made[-1], node, axis) if made else None
         if joined is not None:
             made[-1] = joined
         elif node.shape[axis]:
             made.append(node)
-    return made or [flat[0]]
+    return made or [nodes[0]]
 
 
 def _joined_slice(a: Node, b: Node, axis: int) -> Node | None:
@@ -299,7 +297,11 @@ def _joined_pads(a: Node, b: Node) -> Node | None:
         a, b, p, q = b, a, q, p
     if p.low[axis] + a.inputs[0].shape[axis] != q.low[axis]:
         return None
-    whole = concat(pieces_of((a.inputs[0], b.inputs[0]), axis), axis)
+    pieces: list[Node] = []
+    for part in (a.inputs[0], b.inputs[0]):
+        nested = isinstance(part.op, Concat) and part.op.axis == axis and len(pieces) + len(part.inputs) <= MAX_PIECES
+        pieces.extend(part.inputs if nested else [part])
+    whole = concat(joined_slices(pieces, axis), axis)
     high = list(p.high)
     high[axis] = q.high[axis]
     return pad(whole, p.low, high)

@@ -1,7 +1,7 @@
 """symc bench: run the workloads here and, alternately, in a peer's interpreter.
 
 symc bench [CASES...] [--mxnet PYTHON] [--rounds N]     speed beside MXNet 1.9.1
-symc bench compile                                      cost of compiling, cold and from the cache
+symc bench compile [FILE.json ... --shapes S [--train]] cost of compiling, cold and from the cache
 symc bench memory                                       planned memory against the largest live set
 """
 
@@ -13,11 +13,11 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from symc.bench import specs
+from symc.bench.compile import compile_cost
 
 
 class Peer:
@@ -52,14 +52,16 @@ def main(argv: list[str] | None = None) -> int:
         prog="symc bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "cases", nargs="*", default=["*"], help=f"globs over {', '.join(specs.CASES)}; or compile, memory"
+        "cases", nargs="*", default=["*"], help=f"globs over {', '.join(specs.CASES)}; or compile [FILE ...], or memory"
     )
     parser.add_argument("--mxnet", metavar="PYTHON", help="interpreter that has MXNet 1.9.1")
     parser.add_argument("--rounds", type=int, default=5, help="times the workers take turns")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--shapes", default="", metavar="NAME=AxB,...", help="shapes of the inputs of compiled files")
+    parser.add_argument("--train", action="store_true", help="compile files with their gradients")
     options = parser.parse_args(argv)
-    if options.cases == ["compile"]:
-        return compile_cost()
+    if options.cases[0] == "compile":
+        return compile_cost(options.cases[1:], options.shapes, options.train)
     if options.cases == ["memory"]:
         return memory()
     chosen = [c for c in specs.CASES if any(fnmatch.fnmatch(c, g) for g in options.cases)]
@@ -132,38 +134,6 @@ def compiled(name: str, train: bool) -> Any:
     arguments, _, states = net.infer_shape(data=shape, softmax_label=shape[:1])
     names = [*net.list_arguments(), *net.list_auxiliary_states()]
     return compile_symbol(module_of(net, {n: TensorType(F32, s) for n, s in zip(names, [*arguments, *states])}))
-
-
-_COLD = """
-import sys, time
-import symc.codegen.jit, symc.executor, symc.module
-from symc.bench.cli import compiled
-import llvmlite.binding
-start = time.perf_counter()
-compiled(sys.argv[1], sys.argv[2] == "train")
-print(time.perf_counter() - start)
-"""
-
-
-def compile_cost() -> int:
-    """Seconds from a Symbol to a runnable program in a fresh process, imports not counted."""
-    print(f"{'net':22}{'cold':>10}{'from cache':>12}")
-    for name in specs.NETS:
-        for kind in ("train", "predict"):
-            with tempfile.TemporaryDirectory() as folder:
-                environment = {**os.environ, "SYMC_CACHE_DIR": folder}
-                found = []
-                for _ in range(4):
-                    done = subprocess.run(
-                        [sys.executable, "-c", _COLD, name, kind],
-                        env=environment,
-                        capture_output=True,
-                        text=True,
-                        check=True,
-                    )
-                    found.append(float(done.stdout))
-            print(f"{kind + '/' + name:22}{found[0]:>8.2f} s{statistics.median(found[1:]):>10.3f} s", flush=True)
-    return 0
 
 
 def memory() -> int:

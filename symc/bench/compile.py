@@ -1,0 +1,110 @@
+"""symc bench compile: seconds until a program runs, in fresh processes; with an empty cache and from a full one."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from symc.bench import specs
+
+
+def densenet201(mx: Any) -> Any:
+    """DenseNet-201 (Huang et al. 2017), 224x224: the deepest of the classifiers people hold, 1,700 nodes."""
+
+    def conv(x: Any, filters: int, kernel: int) -> Any:
+        x = mx.sym.Activation(mx.sym.BatchNorm(x), act_type="relu")
+        return mx.sym.Convolution(x, kernel=(kernel,) * 2, pad=(kernel // 2,) * 2, num_filter=filters, no_bias=True)
+
+    x = mx.sym.Convolution(mx.sym.Variable("data"), kernel=(7, 7), stride=(2, 2), pad=(3, 3), num_filter=64)
+    x = mx.sym.Pooling(x, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="max")
+    channels = 64
+    for block, layers in enumerate((6, 12, 48, 32)):
+        for _ in range(layers):
+            x = mx.sym.Concat(x, conv(conv(x, 128, 1), 32, 3))
+        channels += 32 * layers
+        if block < 3:
+            channels //= 2
+            x = mx.sym.Pooling(conv(x, channels, 1), kernel=(2, 2), stride=(2, 2), pool_type="avg")
+    x = mx.sym.Pooling(mx.sym.Activation(x, act_type="relu"), global_pool=True, kernel=(1, 1), pool_type="avg")
+    return mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=1000)
+
+
+def unrolled_lstm(mx: Any) -> Any:
+    """An LSTM over 430 steps, written out: 6,000 nodes."""
+    outputs, _ = mx.rnn.LSTMCell(64, prefix="lstm_").unroll(430, mx.sym.Variable("data"), merge_outputs=True)
+    x = mx.sym.FullyConnected(mx.sym.Reshape(outputs, shape=(-1, 64)), num_hidden=10)
+    return mx.sym.SoftmaxOutput(x, name="softmax")
+
+
+#: (name, net, shapes, whether it is trained): measured from the file to the first result
+LARGE = (
+    ("predict/densenet201", densenet201, "data=1x3x224x224", False),
+    ("train/lstm-430-steps", unrolled_lstm, "data=16x430x32", True),
+)
+
+_PROGRAM = """
+import sys, time
+import symc.codegen.jit, symc.executor, symc.module
+from symc.bench.cli import compiled
+import llvmlite.binding
+start = time.perf_counter()
+compiled(sys.argv[1], sys.argv[2] == "train")
+print(time.perf_counter() - start)
+"""
+
+_FILE = """
+import sys, time
+import symc as mx, symc.codegen.jit, symc.executor, symc.ndarray
+from symc.cli.command import parse_shapes
+import llvmlite.binding
+path, shapes, train = sys.argv[1], parse_shapes(sys.argv[2]), sys.argv[3] == "train"
+start = time.perf_counter()
+exe = mx.sym.load(path).simple_bind(mx.cpu(), grad_req="write" if train else "null", **shapes)
+exe.forward(is_train=train)
+if train:
+    exe.backward([mx.nd.ones(o.shape, dtype=o.dtype) for o in exe.outputs])
+for result in (*exe.outputs, *(g for g in exe.grad_arrays if g is not None)):
+    result.wait_to_read()
+print(time.perf_counter() - start)
+"""
+
+
+def compile_cost(files: list[str], shapes: str, train: bool) -> int:
+    """From a Symbol to a program that can run, imports not counted; then large nets, or these files, from the JSON to
+    the first result."""
+    print(f"{'net':34}{'cold':>10}{'from cache':>12}")
+    if files:
+        for path in files:
+            _row(Path(path).name, _FILE, path, shapes, "train" if train else "predict")
+        return 0
+    for name in specs.NETS:
+        for kind in ("train", "predict"):
+            _row(f"{kind}/{name}", _PROGRAM, name, kind)
+    import symc as mx
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, net, given, trained in LARGE:
+            symbol = net(mx)
+            path = str(Path(folder, "net-symbol.json"))
+            symbol.save(path)
+            _row(name, _FILE, path, given, "train" if trained else "predict")
+    return 0
+
+
+def _row(label: str, code: str, *arguments: str) -> None:
+    """Measure with an empty cache, then three times with what that left."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "SYMC_CACHE_DIR": folder}
+        found = []
+        for _ in range(4):
+            command = [sys.executable, "-c", code, *arguments]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(f"symc bench: {label}: {done.stderr.strip().splitlines()[-1]}")
+            found.append(float(done.stdout))
+    print(f"{label:34}{found[0]:>8.2f} s{statistics.median(found[1:]):>10.3f} s", flush=True)
