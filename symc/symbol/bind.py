@@ -96,7 +96,7 @@ def bind(
                 f"bind: the gradient of {name!r} is {np.dtype(gradient.dtype).name}{gradient.shape}, "
                 f"but the argument is {np.dtype(array.dtype).name}{array.shape}"
             )
-    types = {n: a.dtype for n, a in zip(names, arrays)}
+    types = {n: a.dtype for n, a in zip([*names, *states], [*arrays, *aux])}
     infer_types(symbol, True, (), types, bound=True)
     return Executor(symbol, ctx, arrays, grads, reqs, aux, group2ctx)
 

@@ -110,6 +110,14 @@ CASES = {
         dict(y=f(1, 5, 28, 28), w=f(5, 3, 3, 3)),
     ),
     "conv_dx strided": (lambda y, w: conv_dx(y, w, (2, 2), (1, 1), 1, (8, 8)), dict(y=f(2, 6, 3, 3), w=f(6, 4, 3, 3))),
+    "conv_dx of a large stride": (
+        lambda y, w: conv_dx(y, w, (5, 8), (1, 1), 1, (25, 36)),
+        dict(y=f(2, 3, 4, 4), w=f(3, 2, 9, 12)),
+    ),
+    "conv_dx of a large stride, gaps": (
+        lambda y, w: conv_dx(y, w, (7, 6), (1, 2), 1, (25, 26)),
+        dict(y=f(1, 3, 4, 4), w=f(3, 2, 4, 4)),
+    ),
     "conv_dx dilated": (lambda y, w: conv_dx(y, w, (2, 1), (2, 3), 1, (9, 10)), dict(y=f(2, 6, 3, 4), w=f(6, 4, 3, 3))),
     "conv_dw": (lambda x, y: conv_dw(x, y, (1, 1), (1, 1), 1, (5, 5)), dict(x=f(4, 6, 12, 12), y=f(4, 7, 8, 8))),
     "conv_dw strided": (lambda x, y: conv_dw(x, y, (2, 2), (1, 1), 1, (3, 3)), dict(x=f(2, 4, 9, 9), y=f(2, 6, 4, 4))),

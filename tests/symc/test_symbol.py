@@ -115,6 +115,16 @@ class TestBinding:
         with pytest.raises(MXNetError, match="type"):
             self.net.bind(mx.cpu(), [one, mx.nd.ones(3, dtype="float16")])
 
+    def test_arrays_say_more_than_variables(self):
+        """Types of the arrays, of states too, hold against a variable's own; they must agree among each other."""
+        states = {f"moving_{k}": mx.sym.Variable(f"moving_{k}", dtype="float32") for k in ("mean", "var")}
+        net = mx.sym.BatchNorm(mx.sym.Variable("data", dtype="float32"), name="bn", **states)
+        args = {n: mx.nd.ones(s, dtype="float64") for n, s in (("data", (2, 4)), ("bn_gamma", 4), ("bn_beta", 4))}
+        wide = {name: mx.nd.ones(4, dtype="float64") for name in states}
+        assert net.bind(mx.cpu(), args, aux_states=wide).forward()[0].dtype == np.float64
+        with pytest.raises(MXNetError, match="moving_mean has type float32"):
+            net.bind(mx.cpu(), args, aux_states={name: mx.nd.ones(4) for name in states})
+
     def test_gradients_of_some(self):
         bound = self.net.bind(mx.cpu(), [mx.nd.ones(3)] * 2, args_grad={"a": mx.nd.zeros(3)})
         assert bound.grad_arrays[1] is None and bound.grad_arrays[0] is not None
