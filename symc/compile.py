@@ -27,7 +27,7 @@ from symc.codegen.kernel import NativeKernel, describe
 from symc.codegen.runtime import Entry, Table, aligned_empty, host_callback, make_table
 from symc.codegen.target import Target, host_target
 from symc.ir.interp import evaluate
-from symc.ir.prims.control import regions_run_by
+from symc.ir.op import parameter
 from symc.ir.prims.elementwise import Const
 from symc.ir.program import KernelStep, Program, ViewStep
 from symc.ir.types import Array
@@ -43,7 +43,7 @@ from symc.passes.pipeline import Manager, Pass
 from symc.passes.plan_memory import PlanMemory
 from symc.passes.simplify import Simplify
 from symc.passes.tile import Tile
-from symc.regions import Regions
+from symc.regions import control_entry
 
 #: elements touched by a thread that are worth waking it for
 GRAIN = 16384
@@ -190,17 +190,18 @@ class Instance:
         return make_table(entries, scratch, keep)
 
     def _host_entry(self, step: KernelStep, keep: list[Any]) -> Entry:
-        """A step that runs in Python: operators written by users, and what has no loop nest."""
-        inputs = {i.op.input_name: self._address[name] for i, name in zip(step.body.inputs, step.operands)}  # type: ignore[attr-defined]
+        """A step without a loop nest: loops and branches run other tables; operators written by users, and what numpy
+        does, run in Python."""
+        control = control_entry(step, self._address)
+        if control is not None:
+            keep.append(control)
+            return control[0]
+        inputs = {parameter(i).input_name: self._address[name] for i, name in zip(step.body.inputs, step.operands)}
         results = [self._address[r.name] for r in step.results]
         names = [name for name, _ in step.body.outputs]
 
-        regions = Regions(step.origin, inputs.values())
-
         def run(_: int) -> None:
-            regions.start()
-            with regions_run_by(regions):
-                made = evaluate(step.body, inputs).outputs
+            made = evaluate(step.body, inputs).outputs
             for name, array in zip(names, results):
                 array[...] = made[name]
 

@@ -1,66 +1,61 @@
-"""The bodies of loops and branches as native code.
-
-Loops and branches are steps that Python runs; what they repeat is compiled as a program of its own, with its own
-buffers, when it runs for the first time.
-"""
+"""Loops and branches as entries of a table: their bodies are programs of their own, compiled with the step, on buffers
+of their own; a native kernel (symc.codegen.control) moves rows and carries between them and the step's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from symc.ir.graph import Graph, Origin, finish
-from symc.ir.op import Input
+from symc.codegen.control import Move, Words, branch_kernel, branch_record, loop_kernel, loop_record
+from symc.codegen.runtime import Entry
+from symc.ir.graph import Graph, Node, Origin, finish
+from symc.ir.op import parameter
+from symc.ir.prims.control import Get
+from symc.ir.prims.elementwise import Const
+from symc.ir.prims.flow import Branch, Loop
+from symc.ir.program import KernelStep
 from symc.ir.types import Array
-from symc.memory import empty
+from symc.memory import address_of, empty
 
 if TYPE_CHECKING:
     from symc.compile import Instance
 
 
-class Regions:
-    """Runs the graphs that one step's primitives hold. `origin`: where the step comes from; `stable`: arrays that
-    nothing writes while it runs."""
+def control_entry(step: KernelStep, values: Mapping[str, Array]) -> tuple[Entry, list[object]] | None:
+    """The table entry of a step that is a loop or a branch over these values, and what must live as long as it; None
+    for other steps."""
+    node = next((n for n in step.body.nodes() if isinstance(n.op, (Loop, Branch))), None)
+    if node is None:
+        return None
+    held = {i: values[name] for i, name in zip(step.body.inputs, step.operands)}
+    operands = [held[i] if i in held else _literal(i) for i in node.inputs]
+    results: dict[int, list[Array]] = {}
+    for result, (_, made) in zip(step.results, step.body.outputs):
+        assert isinstance(made.op, Get) and made.inputs[0] is node, (
+            f"{node.op.name} shares its step with {made.op.name}"
+        )
+        results.setdefault(made.op.index, []).append(values[result.name])
+    build = _loop if isinstance(node.op, Loop) else _branch
+    kernel, record, keep = build(node, operands, results, step.origin)
+    return Entry(kernel, [int(record.ctypes.data)]), [record, operands, results, *keep]
 
-    def __init__(self, origin: Origin, stable: Iterable[Array]) -> None:
-        self._origin = origin
-        self._stable = {id(a) for a in stable}
-        self._held: dict[int, _Region] = {}
 
-    def start(self) -> None:
-        """The step begins anew: the stable arrays may have other values than before."""
-        for region in self._held.values():
-            region.forget()
-
-    def __call__(self, graph: Graph, args: Sequence[Array]) -> list[Array]:
-        # a graph lives as long as the step that holds it, so that its id stays its own
-        region = self._held.get(id(graph))
-        if region is None:
-            region = self._held[id(graph)] = _Region(graph, self._origin)
-        return region.run(args, self._stable)
+def _literal(node: Node) -> Array:
+    """A number among the operands, in memory."""
+    assert isinstance(node.op, Const), f"a loop reads {node.op.name} straight"
+    array = empty(node.shape, node.dtype.numpy)
+    array[...] = node.op.array()
+    return array
 
 
 class _Region:
-    """A compiled graph on buffers of its own."""
+    """A compiled graph on buffers of its own: `inputs` and `outputs` in its order."""
 
     def __init__(self, graph: Graph, origin: Origin) -> None:
-        self._buffers = {
-            n.op.input_name: empty(n.shape, n.dtype.numpy) for n in graph.inputs if isinstance(n.op, Input)
-        }
-        self._instance = _compiled(graph, origin, self._buffers)
-        self._seen: list[int] = []
-        self.forget()
-
-    def forget(self) -> None:
-        self._seen = [0] * len(self._buffers)
-
-    def run(self, args: Sequence[Array], stable: set[int]) -> list[Array]:
-        for at, (buffer, value) in enumerate(zip(self._buffers.values(), args)):
-            if self._seen[at] != id(value) or id(value) not in stable:
-                buffer[...] = value
-                self._seen[at] = id(value)
-        self._instance.run()
-        return self._instance.outputs
+        buffers = {parameter(n).input_name: empty(n.shape, n.dtype.numpy) for n in graph.inputs}
+        self.instance = _compiled(graph, origin, buffers)
+        self.inputs = list(buffers.values())
+        self.outputs = self.instance.outputs
 
 
 def _compiled(graph: Graph, origin: Origin, buffers: dict[str, Array]) -> Instance:
@@ -72,3 +67,60 @@ def _compiled(graph: Graph, origin: Origin, buffers: dict[str, Array]) -> Instan
     passes = [*tensor_passes(), *loop_passes(target)]
     placed = finish("body", graph.inputs, graph.outputs, (), {}, dict.fromkeys(graph.nodes(), origin))
     return emit(Manager(verify=False).run(passes, placed), target).bind(buffers)
+
+
+def _copy(target: Array, source: Array) -> Move:
+    return Move(address_of(target), address_of(source), target.nbytes)
+
+
+def _all(targets: Sequence[Array], sources: Sequence[Array]) -> list[Move]:
+    return [_copy(target, source) for target, source in zip(targets, sources)]
+
+
+#: a kernel's address, its record, and what must live as long
+Built = tuple[int, Words, list[object]]
+
+
+def _loop(node: Node, operands: Sequence[Array], results: Mapping[int, list[Array]], origin: Origin) -> Built:
+    op = node.op
+    assert isinstance(op, Loop)
+    body = _Region(op.body, origin)
+    cond = _Region(op.cond, origin) if op.cond is not None else None
+    readers = [region for region in (body, cond) if region is not None]
+    first, last, head = op.carries, op.carries + op.xs, int(cond is not None)
+    fixed = [*operands[:first], *operands[last:]]
+    once = [move for r in readers for move in _all([*r.inputs[:first], *r.inputs[last:]], fixed)]
+    rows = [
+        Move(address_of(row), address_of(x), row.nbytes, 0, row.nbytes)
+        for r in readers
+        for row, x in zip(r.inputs[first:last], operands[first:last])
+    ]
+    after = [move for r in readers for move in _all(r.inputs[:first], body.outputs)]
+    for at, y in enumerate(body.outputs[first:]):
+        for stacked in results.get(head + first + at, ()):
+            after.append(Move(address_of(stacked), address_of(y), y.nbytes, y.nbytes))
+            if cond is not None:  # rows of turns that are not taken are zero
+                once.append(Move(address_of(stacked), 0, stacked.nbytes))
+    ends = [_copy(result, body.inputs[at]) for at in range(first) for result in results.get(head + at, ())]
+    counts = results.get(0, []) if cond is not None else []
+    ends += _all(counts[1:], counts[:1] * len(counts[1:]))
+    truth = address_of(cond.outputs[0]) if cond is not None else 0
+    record, keep = loop_record(
+        op.trips, body.instance.table, cond.instance.table if cond is not None else None, truth,
+        address_of(counts[0]) if counts else 0, (once, rows, after, ends),
+    )  # fmt: skip
+    return loop_kernel(), record, [*keep, *readers]
+
+
+def _branch(node: Node, operands: Sequence[Array], results: Mapping[int, list[Array]], origin: Origin) -> Built:
+    op = node.op
+    assert isinstance(op, Branch)
+    sides = []
+    regions: list[object] = []
+    for graph in (op.then, op.other):
+        region = _Region(graph, origin)
+        regions.append(region)
+        after = [_copy(result, region.outputs[at]) for at, given in results.items() for result in given]
+        sides.append((region.instance.table, _all(region.inputs, operands[1:]), after))
+    record, keep = branch_record(address_of(operands[0]), sides)
+    return branch_kernel(), record, [*keep, *regions]

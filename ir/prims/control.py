@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -72,33 +70,10 @@ def trace(name: str, inputs: Sequence[Node], outputs: Sequence[tuple[str, Node]]
     return graph
 
 
-RegionRunner = Callable[[Graph, Sequence[Array]], Sequence[Array]]
-
-
-class _Regions(threading.local):
-    runner: RegionRunner | None = None
-
-
-_regions = _Regions()
-
-
-@contextmanager
-def regions_run_by(runner: RegionRunner | None) -> Iterator[None]:
-    """Inside, graphs that primitives hold are handed to `runner` with their operands, on this thread. The arrays it
-    gives may be overwritten when it runs the same graph again."""
-    before, _regions.runner = _regions.runner, runner
-    try:
-        yield
-    finally:
-        _regions.runner = before
-
-
 def run_region(graph: Graph, args: Sequence[Array], precision: str) -> Sequence[Array]:
-    """The outputs of a graph that a primitive holds: by numpy, or by whoever was put in charge (regions_run_by)."""
+    """The outputs of a graph that a primitive holds."""
     from symc.ir.interp import evaluate_nodes
 
-    if _regions.runner is not None and precision == "declared":
-        return _regions.runner(graph, args)
     roots = [node for _, node in graph.outputs]
     found = evaluate_nodes(list(dict.fromkeys(roots)), dict(zip(graph.inputs, args)), precision)
     return [found[node] for node in roots]

@@ -157,12 +157,17 @@ def set_num_threads(threads: int) -> None:
 
 
 @functools.cache
-def _native_launch() -> Callable[[ctypes.c_void_p], int]:
-    """`symc_launch` as a Python function. The call releases the GIL, so other Python threads go on."""
+def launch_address() -> int:
+    """Address of the native `symc_launch`."""
     imports = {"symc_pool": _pool.address} if runner.has_pool() else {}
     module = ("program runner", "symc_launch", runner.runner_text())
-    address = compile_kernels([module], host_target(), imports)["program runner"]
-    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(address)
+    return compile_kernels([module], host_target(), imports)["program runner"]
+
+
+@functools.cache
+def _native_launch() -> Callable[[ctypes.c_void_p], int]:
+    """`symc_launch` as a Python function. The call releases the GIL, so other Python threads go on."""
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(launch_address())
 
 
 class Table:
@@ -210,6 +215,10 @@ class Table:
         stopped = _native_launch()(self._launch(first, last))
         if stopped >= 0:
             self._raise(stopped)
+
+    def launch(self) -> int:
+        """The address that makes `symc_launch` run all entries, as long as this table lives."""
+        return self._launch(0, None).value or 0
 
     def _launch(self, first: int, last: int | None) -> ctypes.c_void_p:
         """The argument of `symc_launch` for a range, made once."""

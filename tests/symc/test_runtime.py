@@ -184,6 +184,7 @@ def test_without_a_pool_programs_run_on_the_calling_thread(monkeypatch: pytest.M
     def serial() -> None:
         monkeypatch.setattr(runner, "has_pool", lambda: False)
         runtime._native_launch.cache_clear()
+        runtime.launch_address.cache_clear()
         runtime.set_num_threads(3)
         assert runtime.num_threads() == 1
         check_steps()

@@ -461,3 +461,26 @@ def test_rows_that_are_counted_are_in_memory_where_a_loop_reads_them(subset):
     graph = graph_of(program, x=TensorType(F32, ()))
     made = run_native(to_program(graph, subset), {"x": np.float32(2)})
     assert made["out0"] == 8 and made["out1"].tolist() == [0, 2, 6, 15]
+
+
+def test_loops_and_branches_run_without_python(monkeypatch):
+    """Turns, conditions and sides are chosen natively, the gradient's too; so are loops in loops."""
+
+    def refuse(_):
+        raise AssertionError("a step runs in Python")
+
+    monkeypatch.setattr("symc.compile.host_callback", refuse)
+    x, h, w = variables("x h w")
+
+    def turn(row, s):
+        made, _ = C.foreach(lambda e, t: (e * w + t, t + e), row, s)
+        return made, s * w
+
+    out, last = C.foreach(turn, x, h)
+    _, counted = C.while_loop(lambda i, v: i < 2.5, lambda i, v: ([], [i + 1, v * w]), [S.sum(last) * 0, last], 9)
+    arrays = {"x": RNG.normal(size=(3, 2, 2)), "h": RNG.normal(size=2), "w": RNG.uniform(1, 2, 2)}
+    check_gradients(S.Group([out, counted[1]]), **arrays)
+    np.testing.assert_allclose(values(S.Group([out, counted[1]]), **arrays)[1], arrays["h"] * arrays["w"] ** 6)
+    chosen = C.cond(S.sum(h) < 0, lambda: h * w, lambda: h - w)
+    assert values_f32(chosen, h=[1.0, 2.0], w=[3.0, 4.0])[0].tolist() == [-2, -2]
+    assert values_f32(chosen, h=[-1.0, -2.0], w=[3.0, 4.0])[0].tolist() == [-3, -8]
