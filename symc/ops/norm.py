@@ -1,4 +1,4 @@
-"""Normalisation layers. Batch, layer, instance and group normalisation share one pass structure:
+"""Normalisation layers. Layer, instance and group normalisation share one pass structure:
 
 mean, then the variance of what is left, then scale and shift; their gradient is written in closed form, so that
 one pass over the data collects both sums it needs and a second one writes the result.
@@ -7,6 +7,7 @@ one pass over the data collects both sums it needs and a second one writes the r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -37,12 +38,10 @@ def standardise_grad(x: Node, g: Node, mean: Node, scale: Node, axes: Sequence[i
     return rest * rows(scale, x.shape, axes)
 
 
-def normalise(
-    data: Node, gamma: Node, beta: Node, axes: Sequence[int], per: tuple[int, ...], eps: float, fixed: bool = False
-) -> list[Node]:
+def normalise(data: Node, gamma: Node, beta: Node, axes: Sequence[int], per: tuple[int, ...], eps: float) -> list[Node]:
     """standardise(data) * gamma + beta, the mean and 1 / sqrt(var + eps), in single precision at least.
 
-    gamma and beta lie along the axes `per`; with `fixed` gamma counts as 1. The statistics carry no gradient.
+    gamma and beta lie along the axes `per`. The statistics carry no gradient.
     """
 
     def spread(v: Node, shape: Sequence[int]) -> Node:
@@ -51,8 +50,8 @@ def normalise(
     def body(x: Node, gamma: Node, beta: Node) -> list[Node]:
         f = wide(x)
         z, mean, scale = standardise(f, axes, eps)
-        y = z if fixed else z * spread(wide(gamma), x.shape)
-        return [narrow(y + spread(wide(beta), x.shape), x), mean, scale]
+        y = z * spread(wide(gamma), x.shape) + spread(wide(beta), x.shape)
+        return [narrow(y, x), mean, scale]
 
     def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
         x, gamma, beta = ins
@@ -60,12 +59,52 @@ def normalise(
         f, ct = wide(x), wide(cts[0])
         free = others(x.rank, *per)
         z = (f - rows(mean, x.shape, axes)) * rows(scale, x.shape, axes)
-        g = ct if fixed else ct * spread(wide(gamma), x.shape)
-        dgamma = None if fixed else narrow(reduce_sum(ct * z, free), gamma)
+        g = ct * spread(wide(gamma), x.shape)
+        dgamma = narrow(reduce_sum(ct * z, free), gamma)
         dbeta = narrow(reduce_sum(ct, free), beta)
         return [narrow(standardise_grad(f, g, mean, scale, axes), x), dgamma, dbeta]
 
     made = custom_grad([data, gamma, beta], body, rule, saved=2)
+    assert isinstance(made, list)
+    return [made[0], *map(no_gradient(lambda statistic: statistic), made[1:])]
+
+
+def normalise_batch(data: Node, gamma: Node, beta: Node, axis: int, eps: float, fixed: bool) -> list[Node]:
+    """(data - mean) / sqrt(var + eps) * gamma + beta, the mean, 1 / sqrt(var + eps) and the variance, per index along
+    `axis`, in single precision at least.
+
+    The gradients of all three take the same two sums over the data; products are taken in the order of MXNet's
+    BatchNorm. The sums are not (it adds up a channel one by one): the shorter their rounding errors, the closer deep
+    nets come to its answers, which have errors of their own.
+    """
+    axes = others(data.rank, axis)
+    count = float(max(1, prod(data.shape[a] for a in axes)))
+
+    def spread(v: Node) -> Node:
+        return rows(v, data.shape, axes)
+
+    def body(x: Node, gamma: Node, beta: Node) -> list[Node]:
+        f = wide(x)
+        mean = reduce_sum(f, axes) / count
+        centred = f - spread(mean)
+        variance = reduce_sum(centred * centred, axes) / count
+        scale = 1.0 / ew.sqrt(variance + eps)
+        z = centred * spread(scale)
+        y = (z if fixed else z * spread(wide(gamma))) + spread(wide(beta))
+        return [narrow(y, x), mean, scale, variance]
+
+    def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+        x, gamma, beta = ins
+        _, mean, scale, _ = outs
+        ct = wide(cts[0])
+        centred = wide(x) - spread(mean)
+        total, product = reduce_sum(ct, axes), reduce_sum(centred * ct, axes)
+        slope = product * scale * scale / count
+        factor = scale if fixed else scale * wide(gamma)
+        dx = (ct - spread(total / count) - centred * spread(slope)) * spread(factor)
+        return [narrow(dx, x), None if fixed else narrow(product * scale, gamma), narrow(total, beta)]
+
+    made = custom_grad([data, gamma, beta], body, rule, saved=3)
     assert isinstance(made, list)
     return [made[0], *map(no_gradient(lambda statistic: statistic), made[1:])]
 
@@ -132,11 +171,11 @@ class _BatchNorm(Operator):
             scale = ew.rsqrt(wide(moving_var) + self.eps)
             mean = wide(moving_mean)
             return [self.after(_scaled(data, gamma, beta, mean, scale, axis, self.fix_gamma)), mean, self.shown(scale)]
-        axes = others(data.rank, axis)
-        y, mean, scale = normalise(data, gamma, beta, axes, (axis,), self.eps, self.fix_gamma)
-        variance = 1.0 / (scale * scale) - self.eps
-        ctx.update(3, moving_mean * self.momentum + narrow(mean, moving_mean) * (1 - self.momentum))
-        ctx.update(4, moving_var * self.momentum + narrow(variance, moving_var) * (1 - self.momentum))
+        y, mean, scale, variance = normalise_batch(data, gamma, beta, axis, self.eps, self.fix_gamma)
+        kept = np.float32(self.momentum)
+        left = float(np.float32(1) - kept)  # MXNet subtracts in single precision
+        ctx.update(3, moving_mean * float(kept) + narrow(mean, moving_mean) * left)
+        ctx.update(4, moving_var * float(kept) + narrow(variance, moving_var) * left)
         return [self.after(y), mean, self.shown(scale)]
 
     def shown(self, scale: Node) -> Node:
