@@ -73,9 +73,9 @@ def normalise_batch(data: Node, gamma: Node, beta: Node, axis: int, eps: float, 
     """(data - mean) / sqrt(var + eps) * gamma + beta, the mean, 1 / sqrt(var + eps) and the variance, per index along
     `axis`, in single precision at least.
 
-    The gradients of all three take the same two sums over the data; products are taken in the order of MXNet's
-    BatchNorm. The sums are not (it adds up a channel one by one): the shorter their rounding errors, the closer deep
-    nets come to its answers, which have errors of their own.
+    The gradients of all three take the same two sums over the data, and products are taken in the order of MXNet's
+    BatchNorm. MXNet adds up a channel element by element; these sums are more exact, as rounding errors of their own
+    would only add to those of its answers.
     """
     axes = others(data.rank, axis)
     count = float(max(1, prod(data.shape[a] for a in axes)))
