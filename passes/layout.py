@@ -8,6 +8,7 @@ kernel has a loop nest for every piece, becomes a concat of concats that have on
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from symc.ir.graph import Graph, Node
 from symc.ir.prims.linear import ConvDx, halo, scatters
@@ -36,7 +37,8 @@ def _wide(node: Node, widest: int) -> Node | None:
     op = node.op
     if not isinstance(op, Concat) or len(node.inputs) <= widest:
         return None
-    parts = [node.inputs[at : at + widest] for at in range(0, len(node.inputs), widest)]
+    size = min(widest, math.isqrt(len(node.inputs) - 1) + 1)
+    parts = [node.inputs[at : at + size] for at in range(0, len(node.inputs), size)]
     return concat([concat(part, op.axis) for part in parts], op.axis)
 
 
