@@ -101,13 +101,16 @@ class OriginCheck:
         return known[id(origin)]
 
 
-def verify_graph(graph: Graph, origins: bool = True, check: OriginCheck | None = None, where: str = "") -> None:
-    """Check a tensor graph (rules T). `where` names the enclosing step or primitive for messages."""
+def verify_graph(
+    graph: Graph, origins: bool = True, check: OriginCheck | None = None, where: str = "", body: bool = False
+) -> None:
+    """Check a tensor graph (rules T). `where` names the enclosing step or primitive for messages; `body`: it is
+    that of a step."""
     where = where or f"graph {graph.name}"
     nodes = graph.nodes()
     _inputs(graph, nodes, where)
     _types(graph, nodes, where)
-    _names(graph, nodes, where)
+    _names(graph, nodes, where, body)
     if origins:
         check = check or OriginCheck()
         inputs = set(graph.inputs)
@@ -167,13 +170,13 @@ def _called(graph: Graph, node: Node) -> str:
     return f"%{graph.names.get(node, '?')} = {node.op.name}"
 
 
-def _names(graph: Graph, nodes: Iterable[Node], where: str) -> None:
+def _names(graph: Graph, nodes: Iterable[Node], where: str, body: bool) -> None:
     used: dict[str, Node] = {}
     names = graph.names
     for node in nodes:
         name = names.get(node)
         if node.op.__class__ is Input:
-            if name is None:  # the operands of a step's body go by the names the step gives them
+            if body and name is None:  # its operands go by the names the step gives them
                 continue
             if name != node.op.input_name:
                 raise VerifyError("T2", f"{where}: input %{node.op.input_name} is named %{name}")

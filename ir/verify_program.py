@@ -24,7 +24,7 @@ def verify_program(program: Program, origins: bool = True, called: Sequence[int 
             _view(step, types, where)
         elif at >= len(called) or called[at] is None:
             _body(step, types, where)
-            verify_graph(step.body, origins, check, f"body of {where}")
+            verify_graph(step.body, origins, check, f"body of {where}", body=True)
     _ends(program, types)
     if not 0 <= program.cut <= len(program.steps):
         raise VerifyError("P11", f"cut={program.cut}, but there are {len(program.steps)} steps")

@@ -44,13 +44,13 @@ class PlanMemory(Pass):
     align: int = option(64, "alignment of arena offsets in bytes")
 
     def run(self, program: Program, rw: Rewriter) -> Program:
-        return _Planner(copy_results(program), self).planned()
+        inplace = _InplaceOperands()
+        return _Planner(copy_results(program, inplace), self, inplace).planned()
 
 
-def copy_results(program: Program) -> Program:
+def copy_results(program: Program, inplace: _InplaceOperands) -> Program:
     """Add copies so that every output and every update is a value of its own, written by a kernel of its half."""
     types = program.value_types()
-    inplace = _InplaceOperands()
     made_by = {r.name: at for at, step in enumerate(program.steps) for r in results_of(step)}
     base = _bases(program)
     steps = list(program.steps)
@@ -162,8 +162,8 @@ def _inplace_operands(body: Graph) -> list[list[int]]:
 
 
 class _Planner:
-    def __init__(self, program: Program, options: PlanMemory) -> None:
-        self.program, self.options = program, options
+    def __init__(self, program: Program, options: PlanMemory, inplace_operands: _InplaceOperands) -> None:
+        self.program, self.options, self.inplace_operands = program, options, inplace_operands
         self.base = _bases(program)
         self.last_read: dict[str, int] = {}
         for at, step in enumerate(program.steps):
@@ -171,7 +171,6 @@ class _Planner:
                 self.last_read[self.base[operand]] = at
         self.storage: dict[str, _Storage] = {}
         self.inplace: dict[str, str] = {}
-        self.inplace_operands = _InplaceOperands()
         self.pieces: list[_Storage] = []
         self.fixed: dict[str, Place] = {}
 
@@ -308,9 +307,8 @@ def _greedy(order: Array, sizes: Array, first: Array, last: Array) -> tuple[Arra
         lows = tops[: len(alive) + 1]
         lows[0] = 0
         np.maximum.accumulate(ends[alive], out=lows[1:])
-        gaps = begins[alive] - lows[:-1] >= size
-        gap = int(gaps.argmax()) if len(alive) else 0
-        offset = int(lows[gap if len(alive) and gaps[gap] else -1])
+        fits = (begins[alive] - lows[:-1] >= size).nonzero()[0]
+        offset = int(lows[fits[0] if len(fits) else -1])
         offsets[at] = offset
         where = int(begins.searchsorted(offset, "right"))
         placed[:, where + 1 : number + 1] = placed[:, where:number]

@@ -26,12 +26,12 @@ from symc.codegen.jit import compile_kernels
 from symc.codegen.kernel import NativeKernel, describe
 from symc.codegen.runtime import Entry, Table, aligned_empty, host_callback, make_table
 from symc.codegen.target import Target, host_target
+from symc.ir.graph import Graph
 from symc.ir.interp import evaluate
 from symc.ir.op import parameter
-from symc.ir.prims.elementwise import Const
 from symc.ir.program import KernelStep, Program, ViewStep
 from symc.ir.types import Array
-from symc.memory import address_of, empty
+from symc.memory import address_of, constant, empty
 from symc.passes.autodiff import Autodiff
 from symc.passes.decompose import Decompose, SymbolModule
 from symc.passes.fuse import Fuse
@@ -82,6 +82,12 @@ def compile_symbol(
     manager = manager or Manager(verify=False)
     loops = manager.run(pipeline(train, wrt, add, cut, target), module)
     return emit(loops, target)
+
+
+def compile_graph(graph: Graph) -> Executable:
+    """Native code for a tensor graph."""
+    target = host_target()
+    return emit(Manager(verify=False).run([*tensor_passes(), *loop_passes(target)], graph), target)
 
 
 @dataclass(frozen=True)
@@ -139,9 +145,7 @@ class Instance:
         self.arena = aligned_empty(max(program.arena, 64))
         self._constants: dict[str, Array] = {}
         for name, node in program.constants:
-            assert isinstance(node.op, Const)
-            self._constants[name] = empty(node.shape, node.dtype.numpy)
-            self._constants[name][...] = node.op.array()
+            self._constants[name] = constant(node)
         self._address = self._place_values()
         self.table = self._make_table()
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from symc.ir.graph import Node
+from symc.ir.prims.elementwise import Const
 from symc.ir.types import Array
 
 ALIGN = 64
@@ -27,6 +29,14 @@ def empty(shape: Sequence[int], dtype: Any) -> Array:
         start = -address_of(raw) % ALIGN
         raw = raw[start : start + size]
     return raw[:size].view(dtype).reshape(tuple(shape))
+
+
+def constant(node: Node) -> Array:
+    """The elements of a node of the primitive `const`."""
+    assert isinstance(node.op, Const), f"{node.op.name} is no constant"
+    array = empty(node.shape, node.dtype.numpy)
+    array[...] = node.op.array()
+    return array
 
 
 def address_of(array: Array) -> int:

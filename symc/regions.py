@@ -4,21 +4,16 @@ of their own; a native kernel (symc.codegen.control) moves rows and carries betw
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from symc.codegen.control import Move, Words, branch_kernel, branch_record, loop_kernel, loop_record
 from symc.codegen.runtime import Entry
 from symc.ir.graph import Graph, Node, Origin, finish
 from symc.ir.op import parameter
 from symc.ir.prims.control import Get
-from symc.ir.prims.elementwise import Const
 from symc.ir.prims.flow import Branch, Loop
 from symc.ir.program import KernelStep
 from symc.ir.types import Array
-from symc.memory import address_of, empty
-
-if TYPE_CHECKING:
-    from symc.compile import Instance
+from symc.memory import address_of, constant, empty
 
 
 def control_entry(step: KernelStep, values: Mapping[str, Array]) -> tuple[Entry, list[object]] | None:
@@ -28,7 +23,7 @@ def control_entry(step: KernelStep, values: Mapping[str, Array]) -> tuple[Entry,
     if node is None:
         return None
     held = {i: values[name] for i, name in zip(step.body.inputs, step.operands)}
-    operands = [held[i] if i in held else _literal(i) for i in node.inputs]
+    operands = [held[i] if i in held else constant(i) for i in node.inputs]
     results: dict[int, list[Array]] = {}
     for result, (_, made) in zip(step.results, step.body.outputs):
         assert isinstance(made.op, Get) and made.inputs[0] is node, (
@@ -40,33 +35,17 @@ def control_entry(step: KernelStep, values: Mapping[str, Array]) -> tuple[Entry,
     return Entry(kernel, [int(record.ctypes.data)]), [record, operands, results, *keep]
 
 
-def _literal(node: Node) -> Array:
-    """A number among the operands, in memory."""
-    assert isinstance(node.op, Const), f"a loop reads {node.op.name} straight"
-    array = empty(node.shape, node.dtype.numpy)
-    array[...] = node.op.array()
-    return array
-
-
 class _Region:
     """A compiled graph on buffers of its own: `inputs` and `outputs` in its order."""
 
     def __init__(self, graph: Graph, origin: Origin) -> None:
+        from symc.compile import compile_graph
+
         buffers = {parameter(n).input_name: empty(n.shape, n.dtype.numpy) for n in graph.inputs}
-        self.instance = _compiled(graph, origin, buffers)
+        placed = finish("body", graph.inputs, graph.outputs, (), {}, dict.fromkeys(graph.nodes(), origin))
+        self.instance = compile_graph(placed).bind(buffers)
         self.inputs = list(buffers.values())
         self.outputs = self.instance.outputs
-
-
-def _compiled(graph: Graph, origin: Origin, buffers: dict[str, Array]) -> Instance:
-    from symc.codegen.target import host_target
-    from symc.compile import emit, loop_passes, tensor_passes
-    from symc.passes.pipeline import Manager
-
-    target = host_target()
-    passes = [*tensor_passes(), *loop_passes(target)]
-    placed = finish("body", graph.inputs, graph.outputs, (), {}, dict.fromkeys(graph.nodes(), origin))
-    return emit(Manager(verify=False).run(passes, placed), target).bind(buffers)
 
 
 def _copy(target: Array, source: Array) -> Move:

@@ -16,12 +16,15 @@ from symc.bench import specs
 def densenet201(mx: Any) -> Any:
     """DenseNet-201 (Huang et al. 2017), 224x224: the deepest of the classifiers people hold, 1,700 nodes."""
 
+    def active(x: Any) -> Any:
+        return mx.sym.Activation(mx.sym.BatchNorm(x), act_type="relu")
+
     def conv(x: Any, filters: int, kernel: int) -> Any:
-        x = mx.sym.Activation(mx.sym.BatchNorm(x), act_type="relu")
+        x = active(x)
         return mx.sym.Convolution(x, kernel=(kernel,) * 2, pad=(kernel // 2,) * 2, num_filter=filters, no_bias=True)
 
     x = mx.sym.Convolution(mx.sym.Variable("data"), kernel=(7, 7), stride=(2, 2), pad=(3, 3), num_filter=64)
-    x = mx.sym.Pooling(x, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="max")
+    x = mx.sym.Pooling(active(x), kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="max")
     channels = 64
     for block, layers in enumerate((6, 12, 48, 32)):
         for _ in range(layers):
@@ -30,7 +33,7 @@ def densenet201(mx: Any) -> Any:
         if block < 3:
             channels //= 2
             x = mx.sym.Pooling(conv(x, channels, 1), kernel=(2, 2), stride=(2, 2), pool_type="avg")
-    x = mx.sym.Pooling(mx.sym.Activation(x, act_type="relu"), global_pool=True, kernel=(1, 1), pool_type="avg")
+    x = mx.sym.Pooling(active(x), global_pool=True, kernel=(1, 1), pool_type="avg")
     return mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=1000)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from symc.codegen.runtime import num_threads
 from symc.codegen.target import host_target
-from symc.compile import emit, loop_passes, tensor_passes
+from symc.compile import compile_graph
 from symc.ir.graph import Node, Recorder, SymOrigin, finish
 from symc.ir.op import input_node
 from symc.ir.prims import add, dot
@@ -17,7 +17,6 @@ from symc.ir.prims.linear import Contraction
 from symc.ir.program import KernelStep, Program
 from symc.ir.types import F32, TensorType
 from symc.memory import empty
-from symc.passes.pipeline import Manager
 
 
 def _time(build: Callable[..., Node], *shapes: tuple[int, ...]) -> float:
@@ -27,13 +26,11 @@ def _time(build: Callable[..., Node], *shapes: tuple[int, ...]) -> float:
         out = build(*inputs)
     origins = {**recorder.origins, **{i: origin for i in inputs}}
     graph = finish("limit", inputs, [("out", out)], (), {}, origins)
-    target = host_target()
-    loops = Manager(verify=False).run([*tensor_passes(), *loop_passes(target)], graph)
     arrays = {}
     for i, shape in enumerate(shapes):
         arrays[f"in{i}"] = empty(shape, np.float32)
         arrays[f"in{i}"][...] = 1.0
-    instance = emit(loops, target).bind(arrays)
+    instance = compile_graph(graph).bind(arrays)
     instance.run()
     best = 1e9
     for _ in range(20):

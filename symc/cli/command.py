@@ -91,15 +91,17 @@ def _ops(options: argparse.Namespace) -> int:
 
 def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
     """`data=32x784,label=32` as shapes by name; `key=` is a scalar's shape."""
+    from symc.cli.values import parse_shape
+
     shapes: dict[str, tuple[int, ...]] = {}
     for item in filter(None, text.split(",")):
         name, equals, extents = item.partition("=")
         if not equals or not name:
             raise argparse.ArgumentTypeError(f"{item!r} is not NAME=EXTENTxEXTENT...")
-        try:
-            shapes[name] = tuple(int(d) for d in extents.split("x")) if extents else ()
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{extents!r} is not a shape like 32x784") from None
+        shape = parse_shape(extents)
+        if shape is None:
+            raise argparse.ArgumentTypeError(f"{extents!r} is not a shape like 32x784")
+        shapes[name] = shape
     return shapes
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from symc.cli.report import INPUT, CliError
+from symc.cli.report import INPUT, CliError, some
 from symc.passes.pipeline import Module, Pass
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -134,8 +134,7 @@ def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
             types[name] = TensorType(dtype_of(dtype or "float32"), tuple(shape))
     if missing or len(types) < len(arguments) + len(states):
         first = missing[0] if missing else arguments[0]
-        some = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        raise CliError(f"the shape of {some or 'the arguments'} is not known; give --shapes {first}=...")
+        raise CliError(f"the shape of {some(missing, 4) or 'the arguments'} is not known; give --shapes {first}=...")
     return types
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from symc.ir.errors import IRError, MissingData, ParseError, VerifyError
@@ -16,6 +17,11 @@ class CliError(Exception):
     def __init__(self, message: str, code: int = USAGE) -> None:
         self.code = code
         super().__init__(message)
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first `most` names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class StageError(Exception):

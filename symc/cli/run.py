@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from symc.cli.inputs import load_symbol, symbol_input
-from symc.cli.report import INPUT, CliError
+from symc.cli.report import INPUT, CliError, some
 from symc.cli.values import Shape, read_inputs, read_parameters
 from symc.ir.types import Array
+
+#: names that a message spells out
+NAMED = 6
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     known = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
     unknown = sorted({*inputs, *shapes} - set(known))
     if unknown:
-        raise CliError(f"--input: the model has no argument {', '.join(unknown)}; it has {_some(known)}")
+        raise CliError(f"--input: the model has no argument {', '.join(unknown)}; it has {some(known, NAMED)}")
     if options.summary:
         return _summarise(symbol, {**shapes, **_shapes_of(inputs)}, _shapes_of(parameters))
     results = _results(symbol, parameters, inputs, shapes)
@@ -67,10 +70,10 @@ def _results(
     if missing:
         file = "--params FILE" if len(missing) > 1 or missing[0] in states else ""
         hint = " or ".join(filter(None, [file, f"--input {missing[0]}=FILE.npy"]))
-        raise CliError(f"no values for {_some(missing)}; give {hint}", INPUT)
+        raise CliError(f"no values for {some(missing, NAMED)}; give {hint}", INPUT)
     unused = [n for n in given if n not in arguments and n not in states]
     if unused:
-        print(f"symc: the model does not use {_some(unused)}", file=sys.stderr)
+        print(f"symc: the model does not use {some(unused, NAMED)}", file=sys.stderr)
     types = {n: a.dtype for n, a in given.items() if n in arguments}
     executor = symbol.simple_bind(
         cpu(),
@@ -99,11 +102,6 @@ def _needed(symbol: Any, inputs: Mapping[str, Shape], parameters: Mapping[str, S
     found, _, _ = infer_shapes(symbol, True, (), inputs)
     follows = {n for n, s in zip(arguments, found or ()) if s and 0 not in s}
     return {**{n: s for n, s in parameters.items() if n in arguments and n not in follows}, **inputs}
-
-
-def _some(names: Sequence[str]) -> str:
-    """At most a handful of names."""
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _save(path: str, results: Mapping[str, Array]) -> None:

@@ -86,16 +86,13 @@ class FusedStep:
     # -- making it
 
     def _compile(self) -> Executable:
-        from symc.codegen.target import host_target
-        from symc.compile import emit, loop_passes, tensor_passes
+        from symc.compile import compile_graph
 
-        manager, target = Manager(verify=False), host_target()
         module = module_of(self.exe._symbol, self.exe._types)
         wrt = tuple(name for _, name in self.params)
-        graph = manager.run([Decompose(train=True), Autodiff(wrt=wrt)], module)
+        graph = Manager(verify=False).run([Decompose(train=True), Autodiff(wrt=wrt)], module)
         self.heads_needed = any(i.op.role == "head" for i in graph.inputs)
-        graph = self._with_updates(graph)
-        return emit(manager.run([*tensor_passes(), *loop_passes(target)], graph), target)
+        return compile_graph(self._with_updates(graph))
 
     def _with_updates(self, graph: Graph) -> Graph:
         """The gradients become updates of parameters and states, and are results no more."""

@@ -68,13 +68,9 @@ class _Compiled(NamedTuple):
 @functools.lru_cache(maxsize=KEEP)
 def _program(op: Any, types: tuple[TensorType, ...], train: bool, rows: int | None = None) -> _Compiled:
     """The compiled program of an operator; `rows` where the number of the output's rows is not told by the types."""
-    from symc.codegen.target import host_target
-    from symc.compile import emit, loop_passes, tensor_passes
-    from symc.passes.pipeline import Manager
+    from symc.compile import compile_graph
 
-    target = host_target()
-    loops = Manager(verify=False).run([*tensor_passes(), *loop_passes(target)], _graph(op, types, train, rows))
-    executable = emit(loops, target)
+    executable = compile_graph(_graph(op, types, train, rows))
     values = executable.program.value_types()
     outputs = tuple(values[value] for _, value in executable.program.outputs)
     return _Compiled(Pool(executable), outputs, any(p.name == KEY_INPUT for p in executable.program.params))

@@ -60,9 +60,7 @@ def apply_rule(
 @lru_cache(maxsize=KEEP)
 def _program(key: tuple[Any, ...], rule: _Rule) -> Any:
     """The compiled update of one parameter; inputs weight, grad, state<i> and the scalars by name."""
-    from symc.codegen.target import host_target
-    from symc.compile import emit, loop_passes, tensor_passes
-    from symc.passes.pipeline import Manager
+    from symc.compile import compile_graph
 
     optimizer, name = rule.optimizer, type(rule.optimizer).__name__.lower()
     work = TensorType(scalar_type(rule.types[0].dtype), ())
@@ -77,8 +75,7 @@ def _program(key: tuple[Any, ...], rule: _Rule) -> Any:
     origins = {**{node: origin for node in inputs}, **recorder.origins}
     updates = [Update("weight", made), *(Update(f"state{i}", n) for i, n in enumerate(new))]
     graph = finish(f"{name}_update", inputs, [], updates, {}, origins)
-    target = host_target()
-    return emit(Manager(verify=False).run([*tensor_passes(), *loop_passes(target)], graph), target)
+    return compile_graph(graph)
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,6 +111,7 @@ def test_t2_names() -> None:
     breaks("T2", graph(names={n: name for n, name in g.names.items() if n is not y}))
     breaks("T2", graph(names={**g.names, y: "x"}))
     breaks("T2", graph(names={**g.names, g.inputs[0]: "z"}))
+    breaks("T2", graph(names={n: name for n, name in g.names.items() if n is not g.inputs[0]}))
 
 
 def test_t3_origins() -> None:

@@ -3,29 +3,21 @@ forks, arrays that share memory, arrays of others."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import threading
-from pathlib import Path
 
+import loading
 import numpy as np
 import pytest
 
 import symc as mx
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "runtime"
+GOLDEN = loading.GOLDEN / "runtime"
 ANSWERS = json.loads((GOLDEN / "executor.json").read_text())
 
 
-def _load():
-    spec = importlib.util.spec_from_file_location("runtime_questions", GOLDEN / "questions.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-QUESTIONS = _load()
+QUESTIONS = loading.module_at(GOLDEN / "questions.py")
 
 DIFFERENT = QUESTIONS.different("executor")
 

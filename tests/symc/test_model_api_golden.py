@@ -5,19 +5,14 @@ The answers were recorded by running tests/golden/model_api/scenarios.py under M
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+from loading import GOLDEN, module_at
 
 import symc as mx
 
-FOLDER = Path(__file__).parents[1] / "golden" / "model_api"
-_spec = importlib.util.spec_from_file_location("model_api_scenarios", FOLDER / "scenarios.py")
-assert _spec is not None and _spec.loader is not None
-scenarios = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(scenarios)
+FOLDER = GOLDEN / "model_api"
+scenarios = module_at(FOLDER / "scenarios.py")
 
 #: (relative, absolute) tolerance: exact where nothing is computed, single precision elsewhere
 TOLERANCE = {"iterators": (0, 0), "schedules": (1e-12, 0), "metrics": (1e-6, 1e-7), "optimizers": (1e-5, 5e-6)}

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import pickle
-from pathlib import Path
 
+import loading
 import numpy as np
 import pytest
 
 import symc as mx
 from symc.ndarray import NDArray
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "runtime"
+GOLDEN = loading.GOLDEN / "runtime"
 ANSWERS = json.loads((GOLDEN / "array.json").read_text())
 
 
-def _load():
-    spec = importlib.util.spec_from_file_location("runtime_questions", GOLDEN / "questions.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-QUESTIONS = _load()
+QUESTIONS = loading.module_at(GOLDEN / "questions.py")
 DIFFERENT = QUESTIONS.different("array")
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import GOLDEN, module_at
 
 import symc as mx
 
-FOLDER = Path(__file__).parents[1] / "golden" / "rnn"
-_spec = importlib.util.spec_from_file_location("rnn_scenarios", FOLDER / "scenarios.py")
-assert _spec is not None and _spec.loader is not None
-scenarios = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(scenarios)
+FOLDER = GOLDEN / "rnn"
+scenarios = module_at(FOLDER / "scenarios.py")
 ANSWERS = json.loads((FOLDER / "answers.json").read_text())
 
 

@@ -1,29 +1,21 @@
 """Protects the Symbol interface against MXNet 1.9.1: names, JSON text, attributes, inference, classes of errors, and
 the signatures of all functions, as tests/golden/symbol recorded them."""
 
-import importlib.util
 import inspect
 import json
-from pathlib import Path
 
+import loading
 import pytest
 
 import symc as mx
 from symc.ops.base import OPERATORS
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "symbol"
+GOLDEN = loading.GOLDEN / "symbol"
 ANSWERS = json.loads((GOLDEN / "answers.json").read_text())["answers"]
 FUNCTIONS = json.loads((GOLDEN / "functions.json").read_text())
 
 
-def _load():
-    spec = importlib.util.spec_from_file_location("symbol_scenarios", GOLDEN / "scenarios.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SCENARIOS = _load()
+SCENARIOS = loading.module_at(GOLDEN / "scenarios.py")
 
 #: where symc answers and MXNet does not, or gives more: (scenario, number of the answer) -> reason
 DIFFERENT = {

@@ -3,7 +3,6 @@ half precision is right without the instructions for it."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compiling import arrays_for, assert_close, graph_of, to_program
+from loading import module_at
 
 import symc as mx
 from symc.codegen.emit import emit_kernel
@@ -32,10 +32,7 @@ HERE = Path(__file__).parent
 
 
 def kernel_cases() -> dict:
-    spec = importlib.util.spec_from_file_location("kernel_cases", HERE / "test_kernels.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.CASES
+    return module_at(HERE / "test_kernels.py").CASES
 
 
 CASES = kernel_cases()

@@ -3,23 +3,19 @@ MXNet 1.9.1 gives (a golden file), and hold no overlaps of all pairs at SSD's si
 
 from __future__ import annotations
 
-import importlib.util
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import GOLDEN, module_at
 from operating import forward, gradients, infer, infer_types
 
 import symc as mx
 from symc.ops import suppression
 from symc.ops.base import MXNetError, ShapeError
 
-FOLDER = Path(__file__).parents[2] / "golden" / "detection"
-_spec = importlib.util.spec_from_file_location("detection_scenarios", FOLDER / "scenarios.py")
-assert _spec is not None and _spec.loader is not None
-scenarios = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(scenarios)
+FOLDER = GOLDEN / "detection"
+scenarios = module_at(FOLDER / "scenarios.py")
 ANSWERS = dict(np.load(FOLDER / "answers.npz"))
 RNG = np.random.default_rng(8)
 RPN = dict(scales=(1, 2), ratios=(1,), feature_stride=4, rpn_min_size=1, rpn_pre_nms_top_n=9, threshold=0.5)

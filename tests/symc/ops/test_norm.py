@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+from loading import GOLDEN, module_at
 
 import symc as mx
 
-FOLDER = Path(__file__).parents[2] / "golden" / "norm"
-_spec = importlib.util.spec_from_file_location("norm_scenarios", FOLDER / "scenarios.py")
-assert _spec is not None and _spec.loader is not None
-scenarios = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(scenarios)
+FOLDER = GOLDEN / "norm"
+scenarios = module_at(FOLDER / "scenarios.py")
 ANSWERS = dict(np.load(FOLDER / "answers.npz"))
 
 
