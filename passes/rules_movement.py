@@ -1,5 +1,4 @@
-"""Rules on movement primitives: where an element comes from is said once. All hold bit for bit, except that joined
-gradients of slices keep a -0 that adding a 0 would have made a 0 (see `join_pads`).
+"""Rules on movement primitives: where an element comes from is said once. All hold bit for bit.
 
 Canonical afterwards: `broadcast` reads an operand without axes of extent 1, and repeats something; axes of extent 1
 are placed by `reshape`; a tensor of one number is that literal broadcast.
@@ -29,10 +28,6 @@ from symc.passes.rewrite import Rule
 from symc.passes.rules_common import collect, filled_with, literal, without_units
 
 RULES: list[Rule] = []
-
-#: joining the gradients of slices stops here: a chain in which every link is used would grow with its square
-MAX_PIECES = 256
-
 
 # --------------------------------------------------------------------------------------------- reshape
 
@@ -260,48 +255,3 @@ def concat_fill(node: Node) -> Node | None:
     values = {filled_with(i) for i in node.inputs}
     value = values.pop()
     return broadcast(value, node.shape, ()) if value is not None and not values else None
-
-
-# --------------------------------------------------------------------------------------------- gradients of slices
-
-
-@collect(RULES, "join-pads", type(ew.add))
-def join_pads(node: Node) -> Node | None:
-    """pad(a) + pad(b), zero around and neighbours along one axis, is pad(concat(a, b)): the gradients of the parts
-    of a split become one concat. Also inside a sum: (x + pad(a)) + pad(b). Where a holds -0 the result keeps it
-    (a + 0 would be 0): equal values."""
-    a, b = node.inputs
-    joined = _joined_pads(a, b)
-    if joined is not None:
-        return joined
-    for total, piece in ((a, b), (b, a)):
-        if isinstance(piece.op, Pad) and total.op == node.op:
-            for rest, other in (total.inputs, total.inputs[::-1]):
-                joined = _joined_pads(other, piece)
-                if joined is not None:
-                    return ew.add(rest, joined)
-    return None
-
-
-def _joined_pads(a: Node, b: Node) -> Node | None:
-    p, q = a.op, b.op
-    if not isinstance(p, Pad) or not isinstance(q, Pad):
-        return None
-    if p.fill != 0 or q.fill != 0 or any((*p.interior, *q.interior)):
-        return None
-    different = [k for k in range(a.rank) if (p.low[k], p.high[k]) != (q.low[k], q.high[k])]
-    if len(different) != 1:
-        return None
-    axis = different[0]
-    if p.low[axis] > q.low[axis]:
-        a, b, p, q = b, a, q, p
-    if p.low[axis] + a.inputs[0].shape[axis] != q.low[axis]:
-        return None
-    pieces: list[Node] = []
-    for part in (a.inputs[0], b.inputs[0]):
-        nested = isinstance(part.op, Concat) and part.op.axis == axis and len(pieces) + len(part.inputs) <= MAX_PIECES
-        pieces.extend(part.inputs if nested else [part])
-    whole = concat(joined_slices(pieces, axis), axis)
-    high = list(p.high)
-    high[axis] = q.high[axis]
-    return pad(whole, p.low, high)

@@ -2,6 +2,7 @@
 
 types   = infer_shape, infer_type          complete what the user left out        (Symbol.infer_*, bind)
 graph   = decompose(symbol, types)         MXNet's operators become primitives, with types
+graph   = batch(graph)                     products by one weight of the steps of an unrolled net are one product
 graph   = autodiff(graph, wrt)             gradients join the same graph; loss heads still carry their own rule
 graph   = inline(graph)                    ... and from here all is ordinary arithmetic
 graph   = simplify(graph)                  fewer, canonical nodes for fuse to see
@@ -33,6 +34,7 @@ from symc.ir.program import KernelStep, Program, ViewStep
 from symc.ir.types import Array
 from symc.memory import address_of, constant, empty
 from symc.passes.autodiff import Autodiff
+from symc.passes.batch import Batch
 from symc.passes.decompose import Decompose, SymbolModule
 from symc.passes.fuse import Fuse
 from symc.passes.inline import Inline
@@ -61,7 +63,7 @@ def pipeline(
     outputs that make the forward half of a program run in two halves (0: one program)."""
     target = target or host_target()
     gradients: list[Pass] = [Autodiff(wrt=tuple(wrt), add=tuple(add))] if wrt else []
-    return [Decompose(train=train), *gradients, *tensor_passes(cut), *loop_passes(target)]
+    return [Decompose(train=train), Batch(), *gradients, *tensor_passes(cut), *loop_passes(target)]
 
 
 def loop_passes(target: Target) -> list[Pass]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from symc.ir.graph import Node, topological
-from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import Get
+from symc.ir.prims.total import total
 from symc.ir.types import BOOL, TupleType
 
 #: what is entered while a node's gradient is built; None leaves the node out
@@ -26,30 +26,37 @@ def pullback(
     """
     nodes = topological(outputs)
     active = reaching(nodes, targets)
-    held: dict[tuple[Node, int], Node] = {}
+    held: dict[tuple[Node, int], list[Node]] = {}
 
     def gather(node: Node, index: int, ct: Node | None) -> None:
         if ct is not None and node in active and ct.dtype != BOOL:
-            before = held.get((node, index))
-            held[node, index] = ct if before is None else ew.add(before, ct)
+            held.setdefault((node, index), []).append(ct)
+
+    def given(node: Node, index: int) -> Node | None:
+        terms = held.get((node, index))
+        return total(terms) if terms else None
 
     for node, ct in zip(outputs, cts):
         gather(node, 0, ct)
     for node in reversed(nodes):
         count = len(node.type.items) if isinstance(node.type, TupleType) else 1
-        given = [held.get((node, i)) for i in range(count)]
-        if not node.inputs or all(g is None for g in given):
+        if not node.inputs or not any((node, i) in held for i in range(count)):
             continue
         scope = visit(node)
         if scope is None:
             continue
         with scope:
+            arrived = [given(node, i) for i in range(count)]
             if isinstance(node.op, Get):
-                gather(node.inputs[0], node.op.index, given[0])
+                gather(node.inputs[0], node.op.index, arrived[0])
                 continue
-            for source, ct in zip(node.inputs, node.op.grad(node, given)):
+            for source, ct in zip(node.inputs, node.op.grad(node, arrived)):
                 gather(source, 0, ct)
-    return [held.get((t, 0)) for t in targets]
+    found: list[Node | None] = []
+    for target in targets:
+        with (len(held.get((target, 0), [])) > 1 and visit(target)) or nullcontext():
+            found.append(given(target, 0))
+    return found
 
 
 def carries(node: Node) -> bool:

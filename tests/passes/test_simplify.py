@@ -166,17 +166,6 @@ CASES: list[tuple[str, Callable[[], Node], Callable[[], Node]]] = [
     ("concat-pieces", lambda: concat([slice_axis(x, 1, 0, 2), slice_axis(x, 1, 2, 6)], 1), lambda: x),
     ("concat-pieces", lambda: concat([x, tensor("none", 0, 6)], 0), lambda: x),
     ("concat-fill", lambda: concat([filled(1, 2, 3), filled(1, 4, 3)], 0), lambda: filled(1, 6, 3)),
-    ("join-pads", lambda: ew.add(pad(x, (0, 6), (0, 0)), pad(y, (0, 0), (0, 6))), lambda: concat([y, x], 1)),
-    (
-        "join-pads",
-        lambda: ew.add(pad(x, (4, 0), (5, 0)), pad(y, (0, 0), (9, 0))),
-        lambda: pad(concat([y, x], 0), (0, 0), (5, 0)),
-    ),
-    (
-        "join-pads",
-        lambda: ew.add(ew.add(tensor("z", 8, 6), pad(x, (4, 0), (0, 0))), pad(y, (0, 0), (4, 0))),
-        lambda: ew.add(tensor("z", 8, 6), concat([y, x], 0)),
-    ),
     ("reduce-unit-axes", lambda: reduce_sum(unit, (0,)), lambda: reshape(unit, (6,))),
     ("reduce-unit-axes", lambda: reduce_max(unit, (0, 1)), lambda: reduce_max(reshape(unit, (6,)), (0,))),
     ("reduce-unit-axes", lambda: Node.make(Sum(()), [x]), lambda: x),
@@ -228,18 +217,6 @@ def test_every_rule_has_a_case() -> None:
 )
 def test_is_left_alone(node: Callable[[], Node]) -> None:
     assert simplified(node()) == [node()]
-
-
-def test_split_gates_become_one_concat() -> None:
-    """The gradient of a split in four, as an unrolled recurrent net has it."""
-    whole = tensor("whole", 3, 8)
-    parts = [ew.sigmoid(slice_axis(whole, 1, 2 * k, 2 * k + 2)) for k in range(4)]
-    total: Node | None = None
-    for k in (3, 2, 1, 0):
-        piece = pad(parts[k], (0, 2 * k), (0, 6 - 2 * k))
-        total = piece if total is None else ew.add(total, piece)
-    assert total is not None
-    assert simplified(total) == [concat(parts, 1)]
 
 
 def test_kept_axes_of_a_reduction_vanish() -> None:

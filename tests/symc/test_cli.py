@@ -85,7 +85,7 @@ def test_after(capsys, net: str) -> None:
     assert "custom_grad" in out
     assert "custom_grad" not in ran(capsys, "dump", net, "--after=inline#0", *SHAPES)[0]
     _, err = ran(capsys, "dump", net, "--after=inline#1", *SHAPES, code=2)
-    assert "pass inline does not run 2 times on this input; these do: decompose, inline" in err
+    assert "pass inline does not run 2 times on this input; these do: decompose, batch, inline" in err
     assert "'x' is not a number" in ran(capsys, "dump", net, "--after=inline#x", *SHAPES, code=2)[1]
 
 
