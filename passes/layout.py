@@ -1,8 +1,9 @@
 """layout: how operands of loop nests lie in memory.
 
-All tensors are row-major; blocked layouts of convolutions are to be chosen here. What is done now: the operand of a
-transposed convolution gets a halo of zeros, so that its inner loops read without conditions; and a long concat, whose
-kernel has a loop nest for every piece, becomes a concat of concats that have one kernel in common.
+All tensors are row-major; blocked layouts of convolutions are to be chosen here. What is done now: gradients of
+convolutions become the operations that read their operands in order (gradient_convs); the operand of a transposed
+convolution of large stride gets a halo of zeros, so that its inner loops read without conditions; and a long concat,
+whose kernel has a loop nest for every piece, becomes a concat of concats that have one kernel in common.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import dataclasses
 import math
 
 from symc.ir.graph import Graph, Node
-from symc.ir.prims.linear import ConvDx, halo, scatters
-from symc.ir.prims.movement import Concat, concat, pad
+from symc.ir.prims.linear import ConvDw, ConvDx, halo
+from symc.ir.prims.movement import Concat, Slice, concat, pad
+from symc.passes.gradient_convs import as_product, convolved, cropped
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter, Rule, rewrite
 
@@ -23,8 +25,6 @@ def _halo(node: Node) -> Node | None:
     if not isinstance(op, ConvDx) or op.low:
         return None
     ct, w = node.inputs
-    if scatters(op, ct.shape[2:]):
-        return None
     low, high = halo(op, ct.shape[2:], w.shape[2:])
     if not any((*low, *high)):
         return None
@@ -42,12 +42,14 @@ def _wide(node: Node, widest: int) -> Node | None:
     return concat([concat(part, op.axis) for part in parts], op.axis)
 
 
-@register_pass("layout", optional=True)
+@register_pass("layout", numerics="reassoc", optional=True)
 class Layout(Pass):
-    """Put halos around the operands of transposed convolutions; join many pieces in two steps."""
+    """Gradients of convolutions as convolutions and products; halos; long concats in two steps."""
 
     widest: int = option(64, "most pieces of one concat")
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
         wide = Rule("wide-concat", lambda node: _wide(node, self.widest), (Concat,))
-        return rewrite(graph, [Rule("halo", _halo, (ConvDx,)), wide], rw)
+        graph = rewrite(graph, [Rule("cropped", cropped, (Slice,))], rw)
+        gradients = [Rule("convolved", convolved, (ConvDx,)), Rule("as-product", as_product, (ConvDw,))]
+        return rewrite(graph, [*gradients, Rule("halo", _halo, (ConvDx,)), wide], rw)

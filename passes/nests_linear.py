@@ -11,8 +11,8 @@ from symc.ir.graph import Node
 from symc.ir.index import Affine
 from symc.ir.loops import Ref
 from symc.ir.op import Index
-from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot, scatters
-from symc.ir.types import Shape, TensorType
+from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot
+from symc.ir.types import Shape
 from symc.passes.build import Builder
 from symc.passes.nests_common import Read, Store, accumulator, multiply_add, nest
 
@@ -118,9 +118,6 @@ def conv_dx_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) ->
     outs, channels = w.shape[0] // op.groups, w.shape[1]
     places = ct.shape[2:]
     low = op.low or (0,) * len(places)
-    if scatters(op, places):
-        _conv_dx_scatter(b, node, reads, store)
-        return
 
     def phase(residues: tuple[Residues, ...], n: Affine, g: Affine, c: Affine) -> None:
         def result(where: Index) -> None:
@@ -161,40 +158,6 @@ def conv_dx_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) ->
 
     with b.at(None, "conv_dx"):
         b.nest((node.shape[0], op.groups, channels), image)
-
-
-def _conv_dx_scatter(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
-    """Every tap's products, summed over the channels of ct, are added into the plane at the tap's shift."""
-    op = node.op
-    assert isinstance(op, ConvDx)
-    ct, w = node.inputs
-    wide = accumulator(node.dtype)
-    outs, channels = w.shape[0] // op.groups, w.shape[1]
-
-    def image(index: Index) -> None:
-        n, g = index
-        plane = b.alloc("plane", TensorType(wide, (channels, *op.spatial)))
-        b.nest(plane.type.shape, lambda q: b.store(b.const(0, wide), plane, q))
-
-        def tap(where: Index) -> None:
-            c, t, p = where[0], where[1 : 1 + len(op.spatial)], where[1 + len(op.spatial) :]
-
-            def step(o: Index, held: list[Ref]) -> list[Ref]:
-                channel = g * outs + o[0]
-                return [multiply_add(b, reads[0]((n, channel, *p)), reads[1]((channel, c, *t)), held[0])]
-
-            (total,) = b.reduce([outs], [b.const(0, wide)], step, "k")
-            b.store(total, plane, (c, *(i + j * d for i, j, d in zip(p, t, op.dilate))), add=True)
-
-        b.nest((channels, *w.shape[2:], *ct.shape[2:]), tap)
-
-        def finish(q: Index) -> None:
-            store((n, g * channels + q[0], *q[1:]), b.cast(b.load_fresh(plane, q), node.dtype))
-
-        b.nest(plane.type.shape, finish)
-
-    with b.at(None, "conv_dx"):
-        b.nest((node.shape[0], op.groups), image)
 
 
 @nest(ConvDw)

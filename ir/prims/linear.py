@@ -5,7 +5,6 @@ The three convolution primitives are each other's gradients, so they differentia
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import ClassVar
@@ -267,12 +266,6 @@ def conv_dx(
 ) -> Node:
     """Transposed convolution: the adjoint of `conv` in x of spatial size `spatial`."""
     return Node.make(ConvDx(tuple(stride), tuple(dilate), groups, tuple(spatial)), [ct, w])
-
-
-def scatters(op: ConvDx, places: Shape) -> bool:
-    """Whether adding each product into its place does clearly fewer multiplications than gathering with a halo:
-    small maps under large kernels, unit strides."""
-    return all(s == 1 for s in op.stride) and math.prod(op.spatial) > 1.3 * math.prod(places)
 
 
 def halo(op: ConvDx, places: Shape, kernel: Shape) -> tuple[Shape, Shape]:
