@@ -42,18 +42,20 @@ def averaging(size: int, out: int) -> Array:
 
 
 def interpolating(size: int, out: int, align_corners: bool) -> Array:
-    """Row i interpolates linearly at the place of output i."""
+    """Row i interpolates linearly at the place of output i.
+
+    MXNet computes places in float32 for every type of data, and over a hundred pixels that shows in the fifth digit of
+    the weights; so they are computed like that here.
+    """
     matrix = np.zeros((out, size))
+    extents = (size - 1, out - 1) if align_corners else (size, out)
+    scale = np.float32(extents[0]) / np.float32(extents[1]) if out > 1 else np.float32(0)
     for i in range(out):
-        if out == 1:
-            place = 0.0
-        elif align_corners:
-            place = i * (size - 1) / (out - 1)
-        else:
-            place = max((i + 0.5) * size / out - 0.5, 0.0)
+        place = scale * np.float32(i) if align_corners else np.float32(max(float(scale) * (i + 0.5) - 0.5, 0.0))
         low = min(int(place), size - 1)
-        matrix[i, low] += 1.0 - (place - low)
-        matrix[i, min(low + 1, size - 1)] += place - low
+        share = float(place) - low
+        matrix[i, low] += 1.0 - share
+        matrix[i, min(low + 1, size - 1)] += share
     return matrix
 
 
