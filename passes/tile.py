@@ -52,19 +52,19 @@ class Tile(Pass):
 
     vector_bytes: int = option(32, "bytes of a vector register")
     registers: int = option(16, "vector registers")
+    block: int = option(32, "terms of a block of a long sum: fewer are more exact and slower")
 
     def run(self, module: LoopModule, rw: Rewriter) -> LoopModule:
         kernels = []
         for kernel in module.kernels:
             origin = rw.act(f"tile {kernel.name}", [kernel.origin] if kernel.origin else [])
-            kernels.append(kernel if origin is None else tile_kernel(kernel, self.vector_bytes, self.registers))
+            kernels.append(kernel if origin is None else self._tiled(kernel))
         return replace(module, kernels=tuple(kernels))
 
-
-def tile_kernel(kernel: LoopKernel, vector_bytes: int, registers: int) -> LoopKernel:
-    """The kernel with its loops scheduled."""
-    tiler = _Tiler(kernel, vector_bytes, registers)
-    return replace(kernel, body=blocked_sums(tiler.statements(kernel.body)))
+    def _tiled(self, kernel: LoopKernel) -> LoopKernel:
+        """The kernel with its loops scheduled."""
+        tiler = _Tiler(kernel, self.vector_bytes, self.registers)
+        return replace(kernel, body=blocked_sums(tiler.statements(kernel.body), self.block))
 
 
 @dataclass(frozen=True)

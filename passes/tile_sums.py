@@ -17,22 +17,19 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.types import F32
 from symc.passes.strides import substitute
 
-#: terms of a block: long enough that adding its sum costs little, short enough to matter
-BLOCK = 32
 
-
-def blocked_sums(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-    """The statements with the outermost loop of every long float32 sum taken in blocks."""
+def blocked_sums(body: tuple[Stmt, ...], block: int) -> tuple[Stmt, ...]:
+    """The statements with the outermost loop of every float32 sum of twice `block` terms or more taken in blocks."""
     made: list[Stmt] = []
     for stmt in body:
         if isinstance(stmt, For):
             total = _terms(stmt)
-            if total >= 2 * BLOCK:
-                made += _in_blocks(stmt, total)
+            if total >= 2 * block:
+                made += _in_blocks(stmt, total, block)
                 continue
-            stmt = replace(stmt, body=blocked_sums(stmt.body))
+            stmt = replace(stmt, body=blocked_sums(stmt.body, block))
         elif isinstance(stmt, If):
-            stmt = replace(stmt, body=blocked_sums(stmt.body))
+            stmt = replace(stmt, body=blocked_sums(stmt.body, block))
         made.append(stmt)
     return tuple(made)
 
@@ -82,16 +79,16 @@ def _names_read(stmt: Stmt) -> set[str]:
     return {value.name for value in (getattr(stmt, "value", None),) if isinstance(value, Ref)}
 
 
-def _in_blocks(loop: For, terms: int) -> list[Stmt]:
+def _in_blocks(loop: For, terms: int, size: int) -> list[Stmt]:
     """for block { part = the block's turns, from 0; total = total + part }, then the turns that are left."""
-    turns = max(1, BLOCK * loop.trips // terms)
+    turns = max(1, size * loop.trips // terms)
     whole, rest = divmod(loop.trips, turns)
     block = Var(f"{loop.var}.block", 0, whole)
     begin = Affine.of(block) * (turns * loop.step)
     parts = tuple(replace(c, init=Ref("", c.init.dtype, 0.0), result=f"{c.result}.part") for c in loop.carries)
     end = loop.lo + turns * loop.step
     moved = {loop.var: begin + Affine.of(Var(loop.var, loop.lo, end))}
-    inner = replace(loop, hi=end, body=blocked_sums(substitute(loop.body, moved)), carries=parts)
+    inner = replace(loop, hi=end, body=blocked_sums(substitute(loop.body, moved), size), carries=parts)
     after = [f"{c.result}.blocks" if rest else c.result for c in loop.carries]
     running = [Ref(f"{c.name}.total", c.init.dtype) for c in loop.carries]
     adds = tuple(
@@ -102,7 +99,7 @@ def _in_blocks(loop: For, terms: int) -> list[Stmt]:
         Carry(total.name, c.init, add.ref, result) for c, total, add, result in zip(loop.carries, running, adds, after)
     )
     blocks = For(block.name, 0, whole, (inner, *adds), carries, "serial", origin=loop.origin)
-    made = list(blocked_sums((blocks,)))  # the sums of the blocks are a sum, too
+    made = list(blocked_sums((blocks,), size))  # the sums of the blocks are a sum, too
     if rest:
         starts = tuple(replace(c, init=Ref(name, c.init.dtype)) for c, name in zip(loop.carries, after))
         begin_rest = loop.lo + whole * turns * loop.step

@@ -49,6 +49,9 @@ from symc.regions import control_entry
 
 #: elements touched by a thread that are worth waking it for
 GRAIN = 16384
+#: Terms of a block of a long sum. Short blocks cost a tenth of a convolution's speed. Gradients need them, as they turn
+#: on the signs of values near zero, which rounding decides; a prediction does not.
+TRAINING_BLOCK, INFERENCE_BLOCK = 32, 256
 
 
 def tensor_passes(cut: int = 0) -> list[Pass]:
@@ -63,12 +66,13 @@ def pipeline(
     outputs that make the forward half of a program run in two halves (0: one program)."""
     target = target or host_target()
     gradients: list[Pass] = [Autodiff(wrt=tuple(wrt), add=tuple(add))] if wrt else []
-    return [Decompose(train=train), Batch(), *gradients, *tensor_passes(cut), *loop_passes(target)]
+    loops = loop_passes(target, TRAINING_BLOCK if train or wrt else INFERENCE_BLOCK)
+    return [Decompose(train=train), Batch(), *gradients, *tensor_passes(cut), *loops]
 
 
-def loop_passes(target: Target) -> list[Pass]:
-    """From a planned program to scheduled loops."""
-    return [Lower(), Tile(vector_bytes=target.vector_bytes, registers=target.registers)]
+def loop_passes(target: Target, block: int = TRAINING_BLOCK) -> list[Pass]:
+    """From a planned program to scheduled loops; `block`: terms of a block of a long sum."""
+    return [Lower(), Tile(vector_bytes=target.vector_bytes, registers=target.registers, block=block)]
 
 
 def compile_symbol(

@@ -9,7 +9,9 @@ import symc as mx
 from symc.ir.loops import Carry, For, Let, Ref, Store
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import F32
-from symc.passes.tile_sums import BLOCK, blocked_sums
+from symc.passes.tile_sums import blocked_sums
+
+BLOCK = 32
 
 
 def _relative_error(sym: mx.sym.Symbol, arrays: dict[str, np.ndarray]) -> float:
@@ -39,7 +41,7 @@ def _sum(turns: int, stored: str = "total") -> tuple[For, Store]:
 
 
 def test_a_sum_that_blocks_do_not_divide_keeps_its_last_turns() -> None:
-    first, last, _ = blocked_sums(_sum(3 * BLOCK + 7))
+    first, last, _ = blocked_sums(_sum(3 * BLOCK + 7), BLOCK)
     assert isinstance(first, For) and isinstance(last, For)
     (inner, _) = first.body
     assert isinstance(inner, For)
@@ -49,7 +51,20 @@ def test_a_sum_that_blocks_do_not_divide_keeps_its_last_turns() -> None:
 
 def test_short_sums_and_prefix_sums_stay() -> None:
     short = _sum(BLOCK)
-    assert blocked_sums(short) == short
+    assert blocked_sums(short, BLOCK) == short
     loop, store = _sum(4 * BLOCK)
     prefix = (For(loop.var, 0, loop.hi, (*loop.body, Store(Ref("next", F32), "out", ())), loop.carries), store)
-    assert blocked_sums(prefix) == prefix
+    assert blocked_sums(prefix, BLOCK) == prefix
+
+
+def test_the_sums_of_many_blocks_are_a_sum_in_blocks_too() -> None:
+    """No running value takes more than two blocks' terms, and together they take every term once."""
+    terms = 5 * BLOCK * BLOCK + 3
+    made = blocked_sums(_sum(terms), BLOCK)
+
+    def turns(body: tuple[object, ...]) -> int:
+        loops = [s for s in body if isinstance(s, For)]
+        assert all(loop.trips < 2 * BLOCK for loop in loops)
+        return sum(loop.trips * (turns(loop.body) or 1) for loop in loops)
+
+    assert turns(made) == terms
