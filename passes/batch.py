@@ -9,7 +9,7 @@ products of one operand by several weights; here the weight is what they have in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from symc.ir.graph import Graph, Node, Origin, Recorder
 from symc.ir.prims.linear import Dot
@@ -72,35 +72,31 @@ class Batch(Pass):
                     parts[node] = part
                     key = (node.op, node.inputs[1], part.whole, part.axis, part.count, node.shape[0])
                     groups.setdefault(key, []).append(node)
-        joined: dict[Node, tuple[Node, ...]] = {}
-        for key, members in groups.items():
-            # parts that nothing multiplies would be computed for nothing
-            if len(members) >= max(self.least, key[4] // 2):
-                joined.update(dict.fromkeys(members, tuple(members)))
-        return _join(graph, rw, parts, joined) if joined else graph
+        # parts that nothing multiplies would be computed for nothing
+        kept = {key: nodes for key, nodes in groups.items() if len(nodes) >= max(self.least, key[4] // 2)}
+        return _join(graph, rw, parts, kept) if kept else graph
 
 
-def _join(graph: Graph, rw: Rewriter, parts: Mapping[Node, _Part], joined: Mapping[Node, Sequence[Node]]) -> Graph:
+def _join(graph: Graph, rw: Rewriter, parts: Mapping[Node, _Part], groups: Mapping[_Key, Sequence[Node]]) -> Graph:
+    key_of = {node: key for key, nodes in groups.items() for node in nodes}
     new: dict[Node, Node] = {}
-    made: dict[int, Node | None] = {}
-    made_by: dict[int, Origin] = {}
+    #: the whole product of a group and its origin; None if it may not be made
+    made: dict[_Key, tuple[Node, Origin] | None] = {}
     with Recorder() as recorder:
         for node in graph.nodes():
             inputs = [new.get(i, i) for i in node.inputs]
-            group = joined.get(node)
-            if group is not None and id(group) not in made:
-                origin = rw.act("dot", [graph.origins[n] for n in group if n in graph.origins])
-                made[id(group)] = None
+            key = key_of.get(node)
+            if key is not None and key not in made:
+                origin = rw.act("dot", [graph.origins[n] for n in groups[key] if n in graph.origins])
+                made[key] = None
                 if origin is not None:
-                    made_by[id(group)] = origin
+                    part = replace(parts[node], whole=new.get(parts[node].whole, parts[node].whole))
                     with recorder.at(origin):
-                        part = parts[node]
-                        rows, inner = node.inputs[0].shape
-                        whole = _Part(new.get(part.whole, part.whole), part.axis, part.count, 0)
-                        made[id(group)] = Node.make(node.op, [_stacked(whole, rows, inner), inputs[1]])
-            product = made[id(group)] if group is not None else None
-            if product is not None:
-                with recorder.at(made_by[id(group)]):
+                        made[key] = Node.make(node.op, [_stacked(part, *node.inputs[0].shape), inputs[1]]), origin
+            found = made[key] if key is not None else None
+            if found is not None:
+                product, origin = found
+                with recorder.at(origin):
                     at = parts[node].index * node.shape[0]
                     new[node] = slice_axis(product, 0, at, at + node.shape[0])
             elif any(a is not b for a, b in zip(inputs, node.inputs)):
