@@ -13,7 +13,7 @@ import math
 
 from symc.ir.graph import Graph, Node
 from symc.ir.prims.linear import ConvDw, ConvDx, halo
-from symc.ir.prims.movement import Concat, Slice, concat, pad
+from symc.ir.prims.movement import Concat, Slice, concat, pad, reshape
 from symc.passes.gradient_convs import as_product, convolved, cropped
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter, Rule, rewrite
@@ -38,8 +38,11 @@ def _wide(node: Node, widest: int) -> Node | None:
     if not isinstance(op, Concat) or len(node.inputs) <= widest:
         return None
     size = min(widest, math.isqrt(len(node.inputs) - 1) + 1)
-    parts = [node.inputs[at : at + size] for at in range(0, len(node.inputs), size)]
-    return concat([concat(part, op.axis) for part in parts], op.axis)
+    pieces, axis = list(node.inputs), op.axis
+    if math.prod(node.shape[:axis]) == 1:  # each piece is one run of memory, and so one loop
+        pieces, axis = [reshape(piece, (piece.tensor.size,)) for piece in pieces], 0
+    parts = [concat(pieces[at : at + size], axis) for at in range(0, len(pieces), size)]
+    return reshape(concat(parts, axis), node.shape)
 
 
 @register_pass("layout", numerics="reassoc", optional=True)
