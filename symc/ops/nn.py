@@ -113,8 +113,8 @@ class UpSampling(Operator):
             assert shape is not None
             if len(shape) != 4:
                 raise ShapeError(f"input {at} must have 4 axes, not {shape}")
-            if all(shape) and all(first) and (height % shape[2] or width % shape[3]):
-                raise ShapeError(f"input {at} of shape {shape} does not divide the output's {height} x {width}")
+            if all(shape) and all(first) and (height % shape[2] or shape[3] * (height // shape[2]) != width):
+                raise ShapeError(f"input {at} of shape {shape} has no one scale to the output's {height} x {width}")
             channels += shape[1]
         if self.multi_input_mode == "sum":
             channels = first[1]

@@ -103,8 +103,8 @@ class BilinearResize2D(Operator):
 
     def check(self) -> None:
         check_range(self, 1, 10000, "height", "width")
-        if self.mode == "size" and (self.scale_height is None) != (self.scale_width is None):
-            raise refuse(self, "scale_height and scale_width go together")
+        if self.mode == "size" and self.scale_height is not None and self.scale_width is None:
+            raise refuse(self, "scale_height needs scale_width")
 
     def list_inputs(self) -> tuple[str, ...]:
         return ("data", "like") if self.mode == "like" else ("data",)
@@ -114,7 +114,8 @@ class BilinearResize2D(Operator):
 
     def _extent(self, size: int, given: int, scale: float | None) -> int:
         if self.mode == "size":
-            return int(scale * size) if scale is not None else given
+            # MXNet looks at scale_height alone: without it scale_width counts for nothing
+            return int(scale * size) if scale is not None and self.scale_height is not None else given
         if self.mode == "odd_scale":
             factor = 1.0 if scale is None else scale
             return int(size * factor) if size % 2 == 0 else int((size - 1) * factor) + 1

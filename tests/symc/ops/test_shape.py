@@ -186,5 +186,14 @@ def test_windows_without_extent_are_refused():
 def test_scales_go_together():
     net = mx.sym.contrib.BilinearResize2D(mx.sym.Variable("x"), scale_height=2.0, scale_width=1.5)
     assert net.infer_shape(x=(1, 2, 4, 4))[1] == [(1, 2, 8, 6)]
-    with pytest.raises(mx.MXNetError, match="together"):
+    with pytest.raises(mx.MXNetError, match="scale_height needs scale_width"):
         mx.sym.contrib.BilinearResize2D(mx.sym.Variable("x"), width=5, scale_height=2.0)
+    net = mx.sym.contrib.BilinearResize2D(mx.sym.Variable("x"), height=6, width=5, scale_width=1.5)
+    assert net.infer_shape(x=(1, 2, 4, 4))[1] == [(1, 2, 6, 5)]
+
+
+def test_upsampling_scales_both_axes_of_an_input_alike():
+    net = mx.sym.UpSampling(mx.sym.Variable("x"), mx.sym.Variable("y"), scale=2, sample_type="nearest", num_args=2)
+    assert net.infer_shape(x=(1, 2, 4, 4), y=(1, 1, 2, 2))[1] == [(1, 3, 8, 8)]
+    with pytest.raises(mx.MXNetError, match="no one scale"):
+        net.infer_shape(x=(1, 2, 4, 4), y=(1, 1, 8, 2))
