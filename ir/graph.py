@@ -53,17 +53,24 @@ Origin = Union[SymOrigin, DerivedOrigin]
 
 def symbols_of(origin: Origin) -> list[SymOrigin]:
     """Every Symbol an origin goes back to, in order of first appearance."""
-    found: dict[SymOrigin, None] = {}
+    return list(dict.fromkeys(_symbols(origin)))
+
+
+def first_symbol(origin: Origin) -> SymOrigin | None:
+    """The first of the Symbols an origin goes back to."""
+    return next(_symbols(origin), None)
+
+
+def _symbols(origin: Origin) -> Iterator[SymOrigin]:
     seen: set[int] = set()
     stack: list[Origin] = [origin]
     while stack:
         here = stack.pop()
         if isinstance(here, SymOrigin):
-            found.setdefault(here)
+            yield here
         elif id(here) not in seen:
             seen.add(id(here))
             stack.extend(reversed(here.parents))
-    return list(found)
 
 
 class Recorder:
@@ -341,8 +348,8 @@ def finish(
         if node in full or node.op.is_literal(node):
             continue
         origin = origins.get(node)
-        sources = symbols_of(origin)[:1] if origin is not None else []
-        stem = f"{sources[0].name}.{node.op.name}" if sources else node.op.name
+        source = first_symbol(origin) if origin is not None else None
+        stem = f"{source.name}.{node.op.name}" if source is not None else node.op.name
         candidate = stem
         while candidate in used:
             counters[stem] = counters.get(stem, 0) + 1

@@ -2,7 +2,8 @@
 
 A weight that is used at every step of an unrolled net has as many gradients, all products a_t' b_t of one form. Their
 sum is the product of the stacked operands, with one long inner axis. The gradients of the parts of a split are
-zeros but for their part, so their sum is those parts side by side.
+zeros but for their part, so their sum is those parts side by side. Many matrices are stacked and
+summed by one reduction.
 """
 
 from __future__ import annotations
@@ -12,16 +13,21 @@ from collections.abc import Callable, Hashable, Sequence
 from symc.ir.graph import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import Dot
-from symc.ir.prims.movement import Pad, concat, pad
+from symc.ir.prims.movement import Pad, concat, pad, reshape
+from symc.ir.prims.reduce import reduce_sum
 
-#: fewer products than this are added one by one: stacking copies the operands
-MANY_PRODUCTS = 8
+#: fewer products or matrices than this are added one by one: stacking copies them
+MANY_TERMS = 8
 
 
 def total(terms: Sequence[Node]) -> Node:
     """The sum of values of one type."""
-    terms = _together(terms, _product_form, _one_product) if len(terms) >= MANY_PRODUCTS else terms
+    terms = _together(terms, _product_form, _one_product) if len(terms) >= MANY_TERMS else terms
     terms = _together(terms, _pad_form, _side_by_side)
+    if len(terms) >= MANY_TERMS and terms[0].rank == 2:
+        # a bias of an unrolled net: the same terms are stacked for the gradient of its weight
+        stacked = reshape(concat(terms[::-1], 0), (len(terms), *terms[0].shape))
+        return reduce_sum(stacked, (0,))
     made = terms[0]
     for term in terms[1:]:
         made = ew.add(made, term)
@@ -51,7 +57,7 @@ def _product_form(term: Node) -> Hashable:
 def _one_product(group: list[Node]) -> list[Node]:
     """a1 b1 + a2 b2 + ... = (a1 a2 ...) (b1 b2 ...)'. The last product comes first: gradients arrive in the reverse
     of the program's order, and so the operands are stacked in its order."""
-    if len(group) < MANY_PRODUCTS:
+    if len(group) < MANY_TERMS:
         return group
     op = group[0].op
     assert isinstance(op, Dot)

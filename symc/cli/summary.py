@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from symc.ir.graph import Graph, Node, symbols_of
+from symc.ir.graph import Graph, Node, first_symbol
 from symc.ir.prims.flow import Branch, Loop
 from symc.ir.prims.linear import Contraction
 from symc.ir.symbolic import SymNode
@@ -38,8 +38,9 @@ def work_by_layer(graph: Graph) -> Counter[str]:
     for node in graph.nodes():
         origin = graph.origins.get(node)
         work = _of_node(node)
-        if work and origin is not None:
-            found[symbols_of(origin)[0].name] += work
+        symbol = first_symbol(origin) if origin is not None else None
+        if work and symbol is not None:
+            found[symbol.name] += work
     return found
 
 

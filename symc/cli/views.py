@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from symc.ir.graph import SymOrigin, symbols_of
+from symc.ir.graph import SymOrigin, first_symbol
 from symc.ir.program import KernelStep, Program, Result, results_of
 
 _TABLE = re.compile(r"^!(\d+) = (.*)$")
@@ -88,9 +88,9 @@ def memory_table(program: Program) -> str:
     rows = [("step", "kernel", "writes", "place", "bytes", "Symbol", "line")]
     unplanned = 0
     for at, step in enumerate(program.steps):
-        symbols = symbols_of(step.origin)[:1]
-        name = symbols[0].name if symbols else ""
-        line = f"{Path(symbols[0].file).name}:{symbols[0].line}" if symbols and symbols[0].file else ""
+        symbol = first_symbol(step.origin)
+        name = symbol.name if symbol is not None else ""
+        line = f"{Path(symbol.file).name}:{symbol.line}" if symbol is not None and symbol.file else ""
         kernel = step.label if isinstance(step, KernelStep) else "view"
         for result in results_of(step):
             if isinstance(step, KernelStep) and result.place.kind in ("", "arena"):

@@ -11,7 +11,7 @@ from symc.ir.op import input_node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import concat, pad
-from symc.ir.prims.total import MANY_PRODUCTS, total
+from symc.ir.prims.total import MANY_TERMS, total
 from symc.ir.types import F64, TensorType
 
 
@@ -59,7 +59,7 @@ def test_many_products_become_one(ta: bool, tb: bool) -> None:
         a = tensor(f"a{k}", *((5, 2) if ta else (2, 5)))
         return dot(a, tensor(f"b{k}", *((3, 5) if tb else (5, 3))), ta, tb)
 
-    products = [product(k) for k in range(MANY_PRODUCTS)]
+    products = [product(k) for k in range(MANY_TERMS)]
     made = total(products)
     assert made.op == products[0].op and [made.inputs[0].shape, made.inputs[1].shape] == [
         (40, 2) if ta else (2, 40),
@@ -71,3 +71,13 @@ def test_many_products_become_one(ta: bool, tb: bool) -> None:
     check(few, total(few))
     rest = tensor("rest", 2, 3)
     check([*products[:3], rest, *products[3:]], total([*products[:3], rest, *products[3:]]))
+
+
+def test_many_matrices_are_one_reduction() -> None:
+    terms = [tensor(f"m{k}", 2, 3) for k in range(MANY_TERMS)]
+    made = total(terms)
+    assert made.op.name == "sum" and made.inputs[0].inputs[0] is concat(terms[::-1], 0)
+    check(terms, made)
+    assert total(terms[1:]).op.name == "add"
+    images = [tensor(f"i{k}", 1, 2, 3) for k in range(MANY_TERMS)]
+    assert total(images).op.name == "add"
