@@ -246,6 +246,9 @@ class _Planner:
 
 # --------------------------------------------------------------------------------------------- offsets
 
+#: a plan this near to the lower bound is not worth looking for a better one
+NEAR = 1.01
+
 
 def _rounded(size: int, align: int) -> int:
     return -(-max(size, 1) // align) * align
@@ -283,7 +286,7 @@ def place_all(pieces: Sequence[_Storage], align: int) -> int:
         offsets, size = _greedy(order, sizes, first, last)
         if best is None or size < best[0]:
             best = size, offsets
-        if best[0] <= bound or len(pieces) > 4000:
+        if best[0] <= bound * NEAR or len(pieces) > 2000:
             break
     assert best is not None
     for piece, offset in zip(pieces, best[1]):

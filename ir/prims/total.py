@@ -22,6 +22,8 @@ MANY_TERMS = 8
 
 def total(terms: Sequence[Node]) -> Node:
     """The sum of values of one type."""
+    if len(terms) == 1:
+        return terms[0]
     terms = _together(terms, _product_form, _one_product) if len(terms) >= MANY_TERMS else terms
     terms = _together(terms, _pad_form, _side_by_side)
     if len(terms) >= MANY_TERMS and terms[0].rank == 2:
