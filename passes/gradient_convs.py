@@ -97,11 +97,12 @@ def _one_phase(ct: Node, w: Node, groups: int, phases: Sequence[_Phase], places:
     turned = reverse(reshape(swapped, (groups * channels, outs // groups, *kernel)), tuple(range(2, w.rank)))
     # ct is read from -low on, as far as the last position needs
     spans = [n + (len(p.taps) - 1) * p.step for n, p in zip(places, phases)]
-    high = [span - p.low - n for span, p, n in zip(spans, phases, ct.shape[2:])]
-    cut_begin = [max(0, -p.low) for p in phases]
-    cut_end = [n + min(0, h) for n, h in zip(ct.shape[2:], high)]
-    kept = slice_(ct, (0, 0, *cut_begin), (*ct.shape[:2], *cut_end))
-    padded = pad(kept, (0, 0, *(max(0, p.low) for p in phases)), (0, 0, *(max(0, h) for h in high)))
+    first = [min(max(0, -p.low), n) for p, n in zip(phases, ct.shape[2:])]
+    last = [min(max(f, span - p.low), n) for f, span, p, n in zip(first, spans, phases, ct.shape[2:])]
+    before = [min(max(0, p.low), span) for span, p in zip(spans, phases)]
+    after = [span - b - (z - f) for span, b, f, z in zip(spans, before, first, last)]
+    kept = slice_(ct, (0, 0, *first), (*ct.shape[:2], *last))
+    padded = pad(kept, (0, 0, *before), (0, 0, *after))
     return conv(padded, turned, (1,) * len(phases), tuple(p.step for p in phases), groups)
 
 

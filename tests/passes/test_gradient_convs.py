@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 from compiling import arrays_for, graph_of, run_native, to_program
+from hypothesis import given
+from hypothesis import strategies as st
 
 from symc.ir.graph import Node, topological
 from symc.ir.interp import evaluate, evaluate_nodes
@@ -52,6 +54,20 @@ def test_values_stay(kernel, stride, dilate, groups, size) -> None:
         agree([x, ct], (dw, as_product(dw)))
     else:
         assert as_product(dw) is None
+
+
+@given(st.data())
+def test_any_window_of_a_line(data: st.DataObject) -> None:
+    """Windows at the ends too, where taps meet nothing, or positions no tap."""
+    kernel, stride, dilate = (data.draw(st.integers(1, 4)) for _ in range(3))
+    size = data.draw(st.integers((kernel - 1) * dilate + 1, (kernel - 1) * dilate + 7))
+    begin = data.draw(st.integers(0, size - 1))
+    end = data.draw(st.integers(begin + 1, size))
+    ct = input_node("ct", TensorType(F64, (1, 2, *output_spatial((size,), (kernel,), (stride,), (dilate,)))))
+    w = input_node("w", TensorType(F64, (2, 3, kernel)))
+    window = slice_(conv_dx(ct, w, (stride,), (dilate,), 1, (size,)), (0, 0, begin), (1, 3, end))
+    if window.op.name == "slice":
+        agree([ct, w], (window, cropped(window)))
 
 
 @pytest.mark.parametrize("rank", [1, 3])
