@@ -58,10 +58,10 @@ class Tile(Pass):
         kernels = []
         for kernel in module.kernels:
             origin = rw.act(f"tile {kernel.name}", [kernel.origin] if kernel.origin else [])
-            kernels.append(kernel if origin is None else self._tiled(kernel))
+            kernels.append(kernel if origin is None else self._scheduled(kernel))
         return replace(module, kernels=tuple(kernels))
 
-    def _tiled(self, kernel: LoopKernel) -> LoopKernel:
+    def _scheduled(self, kernel: LoopKernel) -> LoopKernel:
         """The kernel with its loops scheduled."""
         tiler = _Tiler(kernel, self.vector_bytes, self.registers)
         return replace(kernel, body=blocked_sums(tiler.statements(kernel.body), self.block))

@@ -54,7 +54,8 @@ def pullback(
                 gather(source, 0, ct)
     found: list[Node | None] = []
     for target in targets:
-        with (len(held.get((target, 0), [])) > 1 and visit(target)) or nullcontext():
+        several = len(held.get((target, 0), ())) > 1  # else nothing is built
+        with (visit(target) if several else None) or nullcontext():
             found.append(given(target, 0))
     return found
 

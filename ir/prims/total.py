@@ -1,9 +1,8 @@
 """The sum of many values: parts that fit together become one operation.
 
 A weight that is used at every step of an unrolled net has as many gradients, all products a_t' b_t of one form. Their
-sum is the product of the stacked operands, with one long inner axis. The gradients of the parts of a split are
-zeros but for their part, so their sum is those parts side by side. Many matrices are stacked and
-summed by one reduction.
+sum is the product of the stacked operands, with one long inner axis. The gradients of the parts of a split are zeros
+but for their part, so their sum is those parts side by side. Many matrices are stacked and summed by one reduction.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ def _together(
         key = form(term)
         groups.setdefault(term if key is None else (key,), []).append(term)
     made: list[Node] = []
-    for group in groups.values():
-        made.extend(join(group) if len(group) > 1 and form(group[0]) is not None else group)
+    for key, group in groups.items():
+        made.extend(join(group) if isinstance(key, tuple) and len(group) > 1 else group)
     return made
 
 
@@ -100,7 +99,7 @@ def _side_by_side(group: list[Node]) -> list[Node]:
             before = [0] * len(shape)
             before[axis] = low(run[0])
             after = [n - b - m for n, b, m in zip(shape, before, whole.shape)]
-            made.append(pad(whole, before, after) if any((*before, *after)) else whole)
+            made.append(pad(whole, before, after))
 
     for term in sorted(group, key=low):
         if run and low(run[-1]) + run[-1].inputs[0].shape[axis] != low(term):
