@@ -1,8 +1,9 @@
 """LLVM IR text to callable machine code: in-process table, then object cache, then LLVM.
 
 Every kernel is compiled on its own, since batching texts into one module saves nothing (parsing, optimising and
-emitting cost per instruction), and per-kernel objects can be cached and reused by any program. Linking is different:
-a link costs 0.15 ms plus 0.1 ms an object, so one call links all its kernels at once.
+emitting cost per instruction), per-kernel objects can be cached and reused by any program, and threads can share the
+work: while Python writes the text of one kernel, LLVM compiles those before it. Linking is different: a link costs
+0.15 ms plus 0.1 ms an object, so one call links all its kernels at once.
 
 Compiled code lives until the process exits. Programs share kernels through the table, code is small (a few KiB a
 kernel), and freeing it would need every holder of an address to be known.
@@ -10,6 +11,7 @@ kernel), and freeing it would need every holder of an address to be known.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -17,15 +19,16 @@ import itertools
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from symc.codegen.cache import default_cache, generator_fingerprint
 from symc.codegen.errors import CompileError
-from symc.codegen.target import Target, host_target
+from symc.codegen.llvm import Compiler, binding, compiler, parsed
+from symc.codegen.target import Target, default_threads, host_target
 
 if TYPE_CHECKING:
-    from llvmlite.binding import ModuleRef, PassBuilder, TargetMachine
+    from llvmlite.binding import ModuleRef
 
 Text = str | Callable[[], str]
 KernelModule = tuple[str, str, Text]
@@ -40,37 +43,8 @@ if hasattr(os, "register_at_fork"):  # a child must not inherit the lock from a 
 
 
 @functools.cache
-def _llvm() -> Any:
-    """llvmlite's binding, ready for this machine. Imported on first use, as it costs more than a cached program."""
-    from llvmlite import binding
-
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    binding.initialize_native_asmparser()
-    return binding
-
-
-@functools.cache
-def _machine(target: Target) -> TargetMachine:
-    # Position-independent small-model code reaches its constants relative to the program counter. The JIT's default,
-    # the large model, spends an instruction and a register on each address.
-    triple = _llvm().Target.from_default_triple()
-    return triple.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small", jit=True
-    )
-
-
-@functools.cache
-def _pass_builder(target: Target) -> PassBuilder:
-    options = _llvm().create_pipeline_tuning_options(speed_level=1)
-    options.loop_vectorization = options.slp_vectorization = False
-    options.loop_unrolling = options.loop_interleaving = False
-    return _llvm().create_pass_builder(_machine(target), options)
-
-
-@functools.cache
 def _linker(target: Target) -> Any:
-    return keep_forever(_llvm().create_lljit_compiler(_machine(target), use_jit_link=True))
+    return keep_forever(binding().create_lljit_compiler(keep_forever(Compiler(target)).machine, use_jit_link=True))
 
 
 def keep_forever(thing: Any) -> Any:
@@ -94,18 +68,8 @@ def compile_kernels(
     """
     digests = {key: _digest(key, text, target) for key, _, text in modules}
     with _lock:
-        objects: dict[bytes, bytes] = {}
-        cache = default_cache()
-        for key, function_name, text in modules:
-            digest = digests[key]
-            if digest in _addresses or digest in objects:
-                continue
-            code = cache.get(digest) if cache else None
-            if code is None:
-                code = _compile(key, function_name, text() if callable(text) else text, _symbol(digest), target)
-                if cache:
-                    cache.put(digest, code)
-            objects[digest] = code
+        new = {digests[module[0]]: module for module in modules if digests[module[0]] not in _addresses}
+        objects = _objects(new, target)
         if objects:
             _link(objects, target, imports or {})
         return {key: _addresses[digest] for key, digest in digests.items()}
@@ -113,25 +77,24 @@ def compile_kernels(
 
 def llvm_ir(text: str, target: Target | None = None) -> str:
     """The module `text` after optimisation for `target` (default: the host's), as LLVM prints it."""
-    with _lock:
-        module = _parse("dump", text)
-        _optimise(module, target or host_target())
+    with _parsed("dump", text) as module:
+        compiler(target or host_target()).optimise(module)
         return str(module)
 
 
 def assembly(text: str, target: Target) -> str:
     """The assembly that the module `text` becomes on `target`, which need not be a machine this host can run."""
-    with _lock:
-        module = _parse("dump", text)
-        _optimise(module, target)
-        return str(_machine(target).emit_assembly(module))
+    with _parsed("dump", text) as module:
+        own = compiler(target)
+        own.optimise(module)
+        return str(own.machine.emit_assembly(module))
 
 
 @functools.cache
 def _target_fingerprint(target: Target) -> bytes:
     from llvmlite import __version__
 
-    tools = (__version__, _llvm().llvm_version_info, _llvm().get_default_triple())
+    tools = (__version__, binding().llvm_version_info, binding().get_default_triple())
     machine = (target.name, target.features, target.cpu)
     return hashlib.sha256(repr((tools, machine)).encode() + generator_fingerprint()).digest()
 
@@ -150,21 +113,51 @@ def _symbol(digest: bytes) -> str:
     return "symc_" + digest.hex()[:40]
 
 
+def _objects(modules: Mapping[bytes, KernelModule], target: Target) -> dict[bytes, bytes]:
+    """Object code by digest, from the cache or from LLVM."""
+    cache = default_cache()
+    if cache is None:
+        return _compile_all(modules, target)
+    objects = {digest: code for digest in modules if (code := cache.get(digest)) is not None}
+    made = _compile_all({digest: m for digest, m in modules.items() if digest not in objects}, target)
+    for digest, code in made.items():
+        cache.put(digest, code)
+    return objects | made
+
+
+def _compile_all(modules: Mapping[bytes, KernelModule], target: Target) -> dict[bytes, bytes]:
+    """Object code by digest, made by as many threads as kernels may use."""
+    if not modules:
+        return {}
+    from concurrent.futures import ThreadPoolExecutor  # imports logging, which programs from the cache can do without
+
+    pool = ThreadPoolExecutor(default_threads(), "symc-compile")
+    try:
+        compiling = {
+            digest: pool.submit(_compile, key, name, text() if callable(text) else text, _symbol(digest), target)
+            for digest, (key, name, text) in modules.items()
+        }
+        return {digest: code.result() for digest, code in compiling.items()}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _compile(key: str, function_name: str, text: str, symbol: str, target: Target) -> bytes:
     """Object code that exports the function as `symbol`."""
-    module = _parse(key, text)
-    _privatise(module, key, function_name, symbol, text)
-    _optimise(module, target)
-    return bytes(_machine(target).emit_object(module))
+    with _parsed(key, text) as module:
+        _privatise(module, key, function_name, symbol, text)
+        own = compiler(target)
+        own.optimise(module)
+        return own.emit_object(module)
 
 
-def _parse(key: str, text: str) -> ModuleRef:
+@contextlib.contextmanager
+def _parsed(key: str, text: str) -> Iterator[ModuleRef]:
     try:
-        module = _llvm().parse_assembly(text)
-        module.verify()
+        with parsed(text) as module:
+            yield module
     except RuntimeError as error:
         raise _refusal(key, str(error).strip(), text) from None
-    return module
 
 
 def _privatise(module: ModuleRef, key: str, function_name: str, symbol: str, text: str) -> None:
@@ -181,23 +174,6 @@ def _privatise(module: ModuleRef, key: str, function_name: str, symbol: str, tex
         raise _refusal(key, f"it does not define @{function_name}", text)
 
 
-def _optimise(module: ModuleRef, target: Target) -> None:
-    """Inline the helpers, then simplify each function once (mem2reg, common subexpressions, invariant code, ...).
-
-    Whole-module level 1 takes twice the time for the same kernel speed: it simplifies everything again after inlining.
-    The code is already vectorised and unrolled as its generator wants it.
-    """
-    builder = _pass_builder(target)
-    passes = _llvm().create_new_module_pass_manager()
-    passes.add_always_inliner_pass()
-    passes.add_global_dead_code_eliminate_pass()
-    passes.run(module, builder)
-    simplify = builder.getFunctionPassManager()
-    for function in module.functions:
-        if not function.is_declaration:
-            simplify.run(function, builder)
-
-
 def _refusal(key: str, reason: str, text: str) -> CompileError:
     handle, path = tempfile.mkstemp(prefix="symc-refused-", suffix=".ll")
     with os.fdopen(handle, "w") as file:
@@ -208,7 +184,7 @@ def _refusal(key: str, reason: str, text: str) -> CompileError:
 
 
 def _link(objects: Mapping[bytes, bytes], target: Target, imports: Mapping[str, int]) -> None:
-    builder = _llvm().JITLibraryBuilder().add_current_process()
+    builder = binding().JITLibraryBuilder().add_current_process()
     for name, address in imports.items():
         builder.import_symbol(name, address)
     for digest, code in objects.items():

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from symc.codegen import runner
 from symc.codegen.errors import KernelError
 from symc.codegen.jit import compile_kernels, keep_forever
-from symc.codegen.target import host_target
+from symc.codegen.target import default_threads, host_target
 
 ENTRY = np.dtype([("fn", "<u8"), ("args", "<u8"), ("extent", "<i8"), ("grain", "<i8")])
 """One kernel call in a table, as the native runner reads it.
@@ -99,15 +99,6 @@ def _map_pages(nbytes: int) -> mmap.mmap:
     return pages
 
 
-def _initial_threads() -> int:
-    text = os.environ.get("SYMC_NUM_THREADS", "")
-    if not text:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"SYMC_NUM_THREADS={text!r}: expected a whole number of threads, 1 or more")
-    return int(text)
-
-
 class _Pool:
     """The memory that the native pool works in, seen from Python. There is one in a process; it is never freed."""
 
@@ -115,7 +106,7 @@ class _Pool:
         memory = keep_forever(aligned_empty(runner.POOL_BYTES, runner.CACHE_LINE))
         self.address = int(memory.ctypes.data)
         self._words: NDArray[np.int32] = memory.view(np.int32)
-        threads = min(_initial_threads(), runner.MAX_THREADS)
+        threads = min(default_threads(), runner.MAX_THREADS)
         self.limit = min(max(threads, os.cpu_count() or 1, 8), runner.MAX_THREADS)
         self.reset(threads)
         if hasattr(os, "register_at_fork"):  # the child has the memory but not the workers: it starts its own

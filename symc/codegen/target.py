@@ -115,3 +115,16 @@ def _best_name() -> str:
         return "baseline"
     features = host_features()
     return next(name for name, required in _REQUIRED.items() if all(features.get(f, False) for f in required))
+
+
+def default_threads() -> int:
+    """Threads to work with: `SYMC_NUM_THREADS`, or the processors this process may use.
+
+    Raises ValueError if `SYMC_NUM_THREADS` is no whole number of threads.
+    """
+    text = os.environ.get("SYMC_NUM_THREADS", "")
+    if not text:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"SYMC_NUM_THREADS={text!r}: expected a whole number of threads, 1 or more")
+    return int(text)

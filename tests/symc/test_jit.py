@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import functools
+import gc
 import multiprocessing
 import os
 import sys
@@ -24,7 +25,7 @@ from native import (
     in_new_process,
 )
 
-from symc.codegen import cache, jit
+from symc.codegen import cache, jit, llvm
 from symc.codegen.cache import ObjectCache
 from symc.codegen.errors import CompileError, TargetError
 from symc.codegen.runtime import Entry, make_table
@@ -173,6 +174,22 @@ def test_compiling_from_many_threads() -> None:
     for worker in workers:
         worker.join()
     assert len(results) == 4 and all(result == results[0] for result in results)
+
+
+def test_a_refused_kernel_leaves_nothing_behind() -> None:
+    bad = "define i32 @kernel() {\n  ret i64 0\n}"
+    for round_ in range(8):
+        good = [(f"good {round_} {i}", "kernel", functools.partial(constant_kernel, i)) for i in range(4)]
+        with pytest.raises(CompileError, match="kernel 'bad'"):
+            jit.compile_kernels([*good, ("bad", "kernel", bad)], host_target())
+        gc.collect()  # must not free a context before its module
+        assert len(jit.compile_kernels(good, host_target())) == 4
+
+
+def test_llvm_runs_without_a_lock_around_it() -> None:
+    wrapper = type(llvm.binding().ffi.lib.LLVMPY_GetBufferStart)
+    for name in ("RunNewModulePassManager", "RunNewFunctionPassManager", "TargetMachineEmitToMemory"):
+        assert not isinstance(llvm._unlocked(f"LLVMPY_{name}"), wrapper)
 
 
 # ---- object cache

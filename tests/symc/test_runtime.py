@@ -30,6 +30,7 @@ from native import (
 from symc.codegen import runner, runtime
 from symc.codegen.errors import KernelError
 from symc.codegen.runtime import Entry, host_callback, make_table
+from symc.codegen.target import default_threads
 
 pytestmark = [
     pytest.mark.usefixtures("own_cache"),
@@ -177,7 +178,7 @@ def test_thread_count_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert in_new_process(code, SYMC_NUM_THREADS="3") == "3\n"
     monkeypatch.setenv("SYMC_NUM_THREADS", "two")
     with pytest.raises(ValueError, match="SYMC_NUM_THREADS='two': expected a whole number"):
-        runtime._initial_threads()
+        default_threads()
 
 
 def test_without_a_pool_programs_run_on_the_calling_thread(monkeypatch: pytest.MonkeyPatch) -> None:

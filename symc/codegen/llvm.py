@@ -1,0 +1,106 @@
+"""LLVM by way of llvmlite, in many threads at once.
+
+llvmlite lets one thread at a time into all of LLVM. LLVM itself asks for less: that no two threads share a context, a
+module or a target machine. Here every module has a context of its own and every thread its own machines, and the two
+calls that take the time (running passes, emitting code) are made without llvmlite's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from symc.codegen.target import Target
+
+if TYPE_CHECKING:
+    from llvmlite.binding import ModuleRef
+
+
+@functools.cache
+def binding() -> Any:
+    """llvmlite's binding, ready for this machine. Imported on first use, as it costs more than a cached program."""
+    from llvmlite import binding
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    binding.initialize_native_asmparser()
+    return binding
+
+
+def _unlocked(name: str) -> Callable[..., Any]:
+    """A function of LLVM's C interface without llvmlite's lock; with it, slower but right, if llvmlite hides it."""
+    locked: Callable[..., Any] = getattr(binding().ffi.lib, name)
+    return getattr(locked, "_cfn", locked)
+
+
+@contextlib.contextmanager
+def parsed(text: str) -> Iterator[ModuleRef]:
+    """The verified module that `text` spells, for as long as the block runs: a module must go before its context, which
+    the garbage collector does not know. Raises RuntimeError with LLVM's words if the text is wrong."""
+    with binding().create_context() as context, binding().parse_assembly(text, context) as module:
+        module.verify()
+        yield module
+
+
+class Compiler:
+    """A target machine and its passes. Not to be shared: `compiler` gives each thread its own."""
+
+    def __init__(self, target: Target) -> None:
+        llvm = binding()
+        # Position-independent small-model code reaches its constants relative to the program counter. The JIT's
+        # default, the large model, spends an instruction and a register on each address.
+        self.machine = llvm.Target.from_default_triple().create_target_machine(
+            cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small", jit=True
+        )
+        options = llvm.create_pipeline_tuning_options(speed_level=1)
+        options.loop_vectorization = options.slp_vectorization = False
+        options.loop_unrolling = options.loop_interleaving = False
+        self._builder = llvm.create_pass_builder(self.machine, options)
+
+    def optimise(self, module: ModuleRef) -> None:
+        """Inline the helpers, then simplify each function once (mem2reg, common subexpressions, invariant code, ...).
+
+        Whole-module level 1 takes twice the time for the same kernel speed: it simplifies everything again after
+        inlining. The code is already vectorised and unrolled as its generator wants it.
+        """
+        passes = binding().create_new_module_pass_manager()
+        passes.add_always_inliner_pass()
+        passes.add_global_dead_code_eliminate_pass()
+        _unlocked("LLVMPY_RunNewModulePassManager")(passes, module, self._builder)
+        simplify = self._builder.getFunctionPassManager()
+        run = _unlocked("LLVMPY_RunNewFunctionPassManager")
+        for function in module.functions:
+            if not function.is_declaration:
+                run(simplify, function, self._builder)
+
+    def emit_object(self, module: ModuleRef) -> bytes:
+        """Relocatable object code. Raises RuntimeError with LLVM's words if it has none for this target."""
+        ffi = binding().ffi
+        with ffi.OutputString() as error:
+            buffer = _unlocked("LLVMPY_TargetMachineEmitToMemory")(self.machine, module, 1, error)
+            if not buffer:
+                raise RuntimeError(str(error))
+        try:
+            return ctypes.string_at(ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer))
+        finally:
+            ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+class _PerThread(threading.local):
+    def __init__(self) -> None:
+        self.compilers: dict[Target, Compiler] = {}
+
+
+_per_thread = _PerThread()
+
+
+def compiler(target: Target) -> Compiler:
+    """The calling thread's compiler for `target`."""
+    found = _per_thread.compilers.get(target)
+    if found is None:
+        found = _per_thread.compilers[target] = Compiler(target)
+    return found
