@@ -91,6 +91,8 @@ class _Fusion:
                     candidates.setdefault(cluster.number, cluster)
         for number in sorted(candidates, reverse=True):
             cluster = candidates[number]
+            if cluster.kind == "map" and unit.kind == "map" and not self._ready(cluster, sources):
+                continue
             if cluster.half == half and self._fits(unit, cluster) and self._acyclic(cluster, sources):
                 origin = self.rw.act(f"join {unit.root.op.name}", ())
                 if origin is not None:
@@ -139,7 +141,7 @@ class _Fusion:
 
     def _is_outer(self, unit: Unit, cluster: Cluster, outer: tuple[int, ...], inside: dict[Node, Unit]) -> bool:
         """Whether a value of the whole space's shape is really one of a row (only where the two shapes agree)."""
-        return unit.space == tuple(cluster.space[a] for a in outer)
+        return bool(cluster.axes) and unit.space == tuple(cluster.space[a] for a in outer)
 
     def _outer_member(self, leaf: Node, cluster: Cluster) -> bool:
         return bool(cluster.axes) and leaf.shape == cluster.outer_shape()
@@ -147,6 +149,11 @@ class _Fusion:
     def _acyclic(self, cluster: Cluster, sources: set[Cluster]) -> bool:
         bit = 1 << cluster.number
         return not any(source is not cluster and source.before & bit for source in sources)
+
+    def _ready(self, cluster: Cluster, sources: set[Cluster]) -> bool:
+        """Whether all that a unit reads is there when the cluster runs, so that joining delays nothing; of a unit that
+        reads parameters only, the result would just be kept longer."""
+        return bool(sources) and all(source is cluster or cluster.before >> source.number & 1 for source in sources)
 
     def _join(self, unit: Unit, cluster: Cluster, sources: set[Cluster]) -> None:
         if unit.kind == "row" and not cluster.axes:
