@@ -333,11 +333,14 @@ def finish(
     origins: Mapping[Node, Origin] | None = None,
     cut: int = 0,
 ) -> Graph:
-    """A Graph whose names are complete and unique: nodes without one get `<symbol>.<op>` and a counter per stem."""
+    """A Graph whose names are complete and unique: nodes without one get `<symbol>.<op>` and a counter per stem.
+    Numbers have none unless they are results: they are written where they are used."""
     names, origins = names or {}, origins or {}
     full: dict[Node, str] = {}
     used: set[str] = set()
-    nodes = topological([*inputs, *(n for _, n in outputs), *(u.value for u in updates)])
+    roots = [*(n for _, n in outputs), *(u.value for u in updates)]
+    nodes = topological([*inputs, *roots])
+    unnamed = {n for n in nodes if n.op.is_literal(n)}.difference(roots)
     for node in nodes:
         wished = getattr(node.op, "input_name", None) or names.get(node)
         if wished and wished not in used:
@@ -345,7 +348,7 @@ def finish(
             used.add(wished)
     counters: dict[str, int] = {}
     for node in nodes:
-        if node in full or node.op.is_literal(node):
+        if node in full or node in unnamed:
             continue
         origin = origins.get(node)
         source = first_symbol(origin) if origin is not None else None

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from symc.ir.graph import Graph, Node, Origin, Recorder
 from symc.ir.op import parameter
+from symc.ir.prims.elementwise import Const
 from symc.ir.program import KernelStep, Program, ProgramParam, Result, Step, ViewStep, operand_node
 from symc.passes.partition import forward_nodes
 from symc.passes.pipeline import Pass, option, register_pass
@@ -191,7 +192,8 @@ class _Fusion:
             steps[cluster.number] = self._step(cluster, outside)
         ordered = _schedule(self.clusters, steps, {graph.names[n] for n in graph.roots}, self._overwrites())
         params = tuple(ProgramParam(graph.names[i], i.tensor, parameter(i).role) for i in graph.inputs)
-        constants = tuple((graph.names[n], n) for n in graph.nodes() if is_leaf_const(n))
+        kept = {n for n in graph.roots if isinstance(n.op, Const)}
+        constants = tuple((graph.names[n], n) for n in graph.nodes() if is_leaf_const(n) or n in kept)
         outputs = tuple((name, graph.names[node]) for name, node in graph.outputs)
         updates = tuple((u.input, graph.names[u.value], u.phase) for u in graph.updates)
         cut = sum(1 for c in ordered if c.half == 0) if graph.cut else len(ordered)

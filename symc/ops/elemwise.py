@@ -230,7 +230,7 @@ class GradientMultiplier(Elementwise):
     is_int: bool = True
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        return with_rule(inputs, lambda x: x, lambda ins, outs, cts: [cts[0] * self.scalar])
+        return with_rule(inputs, lambda x: x, lambda ins, outs, cts: [cts[0] * scalar(self.scalar, cts[0].dtype)])
 
 
 @operator("_contrib_quadratic", hint="quadratic")

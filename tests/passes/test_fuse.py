@@ -7,7 +7,7 @@ import pytest
 from compiling import arrays_for, graph_of, run_native, to_program
 
 from symc.ir.interp import evaluate
-from symc.ir.prims import add, broadcast, dot, exp, mul, reduce_sum, relu, sigmoid, slice_, sub, tanh
+from symc.ir.prims import add, broadcast, const, dot, exp, mul, reduce_sum, relu, sigmoid, slice_, sub, tanh
 from symc.ir.program import KernelStep
 from symc.ir.types import F32, TensorType
 
@@ -67,6 +67,11 @@ def test_a_value_does_not_wait_for_another() -> None:
         return [tanh(y), sub(late, y)]
 
     assert ["slice", "tanh"] in kernels(net, x=X, w=W)
+
+
+def test_a_result_may_be_a_constant_number() -> None:
+    """As the gradient of a scalar that nothing depends on."""
+    assert kernels(lambda x: [tanh(x), const(2.5, F32)], x=X) == [["tanh"], []]
 
 
 @pytest.mark.parametrize("rows", [True, False])

@@ -83,6 +83,7 @@ def test_gradients_that_are_not_derivatives():
     assert gradients("make_loss", x, heads=[[5.0, 5.0, 5.0]])[0].tolist() == [1, 1, 1]
     assert gradients("_contrib_sign_ste", x, heads=[[5.0, 6.0, 7.0]])[0].tolist() == [5, 6, 7]
     assert gradients("_contrib_gradientmultiplier", x, scalar=-2.0)[0].tolist() == [-2, -2, -2]
+    assert forward("_contrib_gradientmultiplier", np.array([1, 2], np.uint8), scalar=-2.0).tolist() == [1, 2]
     assert gradients("clip", np.array([-1.0, -2.0, 1.0, 0.0]), a_min=-1.0, a_max=1.0)[0].tolist() == [1, 0, 1, 1]
 
 
