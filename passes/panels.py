@@ -122,10 +122,11 @@ def pack(
     buffer = Buffer(fresh("panel"), TensorType(panel.dtype, (*shape, piece.trips)), "scratch")
     rows = {x.var: Var(fresh("row"), 0, x.trips) for x in nest}
     col = Var(fresh("col"), 0, piece.trips)
-    moved = {**{var: Affine.of(row) for var, row in rows.items()}, column: tile + col}
-    index = tuple(i.substitute(moved) for i in panel.index)
+    # the copy follows the operand's memory upwards: a kernel that is turned round is copied from its last tap on
+    places = {x.var: _upwards(rows[x.var], x, panel) for x in nest}
+    index = tuple(i.substitute({**places, column: tile + col}) for i in panel.index)
     load = Load(fresh("packed"), panel.buffer, panel.dtype, index, origin=panel.origin)
-    copy = Store(load.ref, buffer.name, (*map(Affine.of, rows.values()), Affine.of(col)), origin=panel.origin)
+    copy = Store(load.ref, buffer.name, (*places.values(), Affine.of(col)), origin=panel.origin)
     columns: tuple[Stmt, ...] = (replace(piece, var=col.name, body=(load, copy)),)
     made = _by_fours(rows[nest[-1].var], columns, fresh, panel)
     for x in reversed(nest[:-1]):
@@ -139,6 +140,12 @@ def pack(
         return stmt
 
     return buffer, [Alloc(buffer, panel.origin), *made], map_body(body, read)
+
+
+def _upwards(row: Var, loop: For, load: Load) -> Affine:
+    """`loop`'s variable in terms of a `row` along which `load` reads upwards."""
+    falls = any((i.factor_of(loop.var) or 0) < 0 for i in load.index)
+    return Affine.of(loop.trips - 1) - row if falls else Affine.of(row)
 
 
 def _by_fours(row: Var, body: tuple[Stmt, ...], fresh: Callable[[str], str], panel: Load) -> tuple[Stmt, ...]:

@@ -7,6 +7,7 @@ that only its own kernel reads stays in registers after all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
 
@@ -14,7 +15,8 @@ from symc.ir.graph import Graph, Node, users_of
 from symc.ir.op import Primitive
 from symc.ir.prims.control import Get
 from symc.ir.prims.elementwise import Const
-from symc.ir.prims.movement import Broadcast, Concat, Pad, Reshape
+from symc.ir.prims.linear import Conv
+from symc.ir.prims.movement import Broadcast, Concat, Pad, Reshape, Slice, Transpose
 from symc.ir.prims.reduce import Reduction
 from symc.ir.types import Shape, TupleType
 
@@ -79,7 +81,7 @@ def demanded_values(graph: Graph, limit: int) -> set[Node]:
             demanded.add(node)
         elif not is_pointwise(op):
             demanded.add(node)
-            demanded.update(i for i in node.inputs if not _prologue_allowed(op))
+            demanded.update(_in_memory(node))
         recompute = op.cost + sum(1 if i in demanded or not i.inputs else cost.get(i, 1) for i in set(node.inputs))
         cost[node] = recompute
         size[node] = 1 + sum(size.get(i, 0) for i in set(node.inputs) if i not in demanded)
@@ -88,6 +90,18 @@ def demanded_values(graph: Graph, limit: int) -> set[Node]:
         if len(users[node]) > 1 and recompute > limit and node.inputs and not isinstance(op, Broadcast):
             demanded.add(node)
     return {n for n in demanded if n.inputs or has_element(n.op) and not isinstance(n.op, Const)}
+
+
+def _in_memory(nest: Node) -> Sequence[Node]:
+    """What a loop nest reads from memory. A convolution packs its weights in any case, from wherever they lie."""
+    if _prologue_allowed(nest.op):
+        return ()
+    if not isinstance(nest.op, Conv):
+        return nest.inputs
+    x, weights = nest.inputs
+    while isinstance(weights.op, (Slice, Transpose)) or isinstance(weights.op, Reshape) and is_trivial_reshape(weights):
+        (weights,) = weights.inputs
+    return x, weights
 
 
 def _prologue_allowed(op: Primitive) -> bool:

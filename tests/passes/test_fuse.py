@@ -7,7 +7,23 @@ import pytest
 from compiling import arrays_for, graph_of, run_native, to_program
 
 from symc.ir.interp import evaluate
-from symc.ir.prims import add, broadcast, const, dot, exp, mul, reduce_sum, relu, sigmoid, slice_, sub, tanh
+from symc.ir.prims import (
+    add,
+    broadcast,
+    const,
+    conv,
+    dot,
+    exp,
+    mul,
+    reduce_sum,
+    relu,
+    reverse,
+    sigmoid,
+    slice_,
+    sub,
+    tanh,
+    transpose,
+)
 from symc.ir.program import KernelStep
 from symc.ir.types import F32, TensorType
 
@@ -29,6 +45,17 @@ def kernels(function, **types):
 
 def test_a_contraction_takes_in_what_follows() -> None:
     assert kernels(lambda x, w: relu(dot(x, w)), x=X, w=W) == [["dot", "relu"]]
+
+
+def test_weights_turned_round_are_read_where_they_lie() -> None:
+    """As the gradient of a convolution needs them: a copy of them would cost as much as the product."""
+
+    def net(x, w):
+        turned = reverse(transpose(w, (1, 0, 2, 3)), (2, 3))
+        return conv(x, turned, (1, 1), (1, 1), 1)
+
+    found = kernels(net, x=TensorType(F32, (2, 16, 9, 9)), w=TensorType(F32, (16, 24, 3, 3)))
+    assert len(found) == 1 and "conv" in found[0]
 
 
 def test_rows_and_values_of_one_space_are_one_kernel() -> None:
