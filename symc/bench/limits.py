@@ -12,7 +12,8 @@ from symc.codegen.target import host_target
 from symc.compile import compile_graph
 from symc.ir.graph import Node, Recorder, SymOrigin, finish
 from symc.ir.op import input_node
-from symc.ir.prims import add, dot
+from symc.ir.prims import add, const
+from symc.ir.prims.elementwise import Fma
 from symc.ir.prims.linear import Contraction
 from symc.ir.program import KernelStep, Program
 from symc.ir.types import F32, TensorType
@@ -33,7 +34,7 @@ def _time(build: Callable[..., Node], *shapes: tuple[int, ...]) -> float:
     instance = compile_graph(graph).bind(arrays)
     instance.run()
     best = 1e9
-    for _ in range(20):
+    for _ in range(100):
         start = time.perf_counter()
         instance.run()
         best = min(best, time.perf_counter() - start)
@@ -41,9 +42,16 @@ def _time(build: Callable[..., Node], *shapes: tuple[int, ...]) -> float:
 
 
 def flops_per_second() -> float:
-    """Multiply-adds of the best register tile (counted as two), all threads: operands that stay in the first cache."""
-    seconds = _time(lambda a, b: dot(a, b, True), (256, 192), (256, 192))
-    return 2.0 * 256 * 192 * 192 / seconds
+    """Multiply-adds (counted as two) of all threads at once: chains of them on elements of the caches, short enough
+    for the processor to overlap, and so many that loads and stores do not count."""
+    count, links = 1 << 17, 12
+
+    def chain(x: Node) -> Node:
+        for _ in range(links):
+            x = Node.make(Fma(), [x, const(0.5, F32), const(1.0, F32)])
+        return x
+
+    return 2.0 * links * count / _time(chain, (count,))
 
 
 def bytes_per_second() -> float:
