@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from symc.ir.errors import IRError
-from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, Update, finish, topological
+from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, Update, finish
 from symc.ir.op import Primitive
 
 Match = Callable[[Node], "Node | None"]
@@ -144,11 +144,3 @@ def _at_node(
             return made
     name = old.op.name
     raise IRError(f"{state.rw.pass_name}: {CHAIN} rules in a row apply to one {name}; two of them undo each other")
-
-
-def rewrite_nodes(roots: Sequence[Node], visit: Callable[[Node, list[Node]], Node]) -> dict[Node, Node]:
-    """Map every node below the roots through `visit(node, rewritten inputs)`, operands first."""
-    new: dict[Node, Node] = {}
-    for node in topological(roots):
-        new[node] = visit(node, [new[i] for i in node.inputs])
-    return new
