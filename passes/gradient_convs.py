@@ -7,8 +7,7 @@ which a forward convolution or a matrix product reads them:
              different taps, so there is one such convolution for each residue, and their results interleave
              (the sub-pixel form; Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient
              Sub-Pixel Convolutional Neural Network", 2016).
-  conv_dw    of small maps is a matrix product with the patches of x (im2col; Chellapilla et al., "High Performance
-             Convolutional Neural Networks for Document Processing", 2006).
+  conv_dw    of small maps is a matrix product with the patches of x (see symc.passes.forward_convs).
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from symc.ir.prims.elementwise import full
 from symc.ir.prims.linear import ConvDw, ConvDx, conv, dot
 from symc.ir.prims.movement import Slice, concat, pad, reshape, reverse, slice_, transpose
 from symc.ir.types import Shape, TensorType
+from symc.passes.forward_convs import patches
 
 #: more residues than this (the large strides of upsampling) have too little work each, and a nest of their own
 MANY_PHASES = 8
@@ -130,16 +130,7 @@ def as_product(node: Node) -> Node | None:
     places = ct.shape[2:]
     if math.prod(places) > SMALL_MAP or min(node.shape[:2]) < FEW_CHANNELS or not ct.tensor.size:
         return None
-    outs, channels = node.shape[:2]
     rank = len(places)
-    taps = []
-    for tap in product(*map(range, op.kernel)):
-        begin = [t * d for t, d in zip(tap, op.dilate)]
-        end = [b + (n - 1) * s + 1 for b, n, s in zip(begin, places, op.stride)]
-        part = slice_(x, (0, 0, *begin), (*x.shape[:2], *end), (1, 1, *op.stride))
-        # (images, positions, channels, 1)
-        taps.append(reshape(transpose(part, (0, *range(2, rank + 2), 1)), (x.shape[0], *places, channels, 1)))
-    inner = ct.shape[0] * math.prod(places)
-    patches = reshape(concat(taps, rank + 2), (inner, channels * math.prod(op.kernel)))
-    rows = reshape(transpose(ct, (1, 0, *range(2, rank + 2))), (outs, inner))
-    return reshape(dot(rows, patches), node.shape)
+    columns = patches(x, op.kernel, places, op.stride, op.dilate)
+    rows = reshape(transpose(ct, (1, 0, *range(2, rank + 2))), (node.shape[0], columns.shape[0]))
+    return reshape(dot(rows, columns), node.shape)

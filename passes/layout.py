@@ -1,9 +1,9 @@
 """layout: how operands of loop nests lie in memory.
 
-All tensors are row-major; blocked layouts of convolutions are to be chosen here. What is done now: gradients of
-convolutions become the operations that read their operands in order (gradient_convs); the operand of a transposed
-convolution of large stride gets a halo of zeros, so that its inner loops read without conditions; and a long concat,
-whose kernel has a loop nest for every piece, becomes a concat of concats that have one kernel in common.
+All tensors are row-major; blocked layouts of convolutions are to be chosen here. What is done now: convolutions and
+their gradients become the operations that read their operands in order (forward_convs, gradient_convs); the operand
+of a transposed convolution of large stride gets a halo of zeros, so that its inner loops read without conditions; and
+a long concat, whose kernel has a loop nest for every piece, becomes a concat of concats that have one kernel in common.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import dataclasses
 import math
 
 from symc.ir.graph import Graph, Node
-from symc.ir.prims.linear import ConvDw, ConvDx, halo
+from symc.ir.prims.linear import Conv, ConvDw, ConvDx, halo
 from symc.ir.prims.movement import Concat, Slice, concat, pad, reshape
+from symc.passes.forward_convs import few_positions, one_tap
 from symc.passes.gradient_convs import as_product, convolved, cropped
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter, Rule, rewrite
@@ -47,7 +48,7 @@ def _wide(node: Node, widest: int) -> Node | None:
 
 @register_pass("layout", numerics="reassoc", optional=True)
 class Layout(Pass):
-    """Gradients of convolutions as convolutions and products; halos; long concats in two steps."""
+    """Convolutions and their gradients in the form that runs fastest; halos; long concats in two steps."""
 
     widest: int = option(64, "most pieces of one concat")
 
@@ -55,4 +56,5 @@ class Layout(Pass):
         wide = Rule("wide-concat", lambda node: _wide(node, self.widest), (Concat,))
         graph = rewrite(graph, [Rule("cropped", cropped, (Slice,))], rw)
         gradients = [Rule("convolved", convolved, (ConvDx,)), Rule("as-product", as_product, (ConvDw,))]
-        return rewrite(graph, [*gradients, Rule("halo", _halo, (ConvDx,)), wide], rw)
+        forward = [Rule("one-tap", one_tap, (Conv, ConvDw)), Rule("few-positions", few_positions, (Conv,))]
+        return rewrite(graph, [*forward, *gradients, Rule("halo", _halo, (ConvDx,)), wide], rw)

@@ -31,6 +31,8 @@ DENSE = 0.8
 SPARSE = 0.5
 #: ... and a tile whose lanes run along the reduction and are folded at its end
 FOLDED = 0.65
+#: turns of such a tile that cost as much as one with some lanes masked
+RAGGED = 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def packed_tile(
     best = DENSE if all(a.stride(loops[-1].var) in (0, 1) for a in found) else SPARSE
     best *= share(loops[-1].trips, width)
     if all(a.stride(nest[-1].var) in (0, 1) for a in found):
-        best = max(best, FOLDED * share(nest[-1].trips, width))
+        whole, rest = divmod(nest[-1].trips, width)
+        best = max(best, FOLDED * nest[-1].trips / width / (whole + (RAGGED if rest else 0)))
     # what runs a few turns only is written out
     inner_turns = next((x.trips for x in reversed(nest) if x.trips > 4), steps)
     tile: PackedTile | None = None
