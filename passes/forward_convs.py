@@ -22,6 +22,8 @@ from symc.passes.panels import PACKING
 
 #: positions of all images, below which weights are not worth packing (see symc.passes.panels)
 FEW = 2 * PACKING
+#: channels that are too far apart for a tile of positions to stay in the first cache
+DEEP = 1024
 
 
 def tap_slices(x: Node, kernel: Shape, places: Shape, stride: Shape, dilate: Shape) -> Iterator[Node]:
@@ -56,15 +58,17 @@ def one_tap(node: Node) -> Node | None:
     return Node.make(dataclasses.replace(op, stride=(1,) * len(places)), [kept, other])
 
 
-def few_positions(node: Node) -> Node | None:
-    """conv(x, w) -> w patches(x)' where the result has few positions and the weights lie in memory as they are."""
+def patch_product(node: Node) -> Node | None:
+    """conv(x, w) -> w patches(x)' for few positions or many channels, where the weights lie in memory as they are."""
     op = node.op
     if not isinstance(op, Conv) or op.groups != 1 or not node.tensor.size:
         return None
     x, w = node.inputs
     places, kernel = node.shape[2:], w.shape[2:]
     images = x.shape[0]
-    if images * math.prod(places) >= FEW or math.prod(kernel) == 1 or w.inputs or not w.tensor.size:
+    deep = math.prod(kernel) == 1 and w.shape[1] >= DEEP
+    few = math.prod(kernel) > 1 and images * math.prod(places) < FEW
+    if not (deep or few) or w.inputs or not w.tensor.size:
         return None
     rows = reshape(w, (w.shape[0], w.tensor.size // w.shape[0]))
     made = dot(rows, patches(x, kernel, places, op.stride, op.dilate), tb=True)

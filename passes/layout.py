@@ -14,7 +14,7 @@ import math
 from symc.ir.graph import Graph, Node
 from symc.ir.prims.linear import Conv, ConvDw, ConvDx, halo
 from symc.ir.prims.movement import Concat, Slice, concat, pad, reshape
-from symc.passes.forward_convs import few_positions, one_tap
+from symc.passes.forward_convs import one_tap, patch_product
 from symc.passes.gradient_convs import as_product, convolved, cropped
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter, Rule, rewrite
@@ -53,8 +53,8 @@ class Layout(Pass):
     widest: int = option(64, "most pieces of one concat")
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
-        wide = Rule("wide-concat", lambda node: _wide(node, self.widest), (Concat,))
         graph = rewrite(graph, [Rule("cropped", cropped, (Slice,))], rw)
+        forward = [Rule("one-tap", one_tap, (Conv, ConvDw)), Rule("patch-product", patch_product, (Conv,))]
         gradients = [Rule("convolved", convolved, (ConvDx,)), Rule("as-product", as_product, (ConvDw,))]
-        forward = [Rule("one-tap", one_tap, (Conv, ConvDw)), Rule("few-positions", few_positions, (Conv,))]
+        wide = Rule("wide-concat", lambda node: _wide(node, self.widest), (Concat,))
         return rewrite(graph, [*forward, *gradients, Rule("halo", _halo, (ConvDx,)), wide], rw)

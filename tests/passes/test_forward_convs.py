@@ -12,7 +12,7 @@ from symc.ir.op import input_node
 from symc.ir.prims import relu
 from symc.ir.prims.linear import conv, conv_dw, output_spatial
 from symc.ir.types import F32, F64, TensorType
-from symc.passes.forward_convs import few_positions, one_tap
+from symc.passes.forward_convs import DEEP, one_tap, patch_product
 
 
 def node(name: str, *shape: int) -> Node:
@@ -56,14 +56,21 @@ def test_other_kernels_stay() -> None:
 def test_few_positions_are_a_product(kernel, size, stride, dilate) -> None:
     x, w = node("x", 2, 5, *size), node("w", 6, 5, *kernel)
     made = conv(x, w, stride, dilate, 1)
-    agree(made, few_positions(made))
+    agree(made, patch_product(made))
+
+
+def test_one_tap_over_many_channels_is_a_product() -> None:
+    x, w = node("x", 3, DEEP, 4, 3), node("w", 5, DEEP, 1, 1)
+    made = conv(x, w, (1, 1), (1, 1), 1)
+    agree(made, patch_product(made))
+    assert patch_product(conv(node("y", 3, 8, 4, 3), node("v", 5, 8, 1, 1), (1, 1), (1, 1), 1)) is None
 
 
 def test_many_positions_groups_and_computed_weights_stay() -> None:
     x, w = node("x", 2, 4, 4, 4), node("w", 6, 4, 3, 3)
-    assert few_positions(conv(node("y", 2, 4, 5, 5), w, (1, 1), (1, 1), 1)) is None
-    assert few_positions(conv(x, node("v", 6, 2, 3, 3), (1, 1), (1, 1), 2)) is None
-    assert few_positions(conv(x, relu(w), (1, 1), (1, 1), 1)) is None
+    assert patch_product(conv(node("y", 2, 4, 5, 5), w, (1, 1), (1, 1), 1)) is None
+    assert patch_product(conv(x, node("v", 6, 2, 3, 3), (1, 1), (1, 1), 2)) is None
+    assert patch_product(conv(x, relu(w), (1, 1), (1, 1), 1)) is None
 
 
 @pytest.mark.parametrize(("images", "channels", "size", "kernel", "stride"), [(2, 24, 4, 3, 1), (1, 40, 9, 1, 2)])
