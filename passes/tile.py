@@ -52,7 +52,7 @@ class Tile(Pass):
 
     vector_bytes: int = option(32, "bytes of a vector register")
     registers: int = option(16, "vector registers")
-    block: int = option(32, "terms of a block of a long sum: fewer are more exact and slower")
+    block: int = option(24, "terms of a block of a long sum: fewer are more exact and slower")
 
     def run(self, module: LoopModule, rw: Rewriter) -> LoopModule:
         kernels = []
