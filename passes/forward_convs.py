@@ -1,10 +1,11 @@
 """Convolutions whose loops would run badly, as others.
 
-strided kernels of one tap   read a map of which most is never used: the positions that are come first
-maps of few positions        give every weight so little to do that packing the weights costs more than the product;
-                             they are a matrix product with patches of the input (im2col; Chellapilla et al., "High
-                             Performance Convolutional Neural Networks for Document Processing", 2006), in which the
-                             weights are read once, as they lie
+A kernel of one tap with a stride reads a map of which most is never used: the positions that are used come first.
+
+A map of few positions gives every weight so little to do that packing the weights costs more than the product, and one
+tap over many channels reads every position from as many places far apart. Both are a matrix product with patches of
+the input (im2col; Chellapilla et al., "High Performance Convolutional Neural Networks for Document Processing", 2006),
+in which the operands are read in order and the weights as they lie.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ from symc.regions import control_entry
 GRAIN = 16384
 #: Terms of a block of a long sum. Short blocks cost a tenth of a convolution's speed. Gradients need them, as they turn
 #: on the signs of values near zero, which rounding decides; a prediction does not.
-TRAINING_BLOCK, INFERENCE_BLOCK = 24, 256
+TRAINING_BLOCK, INFERENCE_BLOCK = Tile().block, 256
 
 
 def tensor_passes(cut: int = 0) -> list[Pass]:
