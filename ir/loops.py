@@ -8,11 +8,14 @@
 A scalar operand is a `Ref`: an SSA name with its type, or a literal. Values a loop carries are SSA too: `carries`
 give the names inside and their initial values, `yields` the values for the next turn, `results` the names after.
 
-`parallel`, `vector` and `jam` promise that the turns are independent (apart from the carries, which then are
-reductions by the operation that makes the yielded value): parallel turns may run on other threads, the turns of a
-vector loop are taken `width` at a time in the lanes of a vector, and the turns of a jam loop all at once, each
-statement of the body for every turn before the next statement (unroll and jam: with a vector loop inside, values
-become register tiles).
+A carry says what it combines: every turn yields `combine` of the carried value and something that does not depend on
+it, and nothing else reads the carried value, so that turns may be regrouped (into blocks, lanes, register tiles), each
+group starting from the operation's neutral value. Without `combine` a turn needs the one before it.
+
+`parallel`, `vector` and `jam` promise that the turns are independent, apart from carries that combine: parallel turns
+may run on other threads, the turns of a vector loop are taken `width` at a time in the lanes of a vector, and the turns
+of a jam loop all at once, each statement of the body for every turn before the next statement (unroll and jam: with a
+vector loop inside, values become register tiles).
 """
 
 from __future__ import annotations
@@ -111,12 +114,14 @@ class Store:
 
 @dataclass(frozen=True)
 class Carry:
-    """A value carried through a loop: its name inside, its initial value, what the turn yields, its name after."""
+    """A value carried through a loop: its name inside, its initial value, what the turn yields, its name after, and the
+    elementwise primitive that it combines (None: turn after turn in order)."""
 
     name: str
     init: Ref
     yields: Ref
     result: str
+    combine: Primitive | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,15 @@ class LoopKernel:
     origin: Origin | None = None
     #: textual names of the values' origins are kept per statement; `key` identifies equal kernels
     key: str = field(default="", compare=False)
+    #: its loops are scheduled: nothing is left to choose (see is_scheduled)
+    scheduled: bool = False
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a pass has decided how the loops run: the kernel says so, or has loops that only a schedule makes."""
+        return self.scheduled or any(
+            isinstance(s, For) and s.kind in ("vector", "jam", "unroll") for s in walk(self.body)
+        )
 
 
 def walk(body: tuple[Stmt, ...]) -> Iterator[Stmt]:

@@ -8,6 +8,7 @@ its parameters. Beside each other it answers:
     grad      the reverse rule (VJP), written with primitives; None for an operand without a gradient
     element   how one output element is computed from operands read at any index; None: the lowering has a
               loop nest for the primitive (symc.passes.lower)
+    neutral   what partial results start from that the operation combines in any order; None: it combines none
 
 A new primitive registers itself under its text name with `@primitive("name")`.
 """
@@ -92,6 +93,11 @@ class Primitive:
 
     def element(self, k: Scalars, node: Node, index: Index, reads: Sequence[Read]) -> Ref | None:
         """The scalar at `index` of the result, reading operands through `reads`; None if it has no such form."""
+        return None
+
+    def neutral(self, dtype: DType) -> float | int | bool | None:
+        """The value that changes nothing, of an operation whose operands may be regrouped and swapped (rounding apart):
+        what every partial result starts from. None for all others."""
         return None
 
     def is_literal(self, node: Node) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from symc.ir.index import Affine, Atom, Quotient, Remainder, Var
 from symc.ir.loops import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
 from symc.ir.modules import LoopModule
+from symc.ir.op import Primitive
 from symc.ir.parse_graph import make_op, operands, operation
 from symc.ir.parse_program import ProgramParser
 from symc.ir.parse_tokens import Reader
@@ -56,9 +57,10 @@ class KernelParser:
         if p.accept("key"):
             p.expect("=")
             key = p.string()
+        scheduled = p.accept("scheduled")
         p.expect("{")
         body = self._body()
-        return LoopKernel(name, params, body, p.loc(), key)
+        return LoopKernel(name, params, body, p.loc(), key, scheduled)
 
     def _buffer(self) -> None:
         p = self.p
@@ -266,12 +268,12 @@ class KernelParser:
         p.expect("..")
         hi = p.integer()
         step = p.integer() if p.accept("step") else 1
-        carried: list[tuple[str, str, DType, Ref]] = []
+        carried: list[tuple[str, str, DType, Ref, Primitive | None]] = []
 
         def carry() -> None:
             token, name, dtype = self._declared()
             p.expect("=")
-            carried.append((token, name, dtype, self._ref(dtype)))
+            carried.append((token, name, dtype, self._ref(dtype), self._combine(dtype)))
 
         if p.accept("carry"):
             p.expect("(")
@@ -283,13 +285,13 @@ class KernelParser:
         p.expect("{")
         outer = self.ranges.get(var)
         self.ranges[var] = (lo, hi)
-        for token, name, dtype, _ in carried:
+        for token, name, dtype, _, _ in carried:
             self._define(token, name, dtype)
         body = self._statements()
         yields: list[Ref] = []
         if carried:
             p.expect("yield")
-            for at, (_, _, dtype, _) in enumerate(carried):
+            for at, (_, _, dtype, _, _) in enumerate(carried):
                 if at:
                     p.expect(",")
                 yields.append(self._ref(dtype))
@@ -301,10 +303,22 @@ class KernelParser:
         for token, name, dtype in results:
             self._define(token, name, dtype)
         carries = tuple(
-            Carry(name, init, value, result)
-            for (_, name, _, init), value, (_, result, _) in zip(carried, yields, results)
+            Carry(name, init, value, result, combine)
+            for (_, name, _, init, combine), value, (_, result, _) in zip(carried, yields, results)
         )
         return For(var, lo, hi, body, carries, kind, width, step, unroll, origin)
+
+    def _combine(self, dtype: DType) -> Primitive | None:
+        """`combine=add`, if it is there."""
+        p = self.p
+        if not p.accept("combine"):
+            return None
+        p.expect("=")
+        cls = operation(p)
+        op = cls() if cls.elementwise else None
+        if op is None or op.neutral(dtype) is None:
+            raise p.error(f"{cls.name} does not combine partial results of {dtype}", p.at - 1)
+        return op
 
     def _hints(self) -> tuple[str, int, int]:
         """`{kind=width, unroll=n}`, if it is there."""

@@ -2,7 +2,7 @@
 
     kernel @k0.dot(%x: in f32[4,8], %w: in f32[8], %y: out f32[4]) {
       for %i in 0..4 {parallel} {
-        %sum: f32 = for %k in 0..8 carry(%acc: f32 = 0.0) {vector=8} {
+        %sum: f32 = for %k in 0..8 carry(%acc: f32 = 0.0 combine=add) {vector=8} {
           %a: f32 = load %x[%i, %k] !1
           %b: f32 = load %w[%k] if 0 <= %k - 1 < 7 else 0.0 !1
           %next: f32 = fma(%a, %b, %acc) !1
@@ -12,9 +12,9 @@
       }
     } !2
 
-Hints of a loop: `{kind=width, unroll=n}`. An index is affine, with `floordiv(e, n)` and `mod(e, n)`; a variable
-whose range is not that of its loop carries it: `%i:0..4`. What a called kernel's body was before it became loops is
-not part of this level.
+`scheduled` behind the parameters says that a pass has chosen how the loops run. Hints of a loop: `{kind=width,
+unroll=n}`. An index is affine, with `floordiv(e, n)` and `mod(e, n)`; a variable whose range is not that of its loop
+carries it: `%i:0..4`. What a called kernel's body was before it became loops is not part of this level.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from symc.ir.index import Affine, Quotient, Var
-from symc.ir.loops import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.loops import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
 from symc.ir.modules import LoopModule
 from symc.ir.text_common import Printer, global_name, scalar_text, value_name
 from symc.ir.text_graph import STEP
@@ -124,8 +124,7 @@ class KernelPrinter:
         results = [f"{value_name(c.result)}: {c.init.dtype}" for c in loop.carries]
         left = "" if not results else f"{results[0]} = " if len(results) == 1 else f"({', '.join(results)}) = "
         step = f" step {loop.step}" if loop.step != 1 else ""
-        inits = [f"{value_name(c.name)}: {c.init.dtype} = {ref_text(c.init, c.init.dtype)}" for c in loop.carries]
-        carry = f" carry({', '.join(inits)})" if inits else ""
+        carry = f" carry({', '.join(map(_carry_text, loop.carries))})" if loop.carries else ""
         head = f"for {value_name(loop.var)} in {loop.lo}..{loop.hi}{step}{carry}{_hints(loop)}{loc}"
         self.lines.append(f"{indent}{left}{head} {{")
         outer = self.ranges.get(loop.var)
@@ -139,6 +138,12 @@ class KernelPrinter:
             yields = ", ".join(ref_text(c.yields, c.init.dtype) for c in loop.carries)
             self.lines.append(f"{indent}{STEP}yield {yields}")
         self.lines.append(indent + "}")
+
+
+def _carry_text(carry: Carry) -> str:
+    dtype = carry.init.dtype
+    combine = f" combine={carry.combine.name}" if carry.combine is not None else ""
+    return f"{value_name(carry.name)}: {dtype} = {ref_text(carry.init, dtype)}{combine}"
 
 
 def _hints(loop: For) -> str:
@@ -159,7 +164,8 @@ def kernel_lines(kernel: LoopKernel, printer: Printer) -> list[str]:
     body = KernelPrinter(printer, kernel.buffers)
     body.body(kernel.body, STEP)
     key = f' key="{kernel.key}"' if kernel.key else ""
-    head = f"kernel {global_name(kernel.name)}({', '.join(params)}){key} {{"
+    scheduled = " scheduled" if kernel.scheduled else ""
+    head = f"kernel {global_name(kernel.name)}({', '.join(params)}){key}{scheduled} {{"
     return [head, *body.lines, f"}}{printer.loc(kernel.origin)}"]
 
 

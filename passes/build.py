@@ -227,9 +227,11 @@ class Builder:
         extents: Sequence[int],
         inits: Sequence[Ref],
         body: Callable[[Index, list[Ref]], list[Ref]],
+        combine: Sequence[Primitive | None],
         stem: str = "r",
     ) -> list[Ref]:
-        """Serial nested loops carrying values: body(index, carried) gives the next ones; returns the last ones."""
+        """Serial nested loops carrying values: body(index, carried) gives the next ones; returns the last ones.
+        `combine` says of each value which operation a turn combines it by, None where the order of turns counts."""
 
         def level(at: int, index: Index, carried: list[Ref]) -> list[Ref]:
             if at == len(extents):
@@ -241,7 +243,9 @@ class Builder:
             with self._scope() as statements:
                 yields = level(at + 1, (*index, Affine.of(Var(name, 0, extents[at]))), inside)
             results = [Ref(self.fresh("sum"), c.dtype) for c in carried]
-            carries = tuple(Carry(i.name, c, y, r.name) for i, c, y, r in zip(inside, carried, yields, results))
+            carries = tuple(
+                Carry(i.name, c, y, r.name, op) for i, c, y, r, op in zip(inside, carried, yields, results, combine)
+            )
             self._emit(For(name, 0, extents[at], tuple(statements), carries, "serial", origin=self.origin))
             return results
 

@@ -261,7 +261,7 @@ def _lower_rows(kernel: _Kernel, space: Shape, axes: tuple[int, ...]) -> None:
                 return made
 
             with b.at(body.origins.get(group[0]), group[0].op.name):
-                sums = b.reduce(row, inits, step)
+                sums = b.reduce(row, inits, step, [reduction_of(r).combine for r in group])
             for r, total in zip(group, sums):
                 b.remember((r, outside), b.cast(total, r.dtype))
         kernel.store_all(singles, outside)

@@ -115,6 +115,6 @@ def cumsum_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> 
             store(where, b.cast(total, node.dtype))
             return [total]
 
-        b.reduce([shape[axis]], [b.const(0, wide)], step, "k")
+        b.reduce([shape[axis]], [b.const(0, wide)], step, [None], "k")
 
     b.nest(shape[:axis] + shape[axis + 1 :], line)

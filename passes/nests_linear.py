@@ -11,6 +11,7 @@ from symc.ir.graph import Node
 from symc.ir.index import Affine
 from symc.ir.loops import Ref
 from symc.ir.op import Index
+from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot
 from symc.ir.types import Shape
 from symc.passes.build import Builder
@@ -33,7 +34,7 @@ def dot_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> Non
             y = reads[1]((*lead, j, r[0]) if op.tb else (*lead, r[0], j))
             return [multiply_add(b, x, y, held[0])]
 
-        (total,) = b.reduce([inner], [b.const(0, wide)], step, "k")
+        (total,) = b.reduce([inner], [b.const(0, wide)], step, [ew.add], "k")
         store(index, b.cast(total, node.dtype))
 
     with b.at(None, "dot"):
@@ -57,7 +58,7 @@ def conv_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> No
             left = reads[0]((n, group * w.shape[1] + c, *where))
             return [multiply_add(b, left, reads[1]((o, c, *tap)), held[0])]
 
-        (total,) = b.reduce([w.shape[1], *w.shape[2:]], [b.const(0, wide)], step, "k")
+        (total,) = b.reduce([w.shape[1], *w.shape[2:]], [b.const(0, wide)], step, [ew.add], "k")
         store((n, o, *place), b.cast(total, node.dtype))
 
     with b.at(None, "conv"):
@@ -140,7 +141,9 @@ def conv_dx_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) ->
                 return [multiply_add(b, left, reads[1]((g * outs + o, c, *tap)), total)]
 
             if all(one.taps for one in residues):
-                (total,) = b.reduce([outs, *(len(one.taps) for one in residues)], [b.const(0, wide)], step, "k")
+                (total,) = b.reduce(
+                    [outs, *(len(one.taps) for one in residues)], [b.const(0, wide)], step, [ew.add], "k"
+                )
             else:
                 total = b.const(0, wide)
             position = (i * s + (v + one.start) for i, v, s, one in zip(q, u, op.stride, residues))
@@ -177,7 +180,7 @@ def conv_dw_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) ->
             left = reads[0]((n, g * channels + c, *where))
             return [multiply_add(b, left, reads[1]((n, g * outs + o, *place)), held[0])]
 
-        (total,) = b.reduce([ct.shape[0], *ct.shape[2:]], [b.const(0, wide)], step, "p")
+        (total,) = b.reduce([ct.shape[0], *ct.shape[2:]], [b.const(0, wide)], step, [ew.add], "p")
         store((g * outs + o, c, *tap), b.cast(total, node.dtype))
 
     with b.at(None, "conv_dw"):

@@ -34,7 +34,7 @@ def _window_fold(b: Builder, node: Node, reads: Sequence[Read], store: Store, op
             where = tuple(p * s + t for p, s, t in zip(place, window.stride, tap))
             return [b.apply(op, [held[0], b.cast(reads[0]((*lead, *where)), wide)])]
 
-        (total,) = b.reduce(window.size, [b.const(start, wide)], step, "k")
+        (total,) = b.reduce(window.size, [b.const(start, wide)], step, [op], "k")
         store(index, b.cast(total, node.dtype))
 
     b.nest(node.shape, result)
@@ -73,7 +73,7 @@ def window_spread_nest(b: Builder, node: Node, reads: Sequence[Read], store: Sto
             value = b.guard(inside, lambda: reads[0]((*lead, *at)), b.const(0, ct.dtype))
             return [b.apply(ew.add, [held[0], b.cast(value, wide)])]
 
-        (total,) = b.reduce(reach, [b.const(0, wide)], step, "k")
+        (total,) = b.reduce(reach, [b.const(0, wide)], step, [ew.add], "k")
         store(index, b.cast(total, node.dtype))
 
     b.nest(node.shape, result)
@@ -176,7 +176,7 @@ def _first_position(b: Builder, size: Shape, read: Callable[[Index], Ref], least
         at = b.from_index(linear(tap, strides_of(size)), I64)
         return [b.apply(ew.Select(), [better, value, held[0]]), b.apply(ew.Select(), [better, at, held[1]])]
 
-    return b.reduce(size, [start, b.const(0, I64)], step, "k")[1]
+    return b.reduce(size, [start, b.const(0, I64)], step, [None, None], "k")[1]
 
 
 @nest(WindowPick)

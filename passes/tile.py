@@ -48,7 +48,7 @@ from symc.passes.tile_sums import blocked_sums
 
 @register_pass("tile", takes="loop", gives="loop", numerics="reassoc", optional=True)
 class Tile(Pass):
-    """Choose vector loops, register tiles and the threaded loop of every kernel."""
+    """Choose vector loops, register tiles and the threaded loop of every kernel; scheduled ones stay as they are."""
 
     vector_bytes: int = option(32, "bytes of a vector register")
     registers: int = option(16, "vector registers")
@@ -57,6 +57,9 @@ class Tile(Pass):
     def run(self, module: LoopModule, rw: Rewriter) -> LoopModule:
         kernels = []
         for kernel in module.kernels:
+            if kernel.is_scheduled:
+                kernels.append(kernel)
+                continue
             origin = rw.act(f"tile {kernel.name}", [kernel.origin] if kernel.origin else [])
             kernels.append(kernel if origin is None else self._scheduled(kernel))
         return replace(module, kernels=tuple(kernels))
@@ -64,7 +67,7 @@ class Tile(Pass):
     def _scheduled(self, kernel: LoopKernel) -> LoopKernel:
         """The kernel with its loops scheduled."""
         tiler = _Tiler(kernel, self.vector_bytes, self.registers)
-        return replace(kernel, body=blocked_sums(tiler.statements(kernel.body), self.block))
+        return replace(kernel, body=blocked_sums(tiler.statements(kernel.body), self.block), scheduled=True)
 
 
 @dataclass(frozen=True)

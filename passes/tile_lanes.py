@@ -35,40 +35,43 @@ def spread_over_lanes(nest: list[For], loop: For, last: tuple[Stmt, ...], lane: 
         if here is not loop:
             stmts, yields = body_of({}, outer_guard, suffix)
             results = [Ref(f"{c.result}{suffix}", c.init.dtype) for c in here.carries]
-            carries = tuple(Carry(n, s, y, r.name) for n, s, y, r in zip(names, starts, yields, results))
-            return [replace(here, body=stmts, carries=carries)], results
+            return [replace(here, body=stmts, carries=_carried(here, names, starts, yields, results))], results
         made: list[Stmt] = []
         current = starts
         if whole:
             turns = Affine.of(Var(here.var, 0, whole)) * lanes + lane
             stmts, yields = body_of({here.var: turns}, None, suffix)
             results = [Ref(f"{c.result}{suffix}", c.init.dtype) for c in here.carries]
-            carries = tuple(Carry(n, s, y, r.name) for n, s, y, r in zip(names, current, yields, results))
+            carries = _carried(here, names, current, yields, results)
             made.append(replace(here, lo=0, hi=whole, body=stmts, carries=carries))
             current = results
         if rest:
             turn = Affine.of(lane) + whole * lanes
             stmts, yields = body_of({here.var: turn}, (turn, loop.trips), f"{suffix}.rest")
             results = [Ref(f"{c.result}{suffix}.rest", c.init.dtype) for c in here.carries]
-            carries = tuple(Carry(n, s, y, r.name) for n, s, y, r in zip(names, current, yields, results))
+            carries = _carried(here, names, current, yields, results)
             made.append(For(f"{here.var}.once", 0, 1, stmts, carries, "serial", origin=here.origin))
             current = results
         return made, current
 
     starts = [Ref(f"{c.name}.lane", c.init.dtype) for c in outer.carries]
     statements, yields = level(0, starts, "", None)
-    carries = tuple(Carry(s.name, c.init, y, f"{c.result}") for s, c, y in zip(starts, outer.carries, yields))
     renamed = _rename_results(tuple(statements), {c.result: f"{c.result}.part" for c in outer.carries})
     carries = tuple(
-        Carry(
-            c.name,
-            c.init,
-            Ref(f"{c.yields.name}.part", c.yields.dtype) if c.yields.name == c.result else c.yields,
-            c.result,
-        )
-        for c in carries
+        Carry(s.name, c.init, replace(y, name=f"{y.name}.part") if y.name == c.result else y, c.result, c.combine)
+        for s, c, y in zip(starts, outer.carries, yields)
     )
     return For(lane.name, 0, lanes, renamed, carries, "vector", width, 1, lanes // width, outer.origin)
+
+
+def _carried(
+    loop: For, names: list[str], starts: list[Ref], yields: list[Ref], results: list[Ref]
+) -> tuple[Carry, ...]:
+    """The loop's carries under other names."""
+    return tuple(
+        Carry(name, start, value, result.name, c.combine)
+        for c, name, start, value, result in zip(loop.carries, names, starts, yields, results)
+    )
 
 
 def _rename_results(body: tuple[Stmt, ...], names: dict[str, str]) -> tuple[Stmt, ...]:

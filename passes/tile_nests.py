@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from symc.ir.loops import For, If, Let, Stmt, Store, walk
+from symc.ir.loops import For, If, Let, Stmt, walk
 from symc.passes.strides import Access
 
 
@@ -111,32 +111,8 @@ def has_branches(body: tuple[Stmt, ...]) -> bool:
 
 
 def is_reduction(loop: For) -> bool:
-    """Whether every carry is combined by one associative operation, so that lanes may hold partial results."""
-    for carry in loop.carries:
-        made = next((s for s in loop.body if isinstance(s, Let) and s.name == carry.yields.name), None)
-        if made is not None:
-            last = made.args[-1] if made.op.name == "fma" else made.args[0]
-            if made.op.name not in ("add", "fma", "mul", "maximum", "minimum") or last.name != carry.name:
-                return False
-            # a running value that is used on the way (a prefix sum) has to be taken turn by turn
-            running = (carry.name, carry.yields.name)
-            if any(
-                s.value.name in running if isinstance(s, Store) else any(a.name in running for a in s.args)
-                for s in walk(loop.body)
-                if isinstance(s, Store) or (isinstance(s, Let) and s is not made)
-            ):
-                return False
-            continue
-        inner = next(
-            (s for s in loop.body if isinstance(s, For) and any(c.result == carry.yields.name for c in s.carries)), None
-        )
-        if (
-            inner is None
-            or not is_reduction(inner)
-            or any(c.init.name == carry.name and c.result != carry.yields.name for c in inner.carries)
-        ):
-            return False
-    return True
+    """Whether every carry combines, so that lanes may hold partial results."""
+    return all(carry.combine is not None for carry in loop.carries)
 
 
 def unroll_small(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:

@@ -48,35 +48,13 @@ def _terms(loop: For) -> int:
 
 
 def _terms_of(loop: For, carry: Carry) -> int:
-    if carry.init.dtype != F32:
+    """The terms that one turn adds."""
+    if carry.init.dtype != F32 or carry.combine != ew.add:
         return 0
-    for stmt in loop.body:
-        if isinstance(stmt, Let) and stmt.name == carry.yields.name:
-            running = stmt.args[-1] if stmt.op.name == "fma" else stmt.args[0]
-            others = [a for a in stmt.args if a is not running]
-            sums = stmt.op.name in ("add", "fma") and running.name == carry.name
-            return int(sums and all(o.name != carry.name for o in others) and not _read_elsewhere(loop, carry, stmt))
-        if isinstance(stmt, For):
-            inner = next((c for c in stmt.carries if c.result == carry.yields.name), None)
-            if inner is not None:
-                return _terms(stmt) if inner.init.name == carry.name and not _read_elsewhere(loop, carry, stmt) else 0
-    return 0
-
-
-def _read_elsewhere(loop: For, carry: Carry, adds: Stmt) -> bool:
-    """Whether the running sum is looked at on the way, as a prefix sum is."""
-    running = {carry.name, carry.yields.name}
-    return any(running & _names_read(stmt) for stmt in loop.body if stmt is not adds)
-
-
-def _names_read(stmt: Stmt) -> set[str]:
-    if isinstance(stmt, Let):
-        return {a.name for a in stmt.args}
-    if isinstance(stmt, For):
-        return {c.init.name for c in stmt.carries}.union(*map(_names_read, stmt.body))
-    if isinstance(stmt, If):
-        return {stmt.cond.name}.union(*map(_names_read, stmt.body))
-    return {value.name for value in (getattr(stmt, "value", None),) if isinstance(value, Ref)}
+    for inner in loop.body:
+        if isinstance(inner, For) and any(c.result == carry.yields.name for c in inner.carries):
+            return _terms(inner) if any(c.init.name == carry.name for c in inner.carries) else 0
+    return 1
 
 
 def _in_blocks(loop: For, terms: int, size: int) -> list[Stmt]:
@@ -96,7 +74,8 @@ def _in_blocks(loop: For, terms: int, size: int) -> list[Stmt]:
         for c, total, part in zip(loop.carries, running, parts)
     )
     carries = tuple(
-        Carry(total.name, c.init, add.ref, result) for c, total, add, result in zip(loop.carries, running, adds, after)
+        Carry(total.name, c.init, add.ref, result, ew.add)
+        for c, total, add, result in zip(loop.carries, running, adds, after)
     )
     blocks = For(block.name, 0, whole, (inner, *adds), carries, "serial", origin=loop.origin)
     made = list(blocked_sums((blocks,), size))  # the sums of the blocks are a sum, too

@@ -166,6 +166,7 @@ def _define(
     kinds: str = "f",
     truth: bool = False,
     cost: int = 1,
+    neutral: Callable[[DType], float | int | bool] | None = None,
 ) -> Elementwise:
     """One elementwise primitive. `grad(ct, y, *operands)` gives the operands' cotangents; None: all zero."""
 
@@ -181,6 +182,9 @@ def _define(
     def passes_back(self: Primitive, at: int) -> bool:
         return grad is not None
 
+    def start(self: Primitive, dtype: DType) -> float | int | bool | None:
+        return neutral(dtype) if neutral is not None and dtype.kind in kinds else None
+
     body = {
         "__doc__": doc,
         "arity": arity,
@@ -190,10 +194,33 @@ def _define(
         "value": value,
         "grad": backward,
         "passes_back": passes_back,
+        "neutral": start,
     }
     cls = type(name.title().replace("_", ""), (Elementwise,), body)
     made: Elementwise = primitive(name)(cls)()
     return made
+
+
+def _zero(dtype: DType) -> float | int | bool:
+    """-0.0 is the only float x with x + y == y for every y, zeros included."""
+    return -0.0 if dtype.is_float else False if dtype == BOOL else 0
+
+
+def _one(dtype: DType) -> float | int | bool:
+    return True if dtype == BOOL else 1
+
+
+def _ones(dtype: DType) -> float | int | bool:
+    """Every bit set."""
+    return True if dtype == BOOL else -1 if dtype.kind == "i" else int(np.iinfo(dtype.numpy).max)
+
+
+def _least(dtype: DType) -> float | int | bool:
+    return float("-inf") if dtype.is_float else False if dtype == BOOL else int(np.iinfo(dtype.numpy).min)
+
+
+def _largest(dtype: DType) -> float | int | bool:
+    return float("inf") if dtype.is_float else True if dtype == BOOL else int(np.iinfo(dtype.numpy).max)
 
 
 def _fit(ct: Node | None, operand: Node) -> Node | None:
@@ -317,10 +344,12 @@ not_: Elementwise = _define("not", np.logical_not, None, kinds="b", truth=True, 
 
 # --------------------------------------------------------------------------------------------- two operands
 
-add: Elementwise = _define("add", np.add, lambda ct, y, a, b: [ct, ct], arity=2, kinds="fiu", doc="a + b")
+add: Elementwise = _define(
+    "add", np.add, lambda ct, y, a, b: [ct, ct], arity=2, kinds="fiu", neutral=_zero, doc="a + b"
+)
 sub: Elementwise = _define("sub", np.subtract, lambda ct, y, a, b: [ct, neg(ct)], arity=2, kinds="fiu", doc="a - b")
 mul: Elementwise = _define(
-    "mul", np.multiply, lambda ct, y, a, b: [mul(ct, b), mul(ct, a)], arity=2, kinds="fiu", doc="a * b"
+    "mul", np.multiply, lambda ct, y, a, b: [mul(ct, b), mul(ct, a)], arity=2, kinds="fiu", neutral=_one, doc="a * b"
 )
 div: Elementwise = _define(
     "div",
@@ -343,11 +372,11 @@ mod: Elementwise = _define(
 pow_: Elementwise = _define("pow", numeric.power, _pow_rule, arity=2, kinds="fiu", cost=40, doc="a to the power b")
 maximum: Elementwise = _define(
     "maximum", np.maximum, lambda ct, y, a, b: [select(ge(a, b), ct, 0), select(lt(a, b), ct, 0)],
-    arity=2, kinds="fiu", doc="the larger; nan wins; at a tie the gradient goes to a",
+    arity=2, kinds="fiu", neutral=_least, doc="the larger; nan wins; at a tie the gradient goes to a",
 )  # fmt: skip
 minimum: Elementwise = _define(
     "minimum", np.minimum, lambda ct, y, a, b: [select(le(a, b), ct, 0), select(gt(a, b), ct, 0)],
-    arity=2, kinds="fiu", doc="the smaller; nan wins; at a tie the gradient goes to a",
+    arity=2, kinds="fiu", neutral=_largest, doc="the smaller; nan wins; at a tie the gradient goes to a",
 )  # fmt: skip
 atan2: Elementwise = _define(
     "atan2", np.arctan2,
@@ -366,8 +395,8 @@ lt: Elementwise = _define("lt", np.less, None, arity=2, kinds="fiu", truth=True,
 le: Elementwise = _define("le", np.less_equal, None, arity=2, kinds="fiu", truth=True, doc="a <= b")
 gt: Elementwise = _define("gt", np.greater, None, arity=2, kinds="fiu", truth=True, doc="a > b")
 ge: Elementwise = _define("ge", np.greater_equal, None, arity=2, kinds="fiu", truth=True, doc="a >= b")
-and_: Elementwise = _define("and", np.bitwise_and, None, arity=2, kinds="iub", doc="bitwise and")
-or_: Elementwise = _define("or", np.bitwise_or, None, arity=2, kinds="iub", doc="bitwise or")
+and_: Elementwise = _define("and", np.bitwise_and, None, arity=2, kinds="iub", neutral=_ones, doc="bitwise and")
+or_: Elementwise = _define("or", np.bitwise_or, None, arity=2, kinds="iub", neutral=_zero, doc="bitwise or")
 xor: Elementwise = _define("xor", np.bitwise_xor, None, arity=2, kinds="iub", doc="bitwise exclusive or")
 shl: Elementwise = _define(
     "shl", np.left_shift, None, arity=2, kinds="iu", doc="a shifted left by b bits (b below the width)"

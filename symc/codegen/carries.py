@@ -1,62 +1,35 @@
-"""Carried values as reductions: which operation combines a carry's partial results, and folding them."""
+"""Carried values of loops whose turns are taken at once: partial results, and folding them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from symc.codegen.lanes import Val
 from symc.codegen.operations import Operations
 from symc.codegen.target import Target, is_x86
 from symc.codegen.text import Lines, type_name
-from symc.ir.loops import Carry, For, Let
-from symc.ir.prims import elementwise as ew
-from symc.ir.prims.elementwise import Elementwise
-from symc.ir.types import BOOL, DType
+from symc.ir.errors import IRError
+from symc.ir.loops import Carry
+from symc.ir.op import Primitive
+from symc.ir.types import DType
 
 
-def reduction_of(loop: For, carry: Carry) -> Elementwise:
-    """The operation that combines partial results of a carry: the one that makes its yielded value."""
-    made = _maker(loop, carry.yields.name)
-    if made is not None and made.op.name == "select":
-        made = _maker(loop, made.args[1].name)  # a guarded turn keeps the carry where it does not apply
-    inner = next((s for s in loop.body if isinstance(s, For) for c in s.carries if c.result == carry.yields.name), None)
-    if inner is not None:
-        return reduction_of(inner, next(c for c in inner.carries if c.result == carry.yields.name))
-    if made is None or made.op.name not in ("add", "fma", "mul", "maximum", "minimum", "or", "and"):
-        raise NotImplementedError(f"loop over {loop.var}: the carry {carry.name} is no reduction")
-    return ew.add if made.op.name == "fma" or not isinstance(made.op, ew.Elementwise) else made.op
+def combination(carry: Carry) -> tuple[Primitive, float | int | bool]:
+    """The operation that a carry's partial results are combined by, and its neutral value."""
+    start = carry.combine.neutral(carry.init.dtype) if carry.combine is not None else None
+    if carry.combine is None or start is None:
+        raise IRError(f"the turns of a loop that carries %{carry.name} cannot be taken at once: it combines nothing")
+    return carry.combine, start
 
 
-def _maker(loop: For, name: str) -> Let | None:
-    """The statement of a loop's body that computes a value."""
-    return next((s for s in loop.body if isinstance(s, Let) and s.name == name), None)
-
-
-def identity(op: str, dtype: DType) -> float | int | bool:
-    """The neutral element of a reduction."""
-    if op in ("add", "or"):
-        # -0.0 is the only float x with x + y == y for every y, zeros included
-        return -0.0 if dtype.is_float else (False if dtype == BOOL else 0)
-    if op in ("mul", "and"):
-        return True if dtype == BOOL else 1 if op == "mul" else -1
-    if dtype.is_float:
-        return float("-inf") if op == "maximum" else float("inf")
-    if dtype == BOOL:
-        return op == "minimum"
-    info = np.iinfo(dtype.numpy)
-    return int(info.min if op == "maximum" else info.max)
-
-
-def folded(ops: Operations, op: Elementwise, parts: list[str], dtype: DType, lanes: int) -> str:
+def folded(ops: Operations, op: Primitive, parts: list[str], dtype: DType, lanes: int) -> str:
     while len(parts) > 1:
         paired = [ops.apply(op, [dtype, dtype], [a, b], dtype, lanes) for a, b in zip(parts[::2], parts[1::2])]
         parts = paired + parts[len(paired) * 2 :]
     return parts[0]
 
 
-def across(ops: Operations, op: Elementwise, vector: str, dtype: DType, width: int) -> str:
+def across(ops: Operations, op: Primitive, vector: str, dtype: DType, width: int) -> str:
     """Fold a vector's lanes by halves."""
     while width > 1:
         half, t = width // 2, type_name(dtype, width)

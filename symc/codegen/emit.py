@@ -11,8 +11,9 @@ parallel loop to run.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from symc.codegen.carries import across, folded, identity, reduction_of, settle
+from symc.codegen.carries import across, combination, folded, settle
 from symc.codegen.kernel import outermost_loop
 from symc.codegen.lanes import Lane, Val, coordinates, mask_text, project, scalar
 from symc.codegen.memory import Memory
@@ -223,9 +224,9 @@ class _Emitter:
         outer, self.open = self.open, (*self.open, lane)
         self.vars[loop.var] = lane
         for carry in loop.carries:
-            self.values[carry.name] = self._partial_start(loop, carry, (lane,))
+            self.values[carry.name] = self._partial_start(carry)
         body()
-        totals = {c.result: self._combine(loop, c, self.operand(c.yields), lane) for c in loop.carries}
+        totals = {c.result: self._combine(c, self.operand(c.yields), lane) for c in loop.carries}
         self.open = outer
         self.values.update(totals)
 
@@ -247,10 +248,7 @@ class _Emitter:
         base = lines.name("b")
         lane = Lane(loop.var, loop.unroll, width, base, chunk, loop.step)
         self.open, self.vars[loop.var] = (*outer, lane), lane
-        starts = {
-            c.name: self.spread(self._partial_start(loop, c, (lane,)), self._lockstep_dims(loop, c))
-            for c in loop.carries
-        }
+        starts = {c.name: self.spread(self._partial_start(c), self._lockstep_dims(loop, c)) for c in loop.carries}
         lines.do(f"br label %{head}")
         self.block(head)
         mark = len(lines.lines)
@@ -277,7 +275,7 @@ class _Emitter:
         lines.lines[mark:mark] = phis
         self.block(done)
         self.depth.pop(loop.var, None)
-        results = {c.result: self._combine(loop, c, yields[c.name], lane) for c in loop.carries}
+        results = {c.result: self._combine(c, yields[c.name], lane) for c in loop.carries}
         self.open = outer
         self.values.update(results)
         if rest:
@@ -287,7 +285,7 @@ class _Emitter:
         """The turns after the whole chunks, continuing from the combined carries."""
         lo = loop.lo + done * loop.step
         lane = Lane(loop.var, -(-rest // loop.width), loop.width, str(lo), rest, loop.step)
-        carries = tuple(Carry(c.name, Ref(c.result, c.init.dtype), c.yields, c.result) for c in loop.carries)
+        carries = tuple(replace(c, init=Ref(c.result, c.init.dtype)) for c in loop.carries)
         tail = For(loop.var, lo, loop.hi, loop.body, carries, "vector", loop.width, loop.step, 1, loop.origin)
         self._lockstep(tail, lane, lambda: self.statements(loop.body))
 
@@ -305,19 +303,17 @@ class _Emitter:
 
     # -- carries
 
-    def _partial_start(self, loop: For, carry: Carry, lanes: tuple[Lane, ...]) -> Val:
+    def _partial_start(self, carry: Carry) -> Val:
         """Each lane starts from the operation's identity."""
-        op = reduction_of(loop, carry)
         dtype = carry.init.dtype
-        value = identity(op.name, dtype)
-        return scalar(dtype, literal(value, dtype))
+        return scalar(dtype, literal(combination(carry)[1], dtype))
 
     def _lockstep_dims(self, loop: For, carry: Carry) -> tuple[Lane, ...]:
         return self._carry_dims(loop)[loop.carries.index(carry)]
 
-    def _combine(self, loop: For, carry: Carry, value: Val, lane: Lane) -> Val:
+    def _combine(self, carry: Carry, value: Val, lane: Lane) -> Val:
         """The partial results of all lanes of `lane`, and the initial value, as one."""
-        op = reduction_of(loop, carry)
+        op, neutral = combination(carry)
         dtype = value.dtype
         value = self.spread(value, tuple(d for d in self.open if d in value.dims or d is lane))
         rest = tuple(d for d in value.dims if d is not lane)
@@ -329,7 +325,7 @@ class _Emitter:
             for k in range(lane.count):
                 part = value.items[tuple(k if d is lane else where[d] for d in value.dims)]
                 if lane.width and lane.mask(k) < lane.width:
-                    part = self._mask_out(part, lane, k, dtype, identity(op.name, dtype))
+                    part = self._mask_out(part, lane, k, dtype, neutral)
                 parts.append(part)
             total = folded(self.ops, op, parts, dtype, value.lanes)
             if lane.width:

@@ -85,7 +85,7 @@ def _write(
         elif isinstance(s, IndexValue):
             parts.append(f"{s.name}={s.index}:{s.dtype}")
         elif isinstance(s, For):
-            carries = ",".join(f"{c.name}={ref(c.init)}>{ref(c.yields)}>{c.result}" for c in s.carries)
+            carries = ",".join(f"{c.name}={ref(c.init)}>{ref(c.yields)}>{c.result}{c.combine or ''}" for c in s.carries)
             parts.append(f"for {s.var} {s.lo} {s.hi} {s.step} {s.kind} {s.width} {s.unroll} {carries}{{")
             _write(s.body, parts, strides, shifts)
             parts.append("}")

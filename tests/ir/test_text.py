@@ -13,7 +13,7 @@ import pytest
 from symc.ir.errors import MissingData, ParseError
 from symc.ir.graph import DerivedOrigin, Graph, Node, Recorder, SymOrigin, Update, finish
 from symc.ir.index import Affine, Remainder, Var
-from symc.ir.loops import For, IndexValue, LoopKernel, Ref, Store
+from symc.ir.loops import For, IndexValue, LoopKernel, Ref, Store, walk
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.op import input_node
 from symc.ir.parse import parse
@@ -35,6 +35,7 @@ from symc.ir.prims import (
     sort,
     sub,
 )  # fmt: skip
+from symc.ir.prims import elementwise as ew
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Pad
 from symc.ir.program import Program
@@ -166,6 +167,9 @@ def test_loops_keep_their_structure() -> None:
     assert [print_kernel(k) for k in again.kernels] == [print_kernel(k) for k in module.kernels]
     outer = module.kernels[1].body[0]
     assert isinstance(outer, For) and (outer.kind, outer.step, outer.trips) == ("parallel", 2, 2)
+    assert [k.scheduled for k in module.kernels[:3]] == [False, True, False]
+    (row, *_) = (s for s in walk(module.kernels[2].body) if isinstance(s, For) and s.carries)
+    assert [c.combine for c in row.carries] == [ew.maximum, None]
     lanes = module.kernels[0].body[0].body[0]  # type: ignore[union-attr]
     assert isinstance(lanes, For) and (lanes.kind, lanes.width, lanes.unroll) == ("vector", 4, 2)
 
@@ -322,6 +326,9 @@ LOOP = FILES[2].read_text()
         (LOOP, "call @k1.dot(", "call @k1.dott(", "unknown kernel 'k1.dott'; did you mean 'k1.dot'"),
         (LOOP, "@A+256", "@B+256", "expected a place"),
         (LOOP, "yield %m1, %n1", "yield %m1", "expected ','"),
+        (LOOP, "combine=maximum", "combine=maximun", "unknown operation 'maximun'; did you mean 'maximum'"),
+        (LOOP, "combine=maximum", "combine=sub", "sub does not combine partial results of f32"),
+        (LOOP, "combine=maximum", "combine=dot", "dot does not combine"),
     ],
 )  # fmt: skip
 def test_errors_tell_the_place_and_what_was_meant(text: str, old: str, new: str, message: str) -> None:

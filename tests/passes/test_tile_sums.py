@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,7 @@ def test_a_long_convolution_is_as_exact_as_a_short_one(channels: int) -> None:
 def _sum(turns: int, stored: str = "total") -> tuple[For, Store]:
     running = Ref("acc", F32)
     add = Let("next", F32, ew.add, (running, Ref("", F32, 1.0)))
-    loop = For("k", 0, turns, (add,), (Carry("acc", Ref("", F32, 0.0), add.ref, "total"),))
+    loop = For("k", 0, turns, (add,), (Carry("acc", Ref("", F32, 0.0), add.ref, "total", ew.add),))
     return loop, Store(Ref(stored, F32), "out", ())
 
 
@@ -53,7 +55,8 @@ def test_short_sums_and_prefix_sums_stay() -> None:
     short = _sum(BLOCK)
     assert blocked_sums(short, BLOCK) == short
     loop, store = _sum(4 * BLOCK)
-    prefix = (For(loop.var, 0, loop.hi, (*loop.body, Store(Ref("next", F32), "out", ())), loop.carries), store)
+    running = (replace(loop.carries[0], combine=None),)
+    prefix = (For(loop.var, 0, loop.hi, (*loop.body, Store(Ref("next", F32), "out", ())), running), store)
     assert blocked_sums(prefix, BLOCK) == prefix
 
 

@@ -146,6 +146,13 @@ def test_text_goes_on_from_its_own_level(capsys, net: str, tmp_path: Path) -> No
     assert "is program IR already" in ran(capsys, "dump", str(planned), "--level=tensor", code=2)[1]
 
 
+def test_the_text_of_scheduled_loops_becomes_the_same_native_code(capsys, net: str, tmp_path: Path) -> None:
+    file = tmp_path / "loop.sir"
+    ran(capsys, "dump", net, "--level=loop", "--train", "-o", str(file), *SHAPES)
+    direct, _ = ran(capsys, "dump", net, "--level=llvm", "--train", *SHAPES)
+    assert "define" in direct and ran(capsys, "dump", str(file), "--level=llvm")[0] == direct
+
+
 def test_a_typed_symbol_graph_compiles_from_its_text(capsys, net: str, tmp_path: Path) -> None:
     file = tmp_path / "symbol.sir"
     ran(capsys, "dump", net, "--level=symbol", "-o", str(file), *SHAPES)

@@ -202,7 +202,7 @@ def test_tour() -> None:
         kernel @k0.dot_tanh(%in0: in f32[2,3], %in1: in f32[4,3], %in2: in f32[2], %out0: out f32[4,2]) {
         for %i in 0..4 {parallel} {
         for %j in 0..2 {parallel} {
-        %sum: f32 = for %k in 0..3 carry(%acc: f32 = 0.0) {
+        %sum: f32 = for %k in 0..3 carry(%acc: f32 = 0.0 combine=add) {
         %dot: f32 = fma(...
         %tanh: f32 = tanh(%add)
         store %tanh, %out0[%i, %j]

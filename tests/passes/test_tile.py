@@ -1,0 +1,45 @@
+"""tile: what it has scheduled stays as it is; protects texts of scheduled kernels that go through the passes again."""
+
+from __future__ import annotations
+
+from compiling import arrays_for, graph_of, to_program
+
+from symc.ir.interp_loops import run_loop_module
+from symc.ir.modules import LoopModule
+from symc.ir.parse import parse
+from symc.ir.prims import dot, reduce_sum
+from symc.ir.text import print_module
+from symc.ir.types import F32, TensorType
+from symc.passes.lower import Lower
+from symc.passes.pipeline import Manager
+from symc.passes.tile import Tile
+
+
+def _lowered() -> tuple[dict, LoopModule]:
+    graph = graph_of(
+        lambda x, w: [dot(x, w), reduce_sum(x, (1,))], x=TensorType(F32, (12, 70)), w=TensorType(F32, (70, 33))
+    )
+    module = Manager().run([Lower()], to_program(graph))
+    assert isinstance(module, LoopModule)
+    return arrays_for(graph), module
+
+
+def test_scheduled_kernels_stay() -> None:
+    arrays, plain = _lowered()
+    assert not any(k.is_scheduled for k in plain.kernels)
+    once = Manager(verify=True).run([Tile()], plain)
+    assert all(k.scheduled for k in once.kernels)
+    for other in (Tile(), Tile(vector_bytes=64, registers=32, block=8)):
+        again = Manager(verify=True).run([other], parse(print_module(once)))
+        assert print_module(again) == print_module(once)
+    want, got = run_loop_module(plain, arrays).outputs, run_loop_module(again, arrays).outputs
+    for name in want:
+        assert abs(want[name] - got[name]).max() < 1e-4
+
+
+def test_a_kernel_with_lanes_is_scheduled_whether_it_says_so_or_not() -> None:
+    once = Manager().run([Tile()], _lowered()[1])
+    silent = parse(print_module(once).replace(" scheduled {", " {"))
+    assert not any(k.scheduled for k in silent.kernels)
+    again = Manager().run([Tile()], silent)
+    assert [k.body for k in again.kernels] == [k.body for k in silent.kernels]
