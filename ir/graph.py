@@ -4,7 +4,8 @@
     graph  = inputs, outputs {name: node}, updates {input: node}, names and origins of the nodes
 
 Two nodes with the same op and inputs are the same object, so common subexpressions are shared by construction.
-Names and origins belong to a graph, not to a node: they never keep equal nodes apart.
+Names and origins belong to a graph, not to a node: they never keep equal nodes apart. (Loops and branches hold graphs
+with origins of their own: they are the same only if those are.)
 """
 
 from __future__ import annotations
@@ -85,6 +86,19 @@ class Recorder:
         self.origins: dict[Node, Origin] = {}
         self.names: dict[Node, str] = {}
 
+    @classmethod
+    def inside(cls) -> Recorder:
+        """One for a graph that is traced while another is built: its nodes are not part of that one, but have the
+        origin that is set there unless they get their own."""
+        made = cls()
+        made.origin = _active.recorder.origin if _active.recorder is not None else None
+        return made
+
+    @staticmethod
+    def active() -> Recorder:
+        """The recorder that notes what is built now; one that nobody reads if there is none."""
+        return _active.recorder if _active.recorder is not None else Recorder()
+
     @contextmanager
     def at(self, origin: Origin | None) -> Iterator[None]:
         previous, self.origin = self.origin, origin
@@ -116,10 +130,10 @@ _active = _Active()
 class _Entry(weakref.ref["Node"]):
     __slots__ = ("key",)
 
-    key: tuple[Primitive, tuple[int, ...]]
+    key: tuple[Primitive, tuple[object, ...]]
 
 
-_interned: dict[tuple[Primitive, tuple[int, ...]], _Entry] = {}
+_interned: dict[tuple[Primitive, tuple[object, ...]], _Entry] = {}
 _intern_lock = threading.RLock()  # of the thread that holds it, a node may die at any time
 
 
@@ -133,7 +147,7 @@ def _interned_node(op: Primitive, inputs: tuple[Node, ...], known: Type | None) 
     """The node op(inputs); its type where it is known already."""
     # Keyed by the inputs' ids, which are stable while the node (and so its inputs) lives; holding the
     # inputs themselves in the key would make freeing a deep chain recurse.
-    key = (op, tuple(map(id, inputs)))
+    key = (op, (*map(id, inputs), *op.marks()) if op.is_control else tuple(map(id, inputs)))
     entry = _interned.get(key)
     node = entry() if entry is not None else None
     if node is None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from symc.ir.errors import IRError
 from symc.ir.graph import Graph, Node, topological
-from symc.ir.op import Input
+from symc.ir.op import Input, RunGraph
 from symc.ir.prims.control import Get
 from symc.ir.types import F64, Array, TensorType, TupleType
 
@@ -51,6 +51,13 @@ def evaluate_nodes(
     for source in (*roots, *(i for node in order if node not in given for i in node.inputs)):
         left[source] += 1
     values: dict[Node, Any] = {}
+
+    def run(graph: Graph, args: Sequence[Array]) -> list[Array]:
+        """The outputs of a graph that a primitive holds."""
+        ends = [node for _, node in graph.outputs]
+        found = evaluate_nodes(list(dict.fromkeys(ends)), dict(zip(graph.inputs, args)), precision)
+        return [found[node] for node in ends]
+
     for node in order:
         types = result_types(node, precision)
         if node in given:
@@ -58,7 +65,7 @@ def evaluate_nodes(
         elif isinstance(node.op, Input):
             raise IRError(f"no value given for input {node.op.input_name!r}: it needs {node.type}")
         else:
-            values[node] = _value(node, [values[i] for i in node.inputs], types)
+            values[node] = _value(node, [values[i] for i in node.inputs], types, run)
             for source in node.inputs:
                 left[source] -= 1
                 if not left[source]:
@@ -74,12 +81,12 @@ def _given(node: Node, value: Array, wanted: TensorType) -> Array:
     return array.astype(wanted.dtype.numpy, copy=False)
 
 
-def _value(node: Node, args: list[Any], types: Sequence[TensorType]) -> Any:
+def _value(node: Node, args: list[Any], types: Sequence[TensorType], run: RunGraph) -> Any:
     """An array, or a tuple of them for a node with several results."""
     if isinstance(node.op, Get):
         return args[0][node.op.index]
     with np.errstate(all="ignore"):
-        made = node.op.value(args, types)
+        made = node.op.evaluate(args, types, run)
     return made if isinstance(made, tuple) else np.asarray(made)
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from symc.ir.errors import TypeMismatch
-from symc.ir.graph import Node
+from symc.ir.graph import Graph, Node
 from symc.ir.index import Affine
 from symc.ir.types import Array, DType, TensorType, Type
 
@@ -58,6 +58,7 @@ class Scalars(Protocol):
 
 
 Read = Callable[[Index], "Ref"]
+RunGraph = Callable[[Graph, Sequence[Array]], Sequence[Array]]
 
 
 class Primitive:
@@ -69,6 +70,8 @@ class Primitive:
     elementwise: ClassVar[bool] = False
     #: cost of one element relative to an addition: what recomputing it instead of storing it would cost
     cost: ClassVar[int] = 1
+    #: the graphs it holds are run step by step where the program runs: passes change them as they change the program
+    is_control: ClassVar[bool] = False
     #: the primitive has effects or an identity of its own (host calls): never merged, dropped or reordered
     opaque: ClassVar[bool] = False
 
@@ -82,6 +85,11 @@ class Primitive:
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array | tuple[Array, ...]:
         """The numpy meaning; `out` are the result types at the precision the interpreter runs in."""
         raise NotImplementedError(f"{self.name} must say its value")
+
+    def evaluate(self, args: Sequence[Array], out: Sequence[TensorType], run: RunGraph) -> Array | tuple[Array, ...]:
+        """What interpreters ask. Primitives that hold graphs answer this instead of `value`: `run` gives the outputs
+        of such a graph, at the interpreter's precision."""
+        return self.value(args, out)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         """Cotangents of the operands from those of the results (one entry per result; at least one is a Node)."""
@@ -99,6 +107,10 @@ class Primitive:
         """The value that changes nothing, of an operation whose operands may be regrouped and swapped (rounding apart):
         what every partial result starts from. None for all others."""
         return None
+
+    def marks(self) -> tuple[object, ...]:
+        """What keeps nodes of this primitive apart beside the primitive and its operands."""
+        return ()
 
     def is_literal(self, node: Node) -> bool:
         """Whether the node is a scalar constant that is printed in place and needs no name."""

@@ -14,7 +14,8 @@ Tensor level (verify_graph)
   T4  inputs are nodes of the primitive `input`, with different names; no other input is used
   T5  an update names an input, once, and is a value of its type; its phase is forward or backward
   T6  outputs have different names and one result each; the cut is one of their positions
-  T7  the graphs a primitive holds follow T1, T2, T4, T5 and T6 (their origins are the primitive's)
+  T7  the graphs a primitive holds follow T1 to T6 (T3: those of loops and branches; others get their origins when
+      they are inlined)
 Program level (verify_program)
   P1  no two parameters, constants or results share a name
   P2  every operand is defined before its use
@@ -107,12 +108,12 @@ def verify_graph(
     """Check a tensor graph (rules T). `where` names the enclosing step or primitive for messages; `body`: it is
     that of a step."""
     where = where or f"graph {graph.name}"
+    check = check or OriginCheck()
     nodes = graph.nodes()
     _inputs(graph, nodes, where)
-    _types(graph, nodes, where)
+    _types(graph, nodes, where, origins, check)
     _names(graph, nodes, where, body)
     if origins:
-        check = check or OriginCheck()
         inputs = set(graph.inputs)
         found = graph.origins
         for node in nodes:
@@ -138,7 +139,7 @@ def _inputs(graph: Graph, nodes: Iterable[Node], where: str) -> None:
             raise VerifyError("T4", f"{where}: %{node.op.input_name} is used, but is none of the inputs")
 
 
-def _types(graph: Graph, nodes: Iterable[Node], where: str) -> None:
+def _types(graph: Graph, nodes: Iterable[Node], where: str, origins: bool, check: OriginCheck) -> None:
     seen: set[Node] = set()
     regions: dict[type, bool] = {}
     for node in nodes:
@@ -161,7 +162,9 @@ def _types(graph: Graph, nodes: Iterable[Node], where: str) -> None:
         if regions[cls]:
             for name, region in regions_of(node.op):
                 try:
-                    verify_graph(region, False, where=f"{name} of {_called(graph, node)}")
+                    verify_graph(
+                        region, origins and node.op.is_control, check, where=f"{name} of {_called(graph, node)}"
+                    )
                 except VerifyError as problem:
                     raise VerifyError("T7", str(problem)) from None
 

@@ -15,7 +15,7 @@ from symc.ir.graph import Graph, Node, Origin, Recorder
 from symc.ir.prims.linear import Dot
 from symc.ir.prims.movement import Reshape, Slice, reshape, slice_axis, transpose
 from symc.passes.pipeline import Pass, option, register_pass
-from symc.passes.rewrite import Rewriter, rebuild
+from symc.passes.rewrite import Rewriter, in_regions, rebuild
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Batch(Pass):
     least: int = option(4, "fewest products that are joined")
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
+        graph = in_regions(graph, lambda region: self.run(region, rw))
         parts: dict[Node, _Part] = {}
         groups: dict[_Key, list[Node]] = {}
         for node in graph.nodes():

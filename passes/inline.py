@@ -6,16 +6,17 @@ from symc.ir.graph import Graph, Node, Recorder
 from symc.ir.prims.control import CustomGrad, Get, instantiate
 from symc.ir.types import TupleType
 from symc.passes.pipeline import Pass, register_pass
-from symc.passes.rewrite import Rewriter, rebuild
+from symc.passes.rewrite import Rewriter, in_regions, rebuild
 
 
 @register_pass("inline")
 class Inline(Pass):
-    """Replace every custom_grad by its body; bodies may hold further ones."""
+    """Replace every custom_grad by its body; bodies may hold further ones, or loops that do."""
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
+        graph = in_regions(graph, lambda region: self.run(region, rw))
         while any(isinstance(n.op, CustomGrad) for n in graph.nodes()):
-            graph = self._once(graph, rw)
+            graph = in_regions(self._once(graph, rw), lambda region: self.run(region, rw))
         return graph
 
     def _once(self, graph: Graph, rw: Rewriter) -> Graph:

@@ -8,12 +8,14 @@ Names and origins of everything that stays are carried over.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from symc.ir.errors import IRError
 from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, Update, finish
 from symc.ir.op import Primitive
+from symc.ir.text_common import regions_of
 
 Match = Callable[[Node], "Node | None"]
 #: rules applied one after the other at one node; more mean that two undo each other
@@ -69,10 +71,35 @@ def rebuild(graph: Graph, new: Mapping[Node, Node], made_by: Mapping[Node, Origi
     return finish(graph.name, graph.inputs, outputs, updates, names, origins, graph.cut)
 
 
+def in_regions(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
+    """`graph` with the graphs that its loops and branches hold changed (to graphs of the same operands and results):
+    how passes go down into them."""
+    if not any(node.op.is_control for node in graph.nodes()):
+        return graph
+    new: dict[Node, Node] = {}
+    with Recorder() as recorder:
+        for node in graph.nodes():
+            op = node.op
+            if op.is_control:
+                held = {name: (region, change(region)) for name, region in regions_of(op)}
+                changed: Any = {name: after for name, (before, after) in held.items() if after is not before}
+                op = replace(op, **changed) if changed else op  # type: ignore[type-var]
+            inputs = [new.get(i, i) for i in node.inputs]
+            if op is not node.op or any(a is not b for a, b in zip(inputs, node.inputs)):
+                with recorder.at(graph.origins.get(node)):
+                    new[node] = Node.make(op, inputs) if op is not node.op else node.on(inputs)
+    return rebuild(graph, new, recorder.origins) if new else graph
+
+
 def rewrite(graph: Graph, rules: Sequence[Rule], rw: Rewriter, rounds: int = 10) -> Graph:
-    """Apply the rules bottom-up until nothing changes. IRError if that takes more than `rounds` sweeps (two rules
-    undo each other). A rule may depend on nothing but the node it is given."""
-    state = _State(rules, rw)
+    """Apply the rules bottom-up until nothing changes, in the bodies of loops and branches first. IRError if that takes
+    more than `rounds` sweeps (two rules undo each other). A rule may depend on nothing but the node it is given."""
+    return _rewrite(graph, _State(rules, rw), rounds)
+
+
+def _rewrite(graph: Graph, state: _State, rounds: int) -> Graph:
+    graph = in_regions(graph, lambda region: _rewrite(region, state, rounds))
+    rw = state.rw
     for _ in range(rounds):
         before = dict(rw.hits)
         after = _sweep(graph, state)

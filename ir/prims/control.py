@@ -9,7 +9,7 @@ import numpy as np
 
 from symc.ir.errors import TypeMismatch
 from symc.ir.graph import Graph, Node, Recorder, finish
-from symc.ir.op import Input, Primitive, input_node, primitive, require
+from symc.ir.op import Input, Primitive, RunGraph, input_node, primitive, require
 from symc.ir.types import Array, TensorType, TupleType, Type
 
 
@@ -45,12 +45,16 @@ def results(node: Node) -> list[Node]:
     return [get(node, i) for i in range(len(node.type.items))] if isinstance(node.type, TupleType) else [node]
 
 
-def instantiate(graph: Graph, inputs: Sequence[Node]) -> list[Node]:
-    """The graph's outputs with its inputs replaced by these nodes."""
+def instantiate(graph: Graph, inputs: Sequence[Node], origins: bool = False) -> list[Node]:
+    """The graph's outputs with its inputs replaced by these nodes; with `origins`, every node keeps the origin that it
+    has in the graph."""
     new: dict[Node, Node] = dict(zip(graph.inputs, inputs))
+    recorder = Recorder.active()
     for node in graph.nodes():
         if node not in new:
-            new[node] = node.on([new[i] for i in node.inputs])
+            own = graph.origins.get(node) if origins else None
+            with recorder.at(own or recorder.origin):
+                new[node] = node.on([new[i] for i in node.inputs])
     return [new[node] for _, node in graph.outputs]
 
 
@@ -59,31 +63,15 @@ def placeholders(types: Sequence[TensorType], stem: str = "in") -> list[Node]:
     return [input_node(f"{stem}{i}", t) for i, t in enumerate(types)]
 
 
-def trace(name: str, inputs: Sequence[Node], outputs: Sequence[tuple[str, Node]]) -> Graph:
-    """A graph that a primitive holds. TypeMismatch if it reads a parameter that is not its own: such a graph sees
-    nothing but its operands."""
-    graph = finish(name, inputs, outputs)
+def trace(name: str, inputs: Sequence[Node], outputs: Sequence[tuple[str, Node]], recorder: Recorder) -> Graph:
+    """A graph that a primitive holds, built under the recorder. TypeMismatch if it reads a parameter that is not its
+    own: such a graph sees nothing but its operands."""
+    graph = finish(name, inputs, outputs, (), recorder.names, recorder.origins)
     own = set(inputs)
     for node in graph.nodes():
         if isinstance(node.op, Input) and node not in own:
             raise TypeMismatch(f"{name} reads {node.op.input_name!r} from outside; hand it over as an operand")
     return graph
-
-
-def run_region(graph: Graph, args: Sequence[Array], precision: str) -> Sequence[Array]:
-    """The outputs of a graph that a primitive holds."""
-    from symc.ir.interp import evaluate_nodes
-
-    roots = [node for _, node in graph.outputs]
-    found = evaluate_nodes(list(dict.fromkeys(roots)), dict(zip(graph.inputs, args)), precision)
-    return [found[node] for node in roots]
-
-
-def precision_of(declared: Sequence[TensorType], out: Sequence[TensorType], graph: Graph, args: Sequence[Array]) -> str:
-    """The precision the interpreter runs in, told from what it wants and gives where that is not as declared."""
-    results_wide = any(d.dtype != o.dtype for d, o in zip(declared, out))
-    operands_wide = any(i.dtype.numpy != a.dtype for i, a in zip(graph.inputs, args))
-    return "f64" if results_wide or operands_wide else "declared"
 
 
 @primitive("custom_grad")
@@ -104,9 +92,8 @@ class CustomGrad(Primitive):
         types = tuple(node.tensor for _, node in self.body.outputs)
         return types[0] if len(types) == 1 else TupleType(types)
 
-    def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array | tuple[Array, ...]:
-        declared = [node.tensor for _, node in self.body.outputs]
-        made = run_region(self.body, args, precision_of(declared, out, self.body, args))
+    def evaluate(self, args: Sequence[Array], out: Sequence[TensorType], run: RunGraph) -> Array | tuple[Array, ...]:
+        made = run(self.body, args)
         return made[0] if len(made) == 1 else tuple(made)
 
     def passes_back(self, at: int) -> bool:
@@ -139,16 +126,16 @@ def custom_grad(inputs: Sequence[Node], body: Body, rule: GradRule, saved: int =
     The last `saved` outputs of the body are for the rule, which ignores their cotangents. Returns the node, or the
     list of results if the body has several.
     """
-    with Recorder():  # the traced graphs' nodes are not part of the program that is being built
+    with Recorder() as recorder:  # the traced graphs' nodes are not part of the program that is being built
         ins = placeholders([x.tensor for x in inputs])
         made = body(*ins)
         outs = [made] if isinstance(made, Node) else list(made)
-        traced = trace("body", ins, [(f"out{i}", o) for i, o in enumerate(outs)])
+        traced = trace("body", ins, [(f"out{i}", o) for i, o in enumerate(outs)], recorder)
         results_in = placeholders([o.tensor for o in outs], "y")
         cotangents = placeholders([o.tensor for o in outs], "ct")
         grads = rule(ins, results_in, cotangents)
         named = [(f"d{i}", g) for i, g in enumerate(grads) if g is not None]
-        backward = trace("rule", [*ins, *results_in, *cotangents], named)
+        backward = trace("rule", [*ins, *results_in, *cotangents], named, recorder)
     node = Node.make(CustomGrad(traced, backward, saved), list(inputs))
     return node if isinstance(made, Node) else results(node)
 

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import ClassVar
 
 import numpy as np
 
-from symc.ir.graph import Graph, Node, Recorder
-from symc.ir.op import Primitive, primitive, require
+from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, finish
+from symc.ir.op import Primitive, RunGraph, primitive, require
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.control import instantiate, placeholders, precision_of, results, run_region, trace
+from symc.ir.prims.control import instantiate, placeholders, results, trace
 from symc.ir.prims.movement import iota, reverse
 from symc.ir.prims.pullback import pullback, reached
 from symc.ir.types import BOOL, I64, Array, TensorType, TupleType, Type
+
+
+def _visit(node: Node) -> AbstractContextManager[object]:
+    """The origin of a node's gradient in a body: that of the loop's or branch's gradient, made from the node's own."""
+    recorder = Recorder.active()
+    here, own = recorder.origin, recorder.origins.get(node)
+    if isinstance(here, DerivedOrigin) and own is not None:
+        here = DerivedOrigin(here.pass_name, here.action, (own,))
+    return recorder.at(here)
+
+
+def _origins(graph: Graph) -> list[Origin | None]:
+    return [graph.origins.get(node) for node in graph.nodes()]
 
 
 def _or_zero(ct: Node | None, like: Node) -> Node:
@@ -38,6 +52,10 @@ class Loop(Primitive):
     xs: int = 0
     trips: int = 0
     cost: ClassVar[int] = 1000
+    is_control: ClassVar[bool] = True
+
+    def marks(self) -> tuple[object, ...]:
+        return (*_origins(self.body), *(_origins(self.cond) if self.cond is not None else ()))
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         rows = range(self.carries, self.carries + self.xs)
@@ -57,19 +75,16 @@ class Loop(Primitive):
         ys = [t.with_shape((self.trips, *t.shape)) for t in made[self.carries :]]
         return TupleType((*count, *made[: self.carries], *ys))
 
-    def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> tuple[Array, ...]:
-        precision = precision_of(
-            [node.tensor for _, node in self.body.outputs], out[-len(self.body.outputs) :], self.body, args
-        )
+    def evaluate(self, args: Sequence[Array], out: Sequence[TensorType], run: RunGraph) -> tuple[Array, ...]:
         first, last = self.carries, self.carries + self.xs
         state = list(args[:first])
         ys = [np.zeros(t.shape, t.dtype.numpy) for t in out[len(out) - len(self.body.outputs) + first :]]
         done = 0
         while done < self.trips:
             given = [*state, *(x[done] for x in args[first:last]), *args[last:]]
-            if self.cond is not None and not run_region(self.cond, given, precision)[0]:
+            if self.cond is not None and not run(self.cond, given)[0]:
                 break
-            made = run_region(self.body, given, precision)
+            made = run(self.body, given)
             state = list(made[:first])
             for stacked, y in zip(ys, made[first:]):
                 stacked[done] = y
@@ -95,10 +110,10 @@ class Loop(Primitive):
             flowing, totals = state[: len(lf)], state[len(lf) :]
             on, rest = row[: len(mask)], row[len(mask) :]
             old, x, dys = rest[:first], rest[first:last], rest[last:]
-            outs = instantiate(self.body, [*old, *x, *fixed])
+            outs = instantiate(self.body, [*old, *x, *fixed], origins=True)
             wanted = [outs[i] for i in lf] + [outs[first + i] for i in rows]
             targets = [old[i] for i in lf] + [x[i] for i in xf] + [fixed[i] for i in cf]
-            grads = [_or_zero(g, t) for g, t in zip(pullback(wanted, [*flowing, *dys], targets), targets)]
+            grads = [_or_zero(g, t) for g, t in zip(pullback(wanted, [*flowing, *dys], targets, _visit), targets)]
             dold, dx, dfixed = grads[: len(lf)], grads[len(lf) : len(lf) + len(xf)], grads[len(lf) + len(xf) :]
             if on:
                 # turns that were not taken saw no real carries: whatever came out of them is dropped
@@ -140,8 +155,7 @@ class Loop(Primitive):
         """(number of turns taken if that is not fixed, the carries before every turn, stacked)."""
         body = self.body
         named = [*body.outputs[: self.carries], *((f"before{i}", body.inputs[i]) for i in range(self.carries))]
-        with Recorder():
-            saving = trace("body", body.inputs, named)
+        saving = finish("body", body.inputs, named, (), body.names, body.origins)
         made = results(Node.make(Loop(saving, self.cond, self.carries, self.xs, self.trips), node.inputs))
         return (None if self.cond is None else made[0]), made[len(made) - self.carries :] if self.carries else []
 
@@ -170,13 +184,13 @@ def loop(
     types += [x.tensor.with_shape(x.shape[1:]) for x in xs]
     types += [c.tensor for c in consts]
     first, last = len(carries), len(carries) + len(xs)
-    with Recorder():  # the traced graphs' nodes are not part of the program that is being built
+    with Recorder.inside() as recorder:
         ins = placeholders(types)
         parts = (ins[:first], ins[first:last], ins[last:])
         new, ys = body(*parts)
         outs = [(f"c{i}", n) for i, n in enumerate(new)] + [(f"y{i}", n) for i, n in enumerate(ys)]
-        traced = trace("body", ins, outs)
-        test = None if cond is None else trace("cond", ins, [("go", cond(*parts))])
+        traced = trace("body", ins, outs, recorder)
+        test = None if cond is None else trace("cond", ins, [("go", cond(*parts))], recorder)
     node = Node.make(Loop(traced, test, first, len(xs), trips), [*carries, *xs, *consts])
     made = results(node)
     head = 0 if cond is None else 1
@@ -193,6 +207,10 @@ class Branch(Primitive):
     then: Graph
     other: Graph
     cost: ClassVar[int] = 1000
+    is_control: ClassVar[bool] = True
+
+    def marks(self) -> tuple[object, ...]:
+        return (*_origins(self.then), *_origins(self.other))
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         require(bool(ins) and ins[0] == TensorType(BOOL, ()), self, "takes an i1 scalar first", *ins)
@@ -202,10 +220,8 @@ class Branch(Primitive):
         require(then == other, self, "the sides give different types", TupleType(then), TupleType(other))
         return TupleType(then)
 
-    def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> tuple[Array, ...]:
-        side = self.then if args[0] else self.other
-        precision = precision_of([node.tensor for _, node in side.outputs], out, side, args[1:])
-        return tuple(run_region(side, args[1:], precision))
+    def evaluate(self, args: Sequence[Array], out: Sequence[TensorType], run: RunGraph) -> tuple[Array, ...]:
+        return tuple(run(self.then if args[0] else self.other, args[1:]))
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         """A branch over the gradients of the two sides."""
@@ -221,9 +237,9 @@ class Branch(Primitive):
         def backward(side: Graph) -> Callable[..., list[Node]]:
             def run(*given: Node) -> list[Node]:
                 ins = given[: len(operands)]
-                outs = instantiate(side, ins)
+                outs = instantiate(side, ins, origins=True)
                 targets = [ins[i] for i in wrt]
-                grads = pullback([outs[i] for i in rows], given[len(operands) :], targets)
+                grads = pullback([outs[i] for i in rows], given[len(operands) :], targets, _visit)
                 return [_or_zero(g, t) for g, t in zip(grads, targets)]
 
             return run
@@ -243,10 +259,10 @@ def branch(
     The functions must reach values from outside through `operands`. TypeMismatch if they do not, or if their results
     differ in type.
     """
-    with Recorder():  # the traced graphs' nodes are not part of the program that is being built
+    with Recorder.inside() as recorder:
         ins = placeholders([x.tensor for x in operands])
         sides = [
-            trace(name, ins, [(f"out{i}", n) for i, n in enumerate(function(*ins))])
+            trace(name, ins, [(f"out{i}", n) for i, n in enumerate(function(*ins))], recorder)
             for name, function in (("then", then), ("other", other))
         ]
     node = Node.make(Branch(sides[0], sides[1]), [pred, *operands])

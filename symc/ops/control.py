@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 
 from symc.ir.errors import IRError
-from symc.ir.graph import Node
+from symc.ir.graph import Node, Recorder
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.flow import branch, loop
 from symc.ir.prims.movement import reshape
@@ -61,18 +61,22 @@ class _Inside:
         values: dict[Entry, Node] = {(v, 0): x for v, x in zip(variables, given)}
         shapes = _shapes_of_sources(graph, {(v, 0): x.shape for v, x in zip(variables, given)})
         heads = {n for n, _ in graph.outputs}
+        recorder = Recorder.active()
         for node in graph.nodes():
             if node.is_variable:
                 continue
             assert node.definition is not None
             self.is_output = node in heads
             self.name, self.node, self.output_shapes = node.name, node, shapes.get(node, ())
-            try:
-                made = node.definition.build(self, *(values[e] for e in node.inputs))
-            except IRError as problem:
-                raise type(problem)(f"{problem}\n  in operator {node.op} {node.name!r}") from None
-            for at, result in enumerate([made] if isinstance(made, Node) else made):
+            with recorder.at(node.origin()):
+                try:
+                    made = node.definition.build(self, *(values[e] for e in node.inputs))
+                except IRError as problem:
+                    raise type(problem)(f"{problem}\n  in operator {node.op} {node.name!r}") from None
+            results = [made] if isinstance(made, Node) else list(made)
+            for at, result in enumerate(results):
                 values[node, at] = result
+                recorder.names.setdefault(result, node.name if len(results) == 1 else f"{node.name}.{at}")
         return [values[e] for e in graph.outputs]
 
 
