@@ -117,3 +117,12 @@ def results_of(step: Step) -> tuple[Result, ...]:
 
 def operands_of(step: Step) -> tuple[str, ...]:
     return step.operands if isinstance(step, KernelStep) else (step.operand,)
+
+
+def bases_of(program: Program) -> dict[str, str]:
+    """For every value the one whose memory it is: itself, or what it is a view of."""
+    base = {name: name for name in program.value_types()}
+    for step in program.steps:
+        if isinstance(step, ViewStep):
+            base[step.result.name] = base[step.operand]
+    return base

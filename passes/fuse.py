@@ -6,8 +6,8 @@ Units (see symc.passes.units) join into kernels when one loop nest can compute t
            gradients; every row of the space is finished before the next
   nest     a contraction, window or other loop nest, and elementwise values of its result (the epilogue)
 
-A join never makes a cycle between kernels, and never crosses from the forward into the backward half.
-The kernels are then put in an order that keeps few bytes alive.
+A join never makes a cycle between kernels, and never crosses from the forward into the backward half. The kernels come
+in the order of their first values, operands before users; `schedule` finds a better one.
 """
 
 from __future__ import annotations
@@ -187,10 +187,8 @@ class _Fusion:
     def _emit(self) -> Program:
         graph = self.graph
         outside = self._read_outside()
-        steps: dict[int, Step] = {}
-        for cluster in self.clusters:
-            steps[cluster.number] = self._step(cluster, outside)
-        ordered = _schedule(self.clusters, steps, {graph.names[n] for n in graph.roots}, self._overwrites())
+        steps = {cluster.number: self._step(cluster, outside) for cluster in self.clusters}
+        ordered = self._ordered()
         params = tuple(ProgramParam(graph.names[i], i.tensor, parameter(i).role) for i in graph.inputs)
         kept = {n for n in graph.roots if isinstance(n.op, Const)}
         constants = tuple((graph.names[n], n) for n in graph.nodes() if is_leaf_const(n) or n in kept)
@@ -199,29 +197,27 @@ class _Fusion:
         cut = sum(1 for c in ordered if c.half == 0) if graph.cut else len(ordered)
         return Program(graph.name, params, tuple(steps[c.number] for c in ordered), outputs, updates, constants, cut)
 
-    def _overwrites(self) -> list[tuple[int, int]]:
-        """(earlier, later) pairs of clusters: readers of a parameter before the cluster that computes its new value,
-        so that the new value can be written in place. Pairs that would make a cycle are left out."""
-        pairs: list[tuple[int, int]] = []
-        by_name = {self.graph.names[i]: i for i in self.graph.inputs}
-        added: dict[int, int] = {}
-        for update in self.graph.updates:
-            writer = self.home.get(update.value)
-            parameter = by_name[update.input]
-            if writer is None:
-                continue
-            for reader in self.readers.get(parameter, ()):
-                bit = 1 << writer.number
-                behind = reader.before | added.get(reader.number, 0)
-                if reader is not writer and not behind & bit and writer.half >= reader.half:
-                    pairs.append((reader.number, writer.number))
-                    # everything that follows the writer now follows the reader, too
-                    new = behind | 1 << reader.number
-                    added[writer.number] = added.get(writer.number, 0) | new
-                    for other in self.clusters:
-                        if other.before & bit or added.get(other.number, 0) & bit:
-                            added[other.number] = added.get(other.number, 0) | new
-        return pairs
+    def _ordered(self) -> list[Cluster]:
+        """The kernels with operands before users: the forward half first, and of those that can run the oldest."""
+        waits: dict[int, int] = {}
+        followers: dict[int, list[int]] = {}
+        for cluster in self.clusters:
+            reads = (self.home.get(leaf) for unit in cluster.units for leaf in unit.reads)
+            sources = {source.number for source in reads if source is not None and source is not cluster}
+            waits[cluster.number] = len(sources)
+            for source in sources:
+                followers.setdefault(source, []).append(cluster.number)
+        ready = [(c.half, c.number) for c in self.clusters if not waits[c.number]]
+        heapq.heapify(ready)
+        ordered: list[Cluster] = []
+        while ready:
+            _, number = heapq.heappop(ready)
+            ordered.append(self.clusters[number])
+            for follower in followers.get(number, ()):
+                waits[follower] -= 1
+                if not waits[follower]:
+                    heapq.heappush(ready, (self.clusters[follower].half, follower))
+        return ordered
 
     def _read_outside(self) -> set[Node]:
         """The demanded values that some other kernel, a result or an update reads."""
@@ -278,58 +274,3 @@ def _label(roots: Sequence[Node]) -> str:
         if root.op.name not in parts:
             parts.append(root.op.name)
     return "_".join(parts[:4])
-
-
-def _schedule(
-    clusters: list[Cluster], steps: dict[int, Step], kept: set[str], pairs: Sequence[tuple[int, int]]
-) -> list[Cluster]:
-    """An order of the kernels: the forward half first; of those that can run, the one that lets go of most bytes
-    (a list schedule), and of equal ones the earliest."""
-    from symc.ir.program import operands_of, results_of
-
-    producer: dict[str, int] = {}
-    size: dict[str, int] = {}
-    for number, step in steps.items():
-        for result in results_of(step):
-            producer[result.name] = number
-            size[result.name] = result.type.nbytes if isinstance(step, KernelStep) else 0
-    readers: dict[str, set[int]] = {}
-    waits: dict[int, int] = {}
-    followers: dict[int, set[int]] = {}
-    for number, step in steps.items():
-        sources = {producer[o] for o in operands_of(step) if o in producer}
-        waits[number] = len(sources)
-        for source in sources:
-            followers.setdefault(source, set()).add(number)
-        for operand in operands_of(step):
-            readers.setdefault(operand, set()).add(number)
-    for earlier, later in pairs:
-        if later not in followers.setdefault(earlier, set()):
-            followers[earlier].add(later)
-            waits[later] += 1
-    remaining = {name: len(found) for name, found in readers.items()}
-
-    def growth(number: int) -> int:
-        step = steps[number]
-        made = sum(size[r.name] for r in results_of(step) if r.name not in kept)
-        freed = sum(size.get(o, 0) for o in set(operands_of(step)) if remaining[o] == 1 and o not in kept)
-        return made - freed
-
-    half = {c.number: c.half for c in clusters}
-    ready = [(half[n], min(growth(n), 0), n) for n in steps if waits[n] == 0]
-    heapq.heapify(ready)
-    ordered: list[Cluster] = []
-    while ready:
-        _, believed, number = heapq.heappop(ready)
-        actual = min(growth(number), 0)
-        if actual < believed:  # readers of its operands have run since: look again with what it frees now
-            heapq.heappush(ready, (half[number], actual, number))
-            continue
-        ordered.append(clusters[number])
-        for operand in set(operands_of(steps[number])):
-            remaining[operand] -= 1
-        for follower in sorted(followers.get(number, ())):
-            waits[follower] -= 1
-            if waits[follower] == 0:
-                heapq.heappush(ready, (half[follower], min(growth(follower), 0), follower))
-    return ordered

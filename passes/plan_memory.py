@@ -1,8 +1,8 @@
 """plan_memory: every value gets a place.
 
-Results go to the caller's buffers, updates into their parameters where that is safe, and everything else into one
-arena, at offsets chosen so that values alive at the same time never overlap. A value may take over the memory of an
-operand that dies in its kernel, if the kernel reads that operand only at the index it writes.
+Results go to the caller's buffers, updates into their parameters, and everything else into one arena, at offsets chosen
+so that values alive at the same time never overlap. A value may take over the memory of an operand that dies in its
+kernel, if the kernel reads that operand only at the index it writes.
 
 The offsets are found by greedy placement (large values first, at the lowest offset free over the whole live range;
 Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020) under several orders; the best
@@ -16,14 +16,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from symc.ir.graph import Graph, Node, Origin, SymOrigin
-from symc.ir.prims.reduce import Reduction
-from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, operand_node, operands_of, results_of
+from symc.ir.errors import IRError
+from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, bases_of, operands_of
 from symc.ir.types import Array
-from symc.passes.coalesce import space_of
+from symc.passes.inplace import InplaceOperands
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
-from symc.passes.units import Access, access_through, is_pointwise
 
 
 @dataclass
@@ -44,127 +42,13 @@ class PlanMemory(Pass):
     align: int = option(64, "alignment of arena offsets in bytes")
 
     def run(self, program: Program, rw: Rewriter) -> Program:
-        inplace = _InplaceOperands()
-        return _Planner(copy_results(program, inplace), self, inplace).planned()
-
-
-def copy_results(program: Program, inplace: _InplaceOperands) -> Program:
-    """Add copies so that every output and every update is a value of its own, written by a kernel of its half."""
-    types = program.value_types()
-    made_by = {r.name: at for at, step in enumerate(program.steps) for r in results_of(step)}
-    base = _bases(program)
-    steps = list(program.steps)
-    taken: set[str] = set()
-    forward: list[Step] = []
-    backward: list[Step] = []
-
-    last_read = {base[o]: at for at, step in enumerate(steps) for o in operands_of(step)}
-    # results that are parameters as they were are copied at the end: until then those parameters must keep their value
-    for value in (*(v for _, v in program.outputs), *(v for _, v, _ in program.updates)):
-        if base[value] not in made_by:
-            last_read[base[value]] = len(steps)
-
-    def own(value: str, label: str, half: list[Step], earliest: int, parameter: str = "") -> str:
-        at = made_by.get(base[value])
-        direct = at is not None and isinstance(steps[at], KernelStep) and base[value] not in taken and at >= earliest
-        if direct and parameter:
-            # written straight into the parameter, once nobody reads its old value any more
-            assert at is not None
-            step, last = steps[at], last_read.get(parameter, -1)
-            assert isinstance(step, KernelStep)
-            written = [r.name for r in step.results].index(base[value])
-            direct = last < at or last == at and any(step.operands[i] == parameter for i in inplace(step)[written])
-        if direct:
-            taken.add(base[value])
-            return value
-        name = f"{value}.{label}"
-        node = operand_node(0, types[value])
-        origin = steps[at].origin if at is not None else _any_origin(program)
-        body = Graph("body", (node,), ((name, node),), (), {}, {node: origin})
-        half.append(KernelStep("copy", (value,), (Result(name, types[value]),), body, origin))
-        return name
-
-    outputs = []
-    for number, (name, value) in enumerate(program.outputs):
-        late = name.endswith(".grad") or made_by.get(base[value], -1) >= program.cut
-        outputs.append((name, own(value, f"out{number}", backward if late else forward, 0)))
-    updates = []
-    for name, value, phase in sorted(program.updates, key=lambda update: base[update[1]] in made_by):
-        late = phase == "backward" and program.cut < len(program.steps)
-        written = own(value, f"to.{name}", backward if late else forward, program.cut if late else 0, name)
-        updates.append((name, written, phase))
-    cut = program.cut + len(forward)
-    ordered = [*steps[: program.cut], *forward, *steps[program.cut :], *backward]
-    return replace(program, steps=tuple(ordered), outputs=tuple(outputs), updates=tuple(updates), cut=cut)
-
-
-def _any_origin(program: Program) -> Origin:
-    return program.steps[0].origin if program.steps else SymOrigin(program.name, "Group")
-
-
-def _bases(program: Program) -> dict[str, str]:
-    """For every value the one whose memory it is: itself, or what it is a view of."""
-    base = {name: name for name in program.value_types()}
-    for step in program.steps:
-        if isinstance(step, ViewStep):
-            base[step.result.name] = base[step.operand]
-    return base
-
-
-class _InplaceOperands:
-    """For every result of a step the positions of the operands whose memory it may take over: operands of the same
-    shape and size that the whole kernel reads only at the index being written. Equal kernels are looked at once."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Node, ...], list[list[int]]] = {}
-
-    def __call__(self, step: KernelStep) -> list[list[int]]:
-        key = step.key()
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = _inplace_operands(step.body)
-        return found
-
-
-def _inplace_operands(body: Graph) -> list[list[int]]:
-    space, _ = space_of(body)
-    reads: dict[Node, set[Access]] = {}
-    stack: list[tuple[Node, Access]] = []
-    for _, node in body.outputs:
-        stack.append((node, "same" if node.shape == space else "row"))
-    seen = set(stack)
-    while stack:
-        node, access = stack.pop()
-        if not node.inputs:
-            reads.setdefault(node, set()).add(access)
-            continue
-        for source in node.inputs:
-            through: Access
-            if isinstance(node.op, Reduction):
-                through = "same" if source.shape == space else "other"
-            elif not is_pointwise(node.op):
-                through = "other"
-            else:
-                through = access_through(node, source, access)
-                through = "other" if through == () and source.rank else through
-            if (source, through) not in seen:
-                seen.add((source, through))
-                stack.append((source, through))
-    return [
-        [
-            at
-            for at, i in enumerate(body.inputs)
-            if reads.get(i) == ({"same"} if node.shape == space else {"row"})
-            and (i.shape, i.tensor.nbytes) == (node.shape, node.tensor.nbytes)
-        ]
-        for _, node in body.outputs
-    ]
+        return _Planner(program, self).planned()
 
 
 class _Planner:
-    def __init__(self, program: Program, options: PlanMemory, inplace_operands: _InplaceOperands) -> None:
-        self.program, self.options, self.inplace_operands = program, options, inplace_operands
-        self.base = _bases(program)
+    def __init__(self, program: Program, options: PlanMemory) -> None:
+        self.program, self.options, self.inplace_operands = program, options, InplaceOperands()
+        self.base = bases_of(program)
         self.last_read: dict[str, int] = {}
         for at, step in enumerate(program.steps):
             for operand in operands_of(step):
@@ -185,11 +69,15 @@ class _Planner:
         return replace(self.program, steps=steps, arena=size, lower_bound=lower_bound(arena, self.options.align))
 
     def _fix_results(self) -> None:
-        """Outputs live in the caller's buffers, updates in their parameter's."""
-        for number, (_, value) in enumerate(self.program.outputs):
-            self.fixed[self.base[value]] = Place("out", number)
-        for name, value, _ in self.program.updates:
-            self.fixed[self.base[value]] = Place("arg", 0, name)
+        """Outputs live in the caller's buffers, updates in their parameter's: memory of a kernel's result each."""
+        owned = {r.name for step in self.program.steps if isinstance(step, KernelStep) for r in step.results}
+        ends = [(f"output {name}", value, Place("out", i)) for i, (name, value) in enumerate(self.program.outputs)]
+        ends += [(f"the update of %{p}", value, Place("arg", 0, p)) for p, value, _ in self.program.updates]
+        for what, value, place in ends:
+            base = self.base[value]
+            if base not in owned or base in self.fixed:
+                raise IRError(f"plan_memory: {what}, %{value}, is no value of its own; own_results makes it one")
+            self.fixed[base] = place
 
     def _kernel(self, at: int, step: KernelStep) -> None:
         taken: set[str] = set()

@@ -9,7 +9,9 @@ graph   = simplify(graph)                  fewer, canonical nodes for fuse to se
 graph   = layout(graph)                    where blocked layouts are chosen
 graph   = partition(graph)                 forward | backward
 program = fuse(graph)                      which values get memory, and which kernels compute them
-program = plan_memory(program)             offsets in one arena, updates in place
+program = schedule(program)                the order of the kernels
+program = own_results(program)             a value of its own for every output and update, copied where it must be
+program = plan_memory(program)             offsets in one arena
 loops   = lower(program)                   every kernel a loop nest
 loops   = tile(loops)                      threads, vectors, register tiles
 table   = emit(loops)                      LLVM IR, machine code, one table of kernels to run
@@ -40,9 +42,11 @@ from symc.passes.fuse import Fuse
 from symc.passes.inline import Inline
 from symc.passes.layout import Layout
 from symc.passes.lower import LoopModule, Lower
+from symc.passes.own_results import OwnResults
 from symc.passes.partition import Partition
 from symc.passes.pipeline import Manager, Pass
 from symc.passes.plan_memory import PlanMemory
+from symc.passes.schedule import Schedule
 from symc.passes.simplify import Simplify
 from symc.passes.tile import Tile
 from symc.regions import control_entry
@@ -56,7 +60,7 @@ TRAINING_BLOCK, INFERENCE_BLOCK = Tile().block, 256
 
 def tensor_passes(cut: int = 0) -> list[Pass]:
     """From a tensor graph to a planned program."""
-    return [Inline(), Simplify(), Layout(), Partition(outputs=cut), Fuse(), PlanMemory()]
+    return [Inline(), Simplify(), Layout(), Partition(outputs=cut), Fuse(), Schedule(), OwnResults(), PlanMemory()]
 
 
 def pipeline(

@@ -18,8 +18,10 @@ from symc.passes.fuse import Fuse
 from symc.passes.inline import Inline
 from symc.passes.layout import Layout
 from symc.passes.lower import Lower
+from symc.passes.own_results import OwnResults
 from symc.passes.pipeline import Manager, Pass
 from symc.passes.plan_memory import PlanMemory
+from symc.passes.schedule import Schedule
 from symc.passes.simplify import Simplify
 from symc.passes.tile import Tile
 
@@ -27,7 +29,7 @@ from symc.passes.tile import Tile
 VERIFY = True
 #: what programs may go without or do otherwise: optional passes, fusion turned off ("fuse"), no planning in place
 #: ("noinplace"), scheduled loops ("tile")
-SWITCHES = ("simplify", "layout", "fuse", "noinplace", "tile")
+SWITCHES = ("simplify", "layout", "fuse", "schedule", "noinplace", "tile")
 SUBSETS = [s for n in range(len(SWITCHES) + 1) for s in itertools.combinations(SWITCHES, n)]
 
 
@@ -57,16 +59,19 @@ def arrays_for(graph: Graph, seed: int = 0, kind: str = "normal") -> dict[str, A
     return made
 
 
-def program_passes(optional: Sequence[str] = ("simplify", "layout")) -> list[Pass]:
+def program_passes(optional: Sequence[str] = ("simplify", "layout", "schedule")) -> list[Pass]:
     """From a tensor graph to a planned program, with these optional passes."""
     chosen: list[Pass] = [Inline()]
     chosen += [Simplify()] if "simplify" in optional else []
     chosen += [Layout()] if "layout" in optional else []
     fuse = Fuse() if "fuse" not in optional else Fuse(limit=0, epilogues=False, rows=False)
-    return [*chosen, fuse, PlanMemory(inplace="noinplace" not in optional)]
+    order = [Schedule()] if "schedule" in optional else []
+    return [*chosen, fuse, *order, OwnResults(), PlanMemory(inplace="noinplace" not in optional)]
 
 
-def to_program(graph: Graph, optional: Sequence[str] = ("simplify", "layout"), verify: bool = VERIFY) -> Program:
+def to_program(
+    graph: Graph, optional: Sequence[str] = ("simplify", "layout", "schedule"), verify: bool = VERIFY
+) -> Program:
     """The planned program of a graph."""
     program: Program = Manager(verify=verify).run(program_passes(optional), graph)
     return program

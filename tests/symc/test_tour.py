@@ -28,9 +28,11 @@ from symc.passes.decompose import Decompose
 from symc.passes.fuse import Fuse
 from symc.passes.inline import Inline
 from symc.passes.lower import Lower
+from symc.passes.own_results import OwnResults
 from symc.passes.partition import Partition
 from symc.passes.pipeline import Manager, Module, Pass
 from symc.passes.plan_memory import PlanMemory
+from symc.passes.schedule import Schedule
 from symc.passes.simplify import Simplify
 from symc.passes.tile import Tile
 
@@ -178,6 +180,10 @@ def test_tour() -> None:
         %fc_weight.grad: f32[2,3] = fuse "dot"(...
         """,
     )
+
+    # ... in which order they run, and that every result is written by a kernel of its own: both as they are, here.
+    tour.step(Schedule())
+    tour.step(OwnResults())
 
     # ... and where that memory is: results in the caller's buffers, the one temporary in an arena.
     text = tour.step(PlanMemory())
