@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Union
 
 from symc.ir.errors import TypeMismatch
+from symc.ir.process import lock
 from symc.ir.types import DType, Shape, TensorType, TupleType, Type
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class _Entry(weakref.ref["Node"]):
 
 
 _interned: dict[tuple[Primitive, tuple[object, ...]], _Entry] = {}
-_intern_lock = threading.RLock()  # of the thread that holds it, a node may die at any time
+_intern_lock = lock("nodes")
 
 
 def _forget(entry: _Entry) -> None:

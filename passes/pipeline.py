@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
 from symc.ir.errors import IRError, ParseError
+from symc.ir.process import in_child, lock
 from symc.passes.rewrite import Rewriter
 
 Module = Any  # SymbolModule | Graph | Program | LoopModule: the level is checked by the verifier
@@ -99,30 +100,53 @@ class Instrument:
         """One rewrite that nobody vetoed."""
 
 
-class _Pauses:
-    """How many threads have asked for a pause, and whether the collector ran before the first did."""
+class _Pauses(threading.local):
+    """How often the running thread has asked for a pause."""
 
-    lock = threading.Lock()
-    count = 0
-    were_on = True
+    own = 0
+
+
+_pauses = _Pauses()
+_collector = lock("collector")
+#: threads that have asked for a pause, and whether the collector ran before the first did; guarded by `_collector`
+_pausing = 0
+_was_on = True
 
 
 @contextmanager
 def collections_paused() -> Iterator[None]:
     """No cyclic garbage collection meanwhile (in the whole process): passes make hundreds of thousands of objects that
     stay and no cycles, and every collection would look at all of them, a fifth of the time a large graph takes."""
-    with _Pauses.lock:
-        if not _Pauses.count:
-            _Pauses.were_on = gc.isenabled()
+    global _pausing, _was_on
+    with _collector:
+        if not _pausing:
+            _was_on = gc.isenabled()
             gc.disable()
-        _Pauses.count += 1
+        _pausing += not _pauses.own
+        _pauses.own += 1
     try:
         yield
     finally:
-        with _Pauses.lock:
-            _Pauses.count -= 1
-            if not _Pauses.count and _Pauses.were_on:
-                gc.enable()
+        with _collector:
+            _pauses.own -= 1
+            _pausing -= not _pauses.own
+            _resume()
+
+
+def _resume() -> None:
+    if not _pausing and _was_on:
+        gc.enable()
+
+
+def _forget_other_threads() -> None:
+    """Threads that a forked child does not have end no pause there."""
+    global _pausing
+    if _pausing:
+        _pausing = int(_pauses.own > 0)
+        _resume()
+
+
+in_child(_forget_other_threads)
 
 
 class Manager:

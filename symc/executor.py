@@ -7,7 +7,6 @@ the forward half of the other, backward() its other half. Each is one native cal
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from symc.base import MXNetError
 from symc.compile import Executable, Instance, compile_symbol
 from symc.context import Context
+from symc.ir.process import turns
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.memory import address_of, empty
 from symc.ndarray import NDArray
@@ -66,7 +66,7 @@ class Executor:
         self._observer: Executor | None = None
         self._instances: dict[bool, Instance] = {}
         self._outputs: list[NDArray] | None = None
-        self._lock = threading.RLock()
+        self._lock = turns()
         #: the training program's forward half has run, and no backward half has reused its memory since
         self._fresh = False
         #: the last forward was for training

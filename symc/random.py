@@ -5,14 +5,14 @@ Every run of a random program takes the next key of a counter, so a seed makes a
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
 
+from symc.ir.process import lock
 from symc.ir.types import Array
 
-_lock = threading.Lock()
+_lock = lock("random")
 _state = {"seed": 0x5EED, "count": 0}
 
 

@@ -60,6 +60,20 @@ def test_llvm_is_known_to_code_generation_only():
             assert not found, f"{path.relative_to(ROOT)} imports {found}"
 
 
+def test_locks_and_forks_have_one_home():
+    """symc.ir.process knows every lock, their order, and what a forked child makes of them. It would not know those of
+    a pool of threads that others own."""
+    makers = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Barrier", "register_at_fork"}
+    for path in sources("ir", "passes", "symc"):
+        if path == ROOT / "ir" / "process.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)} & makers
+        taken = {name for name in imported(path) if within(name, "threading") and name.split(".")[-1] in makers}
+        pools = {n for n in imported(path) if within(n, "concurrent.futures") or within(n, "multiprocessing")}
+        assert not used | taken | pools, f"{path.relative_to(ROOT)} uses {used | taken | pools}"
+
+
 def test_modules_are_short():
     """Recorded questions and answers (tests/golden) are data."""
     long = {

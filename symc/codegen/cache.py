@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import os
 import struct
-import threading
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -40,7 +39,6 @@ class ObjectCache:
         self._warned = False
         self._unchecked_bytes = 0
         self._checked_at = 0.0
-        self._serial = itertools.count()
 
     def path(self, digest: bytes) -> Path:
         """Where the entry of the 32-byte `digest` lives."""
@@ -66,15 +64,17 @@ class ObjectCache:
     def put(self, digest: bytes, payload: bytes) -> None:
         """Store `payload` under `digest`, replacing what is there. Failure costs a warning, never an exception."""
         blob = _HEADER.pack(_MAGIC, digest, len(payload), hashlib.sha256(payload).digest()) + payload
-        final = os.fspath(self.path(digest))
-        temporary = f"{final}.{os.getpid()}.{threading.get_ident()}.{next(self._serial)}.tmp"
+        temporary = None
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(temporary, "xb") as file:
+            # a name that no other thread, process or machine has
+            with tempfile.NamedTemporaryFile(dir=self.directory, suffix=".tmp", delete=False) as file:
+                temporary = file.name
                 file.write(blob)
-            os.replace(temporary, final)
+            os.replace(temporary, self.path(digest))
         except OSError as error:
-            _remove(temporary)
+            if temporary is not None:
+                _remove(temporary)
             self._warn(error)
             return
         self._unchecked_bytes += len(blob)

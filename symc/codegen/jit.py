@@ -5,6 +5,9 @@ emitting cost per instruction), per-kernel objects can be cached and reused by a
 work: while Python writes the text of one kernel, LLVM compiles those before it. Linking is different: a link costs
 0.15 ms plus 0.1 ms an object, so one call links all its kernels at once.
 
+Threads that want the same kernel at once wait for the one that came first; kernels of different programs are compiled
+side by side. A fork waits for the kernels and links that have begun, and not for those that are still to come.
+
 Compiled code lives until the process exits. Programs share kernels through the table, code is small (a few KiB a
 kernel), and freeing it would need every holder of an address to be known.
 """
@@ -17,15 +20,17 @@ import functools
 import hashlib
 import itertools
 import os
+import queue
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from symc.codegen.cache import default_cache, generator_fingerprint
 from symc.codegen.errors import CompileError
 from symc.codegen.llvm import Compiler, binding, compiler, parsed
 from symc.codegen.target import Target, default_threads, host_target
+from symc.ir.process import forks_wait, in_child, lock
 
 if TYPE_CHECKING:
     from llvmlite.binding import ModuleRef
@@ -34,12 +39,13 @@ Text = str | Callable[[], str]
 KernelModule = tuple[str, str, Text]
 """(key, function name, text or a function that makes it): key stands for everything the text depends on."""
 
-_lock = threading.RLock()
+_code = lock("code")
+#: where linked kernels are, and who makes the next; guarded by `_code`
 _addresses: dict[bytes, int] = {}
+_making: dict[bytes, threading.Event] = {}
 _links = itertools.count()
 
-if hasattr(os, "register_at_fork"):  # a child must not inherit the lock from a thread that does not exist in it
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+in_child(_making.clear)  # whoever made them is not there: the child makes them itself
 
 
 @functools.cache
@@ -67,25 +73,40 @@ def compile_kernels(
     that the target lacks (an AVX-512 intrinsic in an `avx2` module): emitters ask `target` first.
     """
     digests = {key: _digest(key, text, target) for key, _, text in modules}
-    with _lock:
-        new = {digests[module[0]]: module for module in modules if digests[module[0]] not in _addresses}
-        objects = _objects(new, target)
-        if objects:
-            _link(objects, target, imports or {})
-        return {key: _addresses[digest] for key, digest in digests.items()}
+    wanted = {digests[module[0]]: module for module in modules}
+    while True:
+        with _code:
+            missing = [digest for digest in wanted if digest not in _addresses]
+            if not missing:
+                return {key: _addresses[digest] for key, digest in digests.items()}
+            own = {digest: wanted[digest] for digest in missing if digest not in _making}
+            others = [_making[digest] for digest in missing if digest in _making]
+            done = threading.Event()
+            _making.update(dict.fromkeys(own, done))
+        if own:
+            try:
+                linked = _link(_objects(own, target), target, imports or {})
+                with _code:
+                    _addresses.update(linked)
+            finally:
+                with _code:
+                    for digest in own:
+                        _making.pop(digest, None)
+                done.set()
+        for made in others:  # those that fail there are made here in the next turn, for an error of its own
+            made.wait()
 
 
 def llvm_ir(text: str, target: Target | None = None) -> str:
     """The module `text` after optimisation for `target` (default: the host's), as LLVM prints it."""
-    with _parsed("dump", text) as module:
-        compiler(target or host_target()).optimise(module)
+    with compiler(target or host_target()) as own, _parsed("dump", text) as module:
+        own.optimise(module)
         return str(module)
 
 
 def assembly(text: str, target: Target) -> str:
     """The assembly that the module `text` becomes on `target`, which need not be a machine this host can run."""
-    with _parsed("dump", text) as module:
-        own = compiler(target)
+    with compiler(target) as own, _parsed("dump", text) as module:
         own.optimise(module)
         return str(own.machine.emit_assembly(module))
 
@@ -127,26 +148,64 @@ def _objects(modules: Mapping[bytes, KernelModule], target: Target) -> dict[byte
 
 def _compile_all(modules: Mapping[bytes, KernelModule], target: Target) -> dict[bytes, bytes]:
     """Object code by digest, made by as many threads as kernels may use."""
-    if not modules:
-        return {}
-    from concurrent.futures import ThreadPoolExecutor  # imports logging, which programs from the cache can do without
+    texts = ((digest, key, name, text() if callable(text) else text) for digest, (key, name, text) in modules.items())
+    if len(modules) < 2 or default_threads() < 2:
+        return {digest: _compile(key, name, text, _symbol(digest), target) for digest, key, name, text in texts}
+    return _compile_in_threads(texts, min(len(modules), default_threads()), target)
 
-    pool = ThreadPoolExecutor(default_threads(), "symc-compile")
+
+def _compile_in_threads(texts: Iterable[tuple[bytes, str, str, str]], count: int, target: Target) -> dict[bytes, bytes]:
+    """Object code of (digest, key, function, text): this thread goes through `texts`, `count` others compile."""
+    # Threads of this call, not of a pool: a forked child would have the pool without its threads.
+    todo: queue.SimpleQueue[tuple[bytes, str, str, str] | None] = queue.SimpleQueue()
+    objects: dict[bytes, bytes] = {}
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        while (job := todo.get()) is not None:
+            if errors:
+                continue
+            digest, key, name, text = job
+            try:
+                objects[digest] = _compile(key, name, text, _symbol(digest), target)
+            except BaseException as error:
+                errors.append(error)
+
+    helpers: list[threading.Thread] = []
     try:
-        compiling = {
-            digest: pool.submit(_compile, key, name, text() if callable(text) else text, _symbol(digest), target)
-            for digest, (key, name, text) in modules.items()
-        }
-        return {digest: code.result() for digest, code in compiling.items()}
+        for job in texts:
+            todo.put(job)
+            if len(helpers) < count and _started(helper := threading.Thread(target=work, name="symc-compile")):
+                helpers.append(helper)
+            if errors:
+                break
+    except BaseException as error:
+        errors.append(error)
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        for _ in range(len(helpers) + 1):
+            todo.put(None)
+        work()
+        for helper in helpers:
+            helper.join()
+    if errors:
+        raise errors[0]
+    return objects
+
+
+def _started(thread: threading.Thread) -> bool:
+    """Whether the system had a thread to give."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _compile(key: str, function_name: str, text: str, symbol: str, target: Target) -> bytes:
     """Object code that exports the function as `symbol`."""
-    with _parsed(key, text) as module:
+    with compiler(target) as own, _parsed(key, text) as module:
         _privatise(module, key, function_name, symbol, text)
-        own = compiler(target)
         own.optimise(module)
         return own.emit_object(module)
 
@@ -183,18 +242,19 @@ def _refusal(key: str, reason: str, text: str) -> CompileError:
     )
 
 
-def _link(objects: Mapping[bytes, bytes], target: Target, imports: Mapping[str, int]) -> None:
-    builder = binding().JITLibraryBuilder().add_current_process()
-    for name, address in imports.items():
-        builder.import_symbol(name, address)
-    for digest, code in objects.items():
-        builder.add_object_img(code).export_symbol(_symbol(digest))
-    try:
-        tracker = keep_forever(builder.link(_linker(target), f"symc{next(_links)}"))  # else the code is unmapped
-    except RuntimeError as error:
-        raise CompileError(
-            f"{len(objects)} kernels cannot be linked: {error}; LLVM has printed the missing function, if one is: "
-            f"it is neither in the C library nor among the imports ({', '.join(imports) or 'none'})"
-        ) from None
-    for digest in objects:
-        _addresses[digest] = tracker[_symbol(digest)]
+def _link(objects: Mapping[bytes, bytes], target: Target, imports: Mapping[str, int]) -> dict[bytes, int]:
+    """Addresses by digest."""
+    with forks_wait():
+        builder = binding().JITLibraryBuilder().add_current_process()
+        for name, address in imports.items():
+            builder.import_symbol(name, address)
+        for digest, code in objects.items():
+            builder.add_object_img(code).export_symbol(_symbol(digest))
+        try:
+            tracker = keep_forever(builder.link(_linker(target), f"symc{next(_links)}"))  # else the code is unmapped
+        except RuntimeError as error:
+            raise CompileError(
+                f"{len(objects)} kernels cannot be linked: {error}; LLVM has printed the missing function, if one is: "
+                f"it is neither in the C library nor among the imports ({', '.join(imports) or 'none'})"
+            ) from None
+        return {digest: tracker[_symbol(digest)] for digest in objects}

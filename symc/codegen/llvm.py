@@ -1,8 +1,11 @@
 """LLVM by way of llvmlite, in many threads at once.
 
 llvmlite lets one thread at a time into all of LLVM. LLVM itself asks for less: that no two threads share a context, a
-module or a target machine. Here every module has a context of its own and every thread its own machines, and the two
-calls that take the time (running passes, emitting code) are made without llvmlite's lock.
+module or a target machine. Here every module has a context of its own, machines are lent to one thread at a time, and
+the two calls that take the time (running passes, emitting code) are made without llvmlite's lock.
+
+LLVM has locks of its own, which nobody can renew in a forked child. So whoever enters it does so within `forks_wait`:
+no child finds another thread inside.
 """
 
 from __future__ import annotations
@@ -10,11 +13,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from symc.codegen.target import Target
+from symc.ir.process import forks_wait
 
 if TYPE_CHECKING:
     from llvmlite.binding import ModuleRef
@@ -23,12 +26,13 @@ if TYPE_CHECKING:
 @functools.cache
 def binding() -> Any:
     """llvmlite's binding, ready for this machine. Imported on first use, as it costs more than a cached program."""
-    from llvmlite import binding
+    with forks_wait():
+        from llvmlite import binding
 
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    binding.initialize_native_asmparser()
-    return binding
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        binding.initialize_native_asmparser()
+        return binding
 
 
 def _unlocked(name: str) -> Callable[..., Any]:
@@ -47,7 +51,7 @@ def parsed(text: str) -> Iterator[ModuleRef]:
 
 
 class Compiler:
-    """A target machine and its passes. Not to be shared: `compiler` gives each thread its own."""
+    """A target machine and its passes. Not to be shared: `compiler` lends it to one thread at a time."""
 
     def __init__(self, target: Target) -> None:
         llvm = binding()
@@ -90,17 +94,20 @@ class Compiler:
             ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
 
 
-class _PerThread(threading.local):
-    def __init__(self) -> None:
-        self.compilers: dict[Target, Compiler] = {}
+#: machines that nobody uses just now: adding to a list and taking from it need no lock
+_idle: dict[Target, list[Compiler]] = {}
 
 
-_per_thread = _PerThread()
-
-
-def compiler(target: Target) -> Compiler:
-    """The calling thread's compiler for `target`."""
-    found = _per_thread.compilers.get(target)
-    if found is None:
-        found = _per_thread.compilers[target] = Compiler(target)
-    return found
+@contextlib.contextmanager
+def compiler(target: Target) -> Iterator[Compiler]:
+    """A compiler for `target`, for this thread alone as long as the block runs, which forks wait for."""
+    idle = _idle.setdefault(target, [])
+    with forks_wait():
+        try:
+            found = idle.pop()
+        except IndexError:
+            found = Compiler(target)
+        try:
+            yield found
+        finally:
+            idle.append(found)

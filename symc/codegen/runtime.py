@@ -21,6 +21,7 @@ from symc.codegen import runner
 from symc.codegen.errors import KernelError
 from symc.codegen.jit import compile_kernels, keep_forever
 from symc.codegen.target import default_threads, host_target
+from symc.ir.process import in_child
 
 ENTRY = np.dtype([("fn", "<u8"), ("args", "<u8"), ("extent", "<i8"), ("grain", "<i8")])
 """One kernel call in a table, as the native runner reads it.
@@ -109,8 +110,7 @@ class _Pool:
         threads = min(default_threads(), runner.MAX_THREADS)
         self.limit = min(max(threads, os.cpu_count() or 1, 8), runner.MAX_THREADS)
         self.reset(threads)
-        if hasattr(os, "register_at_fork"):  # the child has the memory but not the workers: it starts its own
-            os.register_at_fork(after_in_child=lambda: self.reset(self.threads))
+        in_child(lambda: self.reset(self.threads))  # it has the memory but not the workers: it starts its own
 
     def reset(self, threads: int) -> None:
         """A pool without workers, as if it had never run."""

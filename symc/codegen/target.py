@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from symc.codegen.errors import TargetError
+from symc.ir.process import forks_wait
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,13 @@ def is_x86() -> bool:
 @functools.cache
 def host_features() -> Mapping[str, bool]:
     """The host's LLVM feature flags; empty where LLVM cannot tell."""
-    from llvmlite import binding
+    with forks_wait():
+        from llvmlite import binding
 
-    try:
-        return dict(binding.get_host_cpu_features())
-    except RuntimeError:  # LLVM knows no way to ask this operating system
-        return {}
+        try:
+            return dict(binding.get_host_cpu_features())
+        except RuntimeError:  # LLVM knows no way to ask this operating system
+            return {}
 
 
 def _flags(names: tuple[str, ...], available: Mapping[str, bool]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 
 from symc.compile import Executable, Instance
@@ -19,7 +18,7 @@ class Pool:
 
     def __init__(self, executable: Executable) -> None:
         self.executable = executable
-        self._lock = threading.Lock()
+        #: taking from a list and adding to it need no lock
         self._free: list[_Movable] = []
         program = executable.program
         native = all(
@@ -35,9 +34,9 @@ class Pool:
         if not self._movable:
             self.executable.bind(buffers, outputs).run()
             return
-        with self._lock:
-            found = self._free.pop() if self._free else None
-        if found is None:
+        try:
+            found = self._free.pop()
+        except IndexError:
             instance = self.executable.bind(buffers, outputs)
             instance.run()
             spans = sorted((start, start + a.nbytes) for start, a in zip(addresses, places))
@@ -46,9 +45,8 @@ class Pool:
             found = _Movable(instance, [(start, start + a.nbytes) for start, a in zip(addresses, places)])
         else:
             found.run(addresses)
-        with self._lock:
-            if len(self._free) < KEEP:
-                self._free.append(found)
+        if len(self._free) < KEEP:
+            self._free.append(found)
 
 
 class _Movable:

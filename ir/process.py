@@ -1,0 +1,224 @@
+"""Threads and forks: every lock of the process in one order, and what a forked child finds.
+
+A child has the memory of its parent as it was at the fork, but of its threads only the one that forked. What another
+thread was in the middle of stays as it was, for ever. So everything that threads share is of one of four kinds:
+
+    lock(name)      guards a table for microseconds. A fork takes all of them, in the order below, so that the child
+                    finds every table whole.
+    forks_wait()    work that must not be cut in two but takes milliseconds: LLVM on one kernel. A fork waits for the
+                    end of what has begun, and what has not begun waits for the fork.
+    turns()         a lock that is held for long: a run, a compilation. A fork does not wait; in the child nobody holds
+                    it. What it guards must be of use whatever its holder was doing.
+    in_child(f)     what has to be made anew in a child: workers, claims of threads that are not there.
+
+A fork also waits while another thread imports a module of this project or of those below it, as Python does not: the
+child would find the module half made, and wait for its import to end.
+
+The order of locks: turns, then `forks_wait`, then the locks of `ORDER`. Whoever holds a lock takes only locks behind
+it. With SYMC_CHECK_LOCKS=1 everything else raises LockOrder, whether or not it would have met another thread.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+ORDER = (
+    "programs",  # compiled programs by Symbol and types (symc.compile)
+    "random",  # the seed and how many keys were drawn (symc.random)
+    "code",  # addresses of kernels, and which threads make which (symc.codegen.jit)
+    "collector",  # how many threads have paused the garbage collector (symc.passes.pipeline)
+    "nodes",  # interned nodes (symc.ir.graph); last, as a node may die while any lock is held
+)
+
+#: packages whose imports forks wait for, and for how many seconds at most
+IMPORTED, LONGEST_IMPORT = ("symc", "numpy", "llvmlite"), 10.0
+
+Lock = AbstractContextManager[Any]
+
+
+class LockOrder(RuntimeError):
+    """A lock was taken while another one was held that comes behind it."""
+
+
+class _Mine(threading.local):
+    """What the running thread holds."""
+
+    sections = 0
+
+    def __init__(self) -> None:
+        self.ranks: list[tuple[int, str]] = []
+
+
+_mine = _Mine()
+_checked = os.environ.get("SYMC_CHECK_LOCKS") == "1"
+_TURNS, _SECTION = -2, -1
+
+
+class _Checked:
+    """A lock that knows its place in the order."""
+
+    def __init__(self, held: Any, rank: int, name: str) -> None:
+        self.held, self.rank, self.name = held, rank, name
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+    def acquire(self, blocking: bool = True) -> bool:
+        own = (self.rank, self.name)
+        if blocking and own not in _mine.ranks:
+            _check(self.rank, self.name)
+        if not self.held.acquire(blocking):
+            return False
+        _mine.ranks.append(own)
+        return True
+
+    def release(self) -> None:
+        own = (self.rank, self.name)
+        _mine.ranks.remove(own)
+        self.held.release()
+
+    def _at_fork_reinit(self) -> None:
+        self.held._at_fork_reinit()
+
+
+def _check(rank: int, name: str) -> None:
+    held = max(_mine.ranks, default=(rank, name))
+    if held[0] > rank:
+        order = ", ".join(("turns", "forks_wait", *ORDER))
+        raise LockOrder(f"{name} is taken by a thread that holds {held[1]}; the order is {order}")
+
+
+# --------------------------------------------------------------------------------------------- locks
+
+_locks: dict[str, Any] = {}
+_turns: weakref.WeakSet[Any] = weakref.WeakSet()
+#: how many threads are within `forks_wait`, how many want to fork; guarded by `_quiet`, which a fork holds throughout
+_quiet = threading.Condition(threading.RLock())
+_sections = 0
+_forks = 0
+
+
+def lock(name: str) -> Lock:
+    """The process's lock of that name in `ORDER`, re-entrant."""
+    if name not in _locks:
+        made: Any = threading.RLock()
+        _locks[name] = _Checked(made, ORDER.index(name), name) if _checked else made
+    found: Lock = _locks[name]
+    return found
+
+
+def turns() -> Lock:
+    """A new re-entrant lock for threads that take turns with one object. In a forked child it is free, unless the
+    thread that forked holds it."""
+    made: Any = threading.RLock()
+    if _checked:
+        made = _Checked(made, _TURNS, "turns")
+    with _quiet:
+        _turns.add(made)
+    return made  # type: ignore[no-any-return]
+
+
+@contextmanager
+def forks_wait() -> Iterator[None]:
+    """A fork by another thread waits for the end of the block, and the block begins after a fork that waits. Long work
+    is many blocks, so that no fork waits for long."""
+    global _sections
+    if not _mine.sections:
+        if _checked:
+            _check(_SECTION, "forks_wait")
+        with _quiet:
+            _quiet.wait_for(lambda: not _forks)
+            _sections += 1
+    _mine.sections += 1
+    _mine.ranks.append((_SECTION, "forks_wait"))
+    try:
+        yield
+    finally:
+        _mine.ranks.remove((_SECTION, "forks_wait"))
+        _mine.sections -= 1
+        if not _mine.sections:
+            with _quiet:
+                _sections -= 1
+                if _forks:
+                    _quiet.notify_all()
+
+
+# --------------------------------------------------------------------------------------------- forks
+
+_in_child: list[Callable[[], None]] = []
+_taken: list[Any] = []
+
+
+def in_child(renew: Callable[[], None]) -> None:
+    """Call `renew` in every forked child, in the order of these calls, before its program goes on."""
+    _in_child.append(renew)
+
+
+def _before_fork() -> None:
+    global _forks
+    _quiet.acquire()
+    _forks += 1
+    patience = time.monotonic() + LONGEST_IMPORT
+    while True:
+        _quiet.wait_for(lambda: _sections == bool(_mine.sections))
+        for name in ORDER:
+            if name in _locks:
+                _locks[name].acquire()
+        if not _importing() or time.monotonic() > patience:
+            break
+        _release_locks()
+        _quiet.wait(0.001)
+    _taken[:] = [held for held in _turns if held.acquire(blocking=False)]
+
+
+def _importing() -> bool:
+    """Whether a module is being imported that a child could need."""
+    under_way = list(getattr(importlib._bootstrap, "_module_locks", ()))
+    return any(name.partition(".")[0] in IMPORTED for name in under_way)
+
+
+def _release_locks() -> None:
+    for name in reversed(ORDER):
+        if name in _locks:
+            _locks[name].release()
+
+
+def _release() -> None:
+    for held in _taken:
+        held.release()
+    _taken.clear()
+    _release_locks()
+    _quiet.notify_all()
+    _quiet.release()
+
+
+def _after_fork_in_parent() -> None:
+    global _forks
+    _forks -= 1
+    _release()
+
+
+def _after_fork_in_child() -> None:
+    global _forks
+    _forks = 0
+    free = {id(held) for held in _taken}
+    for held in _turns:
+        if id(held) not in free:  # its holder is not in this process
+            held._at_fork_reinit()
+    _release()
+    for renew in _in_child:
+        renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
