@@ -44,6 +44,11 @@ class Autodiff(Pass):
         for name in (*wanted, *self.add):
             if name not in inputs:
                 raise IRError(f"autodiff: {name!r} is not an argument; there are {', '.join(inputs)}")
+        for name in self.add:
+            if name not in wanted:
+                raise IRError(f"autodiff: add={name!r}, but its gradient is not among those of {', '.join(wanted)}")
+        if len(set(wanted)) < len(wanted):
+            raise IRError(f"autodiff: an argument stands twice in wrt={':'.join(wanted)}")
         targets = [inputs[name] for name in wanted]
         order = self._order(graph, wanted)
         active = reaching(graph.nodes(), targets)

@@ -60,7 +60,7 @@ _Key = tuple[Dot, Node, Node, int, int, int]
 class Batch(Pass):
     """Join products by one operand of the parts of one tensor."""
 
-    least: int = option(4, "fewest products that are joined")
+    least: int = option(4, "fewest products that are joined", min=2)
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
         graph = in_regions(graph, lambda region: self.run(region, rw))
@@ -103,4 +103,4 @@ def _join(graph: Graph, rw: Rewriter, parts: Mapping[Node, _Part], groups: Mappi
             elif any(a is not b for a, b in zip(inputs, node.inputs)):
                 with recorder.at(graph.origins.get(node)):
                     new[node] = node.on(inputs)
-    return rebuild(graph, new, recorder.origins)
+    return rebuild(graph, new, recorder.origins, rw.pass_name)

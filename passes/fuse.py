@@ -48,8 +48,8 @@ class Cluster:
 class Fuse(Pass):
     """Group values that one loop nest can compute, so that what stays inside needs no memory."""
 
-    limit: int = option(8, "what recomputing a value may cost before it is stored for several readers")
-    max_ops: int = option(96, "largest kernel in nodes")
+    limit: int = option(8, "what recomputing a value may cost before it is stored for several readers", min=0)
+    max_ops: int = option(96, "largest kernel in nodes", min=1)
     epilogues: bool = option(True, "elementwise values join the contraction that makes them")
     rows: bool = option(True, "reductions and elementwise values over one space join")
 

@@ -37,4 +37,4 @@ class Inline(Pass):
                 elif any(a is not b for a, b in zip(inputs, node.inputs)):
                     with recorder.at(origin):
                         new[node] = node.on(inputs)
-        return rebuild(graph, new, recorder.origins)
+        return rebuild(graph, new, recorder.origins, rw.pass_name)

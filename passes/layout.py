@@ -50,7 +50,7 @@ def _wide(node: Node, widest: int) -> Node | None:
 class Layout(Pass):
     """Convolutions and their gradients in the form that runs fastest; halos; long concats in two steps."""
 
-    widest: int = option(64, "most pieces of one concat")
+    widest: int = option(64, "most pieces of one concat", min=2)
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
         graph = rewrite(graph, [Rule("cropped", cropped, (Slice,))], rw)

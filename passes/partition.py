@@ -7,6 +7,7 @@ what is kept anyway instead of keeping them as well.
 
 from __future__ import annotations
 
+from symc.ir.errors import IRError
 from symc.ir.graph import Graph, Node, topological
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
@@ -23,11 +24,13 @@ def forward_nodes(graph: Graph, outputs: int) -> set[Node]:
 class Partition(Pass):
     """Mark the first `outputs` outputs as the forward half (0: the program is not cut)."""
 
-    outputs: int = option(0, "outputs of the forward half")
+    outputs: int = option(0, "outputs of the forward half", min=0)
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
         if not self.outputs:
             return graph
+        if self.outputs > len(graph.outputs):
+            raise IRError(f"partition: outputs={self.outputs}, but the graph has {len(graph.outputs)}")
         return Graph(
             graph.name, graph.inputs, graph.outputs, graph.updates, graph.names, graph.origins, cut=self.outputs
         )

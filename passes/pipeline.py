@@ -27,6 +27,10 @@ class PipelineError(IRError):
     """A pipeline string that names an unknown pass or option, or a pass that does not fit the level."""
 
 
+class OptionError(PipelineError, ValueError):
+    """An option of a pass that has a wrong type or lies outside of its range."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Pass:
     """Base of all passes: a frozen dataclass whose fields are its options.
@@ -42,12 +46,19 @@ class Pass:
     #: the program is right without it (tests run every subset of these)
     optional: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        """OptionError for an option that is not what `option` declares."""
+        for field in dataclasses.fields(self):
+            problem = option_problem(field, getattr(self, field.name))
+            if problem:
+                raise OptionError(f"option {_dashed(field.name)} of pass {self.name} {problem}")
+
     def run(self, module: Module, rw: Rewriter) -> Module:
         raise NotImplementedError
 
     def __str__(self) -> str:
         changed = [
-            f"{f.name.replace('_', '-')}={_option_text(getattr(self, f.name))}"
+            f"{_dashed(f.name)}={_option_text(getattr(self, f.name))}"
             for f in dataclasses.fields(self)
             if getattr(self, f.name) != f.default
         ]
@@ -73,9 +84,48 @@ def register_pass(
     return register
 
 
-def option(default: Any, help: str = "") -> Any:
-    """A pass option with its help text."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def option(
+    default: Any,
+    help: str = "",
+    *,
+    min: float | None = None,
+    max: float | None = None,
+    choices: Sequence[Any] | None = None,
+) -> Any:
+    """A pass option with its help text. Values have the default's type, are not below `min` nor above `max`, and are
+    one of `choices` (of a tuple: each element); text and constructor refuse others alike."""
+    metadata = {"help": help, "min": min, "max": max, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def option_problem(field: dataclasses.Field[Any], value: Any) -> str:
+    """What is wrong with an option's value ("must be ..., got ..."), "" if nothing is."""
+    default, rules = field.default, field.metadata
+    if default is not dataclasses.MISSING and type(value) is not type(default):
+        return f"must be {_KINDS.get(type(default), type(default).__name__)}, got {value!r}"
+    if isinstance(value, tuple) and not all(isinstance(v, str) for v in value):
+        return f"must be names, got {value!r}"
+    least, most, choices = (rules.get(word) for word in ("min", "max", "choices"))
+    if least is not None and value < least:
+        return f"must be at least {least}, got {value}"
+    if most is not None and value > most:
+        return f"must be at most {most}, got {value}"
+    if choices is not None:
+        for given in value if isinstance(value, tuple) else (value,):
+            if given not in choices:
+                close = difflib.get_close_matches(str(given), list(map(str, choices)), 1)
+                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(map(str, choices))}"
+                return f"cannot be {given!r}; {hint}"
+    return ""
+
+
+#: how messages call an option's type
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a tuple of names"}
+
+
+def _dashed(name: str) -> str:
+    """How text spells an option or a pass's argument."""
+    return name.replace("_", "-")
 
 
 # --------------------------------------------------------------------------------------------- instruments
@@ -249,20 +299,25 @@ def _parse_options(cls: type[Pass], body: str, offset: int, text: str) -> dict[s
         column = offset + match.start() + 1
         if name not in fields:
             close = difflib.get_close_matches(name, fields, 1)
-            hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(fields) or 'none'}"
+            known = ", ".join(map(_dashed, fields)) or "none"
+            hint = f"; did you mean {_dashed(close[0])}?" if close else f"; it has {known}"
             raise ParseError(f"pass {cls.name} has no option {key!r}{hint}", 1, column, text)
+        if name in values:
+            raise ParseError(f"option {key} of pass {cls.name} is given twice", 1, column, text)
         default = fields[name].default
         try:
             if isinstance(default, bool):
                 values[name] = {"true": True, "false": False, "": True}[raw]
-            elif isinstance(default, int):
-                values[name] = int(raw)
+            elif isinstance(default, (int, float)):
+                values[name] = type(default)(raw)
             elif isinstance(default, tuple):
                 values[name] = tuple(raw.split(":")) if raw else ()
             else:
                 values[name] = raw
         except (KeyError, ValueError):
-            raise ParseError(
-                f"option {key} of {cls.name} wants {type(default).__name__}, got {raw!r}", 1, column, text
-            ) from None
+            kind = _KINDS.get(type(default), type(default).__name__)
+            raise ParseError(f"option {key} of pass {cls.name} must be {kind}, got {raw!r}", 1, column, text) from None
+        problem = option_problem(fields[name], values[name])
+        if problem:
+            raise ParseError(f"option {key} of pass {cls.name} {problem}", 1, column, text)
     return values

@@ -39,7 +39,7 @@ class PlanMemory(Pass):
     """Assign places; `inplace` lets results take over dying operands."""
 
     inplace: bool = option(True, "results may take over the memory of operands that die")
-    align: int = option(64, "alignment of arena offsets in bytes")
+    align: int = option(64, "alignment of arena offsets in bytes", choices=[8 << n for n in range(10)])
 
     def run(self, program: Program, rw: Rewriter) -> Program:
         return _Planner(program, self).planned()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from symc.ir.errors import IRError
+from symc.ir.errors import IRError, TypeMismatch, VerifyError
 from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, Update, finish
 from symc.ir.op import Primitive
 from symc.ir.text_common import regions_of
@@ -51,9 +51,25 @@ class Rewriter:
         return DerivedOrigin(self.pass_name, number, unique)
 
 
-def rebuild(graph: Graph, new: Mapping[Node, Node], made_by: Mapping[Node, Origin] = MappingProxyType({})) -> Graph:
-    """`graph` with nodes replaced: `new` maps every node that changed (roots included) to its replacement; `made_by`
-    are the origins of nodes that came into being."""
+def same_type(by: str, graph: Graph, old: Node, made: Node) -> None:
+    """Refuse (rule M1) a replacement that has another type than the value it replaces; `by` names who made it. Found
+    later, the error would blame the value's reader."""
+    if made.type is not old.type and made.type != old.type:
+        value = _called(graph, old)
+        raise VerifyError("M1", f"{by} replaces {value}, which is {old.type}, by {made.op.name}, which is {made.type}")
+
+
+def _called(graph: Graph, node: Node) -> str:
+    return f"%{graph.names[node]} = {node.op.name}" if node in graph.names else node.op.name
+
+
+def rebuild(
+    graph: Graph, new: Mapping[Node, Node], made_by: Mapping[Node, Origin] = MappingProxyType({}), by: str = "rebuild"
+) -> Graph:
+    """`graph` with nodes replaced: `new` maps every node that changed (roots included) to its replacement, which has
+    its type (VerifyError M1 that names the pass `by`); `made_by` are the origins of nodes that came into being."""
+    for old, made in new.items():
+        same_type(by, graph, old, made)
     names: dict[Node, str] = {}
     origins: dict[Node, Origin] = dict(made_by)
     for old, name in graph.names.items():
@@ -146,7 +162,7 @@ def _sweep(graph: Graph, state: _State) -> Graph:
                 made = _at_node(made, node, graph, trial.origins, origins, state)
             if made is not node:
                 new[node] = made
-    return rebuild(graph, new, origins) if new else graph
+    return rebuild(graph, new, origins, state.rw.pass_name) if new else graph
 
 
 def _at_node(
@@ -156,12 +172,17 @@ def _at_node(
     for _ in range(CHAIN):
         for rule in state.rules_for(made.op):
             trial.clear()
-            replaced = rule.match(made)
+            try:
+                replaced = rule.match(made)
+            except TypeMismatch as problem:
+                where = f"{state.rw.pass_name}: rule {rule.name} at {_called(graph, old)}"
+                raise TypeMismatch(f"{where}: {problem}") from None
             if replaced is None or replaced is made:
                 continue
             matched = [old, *(i for i in old.inputs if i.inputs)]
             origin = state.rw.act(rule.name, [graph.origins[n] for n in matched if n in graph.origins])
             if origin is not None:
+                same_type(f"{state.rw.pass_name}: rule {rule.name}", graph, old, replaced)
                 for node in trial:
                     origins.setdefault(node, origin)
                 made = replaced

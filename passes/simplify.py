@@ -19,8 +19,8 @@ RULES: tuple[Rule, ...] = (*rules_elementwise.RULES, *rules_movement.RULES, *rul
 class Simplify(Pass):
     """Apply the rules until nothing changes."""
 
-    rounds: int = option(100, "sweeps over the graph before two rules are accused of undoing each other")
-    without: tuple[str, ...] = option((), "rules left out, joined by ':'")
+    rounds: int = option(100, "sweeps over the graph before two rules are accused of undoing each other", min=1)
+    without: tuple[str, ...] = option((), "rules left out, joined by ':'", choices=[r.name for r in RULES])
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
         return rewrite(graph, [r for r in RULES if r.name not in self.without], rw, self.rounds)

@@ -50,9 +50,9 @@ from symc.passes.tile_sums import blocked_sums
 class Tile(Pass):
     """Choose vector loops, register tiles and the threaded loop of every kernel; scheduled ones stay as they are."""
 
-    vector_bytes: int = option(32, "bytes of a vector register")
-    registers: int = option(16, "vector registers")
-    block: int = option(24, "terms of a block of a long sum: fewer are more exact and slower")
+    vector_bytes: int = option(32, "bytes of a vector register", choices=(8, 16, 32, 64, 128))
+    registers: int = option(16, "vector registers", min=3)
+    block: int = option(24, "terms of a block of a long sum: fewer are more exact and slower", min=2)
 
     def run(self, module: LoopModule, rw: Rewriter) -> LoopModule:
         kernels = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from symc.cli.report import CliError
@@ -25,8 +26,18 @@ def show_passes(name: str | None) -> int:
     print(f"\n{(pass_.__doc__ or '').strip()}")
     for option in dataclasses.fields(pass_):
         text = ":".join(option.default) if isinstance(option.default, tuple) else str(option.default).lower()
-        print(f"  {option.name.replace('_', '-')}={text}  {option.metadata.get('help', '')}")
+        print(f"  {option.name.replace('_', '-')}={text}  {option.metadata.get('help', '')}{_range(option.metadata)}")
     return 0
+
+
+def _range(rules: Mapping[str, Any]) -> str:
+    """What values an option takes, where not all of its type are."""
+    if rules.get("choices") is not None:
+        return f" (one of {', '.join(map(str, rules['choices']))})"
+    words = [
+        f"{word} {rules[bound]}" for word, bound in (("from", "min"), ("to", "max")) if rules.get(bound) is not None
+    ]
+    return f" ({' '.join(words)})" if words else ""
 
 
 _ORDER = ("symbol", "tensor", "program", "loop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import io
 import re
@@ -14,6 +15,7 @@ from symc.ir.graph import Graph, Node, SymOrigin, finish
 from symc.ir.op import input_node
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import F32, TensorType
+from symc.passes.autodiff import Autodiff
 from symc.passes.fuse import Fuse
 from symc.passes.instruments import Bisect, PrintIR, Reproducer, Statistics, Timing, TreeDir
 from symc.passes.pipeline import (
@@ -21,16 +23,20 @@ from symc.passes.pipeline import (
     Instrument,
     Manager,
     Module,
+    OptionError,
     Pass,
     PipelineError,
     collections_paused,
     option,
+    option_problem,
     parse_pipeline,
     register_pass,
 )
+from symc.passes.plan_memory import PlanMemory
 from symc.passes.registry import PASSES as REGISTERED
 from symc.passes.rewrite import Rewriter
 from symc.passes.simplify import Simplify
+from symc.passes.tile import Tile
 
 x = input_node("x", TensorType(F32, (3,)))
 
@@ -77,10 +83,24 @@ def test_dashes_defaults_and_spaces() -> None:
     [
         ("inline,simplfy", "unknown pass 'simplfy'; did you mean simplify", 8),
         ("zzz", "unknown pass 'zzz'; there are .*fuse", 1),
-        ("fuse{max-op=3}", "fuse has no option 'max-op'; did you mean max_ops", 6),
+        ("fuse{max-op=3}", "fuse has no option 'max-op'; did you mean max-ops", 6),
         ("inline{q=3}", "has no option 'q'; it has none", 8),
-        ("simplify{rounds=x}", "option rounds of simplify wants int, got 'x'", 10),
-        ("fuse{rows=maybe}", "wants bool, got 'maybe'", 6),
+        ("simplify{rounds=x}", "option rounds of pass simplify must be a whole number, got 'x'", 10),
+        ("fuse{rows=maybe}", "must be true or false, got 'maybe'", 6),
+        ("fuse{max-ops=-8}", "option max-ops of pass fuse must be at least 1, got -8", 6),
+        ("inline,fuse{rows=true max_ops=0}", "option max_ops of pass fuse must be at least 1, got 0", 23),
+        ("fuse{limit=-1}", "must be at least 0, got -1", 6),
+        ("batch{least=1}", "must be at least 2, got 1", 7),
+        ("layout{widest=1}", "must be at least 2, got 1", 8),
+        ("simplify{rounds=0}", "must be at least 1, got 0", 10),
+        ("partition{outputs=-1}", "must be at least 0, got -1", 11),
+        ("plan-memory{align=0}", "cannot be 0; there are 8, 16, 32", 13),
+        ("plan-memory{align=100}", "cannot be 100; there are 8, 16, 32", 13),
+        ("tile{block=0}", "must be at least 2, got 0", 6),
+        ("tile{registers=0}", "must be at least 3, got 0", 6),
+        ("tile{vector-bytes=24}", "cannot be 24; there are 8, 16, 32", 6),
+        ("simplify{without=twise:select}", "cannot be 'twise'; did you mean twice", 10),
+        ("fuse{rows=true rows=false}", "option rows of pass fuse is given twice", 16),
         ("inline simplify", "expected a pass name", 1),
         ("inline,fuse{", "expected a pass name", 8),
     ],
@@ -90,6 +110,52 @@ def test_errors_in_pipeline_text_point_at_it(text: str, message: str, column: in
         parse_pipeline(text)
     assert caught.value.column == column
     assert str(caught.value).splitlines()[-1].index("^") - 2 == column - 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Fuse(max_ops=0), "option max-ops of pass fuse must be at least 1, got 0"),
+        (lambda: Fuse(max_ops=True), "option max-ops of pass fuse must be a whole number, got True"),
+        (lambda: Fuse(max_ops="8"), "must be a whole number, got '8'"),
+        (lambda: Fuse(rows=1), "option rows of pass fuse must be true or false, got 1"),
+        (lambda: Tile(block=0), "option block of pass tile must be at least 2"),
+        (lambda: Tile(registers=-1), "option registers of pass tile must be at least 3"),
+        (lambda: PlanMemory(align=48), "option align of pass plan_memory cannot be 48"),
+        (lambda: Simplify(without=("nosuchrule",)), "option without of pass simplify cannot be 'nosuchrule'"),
+        (lambda: Simplify(without="twice"), "must be a tuple of names, got 'twice'"),
+        (lambda: Autodiff(wrt=(1,)), "must be names"),
+    ],
+)
+def test_a_pass_made_in_python_has_the_same_ranges(make, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        make()
+    assert issubclass(OptionError, PipelineError) and issubclass(OptionError, ValueError)
+
+
+def test_every_number_of_every_pass_has_a_range() -> None:
+    """A new option of a pass says what it takes, and takes what it is by default."""
+    for cls in REGISTERED.values():
+        for field in dataclasses.fields(cls):
+            rules = field.metadata
+            if type(field.default) in (int, float):
+                assert rules["min"] is not None or rules["choices"] is not None, f"{cls.name}: {field.name}"
+            assert option_problem(field, field.default) == ""
+
+
+def test_options_that_contradict_the_program_are_told() -> None:
+    graph = graph_of(ew.exp(x))
+    for text, message in (
+        ("partition{outputs=2}", "partition: outputs=2, but the graph has 1"),
+        ("autodiff{wrt=x:x}", "autodiff: an argument stands twice in wrt=x:x"),
+        ("autodiff{wrt=z}", "autodiff: 'z' is not an argument"),
+    ):
+        with pytest.raises(IRError, match=message):
+            Manager().run(parse_pipeline(text), graph)
+    y = input_node("y", TensorType(F32, (3,)))
+    both = finish("g", [x, y], [("out", ew.add(x, y))])
+    with pytest.raises(IRError, match="autodiff: add='x', but its gradient is not among those of y"):
+        Manager(verify=False).run(parse_pipeline("autodiff{wrt=y add=x}"), both)
 
 
 def test_levels_must_fit() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from symc.ir.errors import IRError
+from symc.ir.errors import IRError, TypeMismatch, VerifyError
 from symc.ir.graph import DerivedOrigin, Graph, Node, SymOrigin, Update, finish, symbols_of
 from symc.ir.op import input_node
 from symc.ir.prims import elementwise as ew
-from symc.ir.types import F32, TensorType
+from symc.ir.prims.movement import broadcast_to, reshape
+from symc.ir.prims.reduce import reduce_sum
+from symc.ir.types import F16, F32, F64, TensorType
 from symc.passes.rewrite import Rewriter, Rule, rebuild, rewrite
 
 NEG, EXP, LOG, ABS = (type(op) for op in (ew.neg, ew.exp, ew.log, ew.abs_))
@@ -117,3 +119,41 @@ def test_deep_graphs_need_no_recursion() -> None:
     for _ in range(20_000):
         node = ew.exp(ew.log(node))
     assert rewrite(graph_of(node), [EXP_LOG], Rewriter("test")).outputs[0][1] is x
+
+
+@pytest.mark.parametrize(
+    ("change", "given"),
+    [
+        (lambda n: ew.cast(n, F64), r"f64\[3\]"),
+        (lambda n: ew.cast(n, F16), r"f16\[3\]"),
+        (lambda n: reshape(n, (1, 3)), r"f32\[1,3\]"),
+        (lambda n: broadcast_to(reshape(n, (3, 1)), (3, 3)), r"f32\[3,3\]"),
+        (lambda n: reduce_sum(n, (0,)), r"f32\[\]"),
+    ],
+)
+def test_a_rule_that_changes_a_type_is_blamed_itself(change, given: str) -> None:
+    """Wherever the value stands: its readers (the second graph) and the function's results (the first) would be blamed
+    instead. A veto keeps the rule from happening, so that a bisection can find what else is wrong."""
+    rule = Rule("narrow", lambda n: change(n.inputs[0]), (EXP,))
+    for root in (ew.exp(x), ew.add(ew.exp(x), y)):
+        with pytest.raises(
+            VerifyError, match=r"M1: test: rule narrow replaces %\S+ = exp, which is f32\[3\], by .*"
+        ) as e:
+            rewrite(graph_of(root), [rule], Rewriter("test"))
+        assert e.match(f"which is {given}$")
+        graph = graph_of(root)
+        assert rewrite(graph, [rule], Rewriter("test", lambda *_: False)) is graph
+
+
+def test_a_rule_that_makes_no_sense_names_itself_and_its_value() -> None:
+    rule = Rule("bad", lambda n: ew.add(n.inputs[0], reshape(y, (1, 3))), (EXP,))
+    with pytest.raises(TypeMismatch, match="test: rule bad at %s = exp: add: "):
+        root = ew.exp(x)
+        rewrite(graph_of(root, names={root: "s"}), [rule], Rewriter("test"))
+
+
+def test_rebuild_refuses_other_types_too() -> None:
+    """What passes that are no set of rules (inline, batch) end with."""
+    root = ew.exp(x)
+    with pytest.raises(VerifyError, match=r"M1: join replaces %s = exp, which is f32\[3\], by cast, which is f64\[3\]"):
+        rebuild(graph_of(root, names={root: "s"}), {root: ew.cast(x, F64)}, by="join")
