@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from symc.ir.text import collect_constants, print_module
-from symc.passes.pipeline import Instrument, Module, Pass
+from symc.passes.pipeline import Instrument, Module, OptionError, Pass
 
 
 def is_unchanged(before: Module, after: Module) -> bool:
@@ -106,10 +106,13 @@ class Statistics(Instrument):
 
 
 class Bisect(Instrument):
-    """Lets only the first `limit` rewrites of the whole pipeline happen, so that halving the limit finds the one that
-    breaks something. Passes that add results (autodiff) are not limited: without their rewrites results are missing."""
+    """Lets only the first `limit` rewrites of the whole pipeline happen (-1: all), so that halving the limit finds the
+    one that breaks something. Passes that add results (autodiff) are not limited: without their rewrites results are
+    missing."""
 
     def __init__(self, limit: int) -> None:
+        if limit < -1:
+            raise OptionError(f"a bisection allows a number of rewrites, or -1 for all of them, not {limit}")
         self.limit, self.seen = limit, 0
         self.last = ""
         self._limited = True
@@ -122,7 +125,7 @@ class Bisect(Instrument):
         if not self._limited:
             return True
         self.seen += 1
-        return self.seen <= self.limit
+        return self.limit < 0 or self.seen <= self.limit
 
     def acted(self, pass_name: str, number: int, rule: str) -> None:
         if self._limited:
@@ -130,7 +133,8 @@ class Bisect(Instrument):
 
     def report(self) -> str:
         """What the limit let happen last."""
-        return f"bisect: {min(self.seen, self.limit)} of {self.seen} rewrites; last: {self.last or 'none'}"
+        happened = self.seen if self.limit < 0 else min(self.seen, self.limit)
+        return f"bisect: {happened} of {self.seen} rewrites; last: {self.last or 'none'}"
 
 
 class Reproducer(Instrument):

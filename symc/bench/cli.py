@@ -18,6 +18,7 @@ from typing import Any
 
 from symc.bench import specs
 from symc.bench.compile import compile_cost
+from symc.settings import whole
 
 
 class Peer:
@@ -55,8 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         "cases", nargs="*", default=["*"], help=f"globs over {', '.join(specs.CASES)}; or compile [FILE ...], or memory"
     )
     parser.add_argument("--mxnet", metavar="PYTHON", help="interpreter that has MXNet 1.9.1")
-    parser.add_argument("--rounds", type=int, default=5, help="times the workers take turns")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--rounds", type=whole(1), default=5, help="times the workers take turns")
+    parser.add_argument("--threads", type=whole(1), default=os.cpu_count() or 1)
     parser.add_argument("--shapes", default="", metavar="NAME=AxB,...", help="shapes of the inputs of compiled files")
     parser.add_argument("--train", action="store_true", help="compile files with their gradients")
     options = parser.parse_args(argv)

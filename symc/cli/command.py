@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from symc.cli.report import explain
+from symc.settings import VARIABLES, whole
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -106,7 +107,13 @@ def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="symc", description="symc: see and run what becomes of a Symbol.")
+    width = max(map(len, VARIABLES))
+    parser = argparse.ArgumentParser(
+        prog="symc",
+        description="symc: see and run what becomes of a Symbol.",
+        epilog="\n".join(["environment:", *(f"  {name:{width}}  {text}" for name, text in VARIABLES.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run: Command, help: str) -> argparse.ArgumentParser:
@@ -136,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     opt.add_argument("--verify-each", action=argparse.BooleanOptionalAction, default=True, help="default: on")
     opt.add_argument("--timing", action="store_true", help="seconds per pass (stderr)")
     opt.add_argument("--pass-statistics", action="store_true", help="rewrites per rule (stderr)")
-    opt.add_argument("--bisect-limit", type=int, metavar="N", help="only the first N rewrites happen")
+    opt.add_argument("--bisect-limit", type=whole(-1), metavar="N", help="only the first N rewrites happen (-1: all)")
     opt.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
 
     passes = command("passes", _passes, "list the passes, or describe one")
@@ -154,7 +161,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--shapes", type=parse_shapes, default={}, metavar="data=1x3x224x224,...", help="input shapes")
     run.add_argument("--summary", action="store_true", help="layers, shapes, parameters, work, memory; nothing is run")
     run.add_argument("--stats", action="store_true", help="range and norm of outputs, not their elements")
-    run.add_argument("--top", type=int, default=0, metavar="N", help="the N largest values of every row of an output")
+    run.add_argument(
+        "--top", type=whole(1), default=0, metavar="N", help="the N largest values of every row of an output"
+    )
     run.add_argument("--labels", metavar="FILE", help="names of the classes for --top, one a line")
     run.add_argument("-o", "--output", metavar="FILE", help="write the outputs there (.npy for one, .npz for all)")
 

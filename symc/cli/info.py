@@ -34,9 +34,8 @@ def _range(rules: Mapping[str, Any]) -> str:
     """What values an option takes, where not all of its type are."""
     if rules.get("choices") is not None:
         return f" (one of {', '.join(map(str, rules['choices']))})"
-    words = [
-        f"{word} {rules[bound]}" for word, bound in (("from", "min"), ("to", "max")) if rules.get(bound) is not None
-    ]
+    bounds = (("from", rules.get("min")), ("to", rules.get("max")))
+    words = [f"{word} {bound}" for word, bound in bounds if bound is not None]
     return f" ({' '.join(words)})" if words else ""
 
 

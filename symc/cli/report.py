@@ -34,8 +34,10 @@ class StageError(Exception):
 
 def explain(error: Exception) -> tuple[str, int]:
     """The text for standard error and the exit code."""
+    from symc.codegen.errors import TargetError
     from symc.ops.base import MXNetError
     from symc.passes.pipeline import PipelineError
+    from symc.settings import SettingError
 
     if isinstance(error, StageError):
         text, code = explain(error.error)
@@ -47,6 +49,8 @@ def explain(error: Exception) -> tuple[str, int]:
         return "\n".join(lines), code
     if isinstance(error, CliError):
         return f"symc: {error}", error.code
+    if isinstance(error, (SettingError, TargetError)):
+        return f"symc: {error}", USAGE
     if isinstance(error, PipelineError):
         return f"symc: pipeline: {error}", USAGE
     if isinstance(error, (ParseError, MissingData)):

@@ -19,9 +19,10 @@ IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".webp", ".ti
 def parse_shape(text: str) -> Shape | None:
     """`1x3x224x224` as a shape (nothing is a scalar's); None for what is no shape."""
     try:
-        return tuple(int(d) for d in text.split("x")) if text else ()
+        shape = tuple(int(d) for d in text.split("x")) if text else ()
     except ValueError:
         return None
+    return shape if all(d >= 0 for d in shape) else None
 
 
 def read_inputs(items: Sequence[str], shapes: dict[str, Shape]) -> dict[str, Array]:

@@ -18,6 +18,8 @@ import time
 import warnings
 from pathlib import Path
 
+from symc.settings import switch
+
 GENERATOR_VERSION = 1
 """Raise when equal kernel keys may mean other code for a reason that is not in this package's own source."""
 
@@ -186,7 +188,7 @@ def _cache_at(directory: Path) -> ObjectCache:
 
 def default_cache() -> ObjectCache | None:
     """The cache the environment asks for, or None if `SYMC_CACHE=0`."""
-    return None if os.environ.get("SYMC_CACHE") == "0" else _cache_at(cache_directory())
+    return None if switch("SYMC_CACHE") is False else _cache_at(cache_directory())
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from symc.codegen.errors import TargetError
 from symc.ir.process import forks_wait
+from symc.settings import count
 
 
 @dataclass(frozen=True)
@@ -122,11 +123,7 @@ def _best_name() -> str:
 def default_threads() -> int:
     """Threads to work with: `SYMC_NUM_THREADS`, or the processors this process may use.
 
-    Raises ValueError if `SYMC_NUM_THREADS` is no whole number of threads.
+    Raises SettingError if `SYMC_NUM_THREADS` is no whole number of threads.
     """
-    text = os.environ.get("SYMC_NUM_THREADS", "")
-    if not text:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"SYMC_NUM_THREADS={text!r}: expected a whole number of threads, 1 or more")
-    return int(text)
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return count("SYMC_NUM_THREADS") or available

@@ -18,6 +18,7 @@ import numpy as np
 
 import symc as mx
 from symc.ir.types import Array
+from symc.settings import whole
 
 CLASSES = 10
 
@@ -140,9 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="symc demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--epochs", type=whole(1), default=30)
+    parser.add_argument("--batch", type=whole(1, 359), default=32)
+    parser.add_argument("--seed", type=whole(0, 2**32 - 1), default=7)
     parser.add_argument("--out", default=".", help="folder for digits-symbol.json and digits-NNNN.params")
     options = parser.parse_args(argv)
     start = time.perf_counter()

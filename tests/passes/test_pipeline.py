@@ -301,6 +301,15 @@ def test_bisect_limits_all_rewrites_together(limit: int, left: int) -> None:
     assert ("last: none" in bisect.report()) == (limit == 0)
 
 
+def test_bisect_minus_one_is_no_limit() -> None:
+    bisect = Bisect(-1)
+    root = ew.mul(ew.neg(ew.neg(x)), 1.0)
+    after = Manager([bisect]).step(Simplify(), graph_of(root))
+    assert after.outputs[0][1] is x and bisect.report().startswith("bisect: 2 of 2 rewrites; last: simplify#")
+    with pytest.raises(OptionError, match="or -1 for all of them, not -5"):
+        Bisect(-5)
+
+
 def test_bisect_leaves_passes_that_add_results_alone() -> None:
     passes = parse_pipeline("autodiff{wrt=x ones=true},simplify")
     after = Manager([Bisect(0)]).run(passes, graph_of(ew.exp(x)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from commands import ran
 
 from symc.cli import main
 from symc.cli.command import parse_shapes
+from symc.settings import VARIABLES
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NET = """
 import symc as mx
@@ -256,6 +260,66 @@ def test_usage(capsys) -> None:
             main(arguments)
         assert caught.value.code == 2
         assert "usage: symc" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["opt", "x.sir", "-p", "fuse", "--bisect-limit", "-5"], "--bisect-limit: must be at least -1, got -5"),
+        (["opt", "x.sir", "-p", "fuse", "--bisect-limit=x"], "--bisect-limit: 'x' is not a whole number"),
+        (["run", "m-symbol.json", "--top", "0"], "--top: must be at least 1, got 0"),
+        (["run", "m-symbol.json", "--top=-3"], "--top: must be at least 1, got -3"),
+        (["bench", "--rounds", "0"], "--rounds: must be at least 1, got 0"),
+        (["bench", "--threads", "-1"], "--threads: must be at least 1, got -1"),
+        (["demo", "--batch", "0"], "--batch: must be at least 1, got 0"),
+        (["demo", "--batch", "100000"], "--batch: must be at most 359, got 100000"),
+        (["demo", "--epochs", "-3"], "--epochs: must be at least 1, got -3"),
+        (["demo", "--seed", "-1"], "--seed: must be at least 0, got -1"),
+        (["dump", "x.sir", "--shapes", "data=-1x6"], "'-1x6' is not a shape"),
+        (["run", "m-symbol.json", "--shapes", "data=3x-2"], "'3x-2' is not a shape"),
+    ],
+)
+def test_numbers_out_of_range_are_usage_errors(capsys, arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err and "usage: symc" in err and "Traceback" not in err
+
+
+def test_every_number_of_every_command_has_a_range() -> None:
+    """The kind: no argument of any command is read by a bare int or float."""
+    for file in (ROOT / "symc").rglob("*.py"):
+        assert not re.search(r"type=(int|float)\b", file.read_text()), file
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("SYMC_NUM_THREADS", "abc", "SYMC_NUM_THREADS='abc': expected a whole number, 1 or more"),
+        ("SYMC_NUM_THREADS", "0", "SYMC_NUM_THREADS='0': expected a whole number, 1 or more"),
+        ("SYMC_TARGET", "abc", "unknown target 'abc': expected one of avx512, avx2, baseline; correct SYMC_TARGET"),
+        ("SYMC_CACHE", "off", "SYMC_CACHE='off': expected 0 or 1"),
+    ],
+)
+def test_variables_that_make_no_sense_are_usage_errors(tmp_path: Path, variable: str, value: str, message: str) -> None:
+    (tmp_path / "one.py").write_text("import symc as mx\n\nrelu = mx.sym.relu(mx.sym.Variable('x'))\n")
+    command = [sys.executable, "-m", "symc", "run", f"{tmp_path / 'one.py'}:relu", "--input", "x=2x3"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, variable: value})
+    assert done.returncode == 2 and done.stderr.strip() == f"symc: {message}"
+
+
+def test_every_variable_is_documented(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    page = (ROOT / "symc" / "docs" / "settings.md").read_text()
+    read = {
+        name for file in (ROOT / "symc").rglob("*.py") for name in re.findall(r"\bSYMC_[A-Z_]+\b", file.read_text())
+    }
+    assert read == set(VARIABLES)
+    for name in VARIABLES:
+        assert name in shown and f"`{name}`" in page
 
 
 def test_shapes_text() -> None:

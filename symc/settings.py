@@ -1,0 +1,52 @@
+"""What users set from outside of a program: environment variables, and numbers on command lines."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+
+#: every variable that symc reads, and what it means (printed by `symc --help`; see docs/settings.md)
+VARIABLES: Mapping[str, str] = {
+    "SYMC_NUM_THREADS": "threads that kernels are divided among (default: the processors this process may use)",
+    "SYMC_TARGET": "avx512, avx2 or baseline: the instructions that code may use (default: the best the host has)",
+    "SYMC_CACHE": "0: compiled kernels are not kept on disk",
+    "SYMC_CACHE_DIR": "where they are kept (default: symc in $XDG_CACHE_HOME or in ~/.cache)",
+}
+
+
+class SettingError(ValueError):
+    """A variable or an argument whose value makes no sense; the message says which, and what is expected."""
+
+
+def switch(name: str) -> bool | None:
+    """The environment variable `name` as 0 or 1; None where it is not set."""
+    text = os.environ.get(name, "")
+    if text not in ("", "0", "1"):
+        raise SettingError(f"{name}={text!r}: expected 0 or 1")
+    return None if not text else text == "1"
+
+
+def count(name: str) -> int | None:
+    """The environment variable `name` as a whole number from 1 on; None where it is not set."""
+    text = os.environ.get(name, "")
+    if text and not (text.isascii() and text.isdecimal() and int(text)):
+        raise SettingError(f"{name}={text!r}: expected a whole number, 1 or more")
+    return int(text) if text else None
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of a command line's whole number (for argparse): usage errors outside of [least, most]."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most}, got {value}")
+        return value
+
+    return read
