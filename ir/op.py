@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
+from symc.ir.definitions import define
 from symc.ir.errors import TypeMismatch
 from symc.ir.graph import Graph, Node
 from symc.ir.index import Affine
@@ -126,12 +127,10 @@ def primitive(name: str) -> Callable[[P], P]:
     """Register a primitive class under its text name and make it a frozen dataclass."""
 
     def register(cls: P) -> P:
-        if name in PRIMITIVES:
-            raise ValueError(f"primitive {name!r} is defined twice")
         cls.name = name
         dataclass(frozen=True)(cls)
         _keep_hash(cls)
-        PRIMITIVES[name] = cls
+        define(PRIMITIVES, [name], cls, "primitive")
         return cls
 
     return register

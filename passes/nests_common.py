@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from symc.ir.definitions import define
 from symc.ir.graph import Node
 from symc.ir.loops import Ref
 from symc.ir.op import Index, Primitive
@@ -27,7 +28,7 @@ def nest(op: type[Primitive]) -> Callable[[Nest], Nest]:
     """Register the loop nest of a primitive."""
 
     def register(function: Nest) -> Nest:
-        NESTS[op] = function
+        define(NESTS, [op], function, "the nest of primitive")
         return function
 
     return register

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
+from symc.ir.definitions import define
 from symc.ir.errors import IRError, ParseError
 from symc.ir.process import in_child, lock
 from symc.passes.rewrite import Rewriter
@@ -72,12 +73,12 @@ P = TypeVar("P", bound=type[Pass])
 def register_pass(
     name: str, takes: str = "tensor", gives: str = "tensor", numerics: str = "exact", optional: bool = False
 ) -> Callable[[P], P]:
-    """Register a pass class under its name and make it a frozen dataclass."""
+    """Register a pass class under its name and make it a frozen dataclass. ValueError for a name that is taken."""
 
     def register(cls: P) -> P:
         made: Any = dataclasses.dataclass(frozen=True)(cls)
+        define(PASSES, [name], cls, "pass")
         made.name, made.takes, made.gives, made.numerics, made.optional = name, takes, gives, numerics, optional
-        PASSES[name] = made
         result: P = made
         return result
 

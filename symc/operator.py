@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from symc.base import MXNetError
+from symc.registry import warn_if_replaced
 
 __all__ = ["CustomOp", "CustomOpProp", "get_all_registered", "prop_class", "register"]
 
@@ -86,11 +87,12 @@ P = TypeVar("P", bound=type[CustomOpProp])
 
 
 def register(reg_name: str) -> Callable[[P], P]:
-    """Make a CustomOpProp known as `op_type=reg_name`; a name that is taken is replaced."""
+    """Make a CustomOpProp known as `op_type=reg_name`; a name that is taken is replaced, with a warning."""
 
     def add(prop: P) -> P:
         if not (isinstance(prop, type) and issubclass(prop, CustomOpProp)):
             raise TypeError(f"register({reg_name!r}) takes a subclass of CustomOpProp, not {prop!r}")
+        warn_if_replaced("custom operator", reg_name, _PROPS.get(reg_name), prop)
         _PROPS[reg_name] = prop
         return prop
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from symc.ir.definitions import place_of, same_definition
+
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
+
+
+def warn_if_replaced(what: str, name: str, old: Any, new: Any) -> None:
+    """The warning that MXNet gives where a name is registered again (not for a notebook's cell that runs twice)."""
+    if old is not None and not same_definition(old, new):
+        message = f"{what} {name} is registered again: {place_of(new)} replaces {place_of(old)}"
+        warnings.warn(message, UserWarning, stacklevel=3)
 
 
 class Registry(Generic[T]):
@@ -18,8 +28,11 @@ class Registry(Generic[T]):
         self.classes: dict[str, type[T]] = {}
 
     def register(self, cls: C) -> C:
-        """Class decorator: known by its own name from now on."""
-        self.classes[cls.__name__.lower()] = cls
+        """Class decorator: known by its own name from now on. As in MXNet, a name that is taken is replaced, with a
+        warning."""
+        name = cls.__name__.lower()
+        warn_if_replaced(self.what, name, self.classes.get(name), cls)
+        self.classes[name] = cls
         return cls
 
     def alias(self, *names: str) -> Callable[[C], C]:
@@ -27,6 +40,7 @@ class Registry(Generic[T]):
 
         def mark(cls: C) -> C:
             for name in names:
+                warn_if_replaced(self.what, name.lower(), self.classes.get(name.lower()), cls)
                 self.classes[name.lower()] = cls
             return cls
 

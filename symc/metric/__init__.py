@@ -1,6 +1,15 @@
 """mx.metric: Accuracy, cross-entropy and the others."""
 
-from symc.metric.base import CompositeEvalMetric, CustomMetric, EvalMetric, check_label_shapes, create, np
+from symc.metric.base import (
+    CompositeEvalMetric,
+    CustomMetric,
+    EvalMetric,
+    alias,
+    check_label_shapes,
+    create,
+    np,
+    register,
+)
 from symc.metric.classes import (
     F1,
     MCC,
@@ -16,5 +25,5 @@ from symc.metric.numbers import MAE, MSE, RMSE, Caffe, Loss, PearsonCorrelation,
 __all__ = [
     "F1", "MAE", "MCC", "MSE", "PCC", "RMSE", "Accuracy", "Caffe", "CompositeEvalMetric", "CrossEntropy",
     "CustomMetric", "EvalMetric", "Loss", "NegativeLogLikelihood", "PearsonCorrelation", "Perplexity", "TopKAccuracy",
-    "Torch", "check_label_shapes", "create", "np",
+    "Torch", "alias", "check_label_shapes", "create", "np", "register",
 ]  # fmt: skip

@@ -197,6 +197,10 @@ def make_function(cls: type[Operator], called: str) -> Callable[..., Any]:
     return function
 
 
+#: the functions of operators that were registered after the module was imported (one defined anew has a new one)
+made_later = functools.cache(make_function)
+
+
 # --------------------------------------------------------------------------------------------- NDArray's operators
 
 

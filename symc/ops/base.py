@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, Union
 
 import numpy as np
 
+from symc.ir.definitions import define
 from symc.ir.graph import Node
 from symc.ir.symbolic import SymGraph
 from symc.ir.types import Array, TensorType, dtype_of
@@ -348,6 +349,7 @@ def operator(
     first: str = "",
 ) -> Callable[[O], O]:
     """Register an operator class under its MXNet name and aliases. `inputs`, `aux`, `outputs`: names, space-separated.
+    ValueError for a name that another operator has.
 
     `first` names the parameters that come before those of the base classes (parameters may be given by position).
     """
@@ -370,10 +372,7 @@ def operator(
         if random:
             made.random = True
         made.first_parameters = tuple(first.split())
-        for key in (name, *made.aliases):
-            if key in OPERATORS:
-                raise ValueError(f"operator {key!r} is defined twice")
-            OPERATORS[key] = made
+        define(OPERATORS, (name, *made.aliases), made, "operator")
         return typing.cast(O, made)
 
     return register

@@ -17,6 +17,7 @@ import numpy as np
 from symc.ir.graph import Node
 from symc.ir.prims import maximum, minimum
 from symc.ndarray import NDArray, zeros
+from symc.registry import warn_if_replaced
 
 State = Any  # None, an NDArray, or a tuple of those
 
@@ -69,10 +70,10 @@ class Optimizer:
 
     @staticmethod
     def register(klass: Any) -> Any:
-        """Class decorator: `create` knows it by its name without case."""
+        """Class decorator: `create` knows it by its name without case. A name that is taken is replaced, with a
+        warning."""
         name = klass.__name__.lower()
-        if name in Optimizer.opt_registry:
-            warnings.warn(f"optimizer {name} is defined again by {klass.__module__}.{klass.__name__}", stacklevel=2)
+        warn_if_replaced("optimizer", name, Optimizer.opt_registry.get(name), klass)
         Optimizer.opt_registry[name] = klass
         return klass
 

@@ -6,6 +6,7 @@ A function is made from an operator's class: inputs first, then its parameters w
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import math
 import operator
@@ -70,6 +71,10 @@ def make_function(cls: type[Operator], called: str) -> Callable[..., Symbol]:
     function.__module__ = "symc.symbol"
     function.__signature__ = signature(cls)  # type: ignore[attr-defined]
     return function
+
+
+#: the functions of operators that were registered after the module was imported (one defined anew has a new one)
+made_later = functools.cache(make_function)
 
 
 def install(namespace: dict[str, Any], package: str, make: Callable[[type[Operator], str], Any]) -> None:
