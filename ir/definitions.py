@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable, Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, TypeVar
 
-K = TypeVar("K", bound=Hashable)
+K = TypeVar("K")
 
 
 def define(table: MutableMapping[K, Any], names: Iterable[K], made: Any, what: str) -> None:

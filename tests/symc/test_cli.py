@@ -314,9 +314,8 @@ def test_every_variable_is_documented(capsys) -> None:
         main(["--help"])
     shown = capsys.readouterr().out
     page = (ROOT / "symc" / "docs" / "settings.md").read_text()
-    read = {
-        name for file in (ROOT / "symc").rglob("*.py") for name in re.findall(r"\bSYMC_[A-Z_]+\b", file.read_text())
-    }
+    sources = [file.read_text() for folder in ("ir", "passes", "symc") for file in (ROOT / folder).rglob("*.py")]
+    read = {name for source in sources for name in re.findall(r"\bSYMC_[A-Z_]+\b", source)}
     assert read == set(VARIABLES)
     for name in VARIABLES:
         assert name in shown and f"`{name}`" in page
