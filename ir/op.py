@@ -73,6 +73,13 @@ class Primitive:
     cost: ClassVar[int] = 1
     #: the graphs it holds are run step by step where the program runs: passes change them as they change the program
     is_control: ClassVar[bool] = False
+    #: how often the loop nest that lowering has for the primitive stores an element of the result: "once", "twice"
+    #: (all of it, then parts again), or "" where it has none
+    nest: ClassVar[str] = ""
+    #: elementwise values of the nest's result may be computed where it stores, and its operands' where it reads: it
+    #: reads each of their elements once
+    epilogue: ClassVar[bool] = False
+    prologue: ClassVar[bool] = False
     #: the primitive has effects or an identity of its own (host calls): never merged, dropped or reordered
     opaque: ClassVar[bool] = False
 
@@ -116,6 +123,11 @@ class Primitive:
     def is_literal(self, node: Node) -> bool:
         """Whether the node is a scalar constant that is printed in place and needs no name."""
         return False
+
+
+def has_element(op: Primitive) -> bool:
+    """Whether one element of the result can be computed by itself from operands at any index."""
+    return type(op).element is not Primitive.element
 
 
 PRIMITIVES: dict[str, type[Primitive]] = {}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from symc.ir.form import KINDS, Access, Form
 from symc.ir.graph import Graph, Node, Origin
 from symc.ir.op import input_node
 from symc.ir.parse_graph import GraphBody, make_op, operation, outputs_of, parse_function, phase, results
 from symc.ir.parse_tokens import Reader
 from symc.ir.prims.elementwise import Const
 from symc.ir.program import KernelStep, Place, Program, ProgramParam, Result, Step, ViewStep, operand_node, results_of
-from symc.ir.types import TensorType
+from symc.ir.types import Shape, TensorType
 
 #: role of the results of a called kernel, in the body that stands for what the text does not hold
 CALLED = "called"
@@ -210,6 +212,7 @@ class ProgramParser:
     def _call(self, made: tuple[Result, ...]) -> KernelStep:
         """A called kernel. What its body was is not in the text: a stand-in with the right types takes its place."""
         p = self.p
+        form = self._form()
         at = p.at
         kernel = p.global_name()
         if kernel not in self.kernels:
@@ -217,23 +220,29 @@ class ProgramParser:
         self.calls.append(self.kernels[kernel])
         label = p.string() if p.peek[0] == '"' else kernel.partition(".")[2]
         operands: list[str] = []
+        accesses: list[Access] = []
         shifts: list[int] = []
 
         def operand() -> None:
             operands.append(self.value())
             shifts.append(p.integer() if p.accept("+") else 0)
+            p.expect(":")
+            accesses.append(self._access(form))
 
         p.expect("(")
         p.list_of(")", operand)
+        form = self._stored(form, accesses, made)
         self.shifts.append(tuple(shifts) if any(shifts) else ())
         inputs = tuple(operand_node(i, self.types[o]) for i, o in enumerate(operands))
         outputs = tuple((r.name, input_node(r.name, r.type, CALLED)) for r in made)
-        return KernelStep(label, tuple(operands), made, Graph(CALLED, inputs, outputs), self._origin())
+        return KernelStep(label, tuple(operands), made, Graph(CALLED, inputs, outputs), form, self._origin())
 
     def _fused(self, made: tuple[Result, ...]) -> KernelStep:
         p = self.p
+        form = self._form()
         label = p.string()
         operands: list[str] = []
+        accesses: list[Access] = []
         body = GraphBody(p)
         inputs: list[Node] = []
 
@@ -241,12 +250,15 @@ class ProgramParser:
             at = p.at
             name = self.value()
             operands.append(name)
+            p.expect(":")
+            accesses.append(self._access(form))
             origin = p.loc()
             if name not in operands[:-1]:
                 inputs.append(body.bound(name, operand_node(len(inputs), self.types[name]), origin, at))
 
         p.expect("(")
         p.list_of(")", operand)
+        form = self._stored(form, accesses, made)
         p.expect("{")
         if p.peek == "body":
             p.at += 1
@@ -259,4 +271,51 @@ class ProgramParser:
             names = {node: name for node, name in body.names.items() if node not in inputs}
             graph = Graph("body", tuple(inputs), tuple(outputs), (), names, body.origins)
         p.expect("}")
-        return KernelStep(label, tuple(operands), made, graph, self._origin())
+        return KernelStep(label, tuple(operands), made, graph, form, self._origin())
+
+    # -- forms
+
+    def _form(self) -> Form:
+        """`row[32,10 | 1]`: a form whose accesses are read later."""
+        p = self.p
+        kind = p.peek
+        if kind not in KINDS:
+            p.unexpected("the kernel's form: map[extents], row[extents | reduced axes], nest[extents] or host")
+        p.at += 1
+        space: Shape = ()
+        axes: Shape = ()
+        if kind != "host":
+            p.expect("[")
+            space = self._numbers("|" if kind == "row" else "]")
+            axes = self._numbers("]") if kind == "row" else ()
+        stores = p.word() if p.accept("stores") else "once"
+        return Form(kind, space, axes, (), (), stores)
+
+    def _numbers(self, close: str) -> tuple[int, ...]:
+        found: list[int] = []
+        self.p.list_of(close, lambda: found.append(self.p.integer()))
+        return tuple(found)
+
+    def _access(self, form: Form) -> Access:
+        p = self.p
+        at = p.at
+        word = p.word()
+        if word == "along":
+            p.expect("[")
+            return self._numbers("]")
+        known = {"element": form.element, "row": form.row, "whole": None}
+        if word not in known:
+            p.suggest("access", word, (*known, "along"), at)
+        return known[word]
+
+    def _stored(self, form: Form, operands: list[Access], made: tuple[Result, ...]) -> Form:
+        """The form with its accesses: `-> row, element` where it is a row's."""
+        p = self.p
+        stored: Access = None if form.kind == "host" else form.element
+        results = [stored] * len(made)
+        if form.kind == "row":
+            p.expect("->")
+            results = [self._access(form)]
+            while p.accept(","):
+                results.append(self._access(form))
+        return replace(form, operands=tuple(operands), results=tuple(results))

@@ -10,6 +10,7 @@ import functools
 from dataclasses import dataclass
 from typing import Union
 
+from symc.ir.form import Form, overwrite_refusal
 from symc.ir.graph import Graph, Node, Origin
 from symc.ir.op import input_node
 from symc.ir.types import TensorType
@@ -49,17 +50,23 @@ def operand_node(at: int, tensor: TensorType) -> Node:
 
 @dataclass(frozen=True)
 class KernelStep:
-    """results = fuse "label"(operands) { body }; the body's inputs are `operand_node`s."""
+    """results = fuse form "label"(operands) { body }; the body's inputs are `operand_node`s."""
 
     label: str
     operands: tuple[str, ...]
     results: tuple[Result, ...]
     body: Graph
+    form: Form
     origin: Origin
 
     def key(self) -> tuple[Node, ...]:
         """Equal for steps that compute the same, whatever their values are called."""
         return (*self.body.inputs, *(node for _, node in self.body.outputs))
+
+    def overwritable(self, result: int) -> list[int]:
+        """The positions of the operands over which result number `result` may be stored."""
+        made, inputs = self.results[result].type, self.body.inputs
+        return [at for at, i in enumerate(inputs) if not overwrite_refusal(self.form, result, made, at, i.tensor)]
 
 
 @dataclass(frozen=True)

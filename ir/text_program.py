@@ -2,7 +2,7 @@
 
     arena @A size=17664 lower_bound=17664
     func @mlp(%data: f32[32,784] data) -> (out: f32[32,10]) {
-      %fc1: f32[32,128] @A+0 = fuse "dot_add"(%data, %w) {
+      %fc1: f32[32,128] @A+0 = fuse nest[32,128] "dot_add"(%data: whole, %w: whole, %b: along[1]) {
         ...
         yield %fc1
       } !9
@@ -12,8 +12,9 @@
         update %w = %w.new (backward)
     }
 
-The body of a step sees its operands under their own names; a body whose inputs are not its numbered operands is
-printed with its signature.
+A kernel says its form and how it reads every operand (symc.ir.form); `-> row, element` behind the operands of a row
+kernel says how it stores its results. The body of a step sees its operands under their own names; a body whose inputs
+are not its numbered operands is printed with its signature.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
+from symc.ir.form import access_text, form_text
 from symc.ir.graph import Graph
 from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, operand_node, results_of
 from symc.ir.text_common import Printer, global_name, signature, value_name, word
@@ -82,16 +84,21 @@ def step_lines(
     if isinstance(step, ViewStep):
         offset = f" {{offset={step.offset}}}" if step.offset else ""
         return [f"{left}view({value_name(step.operand)}){offset}{loc}"]
+    form = step.form
+    head = form_text(form)
+    stored = f" -> {', '.join(access_text(form, a) for a in form.results)}" if form.kind == "row" else ""
     operands = [value_name(o) for o in step.operands]
+    accesses = [f": {access_text(form, a)}" for a in form.operands]
     if call is not None:
         moves = [*shifts, *[0] * (len(operands) - len(shifts))]
-        operands = [f"{o} + {n}" if n else o for o, n in zip(operands, moves)]
+        operands = [f"{o}{f' + {n}' if n else ''}{a}" for o, a, n in zip(operands, accesses, moves)]
         label = "" if call.partition(".")[2] == step.label else f" {label_text(step.label)}"
-        return [f"{left}call {global_name(call)}{label}({', '.join(operands)}){loc}"]
+        return [f"{left}call {head} {global_name(call)}{label}({', '.join(operands)}){stored}{loc}"]
+    operands = [o + a for o, a in zip(operands, accesses)]
     plain = is_plain(step) and all(types.get(o) == i.type for o, i in zip(step.operands, step.body.inputs))
     if plain:
         operands = [o + printer.loc(step.body.origins.get(i)) for o, i in zip(operands, step.body.inputs)]
-    lines = [f"{left}fuse {label_text(step.label)}({', '.join(operands)}) {{"]
+    lines = [f"{left}fuse {head} {label_text(step.label)}({', '.join(operands)}){stored} {{"]
     if plain:
         named = dict(zip(step.body.inputs, step.operands))
         lines += statements(step.body, printer, indent + STEP, "yield", named)

@@ -24,11 +24,13 @@ Program level (verify_program)
   P5  a view stays inside its operand, has its element type, and its place is that memory
   P6  an arena place is aligned to its element type and inside the arena; results have places all or none
   P7  no two values alive at the same time overlap in the arena
-  P8  `inplace` names an operand with that very memory, which the step does not read by another name and nobody
-      reads afterwards
+  P8  `inplace` names an operand with that very memory, which the kernel's form lets the result overwrite, the step
+      does not read by another name, and nobody reads afterwards
   P9  an output's buffer holds that output, and nothing else
   P10 a result in a parameter's buffer is that parameter's update, and nobody reads the old value afterwards
   P11 the cut is between two steps; every step has an origin that reaches a Symbol
+  P12 a kernel's form follows from its body: kind, space and reduced axes are those of its primitives, every operand
+      is read where its access says and nowhere else, every result is stored as its access says
 Loop level (verify_loops)
   L1  every scalar is defined before its use, in the same or an enclosing body, with the type it is used at
   L2  an operation has the type its primitive gives for its operands, element by element

@@ -6,10 +6,12 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 from symc.ir.errors import VerifyError
+from symc.ir.form import overwrite_refusal
 from symc.ir.program import KernelStep, Place, Program, Result, ViewStep, operands_of, results_of
 from symc.ir.text_program import is_planned, place_text
 from symc.ir.types import TensorType
 from symc.ir.verify import OriginCheck, verify_graph
+from symc.ir.verify_form import form_fault
 
 
 def verify_program(program: Program, origins: bool = True, called: Sequence[int | None] = ()) -> None:
@@ -25,6 +27,9 @@ def verify_program(program: Program, origins: bool = True, called: Sequence[int 
         elif at >= len(called) or called[at] is None:
             _body(step, types, where)
             verify_graph(step.body, origins, check, f"body of {where}", body=True)
+            fault = form_fault(step)
+            if fault is not None:
+                raise VerifyError("P12", f"{where}: {fault.about(step)}")
     _ends(program, types)
     if not 0 <= program.cut <= len(program.steps):
         raise VerifyError("P11", f"cut={program.cut}, but there are {len(program.steps)} steps")
@@ -183,6 +188,10 @@ class _Memory:
         if self.places[result.inplace] != result.place or self.types[base].nbytes != result.type.nbytes:
             places = f"lies at{_text(result.place)}, the operand at{_text(self.places[result.inplace])}"
             raise VerifyError("P8", f"{where}: it {places}, of {self.types[base].nbytes} bytes")
+        number, operand = step.results.index(result), step.operands.index(result.inplace)
+        refusal = overwrite_refusal(step.form, number, result.type, operand, self.types[result.inplace])
+        if refusal:
+            raise VerifyError("P8", f"{where}: {refusal}")
         others = [o for o in step.operands if o != result.inplace and self.base[o] == base]
         if others:
             raise VerifyError("P8", f"{where}: the step also reads that memory as %{others[0]}")

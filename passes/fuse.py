@@ -6,8 +6,9 @@ Units (see symc.passes.units) join into kernels when one loop nest can compute t
            gradients; every row of the space is finished before the next
   nest     a contraction, window or other loop nest, and elementwise values of its result (the epilogue)
 
-A join never makes a cycle between kernels, and never crosses from the forward into the backward half. The kernels come
-in the order of their first values, operands before users; `schedule` finds a better one.
+The rules of joining are a table (symc.passes.joins). A join never makes a cycle between kernels, and never crosses
+from the forward into the backward half. Every kernel says its form from here on (symc.ir.form). The kernels come in the
+order of their first values, operands before users; `schedule` finds a better one.
 """
 
 from __future__ import annotations
@@ -15,33 +16,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
+from symc.ir.errors import IRError
+from symc.ir.form import Access, Axes, Form
 from symc.ir.graph import Graph, Node, Origin, Recorder
 from symc.ir.op import parameter
 from symc.ir.prims.elementwise import Const
 from symc.ir.program import KernelStep, Program, ProgramParam, Result, Step, ViewStep, operand_node
+from symc.passes.joins import Cluster, Join, Limits, Refusal, refusal
 from symc.passes.partition import forward_nodes
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
 from symc.passes.units import Unit, demanded_values, is_leaf_const, make_unit
 
-
-class Cluster:
-    """Units computed by one kernel. `before` is the set of clusters (as bits) that must run earlier."""
-
-    def __init__(self, number: int, unit: Unit, half: int) -> None:
-        self.number, self.half = number, half
-        self.units = [unit]
-        self.kind, self.space, self.axes = unit.kind, unit.space, unit.axes
-        self.before = 0
-        self.dead = False
-
-    @property
-    def outer(self) -> tuple[int, ...]:
-        """Axes of the space that are not reduced."""
-        return tuple(a for a in range(len(self.space)) if a not in self.axes)
-
-    def outer_shape(self) -> tuple[int, ...]:
-        return tuple(self.space[a] for a in self.outer)
+#: of the kernels that read a value, a unit that reads it too tries to join the latest
+RECENT = 4
 
 
 @register_pass("fuse", takes="tensor", gives="program", numerics="reassoc")
@@ -57,25 +45,64 @@ class Fuse(Pass):
         return _Fusion(graph, self, rw).program()
 
 
+def explain_join(graph: Graph, one: str, other: str, options: Fuse | None = None) -> Refusal | None:
+    """Why fuse computes two values of a graph in different kernels; None where it computes them in one.
+
+    IRError for a name that no value has."""
+    nodes = {name: node for node, name in graph.names.items()}
+    for name in (one, other):
+        if name not in nodes:
+            raise IRError(f"no value of {graph.name} is named %{name}")
+    fusion = _Fusion(graph, options or Fuse(), Rewriter("fuse"))
+    fusion.refusals = {}
+    fusion.group()
+    for name in (one, other):
+        if nodes[name] not in fusion.home:
+            return Refusal("memory", f"%{name} gets no memory: every kernel that reads it computes it again")
+    order = {root: at for at, root in enumerate(fusion.home)}
+    first, late = sorted((nodes[one], nodes[other]), key=order.__getitem__)
+    cluster, own = fusion.home[first], fusion.home[late]
+    if cluster is own:
+        return None
+    found = fusion.refusals.get((late, cluster.number))
+    if found is not None:
+        return found
+    begun = own.units[0].root
+    if begun is not late:
+        return Refusal("first", f"%{graph.names[late]} joined the kernel of %{graph.names[begun]} before")
+    shared = [leaf for leaf in fusion.unit_of[late].reads if cluster in fusion.readers[leaf]]
+    if shared:
+        reason = f"of the kernels that read %{graph.names[shared[0]]} only the latest {RECENT} are tried"
+        return Refusal("recent", reason)
+    return Refusal("apart", "neither kernel reads what the other makes, and there is nothing that both read")
+
+
 class _Fusion:
     def __init__(self, graph: Graph, options: Fuse, rw: Rewriter) -> None:
         self.graph, self.options, self.rw = graph, options, rw
+        self.limits = Limits(options.max_ops, options.epilogues, options.rows)
         self.demanded = demanded_values(graph, options.limit)
         self.forward = forward_nodes(graph, graph.cut) if graph.cut else set()
         self.clusters: list[Cluster] = []
         self.home: dict[Node, Cluster] = {}
         self.unit_of: dict[Node, Unit] = {}
         self.readers: dict[Node, list[Cluster]] = {}
+        #: why a value did not join a cluster, where somebody asks
+        self.refusals: dict[tuple[Node, int], Refusal] | None = None
 
     # -- grouping
 
     def program(self) -> Program:
+        self.group()
+        return self._emit()
+
+    def group(self) -> None:
+        """Every demanded value in a cluster."""
         order = {n: i for i, n in enumerate(self.graph.nodes())}
         for node in sorted(self.demanded, key=order.__getitem__):
             unit = make_unit(node, self.demanded)
             self.unit_of[node] = unit
             self._place(unit)
-        return self._emit()
 
     def _place(self, unit: Unit) -> None:
         half = 0 if not self.forward or unit.root in self.forward else 1
@@ -88,78 +115,24 @@ class _Fusion:
         candidates: dict[int, Cluster] = {c.number: c for c in sources}
         if unit.kind in ("map", "row") and self.options.rows:
             for leaf in unit.reads:
-                for cluster in self.readers.get(leaf, ())[-4:]:
+                for cluster in self.readers.get(leaf, ())[-RECENT:]:
                     candidates.setdefault(cluster.number, cluster)
         for number in sorted(candidates, reverse=True):
             cluster = candidates[number]
-            if cluster.kind == "map" and unit.kind == "map" and not self._ready(cluster, sources):
-                continue
-            if cluster.half == half and self._fits(unit, cluster) and self._acyclic(cluster, sources):
+            refused = refusal(Join(unit, half, sources, cluster, self.limits, self.graph.names))
+            if refused is None:
                 origin = self.rw.act(f"join {unit.root.op.name}", ())
                 if origin is not None:
                     self._join(unit, cluster, sources)
                     return
+            elif self.refusals is not None:
+                self.refusals[unit.root, number] = refused
         cluster = Cluster(len(self.clusters), unit, half)
         self.clusters.append(cluster)
         self._enter(unit, cluster, sources)
 
-    def _fits(self, unit: Unit, cluster: Cluster) -> bool:
-        if unit.kind in ("view", "nest") or cluster.kind == "view":
-            return False
-        if sum(len(u.cone) for u in cluster.units) + len(unit.cone) > self.options.max_ops:
-            return False
-        inside = {u.root: u for u in cluster.units}
-        if cluster.kind == "nest":
-            nest = cluster.units[0].root
-            if not self.options.epilogues or unit.kind != "map" or unit.space != cluster.space:
-                return False
-            if not getattr(nest.op, "epilogue", False):
-                return False
-            return all(access == {"same"} for leaf, access in unit.reads.items() if leaf in inside)
-        if not self.options.rows:
-            return False
-        axes = cluster.axes
-        if unit.kind == "row":
-            if unit.space != cluster.space or axes and axes != unit.axes:
-                return False
-            if not axes and any(u.kind != "map" for u in cluster.units):
-                return False
-            axes = unit.axes
-        outer = tuple(a for a in range(len(cluster.space)) if a not in axes)
-        full = unit.space == cluster.space and (unit.kind == "row" or not self._is_outer(unit, cluster, outer, inside))
-        if not full and not (axes and unit.kind == "map" and unit.space == tuple(cluster.space[a] for a in outer)):
-            return False
-        for leaf, accesses in unit.reads.items():
-            if leaf not in inside:
-                continue
-            leaf_full = (
-                inside[leaf].kind == "map" and leaf.shape == cluster.space and not self._outer_member(leaf, cluster)
-            )
-            wanted = "same" if leaf_full == full else outer
-            if (leaf_full and not full) or accesses != {wanted}:
-                return False
-        return True
-
-    def _is_outer(self, unit: Unit, cluster: Cluster, outer: tuple[int, ...], inside: dict[Node, Unit]) -> bool:
-        """Whether a value of the whole space's shape is really one of a row (only where the two shapes agree)."""
-        return bool(cluster.axes) and unit.space == tuple(cluster.space[a] for a in outer)
-
-    def _outer_member(self, leaf: Node, cluster: Cluster) -> bool:
-        return bool(cluster.axes) and leaf.shape == cluster.outer_shape()
-
-    def _acyclic(self, cluster: Cluster, sources: set[Cluster]) -> bool:
-        bit = 1 << cluster.number
-        return not any(source is not cluster and source.before & bit for source in sources)
-
-    def _ready(self, cluster: Cluster, sources: set[Cluster]) -> bool:
-        """Whether all that a unit reads is there when the cluster runs, so that joining delays nothing; of a unit that
-        reads parameters only, the result would just be kept longer."""
-        return bool(sources) and all(source is cluster or cluster.before >> source.number & 1 for source in sources)
-
     def _join(self, unit: Unit, cluster: Cluster, sources: set[Cluster]) -> None:
-        if unit.kind == "row" and not cluster.axes:
-            cluster.axes, cluster.kind = unit.axes, "row"
-        cluster.units.append(unit)
+        cluster.add(unit)
         self._enter(unit, cluster, sources)
 
     def _enter(self, unit: Unit, cluster: Cluster, sources: set[Cluster]) -> None:
@@ -240,7 +213,33 @@ class _Fusion:
         if len({id(o) for o in origins}) > 1:
             origin = self.rw.act("kernel", origins) or origin
         results = tuple(Result(graph.names[node], node.tensor) for node in yields)
-        return KernelStep(_label(roots), tuple(graph.names[r] for r in reads), results, body, origin)
+        form = _form(cluster, reads, yields)
+        return KernelStep(_label(roots), tuple(graph.names[r] for r in reads), results, body, form, origin)
+
+
+def _form(cluster: Cluster, reads: Sequence[Node], yields: Sequence[Node]) -> Form:
+    """The cluster's form: its units' accesses as those of one kernel."""
+    kind, axes, members = cluster.kind, cluster.axes, cluster.members
+    if kind == "host":
+        return Form(kind, (), (), (None,) * len(reads), (None,) * len(yields))
+    element = tuple(range(len(cluster.space)))
+    row = tuple(a for a in element if a not in axes)
+    found: dict[Node, set[Access]] = {}
+    for unit in cluster.units:
+        own = element if unit.space == cluster.space else row
+        for leaf, accesses in unit.reads.items():
+            known = found.setdefault(leaf, set())
+            known.update(None if a is None or unit.kind == "nest" else tuple(own[d] for d in a) for a in accesses)
+
+    def access(leaf: Node) -> Access:
+        (first, *others) = found[leaf]
+        return None if others else first
+
+    def stored(root: Node) -> Axes:
+        return row if members[root].kind == "row" or members[root].space != cluster.space else element
+
+    nest = cluster.units[0].root.op.nest or "once"
+    return Form(kind, cluster.space, axes, tuple(map(access, reads)), tuple(map(stored, yields)), nest)
 
 
 def extract(graph: Graph, units: Sequence[Unit], yields: Sequence[Node]) -> tuple[list[Node], Graph]:

@@ -15,7 +15,7 @@ from symc.ir.graph import Graph, Node, Recorder, finish, users_of
 from symc.ir.index import Affine
 from symc.ir.loops import Buffer, LoopKernel, Ref
 from symc.ir.modules import LoopModule
-from symc.ir.op import Index, Input, Primitive, parameter
+from symc.ir.op import Index, Input, Primitive, has_element, parameter
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Slice
 from symc.ir.prims.reduce import Reduction, reduction_of
@@ -26,7 +26,7 @@ from symc.passes.coalesce import coalesce
 from symc.passes.nests import NESTS, accumulator
 from symc.passes.pipeline import Pass, register_pass
 from symc.passes.rewrite import Rewriter
-from symc.passes.units import has_element, is_pointwise
+from symc.passes.units import is_pointwise
 
 __all__ = ["LoopModule", "Lower"]
 
@@ -191,7 +191,10 @@ class _Kernel:
 
     def store_all(self, results: list[tuple[Buffer, Node]], index: Index) -> None:
         """Compute every result at an index, then store them: a result may lie where another one's operand does."""
-        values = [self.value(node, index) for _, node in results]
+        self.put_all(results, [self.value(node, index) for _, node in results], index)
+
+    def put_all(self, results: list[tuple[Buffer, Node]], values: list[Ref], index: Index) -> None:
+        """Store the values of results at an index."""
         for (buffer, node), value in zip(results, values):
             with self.b.at(self.body.origins.get(node), node.op.name):
                 self.b.store(value, buffer, index)
@@ -264,12 +267,14 @@ def _lower_rows(kernel: _Kernel, space: Shape, axes: tuple[int, ...]) -> None:
                 sums = b.reduce(row, inits, step, [reduction_of(r).combine for r in group])
             for r, total in zip(group, sums):
                 b.remember((r, outside), b.cast(total, r.dtype))
-        kernel.store_all(singles, outside)
+        totals = [kernel.value(node, outside) for _, node in singles]
         if finals:
             use(len(passes))
             _hoist(kernel, needed[-1], outer, outside, is_full)
 
             b.nest(row, lambda inside: kernel.store_all(finals, at_full(outside, inside)))
+        # last of all: a value of a row may lie where an operand of the whole row does
+        kernel.put_all(singles, totals, outside)
         kernel.stored.clear()
 
     with b.at(body.origins.get(body.outputs[0][1]), body.outputs[0][1].op.name):

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from symc.ir.errors import IRError
+from symc.ir.form import map_form
 from symc.ir.graph import Graph, Origin, SymOrigin
 from symc.ir.program import KernelStep, Program, Result, Step, ViewStep, bases_of, operand_node, operands_of, results_of
 from symc.ir.text_program import is_planned
-from symc.passes.inplace import InplaceOperands
 from symc.passes.pipeline import Pass, register_pass
 from symc.passes.rewrite import Rewriter
 
@@ -51,7 +51,7 @@ class _Copies:
         origin = self.rw.act(rule, [origin]) or origin
         node = operand_node(0, tensor)
         body = Graph("body", (node,), ((name, node),), (), {}, {node: origin})
-        return KernelStep("copy", (value,), (Result(name, tensor),), body, origin)
+        return KernelStep("copy", (value,), (Result(name, tensor),), body, map_form(tensor.shape, 1), origin)
 
 
 def _keep_old(program: Program, rw: Rewriter) -> Program:
@@ -111,7 +111,6 @@ def _own_outputs(program: Program, rw: Rewriter) -> Program:
 def _own_updates(program: Program, rw: Rewriter) -> Program:
     base, made_by = bases_of(program), _made_by(program)
     last_read = {base[o]: at for at, step in enumerate(program.steps) for o in operands_of(step)}
-    inplace = InplaceOperands()
     make = _Copies(program, rw)
     taken = {base[value] for _, value in program.outputs}
     forward: list[Step] = []
@@ -130,7 +129,7 @@ def _own_updates(program: Program, rw: Rewriter) -> Program:
         if last == at:
             written = [r.name for r in step.results].index(base[value])
             reads = [i for i, o in enumerate(step.operands) if base[o] == parameter]
-            over = inplace(step)[written]
+            over = step.overwritable(written)
             if len(reads) > 1 or step.operands[reads[0]] != parameter or reads[0] not in over:
                 return False
         return rw.act("in place", [step.origin]) is not None

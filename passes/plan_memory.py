@@ -2,7 +2,7 @@
 
 Results go to the caller's buffers, updates into their parameters, and everything else into one arena, at offsets chosen
 so that values alive at the same time never overlap. A value may take over the memory of an operand that dies in its
-kernel, if the kernel reads that operand only at the index it writes.
+kernel, if the kernel's form says that it reads that operand only at the index it writes.
 
 The offsets are found by greedy placement (large values first, at the lowest offset free over the whole live range;
 Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020) under several orders; the best
@@ -17,9 +17,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from symc.ir.errors import IRError
-from symc.ir.program import KernelStep, Place, Program, Result, Step, ViewStep, bases_of, operands_of
+from symc.ir.program import KernelStep, Place, Program, Step, ViewStep, bases_of, operands_of
 from symc.ir.types import Array
-from symc.passes.inplace import InplaceOperands
 from symc.passes.pipeline import Pass, option, register_pass
 from symc.passes.rewrite import Rewriter
 
@@ -47,7 +46,7 @@ class PlanMemory(Pass):
 
 class _Planner:
     def __init__(self, program: Program, options: PlanMemory) -> None:
-        self.program, self.options, self.inplace_operands = program, options, InplaceOperands()
+        self.program, self.options = program, options
         self.base = bases_of(program)
         self.last_read: dict[str, int] = {}
         for at, step in enumerate(program.steps):
@@ -81,11 +80,10 @@ class _Planner:
 
     def _kernel(self, at: int, step: KernelStep) -> None:
         taken: set[str] = set()
-        allowed = self.inplace_operands(step) if self.options.inplace else []
         for number, result in enumerate(step.results):
             place = self.fixed.get(result.name)
             if place is None and self.options.inplace:
-                operand = self._victim(at, step, result, allowed[number], taken)
+                operand = self._victim(at, step, number, taken)
                 if operand:
                     taken.add(self.base[operand])
                     piece = self.storage[self.base[operand]]
@@ -100,12 +98,12 @@ class _Planner:
             self.storage[result.name] = piece
             self.pieces.append(piece)
 
-    def _victim(self, at: int, step: KernelStep, result: Result, allowed: list[int], taken: set[str]) -> str:
+    def _victim(self, at: int, step: KernelStep, result: int, taken: set[str]) -> str:
         """An operand whose memory the result takes over; empty if there is none."""
-        for operand in (step.operands[i] for i in allowed):
+        for operand in (step.operands[i] for i in step.overwritable(result)):
             base = self.base[operand]
             piece = self.storage.get(base)
-            if piece is None or piece.place.kind or base in taken or piece.size != result.type.nbytes:
+            if piece is None or piece.place.kind or base in taken or piece.size != step.results[result].type.nbytes:
                 continue  # a parameter's or a result's memory is not ours to take
             if piece.last <= at and self._read_once(step, base):
                 return operand

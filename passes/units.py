@@ -9,31 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Union
 
+from symc.ir.form import Access
 from symc.ir.graph import Graph, Node, users_of
-from symc.ir.op import Primitive
+from symc.ir.op import Primitive, has_element
 from symc.ir.prims.control import Get
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.linear import Conv
-from symc.ir.prims.movement import Broadcast, Concat, Pad, Reshape, Slice, Transpose
+from symc.ir.prims.movement import Broadcast, Reshape, Slice, Transpose
 from symc.ir.prims.reduce import Reduction
 from symc.ir.types import Shape, TupleType
 
 #: nodes of a cone: a longer chain is cut by storing a value
 MAX_CONE = 48
-#: how a unit reads a leaf: at the index it computes ("same"), through a broadcast that keeps these axes, or otherwise
-Access = Union[str, tuple[int, ...]]
-
-
-def has_element(op: Primitive) -> bool:
-    """Whether one element of the result can be computed by itself from operands at any index."""
-    return type(op).element is not Primitive.element
 
 
 def is_pointwise(op: Primitive) -> bool:
     """As has_element, less the primitives that a loop nest of their own does better (copying a block at a time)."""
-    return has_element(op) and not isinstance(op, (Pad, Concat))
+    return has_element(op) and not op.nest
 
 
 def is_trivial_reshape(node: Node) -> bool:
@@ -51,7 +44,7 @@ def is_leaf_const(node: Node) -> bool:
 
 @dataclass(eq=False)
 class Unit:
-    """A demanded value: its cone (operands first, the root last) and the accesses to the values it reads."""
+    """A demanded value: its cone (operands first, the root last), and how it accesses the values it reads."""
 
     root: Node
     cone: list[Node]
@@ -94,7 +87,7 @@ def demanded_values(graph: Graph, limit: int) -> set[Node]:
 
 def _in_memory(nest: Node) -> Sequence[Node]:
     """What a loop nest reads from memory. A convolution packs its weights in any case, from wherever they lie."""
-    if _prologue_allowed(nest.op):
+    if nest.op.prologue:
         return ()
     if not isinstance(nest.op, Conv):
         return nest.inputs
@@ -104,30 +97,25 @@ def _in_memory(nest: Node) -> Sequence[Node]:
     return x, weights
 
 
-def _prologue_allowed(op: Primitive) -> bool:
-    """Nests that read each operand element once, so that computing it there costs nothing."""
-    return isinstance(op, (Pad, Concat))
-
-
 def make_unit(root: Node, demanded: set[Node]) -> Unit:
     """The unit of a demanded value."""
     op = root.op
     if isinstance(op, Reduction):
         kind, space, axes = "row", root.inputs[0].shape, op.axes
     elif isinstance(op, Get):
-        return Unit(root, [root], {root.inputs[0]: {"other"}}, root.shape, (), "get")
+        return Unit(root, [root], {root.inputs[0]: {None}}, root.shape, (), "get")
     elif is_view(root):
         kind, space, axes = "view", root.shape, ()
     elif is_pointwise(op):
         kind, space, axes = "map", root.shape, ()
     else:
-        kind, axes = "nest", ()
+        kind, axes = "nest" if op.nest else "host", ()
         space = () if isinstance(root.type, TupleType) else root.shape
     reads: dict[Node, set[Access]] = {}
     # what nests and views read as a whole
-    in_memory = set(root.inputs) & demanded if kind == "view" or kind == "nest" and not _prologue_allowed(op) else set()
+    in_memory = set(root.inputs) & demanded if kind in ("view", "nest", "host") and not op.prologue else set()
     cone_order: dict[Node, None] = {}
-    start: Access = "same" if kind in ("map", "row") else "other"
+    start: Access = tuple(range(len(space))) if kind in ("map", "row") else None
     stack: list[tuple[Node, Access]] = [(i, access_through(root, i, start)) for i in root.inputs]
     seen: set[tuple[Node, Access]] = set(stack)
     while stack:
@@ -149,19 +137,16 @@ def make_unit(root: Node, demanded: set[Node]) -> Unit:
 
 
 def access_through(node: Node, source: Node, access: Access) -> Access:
-    """How `source` is accessed where `node` is accessed by `access`."""
+    """How `source` is accessed where `node` is accessed by `access` (the operand of a reduction: where the unit is)."""
     op = node.op
     if op.elementwise:
         return access if source.shape == node.shape else ()
     if isinstance(op, Reduction):
         return access
-    if isinstance(op, Broadcast):
-        full = all(source.shape[k] == node.shape[d] for k, d in enumerate(op.dims))
-        if full and access == "same":
-            return op.dims
-        if full and isinstance(access, tuple):
+    if isinstance(op, Broadcast) and access is not None:
+        if all(source.shape[k] == node.shape[d] for k, d in enumerate(op.dims)):
             return tuple(access[d] for d in op.dims)
-    return "other"
+    return None
 
 
 def _sorted(cone: dict[Node, None]) -> list[Node]:

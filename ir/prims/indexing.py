@@ -98,6 +98,7 @@ class ScatterAdd(Primitive):
     """base with upd added at positions idx along `axis` (repeats accumulate, in order); the adjoint of gather."""
 
     axis: int = 0
+    nest: ClassVar[str] = "once"
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         require(
@@ -126,6 +127,7 @@ class ScatterAlongAdd(Primitive):
     """The adjoint of gather_along: upd added at idx along `axis`."""
 
     axis: int = 0
+    nest: ClassVar[str] = "once"
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         ok = len(ins) == 3 and ins[1].dtype.is_int and ins[1].shape == ins[2].shape and ins[0].dtype == ins[2].dtype

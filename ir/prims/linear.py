@@ -21,6 +21,7 @@ from symc.ir.types import F16, F32, Array, Shape, TensorType, Type
 class Contraction(Primitive):
     """Base: half precision accumulates in single; elementwise uses of the result join the kernel."""
 
+    nest: ClassVar[str] = "once"
     epilogue: ClassVar[bool] = True
     cost: ClassVar[int] = 1000
 

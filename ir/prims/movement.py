@@ -198,6 +198,9 @@ class Pad(Movement):
     high: tuple[int, ...] = ()
     interior: tuple[int, ...] = ()
     fill: float = 0.0
+    #: the fill everywhere, then the operand
+    nest: ClassVar[str] = "twice"
+    prologue: ClassVar[bool] = True
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         require(
@@ -259,6 +262,8 @@ class Concat(Movement):
     """Operands one after the other along `axis`."""
 
     axis: int = 0
+    nest: ClassVar[str] = "once"
+    prologue: ClassVar[bool] = True
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         require(bool(ins) and 0 <= self.axis < ins[0].rank, self, f"axis={self.axis} does not fit", *ins)

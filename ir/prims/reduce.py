@@ -165,6 +165,7 @@ def mean(x: Node, axes: Sequence[int]) -> Node:
 
 class _Arg(Primitive):
     axis: int = 0
+    nest: ClassVar[str] = "once"
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         require(len(ins) == 1 and 0 <= self.axis < ins[0].rank, self, f"axis={self.axis} does not fit", *ins)
@@ -210,6 +211,7 @@ class CumSum(Primitive):
     """Running sum along `axis`."""
 
     axis: int = 0
+    nest: ClassVar[str] = "once"
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         require(len(ins) == 1 and 0 <= self.axis < ins[0].rank, self, f"axis={self.axis} does not fit", *ins)

@@ -16,6 +16,7 @@ from symc.ir.types import F16, Array, Shape, TensorType, Type
 class Window(Primitive):
     """Base: windows of `size` every `stride`, over the last len(size) axes."""
 
+    nest: ClassVar[str] = "once"
     epilogue: ClassVar[bool] = True
     cost: ClassVar[int] = 100
     size: Shape = ()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from symc.ir.errors import VerifyError
+from symc.ir.form import map_form
 from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, SymOrigin, Update, finish
 from symc.ir.index import Affine, Var
 from symc.ir.loops import Buffer, Carry, For, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
@@ -184,7 +185,7 @@ def step(operand: str, result: str, place: str, inplace: str = "", tensor: Tenso
     kind, _, where = place.partition(".")
     spot = Place(kind, 0, where) if kind == "arg" else Place(kind, int(where or 0))
     made = Result(result, tensor, spot, inplace)
-    return KernelStep("exp", (operand,), (made,), body(operand, result, tensor), ORIGIN)
+    return KernelStep("exp", (operand,), (made,), body(operand, result, tensor), map_form(tensor.shape, 1), ORIGIN)
 
 
 def view(operand: str, result: str, at: int, tensor: TensorType, offset: int = 0) -> ViewStep:
@@ -253,7 +254,7 @@ def test_p8_inplace() -> None:
     x, v = input_node("a", T), input_node("v", T)
     y = add(x, v)
     two = Graph("body", (x, v), (("b", y),), (), {x: "a", v: "v", y: "b"}, {y: ORIGIN})
-    twice = KernelStep("add", ("a", "v"), (Result("b", T, Place("arena", 0), "a"),), two, ORIGIN)
+    twice = KernelStep("add", ("a", "v"), (Result("b", T, Place("arena", 0), "a"),), two, map_form(T.shape, 2), ORIGIN)
     breaks("P8", program(A, both, twice, step("b", "d", "out.0")))
 
 

@@ -18,23 +18,23 @@ from symc.passes.schedule import Schedule
 #: every %a is made before any %b frees it
 WIDE = """symc ir 1 level=fused
 func @wide(%x: f32[64] data) -> (out: f32[]) {
-  %a1: f32[64] = fuse "exp"(%x) {
+  %a1: f32[64] = fuse map[64] "exp"(%x: element) {
     %a1: f32[64] = exp(%x)
     yield %a1
   } !1
-  %a2: f32[64] = fuse "tanh"(%x) {
+  %a2: f32[64] = fuse map[64] "tanh"(%x: element) {
     %a2: f32[64] = tanh(%x)
     yield %a2
   } !1
-  %b1: f32[] = fuse "sum"(%a1) {
+  %b1: f32[] = fuse row[64 | 0] "sum"(%a1: element) -> row {
     %b1: f32[] = sum(%a1) {axes=[0]}
     yield %b1
   } !1
-  %b2: f32[] = fuse "sum"(%a2) {
+  %b2: f32[] = fuse row[64 | 0] "sum"(%a2: element) -> row {
     %b2: f32[] = sum(%a2) {axes=[0]}
     yield %b2
   } !1
-  %out: f32[] = fuse "add"(%b1, %b2) {
+  %out: f32[] = fuse map[] "add"(%b1: element, %b2: element) {
     %out: f32[] = add(%b1, %b2)
     yield %out
   } !1
@@ -46,11 +46,11 @@ func @wide(%x: f32[64] data) -> (out: f32[]) {
 #: the new value of %m is made before the old one is read
 UPDATE = """symc ir 1 level=fused
 func @update(%x: f32[4] data, %m: f32[4] state) -> (out: f32[4]) {
-  %new: f32[4] = fuse "add"(%m, %x) {
+  %new: f32[4] = fuse map[4] "add"(%m: element, %x: element) {
     %new: f32[4] = add(%m, %x)
     yield %new
   } !1
-  %out: f32[4] = fuse "exp"(%m) {
+  %out: f32[4] = fuse map[4] "exp"(%m: element) {
     %out: f32[4] = exp(%m)
     yield %out
   } !1

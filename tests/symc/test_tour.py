@@ -172,12 +172,12 @@ def test_tour() -> None:
     shows(
         text,
         """
-        %act: f32[4,2] = fuse "dot_tanh"(...
+        %act: f32[4,2] = fuse nest[4,2] "dot_tanh"(%fc_weight: whole, %data: whole, %fc_bias: along[1]) {
         %fc: f32[4,2] = add(%fc.dot, %fc.broadcast)
         yield %act
         --- backward ---
-        (%act.mul.1: f32[4,2], %fc_bias.grad: f32[2]) = fuse "mul_sum"(%act...
-        %fc_weight.grad: f32[2,3] = fuse "dot"(...
+        (%act.mul.1: f32[4,2], %fc_bias.grad: f32[2]) = fuse row[4,2 | 0] "mul_sum"(%act...
+        %fc_weight.grad: f32[2,3] = fuse nest[2,3] "dot"(...
         """,
     )
 
@@ -214,7 +214,7 @@ def test_tour() -> None:
         store %tanh, %out0[%i, %j]
         kernel @k1.mul_sum(...
         kernel @k2.dot(...
-        %act: f32[4,2] @out.0 = call @k0.dot_tanh(%fc_weight, %data, %fc_bias)
+        %act: f32[4,2] @out.0 = call nest[4,2] @k0.dot_tanh(%fc_weight: whole, %data: whole, %fc_bias: along[1])
         """,
     )
 
