@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from symc.ir.loops import LoopKernel
-from symc.ir.program import Program
-from symc.ir.symbolic import SymGraph
+from symc.ir.loop.nodes import LoopKernel
+from symc.ir.program.nodes import Program
+from symc.ir.symbol.nodes import SymGraph
 from symc.ir.types import TensorType
 
 

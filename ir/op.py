@@ -7,7 +7,7 @@ its parameters. Beside each other it answers:
     value     what it means, in numpy; must follow the operands' own precision (the interpreter also runs in f64)
     grad      the reverse rule (VJP), written with primitives; None for an operand without a gradient
     element   how one output element is computed from operands read at any index; None: the lowering has a
-              loop nest for the primitive (symc.passes.lower)
+              loop nest for the primitive (symc.passes.loop.lower)
     neutral   what partial results start from that the operation combines in any order; None: it combines none
 
 A new primitive registers itself under its text name with `@primitive("name")`.
@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from symc.ir.definitions import define
 from symc.ir.errors import TypeMismatch
-from symc.ir.graph import Graph, Node
 from symc.ir.index import Affine
+from symc.ir.tensor.graph import Graph, Node
 from symc.ir.types import Array, DType, TensorType, Type
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
 
-    from symc.ir.loops import Ref
+    from symc.ir.loop.nodes import Ref
 else:
 
     def dataclass_transform(**_: object) -> Callable[[P], P]:

@@ -10,14 +10,14 @@ from typing import Union
 import numpy as np
 
 import symc.ir.prims  # noqa: F401  (registers the primitives)
-from symc.ir.graph import Graph, Recorder
+from symc.ir.loop.parse import parse_loops
 from symc.ir.modules import LoopModule, SymbolModule
-from symc.ir.parse_graph import parse_graph
-from symc.ir.parse_loops import parse_loops
-from symc.ir.parse_program import parse_program
-from symc.ir.parse_symbols import Definitions, parse_symbols
-from symc.ir.parse_tokens import END, Reader
-from symc.ir.program import Program
+from symc.ir.program.nodes import Program
+from symc.ir.program.parse import parse_program
+from symc.ir.symbol.parse import Definitions, parse_symbols
+from symc.ir.syntax.tokens import END, Reader
+from symc.ir.tensor.graph import Graph, Recorder
+from symc.ir.tensor.parse import parse_graph
 from symc.ir.types import Array
 
 Module = Union[SymbolModule, Graph, Program, LoopModule]

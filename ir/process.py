@@ -32,9 +32,9 @@ from typing import Any
 ORDER = (
     "programs",  # compiled programs by Symbol and types (symc.compile)
     "random",  # the seed and how many keys were drawn (symc.random)
-    "code",  # addresses of kernels, and which threads make which (symc.codegen.jit)
-    "collector",  # how many threads have paused the garbage collector (symc.passes.pipeline)
-    "nodes",  # interned nodes (symc.ir.graph); last, as a node may die while any lock is held
+    "code",  # addresses of kernels, and which threads make which (symc.codegen.jit.compile)
+    "collector",  # how many threads have paused the garbage collector (symc.passes.manager.manager)
+    "nodes",  # interned nodes (symc.ir.tensor.graph); last, as a node may die while any lock is held
 )
 
 #: packages whose imports forks wait for, and for how many seconds at most

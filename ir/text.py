@@ -14,17 +14,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from symc.ir.graph import Graph
-from symc.ir.loops import LoopKernel
+from symc.ir.loop.nodes import LoopKernel
+from symc.ir.loop.text import kernel_lines, loops_lines
 from symc.ir.modules import SymbolModule
 from symc.ir.prims.elementwise import Const
-from symc.ir.program import KernelStep, Program
-from symc.ir.symbolic import SymGraph
-from symc.ir.text_common import ELIDE, Printer, data_hash, regions_of
-from symc.ir.text_graph import graph_lines
-from symc.ir.text_loops import kernel_lines, loops_lines
-from symc.ir.text_program import is_planned, program_lines
-from symc.ir.text_symbols import symbol_lines
+from symc.ir.program.nodes import KernelStep, Program
+from symc.ir.program.text import is_planned, program_lines
+from symc.ir.symbol.nodes import SymGraph
+from symc.ir.symbol.text import symbol_lines
+from symc.ir.syntax.printing import ELIDE, Printer, data_hash, regions_of
+from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.text import graph_lines
 from symc.ir.types import Array
 
 

@@ -49,10 +49,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from symc.ir.errors import IRError, VerifyError
-from symc.ir.graph import Graph, Node, Origin, SymOrigin, tensor_type
 from symc.ir.op import Input
+from symc.ir.syntax.printing import regions_of
+from symc.ir.tensor.graph import Graph, Node, Origin, SymOrigin, tensor_type
 from symc.ir.text import level_of
-from symc.ir.text_common import regions_of
 from symc.ir.types import TensorType
 
 
@@ -60,17 +60,17 @@ def verify(module: Any, origins: bool = True) -> None:
     """Check a module of any level. `origins=False` leaves out the rules about provenance (hand-written IR)."""
     level = level_of(module)
     if level == "symbol":
-        from symc.ir.verify_symbol import verify_symbol
+        from symc.ir.symbol.verify import verify_symbol
 
         verify_symbol(module)
     elif level == "tensor":
         verify_graph(module, origins)
     elif level == "loop":
-        from symc.ir.verify_loops import verify_loops
+        from symc.ir.loop.verify import verify_loops
 
         verify_loops(module, origins)
     else:
-        from symc.ir.verify_program import verify_program
+        from symc.ir.program.verify import verify_program
 
         verify_program(module, origins)
 

@@ -1,276 +1,37 @@
-"""The pass manager: registered passes with typed options, run one step at a time under instruments.
-
-A step runs one pass, verifies what came out, times it and tells the instruments. Everything the tools do
-(printing, timing, bisecting, stepping) is an instrument.
-"""
+"""Pipelines as text, and the door to this package: what a pass, or a tool that runs passes, imports."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import gc
 import re
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
-from symc.ir.definitions import define
-from symc.ir.errors import IRError, ParseError
-from symc.ir.process import in_child, lock
-from symc.passes.rewrite import Rewriter
+from symc.ir.errors import ParseError
+from symc.passes.manager.manager import (
+    OPTION_KINDS,
+    Instrument,
+    Manager,
+    OptionError,
+    Pass,
+    PipelineError,
+    dashed,
+    option,
+    option_problem,
+    register_pass,
+)  # fmt: skip
+from symc.passes.registry import PASSES
 
-Module = Any  # SymbolModule | Graph | Program | LoopModule: the level is checked by the verifier
-
-
-class PipelineError(IRError):
-    """A pipeline string that names an unknown pass or option, or a pass that does not fit the level."""
-
-
-class OptionError(PipelineError, ValueError):
-    """An option of a pass that has a wrong type or lies outside of its range."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Pass:
-    """Base of all passes: a frozen dataclass whose fields are its options.
-
-    `takes` and `gives` are levels; `numerics` is what the pass promises of the values: "exact" (bit for bit),
-    "reassoc" (sums may be taken in another order) or "extends" (adds results, keeps the others).
-    """
-
-    name: ClassVar[str] = "?"
-    takes: ClassVar[str] = "tensor"
-    gives: ClassVar[str] = "tensor"
-    numerics: ClassVar[str] = "exact"
-    #: the program is right without it (tests run every subset of these)
-    optional: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        """OptionError for an option that is not what `option` declares."""
-        for field in dataclasses.fields(self):
-            problem = option_problem(field, getattr(self, field.name))
-            if problem:
-                raise OptionError(f"option {_dashed(field.name)} of pass {self.name} {problem}")
-
-    def run(self, module: Module, rw: Rewriter) -> Module:
-        raise NotImplementedError
-
-    def __str__(self) -> str:
-        changed = [
-            f"{_dashed(f.name)}={_option_text(getattr(self, f.name))}"
-            for f in dataclasses.fields(self)
-            if getattr(self, f.name) != f.default
-        ]
-        return self.name + (f"{{{' '.join(changed)}}}" if changed else "")
-
-
-PASSES: dict[str, type[Pass]] = {}
-P = TypeVar("P", bound=type[Pass])
-
-
-def register_pass(
-    name: str, takes: str = "tensor", gives: str = "tensor", numerics: str = "exact", optional: bool = False
-) -> Callable[[P], P]:
-    """Register a pass class under its name and make it a frozen dataclass. ValueError for a name that is taken."""
-
-    def register(cls: P) -> P:
-        made: Any = dataclasses.dataclass(frozen=True)(cls)
-        define(PASSES, [name], cls, "pass")
-        made.name, made.takes, made.gives, made.numerics, made.optional = name, takes, gives, numerics, optional
-        result: P = made
-        return result
-
-    return register
-
-
-def option(
-    default: Any,
-    help: str = "",
-    *,
-    min: float | None = None,
-    max: float | None = None,
-    choices: Sequence[Any] | None = None,
-) -> Any:
-    """A pass option with its help text. Values have the default's type, are not below `min` nor above `max`, and are
-    one of `choices` (of a tuple: each element); text and constructor refuse others alike."""
-    metadata = {"help": help, "min": min, "max": max, "choices": choices}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def option_problem(field: dataclasses.Field[Any], value: Any) -> str:
-    """What is wrong with an option's value ("must be ..., got ..."), "" if nothing is."""
-    default, rules = field.default, field.metadata
-    if default is not dataclasses.MISSING and type(value) is not type(default):
-        return f"must be {_KINDS.get(type(default), type(default).__name__)}, got {value!r}"
-    if isinstance(value, tuple) and not all(isinstance(v, str) for v in value):
-        return f"must be names, got {value!r}"
-    least, most, choices = (rules.get(word) for word in ("min", "max", "choices"))
-    if least is not None and value < least:
-        return f"must be at least {least}, got {value}"
-    if most is not None and value > most:
-        return f"must be at most {most}, got {value}"
-    if choices is not None:
-        for given in value if isinstance(value, tuple) else (value,):
-            if given not in choices:
-                close = difflib.get_close_matches(str(given), list(map(str, choices)), 1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(map(str, choices))}"
-                return f"cannot be {given!r}; {hint}"
-    return ""
-
-
-#: how messages call an option's type
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a tuple of names"}
-
-
-def _dashed(name: str) -> str:
-    """How text spells an option or a pass's argument."""
-    return name.replace("_", "-")
-
-
-# --------------------------------------------------------------------------------------------- instruments
-
-
-class Instrument:
-    """Listens to a pipeline; override what you need."""
-
-    def before_pass(self, pass_: Pass, module: Module) -> bool:
-        """False skips the pass (only one that keeps its level)."""
-        return True
-
-    def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None: ...
-
-    def failed_pass(self, pass_: Pass, before: Module, error: BaseException) -> None: ...
-
-    def action(self, pass_name: str, number: int, rule: str) -> bool:
-        """False vetoes one rewrite."""
-        return True
-
-    def acted(self, pass_name: str, number: int, rule: str) -> None:
-        """One rewrite that nobody vetoed."""
-
-
-class _Pauses(threading.local):
-    """How often the running thread has asked for a pause."""
-
-    own = 0
-
-
-_pauses = _Pauses()
-_collector = lock("collector")
-#: threads that have asked for a pause, and whether the collector ran before the first did; guarded by `_collector`
-_pausing = 0
-_was_on = True
-
-
-@contextmanager
-def collections_paused() -> Iterator[None]:
-    """No cyclic garbage collection meanwhile (in the whole process): passes make hundreds of thousands of objects that
-    stay and no cycles, and every collection would look at all of them, a fifth of the time a large graph takes."""
-    global _pausing, _was_on
-    with _collector:
-        if not _pausing:
-            _was_on = gc.isenabled()
-            gc.disable()
-        _pausing += not _pauses.own
-        _pauses.own += 1
-    try:
-        yield
-    finally:
-        with _collector:
-            _pauses.own -= 1
-            _pausing -= not _pauses.own
-            _resume()
-
-
-def _resume() -> None:
-    if not _pausing and _was_on:
-        gc.enable()
-
-
-def _forget_other_threads() -> None:
-    """Threads that a forked child does not have end no pause there."""
-    global _pausing
-    if _pausing:
-        _pausing = int(_pauses.own > 0)
-        _resume()
-
-
-in_child(_forget_other_threads)
-
-
-class Manager:
-    """Runs passes one by one; `verify` checks every result (always in tests and tools)."""
-
-    def __init__(self, instruments: Sequence[Instrument] = (), verify: bool = True) -> None:
-        self.instruments, self.verify = list(instruments), verify
-        self.seconds: dict[str, float] = {}
-
-    def step(self, pass_: Pass, module: Module) -> Module:
-        """The module after the pass. Errors of the pass or of the verifier pass through, after the instruments
-        have been told."""
-        if not all([i.before_pass(pass_, module) for i in self.instruments]):
-            if pass_.takes != pass_.gives:
-                raise PipelineError(
-                    f"pass {pass_.name} changes the level from {pass_.takes} to {pass_.gives}: it cannot be skipped"
-                )
-            return module
-        rewriter = Rewriter(pass_.name, self._may_act if self.instruments else None)
-        start = time.perf_counter()
-        try:
-            after = pass_.run(module, rewriter)
-            seconds = time.perf_counter() - start
-            self.seconds[pass_.name] = self.seconds.get(pass_.name, 0.0) + seconds
-            if self.verify:
-                self._verify(after, pass_.name)
-        except Exception as error:
-            for instrument in self.instruments:
-                instrument.failed_pass(pass_, module, error)
-            raise
-        for instrument in self.instruments:
-            instrument.after_pass(pass_, module, after, seconds)
-        return after
-
-    def run(self, passes: Iterable[Pass], module: Module) -> Module:
-        with collections_paused():
-            for pass_ in passes:
-                module = self.step(pass_, module)
-        return module
-
-    def _may_act(self, pass_name: str, number: int, rule: str) -> bool:
-        allowed = all([i.action(pass_name, number, rule) for i in self.instruments])
-        if allowed:
-            for instrument in self.instruments:
-                instrument.acted(pass_name, number, rule)
-        return allowed
-
-    def _verify(self, module: Module, pass_name: str) -> None:
-        from symc.ir.verify import verify
-
-        start = time.perf_counter()
-        verify(module)
-        self.seconds["verify"] = self.seconds.get("verify", 0.0) + time.perf_counter() - start
-
-
-# --------------------------------------------------------------------------------------------- text
-
-
-def _option_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return ":".join(map(str, value))
-    return str(value)
-
+__all__ = [
+    "PASSES", "Instrument", "Manager", "OptionError", "Pass", "PipelineError", "option", "parse_pipeline",
+    "register_pass",
+]  # fmt: skip
 
 _ITEM = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(\{([^{}]*)\})?\s*(,|$)")
 
 
 def parse_pipeline(text: str) -> list[Pass]:
     """`fuse{max-ops=8},plan_memory`: passes in order. ParseError with a caret where the text is wrong."""
-    import symc.passes.registry  # noqa: F401  (registers every pass)
-
     passes: list[Pass] = []
     at = 0
     while at < len(text):
@@ -300,8 +61,8 @@ def _parse_options(cls: type[Pass], body: str, offset: int, text: str) -> dict[s
         column = offset + match.start() + 1
         if name not in fields:
             close = difflib.get_close_matches(name, fields, 1)
-            known = ", ".join(map(_dashed, fields)) or "none"
-            hint = f"; did you mean {_dashed(close[0])}?" if close else f"; it has {known}"
+            known = ", ".join(map(dashed, fields)) or "none"
+            hint = f"; did you mean {dashed(close[0])}?" if close else f"; it has {known}"
             raise ParseError(f"pass {cls.name} has no option {key!r}{hint}", 1, column, text)
         if name in values:
             raise ParseError(f"option {key} of pass {cls.name} is given twice", 1, column, text)
@@ -316,7 +77,7 @@ def _parse_options(cls: type[Pass], body: str, offset: int, text: str) -> dict[s
             else:
                 values[name] = raw
         except (KeyError, ValueError):
-            kind = _KINDS.get(type(default), type(default).__name__)
+            kind = OPTION_KINDS.get(type(default), type(default).__name__)
             raise ParseError(f"option {key} of pass {cls.name} must be {kind}, got {raw!r}", 1, column, text) from None
         problem = option_problem(fields[name], values[name])
         if problem:

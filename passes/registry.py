@@ -1,21 +1,10 @@
 """Importing this module registers every pass, so that pipelines can be named in text."""
 
-from symc.passes import (
-    autodiff,
-    batch,
-    decompose,
-    fuse,
-    inline,
-    layout,
-    lower,
-    own_results,
-    partition,
-    plan_memory,
-    schedule,
-    simplify,
-    tile,
-)  # fmt: skip
-from symc.passes.pipeline import PASSES
+from symc.passes.loop import lower
+from symc.passes.loop.tiling import tile
+from symc.passes.manager.manager import PASSES
+from symc.passes.program import fuse, own_results, plan_memory, schedule
+from symc.passes.tensor import autodiff, batch, decompose, inline, layout, partition, simplify
 
 __all__ = [
     "PASSES", "autodiff", "batch", "decompose", "fuse", "inline", "layout", "lower", "own_results", "partition",

@@ -24,32 +24,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from symc.codegen.emit import emit_kernel
-from symc.codegen.jit import compile_kernels
-from symc.codegen.kernel import NativeKernel, describe
-from symc.codegen.runtime import Entry, Table, aligned_empty, host_callback, make_table
+from symc.codegen.emit.description import NativeKernel, describe
+from symc.codegen.emit.kernel import emit_kernel
+from symc.codegen.jit.compile import compile_kernels
 from symc.codegen.target import Target, host_target
-from symc.ir.graph import Graph
-from symc.ir.interp import evaluate
 from symc.ir.op import parameter
-from symc.ir.program import KernelStep, Program, ViewStep
+from symc.ir.program.nodes import KernelStep, Program, ViewStep
+from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import Array
-from symc.memory import address_of, constant, empty
-from symc.passes.autodiff import Autodiff
-from symc.passes.batch import Batch
-from symc.passes.decompose import Decompose, SymbolModule
-from symc.passes.fuse import Fuse
-from symc.passes.inline import Inline
-from symc.passes.layout import Layout
-from symc.passes.lower import LoopModule, Lower
-from symc.passes.own_results import OwnResults
-from symc.passes.partition import Partition
-from symc.passes.pipeline import Manager, Pass
-from symc.passes.plan_memory import PlanMemory
-from symc.passes.schedule import Schedule
-from symc.passes.simplify import Simplify
-from symc.passes.tile import Tile
-from symc.regions import control_entry
+from symc.passes.loop.lower import LoopModule, Lower
+from symc.passes.loop.tiling.tile import Tile
+from symc.passes.manager.manager import Manager, Pass
+from symc.passes.program.fuse import Fuse
+from symc.passes.program.own_results import OwnResults
+from symc.passes.program.plan_memory import PlanMemory
+from symc.passes.program.schedule import Schedule
+from symc.passes.tensor.autodiff import Autodiff
+from symc.passes.tensor.batch import Batch
+from symc.passes.tensor.decompose import Decompose, SymbolModule
+from symc.passes.tensor.inline import Inline
+from symc.passes.tensor.layout import Layout
+from symc.passes.tensor.partition import Partition
+from symc.passes.tensor.simplify import Simplify
+from symc.runtime.memory import address_of, constant, empty
+from symc.runtime.regions import control_entry
+from symc.runtime.table import Entry, Table, aligned_empty, host_callback, make_table
 
 #: elements touched by a thread that are worth waking it for
 GRAIN = 16384

@@ -17,12 +17,12 @@ from symc.compile import Executable, Instance, compile_symbol
 from symc.context import Context
 from symc.ir.process import turns
 from symc.ir.types import Array, TensorType, dtype_of
-from symc.memory import address_of, empty
 from symc.ndarray import NDArray
-from symc.passes.autodiff import grad_name, head_name
-from symc.passes.decompose import KEY_INPUT
+from symc.passes.tensor.autodiff import grad_name, head_name
+from symc.passes.tensor.decompose import KEY_INPUT
 from symc.random import next_key
-from symc.typed import distinct, module_of
+from symc.runtime.memory import address_of, empty
+from symc.symbol.typed import distinct, module_of
 
 
 class Executor:

@@ -9,21 +9,21 @@ import numpy as np
 
 from symc.codegen.target import host_target
 from symc.compile import Executable, emit
-from symc.ir.graph import Graph, Node, Recorder, SymOrigin, finish
 from symc.ir.op import input_node
-from symc.ir.program import Program
+from symc.ir.program.nodes import Program
+from symc.ir.tensor.graph import Graph, Node, Recorder, SymOrigin, finish
 from symc.ir.types import Array, TensorType
-from symc.memory import empty
-from symc.passes.fuse import Fuse
-from symc.passes.inline import Inline
-from symc.passes.layout import Layout
-from symc.passes.lower import Lower
-from symc.passes.own_results import OwnResults
-from symc.passes.pipeline import Manager, Pass
-from symc.passes.plan_memory import PlanMemory
-from symc.passes.schedule import Schedule
-from symc.passes.simplify import Simplify
-from symc.passes.tile import Tile
+from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.tile import Tile
+from symc.passes.manager.manager import Manager, Pass
+from symc.passes.program.fuse import Fuse
+from symc.passes.program.own_results import OwnResults
+from symc.passes.program.plan_memory import PlanMemory
+from symc.passes.program.schedule import Schedule
+from symc.passes.tensor.inline import Inline
+from symc.passes.tensor.layout import Layout
+from symc.passes.tensor.simplify import Simplify
+from symc.runtime.memory import empty
 
 #: every pass is verified in the tests
 VERIFY = True

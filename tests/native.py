@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from symc.codegen import jit, runtime
-from symc.codegen.runtime import Entry, make_table
+from symc.codegen.jit import compile as jit
 from symc.codegen.target import host_target
+from symc.runtime import table as runtime
+from symc.runtime.table import Entry, make_table
 
 HEAD = """
 define i32 @kernel(ptr %args, i64 %lo, i64 %hi, ptr %scratch) {

@@ -55,7 +55,7 @@ def test_imports_go_one_way(layer):
 
 def test_llvm_is_known_to_code_generation_only():
     for path in sources("ir", "passes", "symc"):
-        if path.parent != ROOT / "symc" / "codegen":
+        if ROOT / "symc" / "codegen" not in path.parents:
             found = [name for name in imported(path) if within(name, "llvmlite")]
             assert not found, f"{path.relative_to(ROOT)} imports {found}"
 
@@ -118,7 +118,7 @@ import ir, passes
 assert ir.MINE and passes.MINE
 import symc as mx
 import numpy as np
-import symc.ir.graph, symc.passes.registry
+import symc.ir.tensor.graph, symc.passes.registry
 assert "site-packages" in mx.__file__, mx.__file__
 x = mx.sym.Variable("x")
 net = mx.sym.FullyConnected(x, num_hidden=2, no_bias=True, name="fc")

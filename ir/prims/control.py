@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from symc.ir.errors import TypeMismatch
-from symc.ir.graph import Graph, Node, Recorder, finish
 from symc.ir.op import Input, Primitive, RunGraph, input_node, primitive, require
+from symc.ir.tensor.graph import Graph, Node, Recorder, finish
 from symc.ir.types import Array, TensorType, TupleType, Type
 
 

@@ -11,10 +11,10 @@ from typing import ClassVar, Union
 
 import numpy as np
 
-from symc.ir.graph import Node
-from symc.ir.loops import Ref
+from symc.ir.loop.nodes import Ref
 from symc.ir.op import Index, Primitive, Read, Scalars, primitive, require
 from symc.ir.prims import numeric
+from symc.ir.tensor.graph import Node
 from symc.ir.types import BOOL, F64, Array, DType, TensorType, Type, dtype_of
 
 Operand = Union[Node, int, float, bool]

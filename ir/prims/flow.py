@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, finish
 from symc.ir.op import Primitive, RunGraph, primitive, require
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import instantiate, placeholders, results, trace
 from symc.ir.prims.movement import iota, reverse
 from symc.ir.prims.pullback import pullback, reached
+from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Recorder, finish
 from symc.ir.types import BOOL, I64, Array, TensorType, TupleType, Type
 
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from symc.ir.graph import Node
-from symc.ir.loops import Ref
+from symc.ir.loop.nodes import Ref
 from symc.ir.op import Index, Primitive, Read, Scalars, primitive, require
 from symc.ir.prims import elementwise as ew
+from symc.ir.tensor.graph import Node
 from symc.ir.types import I64, Array, TensorType, TupleType, Type
 
 

@@ -12,9 +12,9 @@ from typing import ClassVar
 import numpy as np
 
 from symc.ir.errors import TypeMismatch
-from symc.ir.graph import Node
 from symc.ir.op import Primitive, primitive, require
 from symc.ir.prims.movement import swapaxes
+from symc.ir.tensor.graph import Node
 from symc.ir.types import F16, F32, Array, Shape, TensorType, Type
 
 

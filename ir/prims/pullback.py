@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from symc.ir.graph import Node, topological
 from symc.ir.prims.control import Get
 from symc.ir.prims.total import total
+from symc.ir.tensor.graph import Node, topological
 from symc.ir.types import BOOL, TupleType
 
 #: what is entered while a node's gradient is built; None leaves the node out

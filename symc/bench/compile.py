@@ -52,7 +52,7 @@ LARGE = (
 
 _PROGRAM = """
 import sys, time
-import symc.codegen.jit, symc.executor, symc.module
+import symc.codegen.jit.compile, symc.executor, symc.module
 from symc.bench.cli import compiled
 import llvmlite.binding
 start = time.perf_counter()
@@ -62,7 +62,7 @@ print(time.perf_counter() - start)
 
 _FILE = """
 import sys, time
-import symc as mx, symc.codegen.jit, symc.executor, symc.ndarray
+import symc as mx, symc.codegen.jit.compile, symc.executor, symc.ndarray
 from symc.cli.command import parse_shapes
 import llvmlite.binding
 path, shapes, train = sys.argv[1], parse_shapes(sys.argv[2]), sys.argv[3] == "train"

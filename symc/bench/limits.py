@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from symc.codegen.runtime import num_threads
 from symc.codegen.target import host_target
 from symc.compile import compile_graph
-from symc.ir.graph import Node, Recorder, SymOrigin, finish
 from symc.ir.op import input_node
 from symc.ir.prims import add, const
 from symc.ir.prims.elementwise import Fma
 from symc.ir.prims.linear import Contraction
-from symc.ir.program import KernelStep, Program
+from symc.ir.program.nodes import KernelStep, Program
+from symc.ir.tensor.graph import Node, Recorder, SymOrigin, finish
 from symc.ir.types import F32, TensorType
-from symc.memory import empty
+from symc.runtime.memory import empty
+from symc.runtime.table import num_threads
 
 
 def _time(build: Callable[..., Node], *shapes: tuple[int, ...]) -> float:

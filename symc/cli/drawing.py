@@ -9,9 +9,9 @@ from html import escape
 from typing import Any
 
 from symc.cli.report import CliError
-from symc.ir.graph import Graph
-from symc.ir.program import KernelStep, Program, operands_of, results_of
-from symc.ir.symbolic import SymGraph
+from symc.ir.program.nodes import KernelStep, Program, operands_of, results_of
+from symc.ir.symbol.nodes import SymGraph
+from symc.ir.tensor.graph import Graph
 
 #: colours by what a node is
 COLOURS = {"input": "#dbe9f6", "heavy": "#fde2c8", "plain": "#eef2e6", "output": "#e6dff2"}

@@ -9,9 +9,9 @@ from symc.cli.inputs import Loaded, level_of, load, passes_for
 from symc.cli.opt import run_passes, write
 from symc.cli.report import CliError
 from symc.cli.views import memory_table, select, shorten
-from symc.ir.program import Program
+from symc.ir.program.nodes import Program
 from symc.ir.text import print_module
-from symc.passes.pipeline import Module, Pass
+from symc.passes.manager.manager import Module, Pass
 
 #: the last pass that gives a level
 _REACHED_BY = {"fused": "fuse", "planned": "plan_memory", "program": "plan_memory", "loop": "tile"}
@@ -97,10 +97,10 @@ def _native(module: Module, level: str, pattern: str | None) -> str:
     """Optimised LLVM IR, or machine code, of the kernels."""
     import fnmatch
 
-    from symc.codegen.emit import emit_kernel
-    from symc.codegen.jit import assembly, llvm_ir
+    from symc.codegen.emit.kernel import emit_kernel
+    from symc.codegen.jit.compile import assembly, llvm_ir
     from symc.codegen.target import host_target
-    from symc.ir.graph import symbols_of
+    from symc.ir.tensor.graph import symbols_of
 
     target = host_target()
     parts: list[str] = []

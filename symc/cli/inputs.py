@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from symc.cli.report import INPUT, CliError, some
-from symc.passes.pipeline import Module, Pass
+from symc.passes.manager.manager import Module, Pass
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -99,7 +99,7 @@ def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loade
         from symc.ir.modules import SymbolModule
 
         return Loaded(SymbolModule(symbol.name or "net", symbol.graph, {}, outputs), "symbol")
-    from symc.typed import module_of
+    from symc.symbol.typed import module_of
 
     types = _types(symbol, shapes)
     roles = {n: "label" if n.endswith("label") else "data" for n in types if n in shapes or n.endswith("label")}
@@ -185,7 +185,7 @@ def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
     """The compiler's passes from the level of the input on."""
     from symc.codegen.target import host_target
     from symc.compile import loop_passes, pipeline, tensor_passes
-    from symc.ir.text_program import is_planned
+    from symc.ir.program.text import is_planned
 
     if loaded.level == "symbol":
         variables = [n.name for part in loaded.module.graph.variables() for n in part]

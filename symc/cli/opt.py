@@ -13,8 +13,9 @@ from symc.cli.inputs import load
 from symc.cli.report import CliError, StageError
 from symc.ir.errors import ParseError
 from symc.ir.text import print_module
-from symc.passes.instruments import Bisect, PrintIR, Reproducer, Statistics, Timing, TreeDir
-from symc.passes.pipeline import PASSES, Instrument, Manager, Module, Pass, PipelineError, parse_pipeline
+from symc.passes.manager.instruments import Bisect, PrintIR, Reproducer, Statistics, Timing, TreeDir
+from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError
+from symc.passes.pipeline import PASSES, parse_pipeline
 
 
 def run_passes(

@@ -36,7 +36,7 @@ def explain(error: Exception) -> tuple[str, int]:
     """The text for standard error and the exit code."""
     from symc.codegen.errors import TargetError
     from symc.ops.base import MXNetError
-    from symc.passes.pipeline import PipelineError
+    from symc.passes.manager.manager import PipelineError
     from symc.settings import SettingError
 
     if isinstance(error, StageError):

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from symc.ir.graph import Graph, Node, first_symbol
 from symc.ir.prims.flow import Branch, Loop
 from symc.ir.prims.linear import Contraction
-from symc.ir.symbolic import SymNode
+from symc.ir.symbol.nodes import SymNode
+from symc.ir.tensor.graph import Graph, Node, first_symbol
 from symc.ir.types import TensorType
-from symc.passes.decompose import Decompose, SymbolModule
-from symc.passes.pipeline import Manager
+from symc.passes.manager.manager import Manager
+from symc.passes.tensor.decompose import Decompose, SymbolModule
 
 ROW = ("layer", "operator", "output", "parameters", "multiply-adds")
 

@@ -7,8 +7,8 @@ import json
 import re
 from pathlib import Path
 
-from symc.ir.graph import SymOrigin, first_symbol
-from symc.ir.program import KernelStep, Program, Result, results_of
+from symc.ir.program.nodes import KernelStep, Program, Result, results_of
+from symc.ir.tensor.graph import SymOrigin, first_symbol
 
 _TABLE = re.compile(r"^!(\d+) = (.*)$")
 _SYMBOL = re.compile(r'^sym ("(?:[^"\\]|\\.)*") (\S+)(?: at ("(?:[^"\\]|\\.)*"):(\d+))?$')

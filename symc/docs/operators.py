@@ -37,23 +37,24 @@ _DIFFERS = "Differs from MXNet: "
 
 _TITLES = {
     "activation": "Activations and softmax", "attention": "Attention", "boxes": "Boxes", "broadcast": "Broadcasting",
-    "columns": "Windows as columns", "control": "Control flow", "conv": "Convolution", "correlation": "Correlation",
+    "columns": "Windows as columns", "control_flow": "Control flow", "conv": "Convolution",
+    "correlation": "Correlation",
     "creation": "Making tensors", "ctc": "CTC", "custom": "Operators in Python", "deformable": "Deformable layers",
     "dropout": "Dropout", "elemwise": "Element by element", "factorise": "Factorisations", "families": "Element by "
     "element: families", "image": "Images", "index": "Indexing", "linalg": "Matrices", "loss": "Losses",
-    "masking": "Masks and comparisons", "matmul": "Products", "multibox": "Anchor boxes", "nn": "Layers",
-    "norm": "Normalisation", "optim": "Optimizer updates",
-    "optim_mixed": "Optimizer updates in mixed precision", "optim_multi": "Optimizer updates of several weights",
-    "ordering": "Ordering", "pdf": "Densities", "pool": "Pooling", "proposal": "Region proposals",
-    "random": "Random numbers", "reduce": "Reductions",
-    "repeating": "Repetition and padding", "regions": "Regions of interest", "resample": "Resampling",
+    "masking": "Masks and comparisons", "matmul": "Products", "multibox": "Anchor boxes", "dense": "Layers",
+    "norm": "Normalisation", "single": "Optimizer updates",
+    "mixed": "Optimizer updates in mixed precision", "multi": "Optimizer updates of several weights",
+    "ordering": "Ordering", "densities": "Densities", "pool": "Pooling", "proposal": "Region proposals",
+    "sampling": "Random numbers", "reduce": "Reductions",
+    "repeating": "Repetition and padding", "region_pooling": "Regions of interest", "resample": "Resampling",
     "reshape": "Shapes", "rnn": "Recurrent layers", "scalar": "With a number", "sequence": "Sequences",
     "slicing": "Slices and concatenation", "spectral": "Fourier transforms and sketches",
 }  # fmt: skip
 
 
 def family(cls: type[Operator]) -> str:
-    """The file of symc/ops that defines an operator, without its folder."""
+    """The file below symc/ops that defines an operator, without its folders."""
     return cls.__module__.rpartition(".")[2]
 
 
@@ -119,8 +120,9 @@ def text() -> str:
     operators = list(dict.fromkeys(c for c in OPERATORS.values() if c.__module__.startswith(f"{symc.ops.__name__}.")))
     names = sum(1 + len(cls.aliases) for cls in operators)
     lines = [_HEAD.format(count=len(operators), names=names)]
-    for group in sorted({family(cls) for cls in operators}, key=lambda f: _TITLES.get(f, f)):
-        lines += [f"## {_TITLES.get(group, group)}", "", f"Defined in `symc/ops/{group}.py`.", ""]
+    files = {family(cls): cls.__module__.replace(".", "/") for cls in operators}
+    for group in sorted(files, key=lambda f: _TITLES.get(f, f)):
+        lines += [f"## {_TITLES.get(group, group)}", "", f"Defined in `{files[group]}.py`.", ""]
         for cls in sorted((c for c in operators if family(c) == group), key=lambda c: c.op_name.lower()):
             lines += _section(cls)
     return "\n".join(lines).rstrip() + "\n"

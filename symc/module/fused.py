@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symc.executor import Executor
-from symc.ir.graph import Graph, Node, Recorder, SymOrigin, Update, finish
 from symc.ir.op import input_node
+from symc.ir.tensor.graph import Graph, Node, Recorder, SymOrigin, Update, finish
 from symc.ir.types import Array, TensorType
-from symc.memory import empty
 from symc.ndarray import NDArray
 from symc.optimizer import Optimizer, Updater
 from symc.optimizer.base import flat_states
 from symc.optimizer.compiled import Keys, apply_rule, scalar_type
-from symc.passes.autodiff import Autodiff, grad_name
-from symc.passes.decompose import KEY_INPUT, Decompose
-from symc.passes.pipeline import Manager
+from symc.passes.manager.manager import Manager
+from symc.passes.tensor.autodiff import Autodiff, grad_name
+from symc.passes.tensor.decompose import KEY_INPUT, Decompose
 from symc.random import next_key
-from symc.typed import module_of
+from symc.runtime.memory import empty
+from symc.symbol.typed import module_of
 
 if TYPE_CHECKING:
     from symc.compile import Executable, Instance

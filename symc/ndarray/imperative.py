@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from symc.ir.errors import IRError
-from symc.ir.graph import Graph, Node, Recorder, SymOrigin, Update, finish
-from symc.ir.interp import evaluate
 from symc.ir.op import input_node
 from symc.ir.prims.numeric import cast_numpy
+from symc.ir.tensor.graph import Graph, Node, Recorder, SymOrigin, Update, finish
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import Array, TensorType, dtype_of
-from symc.memory import empty
 from symc.ndarray.ndarray import NDArray, aligned, located
 from symc.ndarray.pool import Pool
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, parameters, parse
-from symc.passes.decompose import KEY_INPUT, Context
+from symc.passes.tensor.decompose import KEY_INPUT, Context
 from symc.random import next_key
+from symc.runtime.memory import empty
 
 #: compiled programs of single operators kept at a time
 KEEP = 2048

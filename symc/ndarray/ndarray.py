@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from symc import params
 from symc.context import Context, cpu, current_context
 from symc.ir.types import Array
+from symc.ndarray import files as params
 from symc.ops.base import MXNetError
 
 DTYPES = (np.float32, np.float64, np.float16, np.uint8, np.int32, np.int8, np.int64, np.bool_)
@@ -307,7 +307,7 @@ def _index(key: Any) -> Any:
 
 def aligned(data: Array) -> Array:
     """A contiguous copy in aligned memory."""
-    from symc.memory import empty as allocate
+    from symc.runtime.memory import empty as allocate
 
     made = allocate(data.shape, data.dtype)
     made[...] = data
@@ -340,7 +340,7 @@ def _dtype(dtype: Any) -> np.dtype[Any]:
 
 def empty(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any = None) -> NDArray:
     """An array whose content is not defined."""
-    from symc.memory import empty as allocate
+    from symc.runtime.memory import empty as allocate
 
     return NDArray._of(allocate(_shape(shape), _dtype(dtype)), located(ctx))
 

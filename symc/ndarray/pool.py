@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from symc.compile import Executable, Instance
-from symc.ir.program import KernelStep
+from symc.ir.program.nodes import KernelStep
 from symc.ir.types import Array
-from symc.memory import address_of
+from symc.runtime.memory import address_of
 
 #: instances kept of one program, and the largest working memory that one may keep
 KEEP, LARGEST = 4, 1 << 20

@@ -1,7 +1,7 @@
-"""MXNet's operators, one file a family. Importing this package registers them all."""
+"""MXNet's operators, a folder a family of families. Importing this package registers them all."""
 
 import importlib
 import pkgutil
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)

@@ -28,10 +28,10 @@ from typing import Any, ClassVar, Protocol, TypeVar, Union
 import numpy as np
 
 from symc.ir.definitions import define
-from symc.ir.graph import Node
-from symc.ir.symbolic import SymGraph
+from symc.ir.symbol.nodes import SymGraph
+from symc.ir.tensor.graph import Node
 from symc.ir.types import Array, TensorType, dtype_of
-from symc.ops.attribute_text import parse_value
+from symc.ops.shared.attribute_text import parse_value
 
 ShapeLike = Union[tuple[int, ...], None]
 #: a tuple-valued parameter: (2, 2)

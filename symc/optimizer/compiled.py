@@ -10,13 +10,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from symc.ir.graph import Node, Recorder, SymOrigin, Update, finish
 from symc.ir.op import input_node
 from symc.ir.prims import cast, fold_key
+from symc.ir.tensor.graph import Node, Recorder, SymOrigin, Update, finish
 from symc.ir.types import F16, F32, U32, Array, DType, TensorType, dtype_of
 from symc.ndarray import NDArray
 from symc.optimizer.base import Optimizer, State, flat_states
-from symc.passes.decompose import KEY_INPUT
+from symc.passes.tensor.decompose import KEY_INPUT
 from symc.random import next_key
 
 #: compiled rules kept at a time: one for every rule, shape and type

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from symc.ir.graph import Node
 from symc.ir.prims import (
     abs_,
     add,
@@ -28,6 +27,7 @@ from symc.ir.prims import (
     sign,
     sqrt,
 )  # fmt: skip
+from symc.ir.tensor.graph import Node
 from symc.ndarray import NDArray, zeros
 from symc.optimizer.base import Optimizer, State, StepContext, like, register
 

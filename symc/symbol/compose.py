@@ -10,7 +10,7 @@ import numpy as np
 from symc import attribute
 from symc import name as naming
 from symc.base import MXNetError
-from symc.ir.symbolic import SymNode
+from symc.ir.symbol.nodes import SymNode
 from symc.ops.base import Operator, parameters, parse
 from symc.symbol.symbol import Symbol, hidden_spelling, is_hidden, user_line
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Union
 
 from symc import attribute
-from symc.ir.symbolic import SymGraph, SymNode
+from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ops.base import OPERATORS
 from symc.symbol.compose import compose
 from symc.symbol.symbol import Group, Symbol, Variable, output_name

@@ -1,4 +1,4 @@
-"""What infer_shape and infer_type answer: the completed tables of symc.passes.infer_shape in MXNet's form."""
+"""What infer_shape and infer_type answer: the completed tables of symc.passes.tensor.infer_shape in MXNet's form."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from symc.base import MXNetError
-from symc.ir.symbolic import SymNode
+from symc.ir.symbol.nodes import SymNode
+from symc.ndarray.files import DTYPE_BY_FLAG, FLAG_BY_DTYPE
 from symc.ops.base import Shapes, Types
-from symc.params import DTYPE_BY_FLAG, FLAG_BY_DTYPE
-from symc.passes.infer_shape import Conflict, propagate
+from symc.passes.tensor.infer_shape import Conflict, propagate
 from symc.symbol.symbol import Symbol
 
 Entry = tuple[SymNode, int]

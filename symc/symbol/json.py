@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symc.base import MXNetError
-from symc.ir.symbolic import SymGraph, SymNode
+from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ops.base import OPERATORS, parse
 from symc.symbol.compose import initialise, missing_input, split_attributes, takes_anything
 from symc.symbol.symbol import HIDDEN_KEYS, Symbol, is_hidden

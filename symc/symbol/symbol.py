@@ -12,7 +12,7 @@ import numpy as np
 
 from symc import attribute
 from symc.base import MXNetError, NotImplementedForSymbol
-from symc.ir.symbolic import SymGraph, SymNode
+from symc.ir.symbol.nodes import SymGraph, SymNode
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: attributes that may be spelled without the underscores that hide them
@@ -428,7 +428,7 @@ def Variable(
     if wd_mult is not None:
         attrs["__wd_mult__"] = str(wd_mult)
     if dtype is not None:
-        from symc.params import FLAG_BY_DTYPE
+        from symc.ndarray.files import FLAG_BY_DTYPE
 
         attrs["__dtype__"] = str(FLAG_BY_DTYPE[np.dtype(dtype)])
     if init is not None:

@@ -7,7 +7,7 @@ import pytest
 
 from symc.ir.errors import ParseError, VerifyError
 from symc.ir.parse import parse
-from symc.ir.program import KernelStep, Program
+from symc.ir.program.nodes import KernelStep, Program
 from symc.ir.text import print_module
 from symc.ir.verify import verify
 

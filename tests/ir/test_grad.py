@@ -10,9 +10,9 @@ import pytest
 
 from symc.ir import prims as p
 from symc.ir.errors import TypeMismatch
-from symc.ir.graph import Node, Recorder, SymOrigin, topological
-from symc.ir.interp import evaluate_nodes
 from symc.ir.op import PRIMITIVES, Primitive, input_node
+from symc.ir.tensor.graph import Node, Recorder, SymOrigin, topological
+from symc.ir.tensor.interp import evaluate_nodes
 from symc.ir.types import F32, F64, I64, TensorType
 
 STEP = 1e-5

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from symc.ir.errors import IRError
-from symc.ir.graph import Graph
-from symc.ir.interp import Results, evaluate
-from symc.ir.interp_loops import run_kernel, run_loop_module, run_loops
-from symc.ir.interp_program import run_program
-from symc.ir.loops import LoopKernel
+from symc.ir.loop.interp import run_kernel, run_loop_module, run_loops
+from symc.ir.loop.nodes import LoopKernel
 from symc.ir.modules import LoopModule
 from symc.ir.parse import parse
-from symc.ir.program import KernelStep, Place, Program
+from symc.ir.program.interp import run_program
+from symc.ir.program.nodes import KernelStep, Place, Program
+from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.interp import Results, evaluate
 from symc.ir.types import Array
 
 FILES = sorted((Path(__file__).parent / "sir").glob("*.sir"))
@@ -231,7 +231,7 @@ def test_scratch_is_private_to_a_turn() -> None:
 
 
 def test_long_lockstep_loops_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    import symc.ir.interp_loops as module
+    import symc.ir.loop.interp as module
 
     monkeypatch.setattr(module, "LANES", 7)
     body = """for %i in 0..9 {parallel} {

@@ -10,9 +10,9 @@ import pytest
 
 from symc.ir import prims as p
 from symc.ir.errors import IRError
-from symc.ir.graph import Graph, Node, Update, finish
-from symc.ir.interp import evaluate, evaluate_nodes, values_of
 from symc.ir.op import Primitive, input_node
+from symc.ir.tensor.graph import Graph, Node, Update, finish
+from symc.ir.tensor.interp import evaluate, evaluate_nodes, values_of
 from symc.ir.types import F16, F32, F64, Array, TensorType
 
 

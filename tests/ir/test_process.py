@@ -18,7 +18,7 @@ from symc.ir.op import input_node
 from symc.ir.process import forks_wait, lock, turns
 from symc.ir.process import in_child as renew_in_child
 from symc.ir.types import F32, TensorType
-from symc.passes.pipeline import collections_paused
+from symc.passes.manager.manager import collections_paused
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork"),

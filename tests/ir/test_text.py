@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from symc.ir.errors import MissingData, ParseError
-from symc.ir.graph import DerivedOrigin, Graph, Node, Recorder, SymOrigin, Update, finish
 from symc.ir.index import Affine, Remainder, Var
-from symc.ir.loops import For, IndexValue, LoopKernel, Ref, Store, walk
+from symc.ir.loop.nodes import For, IndexValue, LoopKernel, Ref, Store, walk
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.op import input_node
 from symc.ir.parse import parse
@@ -38,8 +37,9 @@ from symc.ir.prims import (
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Pad
-from symc.ir.program import Program
-from symc.ir.symbolic import SymGraph, SymNode
+from symc.ir.program.nodes import Program
+from symc.ir.symbol.nodes import SymGraph, SymNode
+from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Recorder, SymOrigin, Update, finish
 from symc.ir.text import (
     collect_constants,
     print_graph,

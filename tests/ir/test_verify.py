@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 
 from symc.ir.errors import VerifyError
-from symc.ir.form import map_form
-from symc.ir.graph import DerivedOrigin, Graph, Node, Origin, Recorder, SymOrigin, Update, finish
 from symc.ir.index import Affine, Var
-from symc.ir.loops import Buffer, Carry, For, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.loop.nodes import Buffer, Carry, For, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.loop.verify import verify_kernel
 from symc.ir.modules import SymbolModule
 from symc.ir.op import Input, input_node
 from symc.ir.parse import parse
 from symc.ir.prims import add, const, exp, mul, reshape, sort
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import CustomGrad
-from symc.ir.program import KernelStep, Place, Program, Result, ViewStep
-from symc.ir.symbolic import SymGraph, SymNode
+from symc.ir.program.form import map_form
+from symc.ir.program.nodes import KernelStep, Place, Program, Result, ViewStep
+from symc.ir.symbol.nodes import SymGraph, SymNode
+from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Recorder, SymOrigin, Update, finish
 from symc.ir.types import BOOL, F32, F64, I64, TensorType
 from symc.ir.verify import verify
-from symc.ir.verify_loops import verify_kernel
 
 FILES = sorted((Path(__file__).parent / "sir").glob("*.sir"))
 ORIGIN = SymOrigin("fc1", "FullyConnected", "mlp.py", 5)
@@ -394,7 +394,7 @@ def test_l9_calls() -> None:
 
 
 def test_conditions_are_truth_values() -> None:
-    from symc.ir.loops import If
+    from symc.ir.loop.nodes import If
 
     wrong("L2", loop(load(I), If(Ref("a", F32), (store(I),))))
     on = Let("on", BOOL, ew.gt, (Ref("a", F32), Ref("", F32, 0.0)), ORIGIN)

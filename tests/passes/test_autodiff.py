@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from symc.ir.errors import IRError, TypeMismatch
-from symc.ir.graph import Graph, Node, SymOrigin, Update, finish, symbols_of
-from symc.ir.interp import evaluate
 from symc.ir.op import input_node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad, host_call, results
@@ -18,11 +16,13 @@ from symc.ir.prims.indexing import gather, sort
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import broadcast, concat, pad, reshape, reverse, slice_, slice_axis, transpose
 from symc.ir.prims.reduce import cumsum, reduce_max, reduce_prod, reduce_sum
+from symc.ir.tensor.graph import Graph, Node, SymOrigin, Update, finish, symbols_of
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, F64, I32, TensorType
-from symc.passes.autodiff import Autodiff, grad_name, head_name
-from symc.passes.inline import Inline
-from symc.passes.pipeline import Manager, Pass
-from symc.passes.simplify import Simplify
+from symc.passes.manager.manager import Manager, Pass
+from symc.passes.tensor.autodiff import Autodiff, grad_name, head_name
+from symc.passes.tensor.inline import Inline
+from symc.passes.tensor.simplify import Simplify
 
 x = input_node("x", TensorType(F64, (3, 4)))
 y = input_node("y", TensorType(F64, (3, 4)))

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from compiling import arrays_for, graph_of
 
-from symc.ir.graph import Graph, Node
-from symc.ir.interp import evaluate
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import reshape, slice_axis
+from symc.ir.tensor.graph import Graph, Node
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F64, TensorType
-from symc.passes.autodiff import Autodiff
-from symc.passes.batch import Batch
-from symc.passes.pipeline import Instrument, Manager
+from symc.passes.manager.manager import Instrument, Manager
+from symc.passes.tensor.autodiff import Autodiff
+from symc.passes.tensor.batch import Batch
 
 W = TensorType(F64, (3, 4))
 

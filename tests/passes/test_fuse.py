@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from compiling import arrays_for, graph_of, run_native, to_program
 
-from symc.ir.interp import evaluate
 from symc.ir.prims import (
     add,
     broadcast,
@@ -24,7 +23,8 @@ from symc.ir.prims import (
     tanh,
     transpose,
 )
-from symc.ir.program import KernelStep
+from symc.ir.program.nodes import KernelStep
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, TensorType
 
 X = TensorType(F32, (16, 32))

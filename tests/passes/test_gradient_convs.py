@@ -10,13 +10,13 @@ from compiling import arrays_for, graph_of, run_native, to_program
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symc.ir.graph import Node, topological
-from symc.ir.interp import evaluate, evaluate_nodes
 from symc.ir.op import input_node
 from symc.ir.prims.linear import conv_dw, conv_dx, output_spatial
 from symc.ir.prims.movement import slice_
+from symc.ir.tensor.graph import Node, topological
+from symc.ir.tensor.interp import evaluate, evaluate_nodes
 from symc.ir.types import F32, F64, TensorType
-from symc.passes.gradient_convs import MANY_PHASES, as_product, convolved, cropped
+from symc.passes.tensor.gradient_convs import MANY_PHASES, as_product, convolved, cropped
 
 CASES = [
     (kernel, stride, dilate, groups, size)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from symc.ir.symbolic import SymGraph, SymNode
-from symc.passes.infer_shape import Conflict, propagate
+from symc.ir.symbol.nodes import SymGraph, SymNode
+from symc.passes.tensor.infer_shape import Conflict, propagate
 
 
 class Row:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from symc.ir.graph import DerivedOrigin, Graph, Node, Recorder, SymOrigin, finish
-from symc.ir.interp import evaluate
 from symc.ir.op import input_node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import CustomGrad, custom_grad
+from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Recorder, SymOrigin, finish
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, TensorType
-from symc.passes.inline import Inline
-from symc.passes.pipeline import Manager
-from symc.passes.rewrite import Rewriter
+from symc.passes.manager.manager import Manager
+from symc.passes.manager.rewrite import Rewriter
+from symc.passes.tensor.inline import Inline
 
 x = input_node("x", TensorType(F32, (4,)))
 VALUES = {"x": np.array([-1.5, 0.0, 2.0, 3.0], np.float32)}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from compiling import arrays_for, graph_of, run_native, to_program
 
-from symc.ir.interp import evaluate
 from symc.ir.prims import concat, tanh
 from symc.ir.prims.movement import Concat
-from symc.ir.program import KernelStep
+from symc.ir.program.nodes import KernelStep
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, TensorType
 
 

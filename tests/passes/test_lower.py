@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from compiling import arrays_for, graph_of, run_native, to_program
 
-from symc.ir.interp import evaluate
-from symc.ir.interp_loops import run_loop_module
+from symc.ir.loop.interp import run_loop_module
 from symc.ir.parse import parse
 from symc.ir.prims import dot, slice_, tanh
+from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_module
 from symc.ir.types import F32, TensorType
-from symc.passes.lower import Lower
-from symc.passes.pipeline import Manager
+from symc.passes.loop.lower import Lower
+from symc.passes.manager.manager import Manager
 
 
 def unrolled(x, w):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from symc.ir.interp import evaluate
-from symc.ir.interp_program import run_program
 from symc.ir.parse import parse
+from symc.ir.program.interp import run_program
+from symc.ir.tensor.interp import evaluate
 from symc.ir.verify import verify
-from symc.passes.fuse import Fuse
-from symc.passes.own_results import OwnResults
-from symc.passes.pipeline import Manager
-from symc.passes.plan_memory import PlanMemory
-from symc.passes.schedule import Schedule
+from symc.passes.manager.manager import Manager
+from symc.passes.program.fuse import Fuse
+from symc.passes.program.own_results import OwnResults
+from symc.passes.program.plan_memory import PlanMemory
+from symc.passes.program.schedule import Schedule
 
 #: what programs may do with the states %a and %b
 GRAPHS = {

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from symc.ir.errors import IRError, ParseError
-from symc.ir.graph import Graph, Node, SymOrigin, finish
 from symc.ir.op import input_node
 from symc.ir.prims import elementwise as ew
+from symc.ir.tensor.graph import Graph, Node, SymOrigin, finish
 from symc.ir.types import F32, TensorType
-from symc.passes.autodiff import Autodiff
-from symc.passes.fuse import Fuse
-from symc.passes.instruments import Bisect, PrintIR, Reproducer, Statistics, Timing, TreeDir
-from symc.passes.pipeline import (
+from symc.passes.loop.tiling.tile import Tile
+from symc.passes.manager.instruments import Bisect, PrintIR, Reproducer, Statistics, Timing, TreeDir
+from symc.passes.manager.manager import (
     PASSES,
     Instrument,
     Manager,
@@ -29,14 +28,15 @@ from symc.passes.pipeline import (
     collections_paused,
     option,
     option_problem,
-    parse_pipeline,
     register_pass,
 )
-from symc.passes.plan_memory import PlanMemory
+from symc.passes.manager.rewrite import Rewriter
+from symc.passes.pipeline import parse_pipeline
+from symc.passes.program.fuse import Fuse
+from symc.passes.program.plan_memory import PlanMemory
 from symc.passes.registry import PASSES as REGISTERED
-from symc.passes.rewrite import Rewriter
-from symc.passes.simplify import Simplify
-from symc.passes.tile import Tile
+from symc.passes.tensor.autodiff import Autodiff
+from symc.passes.tensor.simplify import Simplify
 
 x = input_node("x", TensorType(F32, (3,)))
 
@@ -166,7 +166,7 @@ def test_levels_must_fit() -> None:
 def test_registry_is_complete() -> None:
     folder = Path(__import__("symc.passes.registry").passes.registry.__file__).parent
     declared = {
-        name for file in folder.glob("*.py") for name in re.findall(r'@register_pass\(\s*"(\w+)"', file.read_text())
+        name for file in folder.rglob("*.py") for name in re.findall(r'@register_pass\(\s*"(\w+)"', file.read_text())
     }
     assert declared <= set(REGISTERED)
     assert all(p.__doc__ for p in REGISTERED.values())

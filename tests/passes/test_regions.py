@@ -9,21 +9,21 @@ from compiling import arrays_for
 
 import symc as mx
 from symc.ir.errors import VerifyError
-from symc.ir.graph import Graph, finish, symbols_of
-from symc.ir.interp import evaluate
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import CustomGrad
 from symc.ir.prims.flow import Loop
-from symc.ir.text_common import regions_of
+from symc.ir.syntax.printing import regions_of
+from symc.ir.tensor.graph import Graph, finish, symbols_of
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, TensorType
 from symc.ir.verify import verify
-from symc.passes import simplify
-from symc.passes.autodiff import Autodiff
-from symc.passes.decompose import Decompose
-from symc.passes.inline import Inline
-from symc.passes.pipeline import Instrument, Manager, Pass
-from symc.passes.rewrite import Rewriter, Rule, in_regions, rewrite
-from symc.typed import module_of
+from symc.passes.manager.manager import Instrument, Manager, Pass
+from symc.passes.manager.rewrite import Rewriter, Rule, in_regions, rewrite
+from symc.passes.tensor import simplify
+from symc.passes.tensor.autodiff import Autodiff
+from symc.passes.tensor.decompose import Decompose
+from symc.passes.tensor.inline import Inline
+from symc.symbol.typed import module_of
 
 S = mx.sym
 SHAPES = {"x": (3, 2), "h": (2,), "w": (2,), "p": (1,)}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from symc.ir.errors import IRError, TypeMismatch, VerifyError
-from symc.ir.graph import DerivedOrigin, Graph, Node, SymOrigin, Update, finish, symbols_of
 from symc.ir.op import input_node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast_to, reshape
 from symc.ir.prims.reduce import reduce_sum
+from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, SymOrigin, Update, finish, symbols_of
 from symc.ir.types import F16, F32, F64, TensorType
-from symc.passes.rewrite import Rewriter, Rule, rebuild, rewrite
+from symc.passes.manager.rewrite import Rewriter, Rule, rebuild, rewrite
 
 NEG, EXP, LOG, ABS = (type(op) for op in (ew.neg, ew.exp, ew.log, ew.abs_))
 x = input_node("x", TensorType(F32, (3,)))

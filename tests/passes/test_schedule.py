@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from symc.ir.errors import IRError
-from symc.ir.interp_program import run_program
 from symc.ir.parse import parse
-from symc.ir.program import operands_of, results_of
+from symc.ir.program.interp import run_program
+from symc.ir.program.nodes import operands_of, results_of
 from symc.ir.verify import verify
-from symc.passes.own_results import OwnResults
-from symc.passes.pipeline import Instrument, Manager
-from symc.passes.plan_memory import PlanMemory
-from symc.passes.schedule import Schedule
+from symc.passes.manager.manager import Instrument, Manager
+from symc.passes.program.own_results import OwnResults
+from symc.passes.program.plan_memory import PlanMemory
+from symc.passes.program.schedule import Schedule
 
 #: every %a is made before any %b frees it
 WIDE = """symc ir 1 level=fused

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symc.ir.graph import Graph, Node, SymOrigin, finish
-from symc.ir.interp import evaluate
 from symc.ir.op import input_node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.elementwise import BOOL, F64, cast, const, full, select
@@ -32,10 +30,13 @@ from symc.ir.prims.movement import (
     transpose,
 )
 from symc.ir.prims.reduce import Sum, reduce_max, reduce_sum
+from symc.ir.tensor.graph import Graph, Node, SymOrigin, finish
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F16, F32, I8, I32, U8, U32, TensorType
-from symc.passes.pipeline import Instrument, Manager, parse_pipeline
-from symc.passes.rewrite import Rewriter
-from symc.passes.simplify import RULES, Simplify
+from symc.passes.manager.manager import Instrument, Manager
+from symc.passes.manager.rewrite import Rewriter
+from symc.passes.pipeline import parse_pipeline
+from symc.passes.tensor.simplify import RULES, Simplify
 
 
 def tensor(name: str, *shape: int, dtype=F32) -> Node:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from compiling import arrays_for, graph_of, to_program
 
-from symc.ir.interp_loops import run_loop_module
+from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule
 from symc.ir.parse import parse
 from symc.ir.prims import dot, reduce_sum
 from symc.ir.text import print_module
 from symc.ir.types import F32, TensorType
-from symc.passes.lower import Lower
-from symc.passes.pipeline import Manager
-from symc.passes.tile import Tile
+from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.tile import Tile
+from symc.passes.manager.manager import Manager
 
 
 def _lowered() -> tuple[dict, LoopModule]:

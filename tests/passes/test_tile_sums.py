@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import symc as mx
-from symc.ir.loops import Carry, For, Let, Ref, Store
+from symc.ir.loop.nodes import Carry, For, Let, Ref, Store
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import F32
-from symc.passes.tile_sums import blocked_sums
+from symc.passes.loop.tiling.sums import blocked_sums
 
 BLOCK = 32
 

@@ -383,7 +383,7 @@ def test_a_pass_that_refuses(capsys, net: str) -> None:
 
 
 def test_an_internal_error_names_its_place_and_a_reproducer(capsys, net: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from symc.passes.simplify import Simplify
+    from symc.passes.tensor.simplify import Simplify
 
     def crash(*_: object) -> None:
         raise KeyError("gone")

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 import symc as mx
-from symc.ir.graph import Node
 from symc.ir.op import PRIMITIVES, Primitive, primitive
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import Dot
+from symc.ir.tensor.graph import Node
 from symc.ops.base import OPERATORS, Operator, operator
-from symc.passes.nests_common import NESTS, nest
-from symc.passes.pipeline import PASSES, Pass, register_pass
+from symc.passes.loop.nests.common import NESTS, nest
+from symc.passes.manager.manager import PASSES, Pass, register_pass
 
 
 def a_pass(name: str) -> Any:
@@ -47,7 +47,7 @@ def a_primitive(name: str) -> Any:
 
 def test_a_taken_name_is_refused_with_both_places() -> None:
     cases = [
-        (a_pass, "simplify", "pass 'simplify'", "symc.passes.simplify.Simplify (", PASSES),
+        (a_pass, "simplify", "pass 'simplify'", "symc.passes.tensor.simplify.Simplify (", PASSES),
         (an_operator, "FullyConnected", "operator 'FullyConnected'", "symc.ops", OPERATORS),
         (a_primitive, "exp", "primitive 'exp'", "symc.ir.prims", PRIMITIVES),
     ]
@@ -84,7 +84,7 @@ def test_an_alias_that_is_taken_leaves_nothing_behind() -> None:
 CELL = """
 from symc.ir.prims import elementwise as ew
 from symc.ops.base import Operator, operator
-from symc.passes.pipeline import Pass, register_pass
+from symc.passes.manager.manager import Pass, register_pass
 
 @operator("cell_op", inputs="data")
 class CellOp(Operator):

@@ -12,7 +12,7 @@ import pytest
 import symc as mx
 from symc.docs import operators
 from symc.ops.base import OPERATORS
-from symc.passes.pipeline import PASSES
+from symc.passes.manager.manager import PASSES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "symc" / "docs").glob("*.md")), ROOT / "README.md"]

@@ -25,11 +25,12 @@ from native import (
     in_new_process,
 )
 
-from symc.codegen import cache, jit, llvm
-from symc.codegen.cache import ObjectCache
 from symc.codegen.errors import CompileError, TargetError
-from symc.codegen.runtime import Entry, make_table
+from symc.codegen.jit import cache, llvm
+from symc.codegen.jit import compile as jit
+from symc.codegen.jit.cache import ObjectCache
 from symc.codegen.target import host_features, host_target, is_x86, named_target
+from symc.runtime.table import Entry, make_table
 
 pytestmark = [
     pytest.mark.usefixtures("own_cache"),
@@ -324,7 +325,7 @@ def test_concurrent_writers_never_show_half_an_entry(tmp_path: Path) -> None:
 
 def test_processes_share_the_cache(own_cache: Path) -> None:
     code = (
-        "from symc.codegen import jit; from symc.codegen.target import host_target\n"
+        "from symc.codegen.jit import compile as jit; from symc.codegen.target import host_target\n"
         "jit._compile = None if {strict} else jit._compile\n"
         "text = 'define i32 @kernel() {{ ret i32 3 }}'\n"
         "print(len(jit.compile_kernels([(f'k{{i}}', 'kernel', lambda: text) for i in range(5)], host_target())))"

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from compiling import arrays_for, assert_close, graph_of, run_native, to_program
 
-from symc.ir.interp import evaluate
 from symc.ir.prims import (
     add,
     argmax,
@@ -46,6 +45,7 @@ from symc.ir.prims import (
     window_spread,
     window_sum,
 )  # fmt: skip
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F16, F32, F64, I32, U8, U32, TensorType
 
 
@@ -210,7 +210,7 @@ def test_whole_numbers_are_exact(name: str) -> None:
 def test_thread_count_changes_nothing(name: str) -> None:
     from compiling import to_executable
 
-    from symc.codegen.runtime import num_threads, set_num_threads
+    from symc.runtime.table import num_threads, set_num_threads
 
     function, types = CASES[name]
     graph = graph_of(function, **types)

@@ -8,7 +8,7 @@ import pytest
 
 import symc as mx
 from symc.bench.cli import compiled
-from symc.ir.loops import Alloc, walk
+from symc.ir.loop.nodes import Alloc, walk
 
 
 def _run(symbol, **arrays):

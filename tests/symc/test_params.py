@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import symc as mx
-from symc import params
+from symc.ndarray import files as params
 
 DATA = np.arange(6, dtype=np.float32).reshape(2, 3)
 

@@ -18,20 +18,20 @@ from hypothesis import strategies as st
 
 from symc.codegen.target import host_target
 from symc.compile import emit
-from symc.ir.graph import Graph, Node, topological
-from symc.ir.interp import evaluate
-from symc.ir.interp_loops import run_loop_module
-from symc.ir.interp_program import run_program
+from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import broadcast, concat, pad, reshape, reverse, slice_, transpose
 from symc.ir.prims.reduce import reduce_max, reduce_min, reduce_sum
+from symc.ir.program.interp import run_program
+from symc.ir.tensor.graph import Graph, Node, topological
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, F64, I32, Array, DType, TensorType
-from symc.memory import empty
-from symc.passes.lower import Lower
-from symc.passes.pipeline import Manager
-from symc.passes.tile import Tile
+from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.tile import Tile
+from symc.passes.manager.manager import Manager
+from symc.runtime.memory import empty
 
 EXTENTS = (1, 2, 3, 4, 5, 8, 17)
 SIZE = 600

@@ -21,19 +21,19 @@ from operating import symbol_of
 from operator_cases import OTHERS, TABLE, Array, Case
 
 import symc as mx
-from symc.ir.graph import Graph
-from symc.ir.interp import evaluate, values_of
-from symc.ir.interp_program import run_program
 from symc.ir.op import parameter
 from symc.ir.prims.elementwise import Const
+from symc.ir.program.interp import run_program
+from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.interp import evaluate, values_of
 from symc.ir.types import F32, F64, DType, TensorType, dtype_of
 from symc.ops.base import OPERATORS, Shapes
-from symc.passes.autodiff import Autodiff
-from symc.passes.decompose import Decompose
-from symc.passes.inline import Inline
-from symc.passes.partition import Partition
-from symc.passes.pipeline import Manager
-from symc.typed import module_of
+from symc.passes.manager.manager import Manager
+from symc.passes.tensor.autodiff import Autodiff
+from symc.passes.tensor.decompose import Decompose
+from symc.passes.tensor.inline import Inline
+from symc.passes.tensor.partition import Partition
+from symc.symbol.typed import module_of
 
 #: attributes of the table that keep no number whole, and what they are on whole numbers
 WHOLE = {"scalar": 2.0, "alpha": 2.0, "beta": 3.0, "value": 2.0, "a_min": -2.0, "a_max": 3.0}

@@ -27,10 +27,11 @@ from native import (
     table_of,
 )
 
-from symc.codegen import runner, runtime
 from symc.codegen.errors import KernelError
-from symc.codegen.runtime import Entry, host_callback, make_table
 from symc.codegen.target import default_threads
+from symc.runtime import runner
+from symc.runtime import table as runtime
+from symc.runtime.table import Entry, host_callback, make_table
 
 pytestmark = [
     pytest.mark.usefixtures("own_cache"),
@@ -173,7 +174,7 @@ def test_thread_count_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in (0, -1, 100_000):
         with pytest.raises(ValueError, match=f"set_num_threads\\({wrong}\\): expected 1 to"):
             runtime.set_num_threads(wrong)
-    code = "from symc.codegen import runtime; print(runtime.num_threads())"
+    code = "from symc.runtime import table as runtime; print(runtime.num_threads())"
     if runner.has_pool():
         assert in_new_process(code, SYMC_NUM_THREADS="3") == "3\n"
     monkeypatch.setenv("SYMC_NUM_THREADS", "two")
@@ -197,7 +198,8 @@ def test_without_a_pool_programs_run_on_the_calling_thread(monkeypatch: pytest.M
 def test_the_interpreter_exits_while_workers_spin_or_sleep() -> None:
     code = (
         "import sys, time; sys.argv=['']; import numpy as np\n"
-        "from symc.codegen import jit, runtime; from symc.codegen.target import host_target\n"
+        "from symc.codegen.jit import compile as jit; from symc.runtime import table as runtime\n"
+        "from symc.codegen.target import host_target\n"
         f"text = {STEP!r}\n"
         "fn = jit.compile_kernels([('k', 'kernel', text)], host_target())['k']\n"
         "a = np.zeros(1000, np.int64)\nruntime.set_num_threads(4)\n"

@@ -16,17 +16,17 @@ from compiling import arrays_for, assert_close, graph_of, to_program
 from loading import module_at
 
 import symc as mx
-from symc.codegen.emit import emit_kernel
-from symc.codegen.jit import assembly
+from symc.codegen.emit.kernel import emit_kernel
+from symc.codegen.jit.compile import assembly
 from symc.codegen.target import Target, host_features, host_target, is_x86, named_target
 from symc.compile import emit, pipeline
-from symc.ir.interp import evaluate
 from symc.ir.prims import cast, relu, tanh
+from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F16, F32, F64, TensorType, dtype_of
-from symc.passes.lower import Lower
-from symc.passes.pipeline import Manager
-from symc.passes.tile import Tile
-from symc.typed import module_of
+from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.tile import Tile
+from symc.passes.manager.manager import Manager
+from symc.symbol.typed import module_of
 
 HERE = Path(__file__).parent
 

@@ -14,27 +14,27 @@ import pytest
 
 import symc as mx
 from symc.cli.inputs import symbol_input
-from symc.codegen.emit import emit_kernel
+from symc.codegen.emit.kernel import emit_kernel
 from symc.codegen.target import host_target
 from symc.compile import emit
-from symc.ir.graph import Graph, symbols_of
-from symc.ir.interp import evaluate
-from symc.ir.interp_loops import run_loop_module
-from symc.ir.interp_program import run_program
+from symc.ir.loop.interp import run_loop_module
 from symc.ir.parse import parse
+from symc.ir.program.interp import run_program
+from symc.ir.tensor.graph import Graph, symbols_of
+from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_module
-from symc.passes.autodiff import Autodiff
-from symc.passes.decompose import Decompose
-from symc.passes.fuse import Fuse
-from symc.passes.inline import Inline
-from symc.passes.lower import Lower
-from symc.passes.own_results import OwnResults
-from symc.passes.partition import Partition
-from symc.passes.pipeline import Manager, Module, Pass
-from symc.passes.plan_memory import PlanMemory
-from symc.passes.schedule import Schedule
-from symc.passes.simplify import Simplify
-from symc.passes.tile import Tile
+from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.tile import Tile
+from symc.passes.manager.manager import Manager, Module, Pass
+from symc.passes.program.fuse import Fuse
+from symc.passes.program.own_results import OwnResults
+from symc.passes.program.plan_memory import PlanMemory
+from symc.passes.program.schedule import Schedule
+from symc.passes.tensor.autodiff import Autodiff
+from symc.passes.tensor.decompose import Decompose
+from symc.passes.tensor.inline import Inline
+from symc.passes.tensor.partition import Partition
+from symc.passes.tensor.simplify import Simplify
 
 # --------------------------------------------------------------------------------------------- what is computed
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from llvmlite import binding
 
-from symc.codegen.vector_math import ERRORS, Features, arity, definition, names, required, symbol
+from symc.codegen.math.library import ERRORS, Features, arity, definition, names, required, symbol
 
 TYPES = {"f32": ("float", 4, np.float32), "f64": ("double", 8, np.float64)}
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")

@@ -401,10 +401,10 @@ def test_every_level_is_well_formed_and_keeps_its_text():
     from symc.ir.types import F32, TensorType
     from symc.ops.base import OPERATORS
     from symc.ops.base import parse as definition_of
-    from symc.passes.decompose import Decompose
-    from symc.passes.pipeline import Manager
+    from symc.passes.manager.manager import Manager
+    from symc.passes.tensor.decompose import Decompose
     from symc.symbol.compose import split_attributes
-    from symc.typed import module_of
+    from symc.symbol.typed import module_of
 
     made = _everything()
     text = print_symbols(made.graph)

@@ -11,8 +11,8 @@ from loading import GOLDEN, module_at
 from operating import forward, gradients, infer, infer_types
 
 import symc as mx
-from symc.ops import suppression
 from symc.ops.base import MXNetError, ShapeError
+from symc.ops.vision import suppression
 
 FOLDER = GOLDEN / "detection"
 scenarios = module_at(FOLDER / "scenarios.py")

@@ -10,7 +10,7 @@ from operating import check_numerically, forward, gradients, infer, infer_types,
 
 import symc as mx
 from symc.ops.base import OPERATORS, MXNetError, ShapeError
-from symc.ops.elemwise import ARITHMETIC, TESTS
+from symc.ops.elementwise.elemwise import ARITHMETIC, TESTS
 
 SMOOTH = {
     "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "cbrt": np.cbrt, "rcbrt": lambda x: 1 / np.cbrt(x),

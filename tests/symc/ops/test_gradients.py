@@ -13,11 +13,11 @@ from operator_cases import TABLE, Array, Case, between, whole
 
 import symc as mx
 from symc.ir.errors import TypeMismatch
-from symc.ir.graph import Node
-from symc.ir.interp import evaluate_nodes
 from symc.ir.op import input_node
 from symc.ir.prims.elementwise import zeros_like
 from symc.ir.prims.pullback import pullback
+from symc.ir.tensor.graph import Node
+from symc.ir.tensor.interp import evaluate_nodes
 from symc.ir.types import TensorType, dtype_of
 from symc.ops.base import OPERATORS, MXNetError, ShapeError, Types
 
@@ -49,7 +49,7 @@ def excluded() -> set[str]:
     names = {name for names in EXCLUDED.values() for name in names.split()}
     names |= {form.format(word) for word in _COMPARISONS for form in ("_{}", "_{}_scalar", "broadcast_{}")}
     random = {name for name, cls in OPERATORS.items() if cls.random and name not in ("Dropout", "RNN")}
-    updates = {name for name, cls in OPERATORS.items() if cls.__module__.startswith("symc.ops.optim")}
+    updates = {name for name, cls in OPERATORS.items() if cls.__module__.startswith("symc.ops.updates.")}
     return names | random | updates
 
 

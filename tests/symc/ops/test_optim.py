@@ -8,7 +8,7 @@ from operating import Built
 
 import symc as mx
 from symc.ops.base import MXNetError
-from symc.ops.optim import InPlace
+from symc.ops.updates.single import InPlace
 
 RNG = np.random.default_rng(3)
 W, G = RNG.normal(size=(2, 3)), RNG.normal(size=(2, 3))

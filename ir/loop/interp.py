@@ -1,0 +1,247 @@
+"""The reference interpreter of the loop level.
+
+Loops whose turns are independent (parallel, vector, jam) run in lockstep: every statement for all turns at once, as
+axes of numpy arrays, outer loops first. Serial loops, and loops that carry values, run turn by turn. With
+`serial=True` every loop does: the reference of the reference.
+
+A scalar is an array with one axis for every open lockstep loop (extent 1 where it does not depend on it). Guards
+are kept: memory is not touched where they fail, and an access outside of a buffer is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Union
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from symc.ir.errors import IRError
+from symc.ir.index import Affine, Quotient, Var
+from symc.ir.loop.nodes import Alloc, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.prims import numeric
+from symc.ir.program.interp import POISON, Memory, run_body
+from symc.ir.program.nodes import Program, ViewStep
+from symc.ir.tensor.interp import Results
+from symc.ir.types import Array, TensorType, strides_of
+
+LOCKSTEP = ("parallel", "vector", "jam")
+#: turns taken at once over all open lockstep loops: longer loops go in pieces, to bound memory
+LANES = 1 << 20
+Kernels = Union[Mapping[int, LoopKernel], Sequence["LoopKernel | None"]]
+
+
+class _Storage:
+    """A buffer's elements in a row. `lanes` is the shape of the open lockstep loops a scratch buffer is private to."""
+
+    def __init__(self, name: str, tensor: TensorType, flat: Array, lanes: tuple[int, ...] = ()) -> None:
+        self.name, self.tensor, self.flat, self.lanes = name, tensor, flat, lanes
+        self.strides = strides_of(tensor.shape)
+
+
+class _Machine:
+    """The state of one kernel's run."""
+
+    def __init__(self, kernel: LoopKernel, serial: bool) -> None:
+        self.kernel, self.serial = kernel, serial
+        self.values: dict[str, Array] = {}
+        self.variables: dict[str, Array] = {}
+        self.buffers: dict[str, _Storage] = {}
+        self.lanes: tuple[int, ...] = ()
+        self.mask: Array | None = None
+
+    # -- scalars
+
+    def spread(self, value: Array) -> Array:
+        """A scalar with an axis for every open lockstep loop."""
+        missing = len(self.lanes) - value.ndim
+        return value.reshape(value.shape + (1,) * missing) if missing else value
+
+    def ref(self, ref: Ref) -> Array:
+        """The value of a scalar operand."""
+        if ref.is_literal:
+            with np.errstate(over="ignore"):
+                return self.spread(np.asarray(ref.value, ref.dtype.numpy))
+        return self.spread(self.values[ref.name])
+
+    def index(self, index: Affine) -> Array:
+        """The value of an index expression (i64)."""
+        total: Any = np.int64(index.const)
+        for atom, factor in index.terms:
+            if isinstance(atom, Var):
+                held = self.values[atom.name] if atom.dynamic else self.variables[atom.name]
+                value: Any = held.astype(np.int64)
+                value = self.spread(value)
+            elif isinstance(atom, Quotient):
+                value = np.floor_divide(self.index(atom.expr), atom.divisor)
+            else:
+                value = np.mod(self.index(atom.expr), atom.divisor)
+            total = total + value * factor
+        return self.spread(np.asarray(total))
+
+    # -- memory
+
+    def inside(self, guard: Sequence[tuple[Affine, int, int]]) -> Array | None:
+        """Where an access happens: the guard holds and all enclosing conditions do. None: everywhere."""
+        found = None if self.mask is None else self.spread(self.mask)
+        for index, lo, hi in guard:
+            value = self.index(index)
+            test = (lo <= value) & (value < hi)
+            found = test if found is None else found & test
+        return found
+
+    def offsets(self, storage: _Storage, indices: Sequence[Affine], where: Array | None, what: str) -> Array:
+        """The places of an access among the elements; 0 where it does not happen."""
+        total = self.spread(np.zeros((), np.int64))
+        for axis, (index, extent, stride) in enumerate(zip(indices, storage.tensor.shape, storage.strides)):
+            value = self.index(index)
+            wrong = (value < 0) | (value >= extent)
+            if where is not None:
+                wrong = wrong & where
+            if wrong.any():
+                bad = int(np.broadcast_to(value, wrong.shape)[wrong].flat[0])
+                where_text = f"index {axis} of %{storage.name}: {storage.tensor} is {bad} ({index})"
+                raise IRError(f"kernel @{self.kernel.name}: {what}: {where_text}")
+            total = total + value * stride
+        if storage.lanes:
+            count = np.arange(int(np.prod(storage.lanes)), dtype=np.int64).reshape(storage.lanes)
+            total = total + self.spread(count) * storage.tensor.size
+        return np.where(where, total, 0) if where is not None else total
+
+    def load(self, stmt: Load) -> None:
+        """A load; `other` (or zero) where it does not happen."""
+        storage = self.buffers[stmt.buffer]
+        where = self.inside(stmt.guard)
+        if where is not None and not where.any():
+            found = self.spread(np.zeros((), stmt.dtype.numpy))
+        else:
+            found = storage.flat[self.offsets(storage, stmt.index, where, f"load %{stmt.name}")]
+        if where is not None:
+            other = self.ref(stmt.other) if stmt.other is not None else np.zeros((), stmt.dtype.numpy)
+            found = np.where(where, found, other)
+        self.values[stmt.name] = np.asarray(found)
+
+    def store(self, stmt: Store) -> None:
+        """A store, in the order of the loops."""
+        storage = self.buffers[stmt.buffer]
+        where = self.inside(stmt.guard)
+        if where is not None and not where.any():
+            return
+        offsets = self.offsets(storage, stmt.index, where, f"store to %{stmt.buffer}")
+        value = self.ref(stmt.value)
+        shape = self.lanes
+        places, values = np.broadcast_to(offsets, shape), np.broadcast_to(value, shape)
+        if where is not None:
+            happens = np.broadcast_to(where, shape)
+            places, values = places[happens], values[happens]
+        with np.errstate(all="ignore"):
+            if stmt.add:
+                np.add.at(storage.flat, places.reshape(-1), values.reshape(-1))
+            else:
+                storage.flat[places.reshape(-1)] = values.reshape(-1)
+
+    # -- statements
+
+    def run(self, body: Sequence[Stmt]) -> None:
+        """A body, statement by statement."""
+        for stmt in body:
+            if isinstance(stmt, Let):
+                args = [self.ref(a) for a in stmt.args]
+                with np.errstate(all="ignore"):
+                    made = stmt.op.value(args, [TensorType(stmt.dtype, ())])
+                self.values[stmt.name] = np.asarray(made)
+            elif isinstance(stmt, Load):
+                self.load(stmt)
+            elif isinstance(stmt, Store):
+                self.store(stmt)
+            elif isinstance(stmt, IndexValue):
+                self.values[stmt.name] = numeric.cast(self.index(stmt.index), stmt.dtype)
+            elif isinstance(stmt, For):
+                self.loop(stmt)
+            elif isinstance(stmt, Alloc):
+                tensor = stmt.buffer.type
+                count = int(np.prod(self.lanes, dtype=np.int64))
+                flat = np.full(tensor.nbytes * count, POISON, np.uint8).view(tensor.dtype.numpy)
+                self.buffers[stmt.buffer.name] = _Storage(stmt.buffer.name, tensor, flat, self.lanes)
+            else:
+                self.branch(stmt)
+
+    def branch(self, stmt: If) -> None:
+        """Turns where the condition fails do not touch memory."""
+        cond = self.ref(stmt.cond)
+        outer = self.mask
+        inside = cond if outer is None else cond & self.spread(outer)
+        if inside.any():
+            self.mask = inside
+            self.run(stmt.body)
+            self.mask = outer
+
+    def loop(self, loop: For) -> None:
+        """A loop, in lockstep or turn by turn."""
+        turns = np.arange(loop.trips, dtype=np.int64) * loop.step + loop.lo
+        if loop.kind in LOCKSTEP and not loop.carries and not self.serial:
+            outer = self.lanes
+            piece = max(1, LANES // max(1, int(np.prod(outer, dtype=np.int64))))
+            for start in range(0, loop.trips, piece):
+                some = turns[start : start + piece]
+                self.lanes = (*outer, len(some))
+                self.variables[loop.var] = some.reshape((1,) * len(outer) + (len(some),))
+                self.run(loop.body)
+                self.lanes = outer
+            return
+        carried = [self.ref(c.init) for c in loop.carries]
+        for turn in turns:
+            self.variables[loop.var] = np.asarray(turn)
+            for c, value in zip(loop.carries, carried):
+                self.values[c.name] = value
+            self.run(loop.body)
+            carried = [self.ref(c.yields) for c in loop.carries]
+        for c, value in zip(loop.carries, carried):
+            self.values[c.result] = value
+
+
+def run_kernel(kernel: LoopKernel, arrays: Mapping[str, Array] | Sequence[Array], serial: bool = False) -> None:
+    """Run one kernel on its parameters' arrays (by name, or in order), writing into those it stores to.
+
+    Arrays are C-contiguous and of the parameters' types. IRError for an access outside of a buffer."""
+    machine = _Machine(kernel, serial)
+    given = [arrays[b.name] for b in kernel.buffers] if isinstance(arrays, Mapping) else list(arrays)
+    for buffer, array in zip(kernel.buffers, given, strict=True):
+        if array.shape != buffer.type.shape or array.dtype != buffer.type.dtype.numpy or not array.flags.c_contiguous:
+            got = f"{array.dtype}{list(array.shape)}"
+            raise IRError(f"kernel @{kernel.name}: %{buffer.name} needs contiguous {buffer.type}, got {got}")
+        machine.buffers[buffer.name] = _Storage(buffer.name, buffer.type, array.reshape(-1))
+    machine.run(kernel.body)
+
+
+def run_loops(
+    program: Program, kernels: Kernels, buffers: Mapping[str, Array], serial: bool = False,
+    shifts: Sequence[tuple[int, ...]] = (),
+) -> Results:  # fmt: skip
+    """Run a program by loop kernels (`kernels[i]` is that of step i; a step without one runs by its body), in the
+    arena. `buffers` are arrays by parameter name; they are not changed. `shifts[i]` are the elements by which the
+    kernel of step i sees its operands moved on."""
+    memory = Memory(program, buffers)
+    for at, step in enumerate(program.steps):
+        if isinstance(step, ViewStep):
+            memory.view(step)
+            continue
+        kernel = kernels.get(at) if isinstance(kernels, Mapping) else kernels[at]
+        if kernel is None:
+            run_body(step, memory)
+        else:
+            arrays = [*(memory.held[o] for o in step.operands), *(memory.result(r) for r in step.results)]
+            # A kernel may see a buffer under another shape; the memory is one and the same.
+            seen = [a.reshape(b.type.shape) for a, b in zip(arrays, kernel.buffers, strict=True)]
+            for i, shift in enumerate(shifts[at] if at < len(shifts) else ()):
+                if shift:
+                    # what lies beyond the operand's end is never read: the kernel was made for its slice
+                    seen[i] = as_strided(seen[i].reshape(-1)[shift:], seen[i].shape, seen[i].strides)
+            run_kernel(kernel, seen, serial)
+    return memory.results()
+
+
+def run_loop_module(module: Any, buffers: Mapping[str, Array], serial: bool = False) -> Results:
+    """Run a loop module (program, kernels, calls) on arrays by parameter name."""
+    kernels = [None if number is None else module.kernels[number] for number in module.calls]
+    return run_loops(module.program, kernels, buffers, serial, module.shifts)

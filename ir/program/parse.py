@@ -1,0 +1,331 @@
+"""Reading programs; see symc.ir.program.text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from symc.ir.op import input_node
+from symc.ir.prims.elementwise import Const
+from symc.ir.program.form import KINDS, Access, Form
+from symc.ir.program.nodes import (
+    KernelStep,
+    Place,
+    Program,
+    ProgramParam,
+    Result,
+    Step,
+    ViewStep,
+    operand_node,
+    results_of,
+)
+from symc.ir.syntax.tokens import Reader
+from symc.ir.tensor.graph import Graph, Node, Origin
+from symc.ir.tensor.parse import GraphBody, make_op, operation, outputs_of, parse_function, phase, results
+from symc.ir.types import Shape, TensorType
+
+#: role of the results of a called kernel, in the body that stands for what the text does not hold
+CALLED = "called"
+
+
+def parse_program(p: Reader) -> Program:
+    """A file of level fused or planned."""
+    return ProgramParser(p, {}).program()
+
+
+class ProgramParser:
+    """Reads a program; `kernels` are the loop kernels it may call, by name, and `calls` those it called."""
+
+    def __init__(self, p: Reader, kernels: Mapping[str, int]) -> None:
+        self.p, self.kernels = p, kernels
+        self.calls: list[int | None] = []
+        self.shifts: list[tuple[int, ...]] = []
+        self.types: dict[str, TensorType] = {}
+
+    def program(self) -> Program:
+        """`[arena ...] func @name(...) -> (...) { ... }`."""
+        p = self.p
+        arena = bound = 0
+        if p.accept("arena"):
+            p.global_name()
+            for token in ("size", "="):
+                p.expect(token)
+            arena = p.integer()
+            if p.accept("lower_bound"):
+                p.expect("=")
+                bound = p.integer()
+        p.expect("func")
+        name = p.global_name()
+        params: list[ProgramParam] = []
+        p.expect("(")
+        p.list_of(")", lambda: params.append(self._param()))
+        declared = results(p)
+        p.expect("{")
+        constants: list[tuple[str, Node]] = []
+        steps: list[Step] = []
+        cut: int | None = None
+        while p.peek != "return":
+            if p.peek == "---":
+                at = p.at
+                for token in ("---", "backward", "---"):
+                    p.expect(token)
+                if cut is not None:
+                    raise p.error("the backward half begins a second time", at)
+                cut = len(steps)
+                continue
+            step = self._step(constants)
+            if step is not None:
+                steps.append(step)
+        outputs = self._outputs(declared)
+        updates = []
+        while p.accept("update"):
+            target = self.value()
+            p.expect("=")
+            updates.append((target, self.value(), phase(p)))
+        p.expect("}")
+        return Program(
+            name, tuple(params), tuple(steps), tuple(outputs), tuple(updates), tuple(constants),
+            len(steps) if cut is None else cut, arena, bound,
+        )  # fmt: skip
+
+    def _param(self) -> ProgramParam:
+        p = self.p
+        at = p.at
+        name = p.name()
+        p.expect(":")
+        tensor = p.tensor()
+        self.define(name, tensor, at)
+        return ProgramParam(name, tensor, p.word())
+
+    def _outputs(self, declared: list[tuple[str, TensorType, int]]) -> list[tuple[str, str]]:
+        p = self.p
+        at = p.at
+        p.expect("return")
+        values = []
+        if p.peek[0] == "%":
+            values.append(self.value())
+            while p.accept(","):
+                values.append(self.value())
+        if len(values) != len(declared):
+            raise p.error(f"{len(values)} values for {len(declared)} results", at)
+        for (name, tensor, where), value in zip(declared, values):
+            if self.types[value] != tensor:
+                raise p.error(f"result {name} is {self.types[value]}, not {tensor}", where)
+        return [(name, value) for (name, _, _), value in zip(declared, values)]
+
+    def define(self, name: str, tensor: TensorType, at: int) -> None:
+        """A value of the program."""
+        if name in self.types:
+            raise self.p.error(f"%{name} is defined twice", at)
+        self.types[name] = tensor
+
+    def value(self) -> str:
+        """The name of a value that is defined."""
+        name = self.p.name()
+        if name not in self.types:
+            self.p.suggest("value", name, self.types, self.p.at - 1)
+        return name
+
+    def _step(self, constants: list[tuple[str, Node]]) -> Step | None:
+        """One step, or a constant (then nothing is returned)."""
+        p = self.p
+        start = p.at
+        found: list[tuple[Result, int]] = []
+        if p.accept("("):
+            p.list_of(")", lambda: found.append(self._result()))
+        else:
+            found.append(self._result())
+        p.expect("=")
+        made = tuple(result for result, _ in found)
+        at = p.at
+        kind = p.word()
+        step: Step | None = None
+        if kind == "fuse":
+            step = self._fused(made)
+            self.calls.append(None)
+            self.shifts.append(())
+        elif kind == "call":
+            step = self._call(made)
+        elif kind == "view" and len(made) == 1:
+            step = self._view(made[0])
+            self.calls.append(None)
+            self.shifts.append(())
+        elif kind == "const" and len(made) == 1:
+            p.at = at
+            cls = operation(p)
+            p.expect("(")
+            p.expect(")")
+            op = make_op(p, cls, made[0].type, at)
+            assert isinstance(op, Const)
+            constants.append((made[0].name, Node.make(op)))
+        else:
+            p.suggest("step", kind, ("fuse", "call", "view", "const"), at)
+        if step is not None and results_of(step) != made:
+            raise p.error("the step does not give these results", start)
+        for result, where in found:
+            self.define(result.name, result.type, where)
+        return step
+
+    def _result(self) -> tuple[Result, int]:
+        """`%x: f32[3] @A+0 inplace(%y)`."""
+        p = self.p
+        at = p.at
+        name = p.name()
+        p.expect(":")
+        tensor = p.tensor()
+        place, inplace = self._place(), ""
+        if p.accept("inplace"):
+            p.expect("(")
+            inplace = self.value()
+            p.expect(")")
+        return Result(name, tensor, place, inplace), at
+
+    def _place(self) -> Place:
+        p = self.p
+        token = p.peek
+        if token == "@A":
+            p.at += 1
+            p.expect("+")
+            return Place("arena", p.integer())
+        if token.startswith("@out."):
+            p.at += 1
+            if not token[5:].isdigit():
+                raise p.error("expected the number of an output, like @out.0", p.at - 1)
+            return Place("out", int(token[5:]))
+        if token.startswith("@arg."):
+            p.at += 1
+            name = token[5:]
+            return Place("arg", 0, Reader(f"%{name}").name() if name.startswith('"') else name)
+        if token[0] == "@":
+            p.unexpected("a place: @A+offset, @out.number or @arg.name")
+        return Place()
+
+    def _origin(self) -> Origin:
+        found = self.p.loc()
+        if found is None:
+            raise self.p.error("a step needs an origin, like !1")
+        return found
+
+    def _view(self, result: Result) -> ViewStep:
+        p = self.p
+        p.expect("(")
+        operand = self.value()
+        p.expect(")")
+        offset = 0
+        if p.accept("{"):
+            for token in ("offset", "="):
+                p.expect(token)
+            offset = p.integer()
+            p.expect("}")
+        return ViewStep(operand, result, self._origin(), offset)
+
+    def _call(self, made: tuple[Result, ...]) -> KernelStep:
+        """A called kernel. What its body was is not in the text: a stand-in with the right types takes its place."""
+        p = self.p
+        form = self._form()
+        at = p.at
+        kernel = p.global_name()
+        if kernel not in self.kernels:
+            p.suggest("kernel", kernel, self.kernels, at)
+        self.calls.append(self.kernels[kernel])
+        label = p.string() if p.peek[0] == '"' else kernel.partition(".")[2]
+        operands: list[str] = []
+        accesses: list[Access] = []
+        shifts: list[int] = []
+
+        def operand() -> None:
+            operands.append(self.value())
+            shifts.append(p.integer() if p.accept("+") else 0)
+            p.expect(":")
+            accesses.append(self._access(form))
+
+        p.expect("(")
+        p.list_of(")", operand)
+        form = self._stored(form, accesses, made)
+        self.shifts.append(tuple(shifts) if any(shifts) else ())
+        inputs = tuple(operand_node(i, self.types[o]) for i, o in enumerate(operands))
+        outputs = tuple((r.name, input_node(r.name, r.type, CALLED)) for r in made)
+        return KernelStep(label, tuple(operands), made, Graph(CALLED, inputs, outputs), form, self._origin())
+
+    def _fused(self, made: tuple[Result, ...]) -> KernelStep:
+        p = self.p
+        form = self._form()
+        label = p.string()
+        operands: list[str] = []
+        accesses: list[Access] = []
+        body = GraphBody(p)
+        inputs: list[Node] = []
+
+        def operand() -> None:
+            at = p.at
+            name = self.value()
+            operands.append(name)
+            p.expect(":")
+            accesses.append(self._access(form))
+            origin = p.loc()
+            if name not in operands[:-1]:
+                inputs.append(body.bound(name, operand_node(len(inputs), self.types[name]), origin, at))
+
+        p.expect("(")
+        p.list_of(")", operand)
+        form = self._stored(form, accesses, made)
+        p.expect("{")
+        if p.peek == "body":
+            p.at += 1
+            graph = parse_function(p, "body")
+        else:
+            body.statements()
+            at = p.at
+            returned = body.returned("yield")
+            outputs = outputs_of(p, [(r.name, r.type, at) for r in made], returned, at)
+            names = {node: name for node, name in body.names.items() if node not in inputs}
+            graph = Graph("body", tuple(inputs), tuple(outputs), (), names, body.origins)
+        p.expect("}")
+        return KernelStep(label, tuple(operands), made, graph, form, self._origin())
+
+    # -- forms
+
+    def _form(self) -> Form:
+        """`row[32,10 | 1]`: a form whose accesses are read later."""
+        p = self.p
+        kind = p.peek
+        if kind not in KINDS:
+            p.unexpected("the kernel's form: map[extents], row[extents | reduced axes], nest[extents] or host")
+        p.at += 1
+        space: Shape = ()
+        axes: Shape = ()
+        if kind != "host":
+            p.expect("[")
+            space = self._numbers("|" if kind == "row" else "]")
+            axes = self._numbers("]") if kind == "row" else ()
+        stores = p.word() if p.accept("stores") else "once"
+        return Form(kind, space, axes, (), (), stores)
+
+    def _numbers(self, close: str) -> tuple[int, ...]:
+        found: list[int] = []
+        self.p.list_of(close, lambda: found.append(self.p.integer()))
+        return tuple(found)
+
+    def _access(self, form: Form) -> Access:
+        p = self.p
+        at = p.at
+        word = p.word()
+        if word == "along":
+            p.expect("[")
+            return self._numbers("]")
+        known = {"element": form.element, "row": form.row, "whole": None}
+        if word not in known:
+            p.suggest("access", word, (*known, "along"), at)
+        return known[word]
+
+    def _stored(self, form: Form, operands: list[Access], made: tuple[Result, ...]) -> Form:
+        """The form with its accesses: `-> row, element` where it is a row's."""
+        p = self.p
+        stored: Access = None if form.kind == "host" else form.element
+        results = [stored] * len(made)
+        if form.kind == "row":
+            p.expect("->")
+            results = [self._access(form)]
+            while p.accept(","):
+                results.append(self._access(form))
+        return replace(form, operands=tuple(operands), results=tuple(results))

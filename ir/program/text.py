@@ -1,0 +1,137 @@
+"""The text of programs: the steps in order, every result with its place.
+
+    arena @A size=17664 lower_bound=17664
+    func @mlp(%data: f32[32,784] data) -> (out: f32[32,10]) {
+      %fc1: f32[32,128] @A+0 = fuse nest[32,128] "dot_add"(%data: whole, %w: whole, %b: along[1]) {
+        ...
+        yield %fc1
+      } !9
+      %v: f32[4096] @A+0 = view(%fc1) !9
+      --- backward ---
+      return %fc1
+        update %w = %w.new (backward)
+    }
+
+A kernel says its form and how it reads every operand (symc.ir.program.form); `-> row, element` behind the operands of a
+row kernel says how it stores its results. The body of a step sees its operands under their own names; a body whose
+inputs are not its numbered operands is printed with its signature.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+from symc.ir.program.form import access_text, form_text
+from symc.ir.program.nodes import KernelStep, Place, Program, Result, Step, ViewStep, operand_node, results_of
+from symc.ir.syntax.printing import Printer, global_name, signature, value_name, word
+from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.text import STEP, function, statements
+from symc.ir.types import TensorType
+
+Call = Callable[[int], "str | None"]
+
+
+def is_planned(program: Program) -> bool:
+    """Whether values have places."""
+    return bool(program.arena) or any(r.place.kind for step in program.steps for r in results_of(step))
+
+
+def place_text(place: Place) -> str:
+    """` @A+off`, ` @out.i`, ` @arg.name`, or nothing before memory is planned."""
+    if place.kind == "arena":
+        return f" @A+{place.offset}"
+    if place.kind == "out":
+        return f" @out.{place.offset}"
+    if place.kind == "arg":
+        return f" @arg.{value_name(place.name)[1:]}"
+    return ""
+
+
+def result_text(result: Result) -> str:
+    """A result with its type, place, and the operand whose memory it takes over."""
+    inplace = f" inplace({value_name(result.inplace)})" if result.inplace else ""
+    return f"{value_name(result.name)}: {result.type}{place_text(result.place)}{inplace}"
+
+
+def results_text(step: Step) -> str:
+    """The left side of a step."""
+    results = results_of(step)
+    if len(results) == 1:
+        return result_text(results[0])
+    return f"({', '.join(map(result_text, results))})"
+
+
+def is_plain(step: KernelStep) -> bool:
+    """Whether the body's signature follows from the step's operands and results."""
+    body: Graph = step.body
+    return (
+        all(isinstance(i.type, TensorType) and i is operand_node(at, i.type) for at, i in enumerate(body.inputs))
+        and len(body.inputs) == len(step.operands)
+        and [(name, node.type) for name, node in body.outputs] == [(r.name, r.type) for r in step.results]
+        and len(set(step.operands)) == len(step.operands)
+        and (body.name, body.updates, body.cut) == ("body", (), 0)
+    )
+
+
+def step_lines(
+    step: Step, printer: Printer, call: str | None, types: dict[str, TensorType], indent: str,
+    shifts: Sequence[int] = (),
+) -> list[str]:  # fmt: skip
+    """One step; `call` is the loop kernel it calls, if it does, with operands moved on by `shifts` elements."""
+    left = f"{indent}{results_text(step)} = "
+    loc = printer.loc(step.origin)
+    if isinstance(step, ViewStep):
+        offset = f" {{offset={step.offset}}}" if step.offset else ""
+        return [f"{left}view({value_name(step.operand)}){offset}{loc}"]
+    form = step.form
+    head = form_text(form)
+    stored = f" -> {', '.join(access_text(form, a) for a in form.results)}" if form.kind == "row" else ""
+    operands = [value_name(o) for o in step.operands]
+    accesses = [f": {access_text(form, a)}" for a in form.operands]
+    if call is not None:
+        moves = [*shifts, *[0] * (len(operands) - len(shifts))]
+        operands = [f"{o}{f' + {n}' if n else ''}{a}" for o, a, n in zip(operands, accesses, moves)]
+        label = "" if call.partition(".")[2] == step.label else f" {label_text(step.label)}"
+        return [f"{left}call {head} {global_name(call)}{label}({', '.join(operands)}){stored}{loc}"]
+    operands = [o + a for o, a in zip(operands, accesses)]
+    plain = is_plain(step) and all(types.get(o) == i.type for o, i in zip(step.operands, step.body.inputs))
+    if plain:
+        operands = [o + printer.loc(step.body.origins.get(i)) for o, i in zip(operands, step.body.inputs)]
+    lines = [f"{left}fuse {head} {label_text(step.label)}({', '.join(operands)}){stored} {{"]
+    if plain:
+        named = dict(zip(step.body.inputs, step.operands))
+        lines += statements(step.body, printer, indent + STEP, "yield", named)
+    else:
+        head = "body" if step.body.name == "body" else f"body {global_name(step.body.name)}"
+        lines += function(step.body, printer, head, indent + STEP)
+    return [*lines, f"{indent}}}{loc}"]
+
+
+def label_text(label: str) -> str:
+    """A kernel's label in quotes."""
+    return json.dumps(label)
+
+
+def program_lines(
+    program: Program, printer: Printer, call: Call = lambda at: None, shifts: Sequence[tuple[int, ...]] = ()
+) -> list[str]:
+    """A program; `call(i)` names the loop kernel of step i, which sees its operands moved on by `shifts[i]`."""
+    types = program.value_types()
+    params = [f"{value_name(p.name)}: {p.type} {word(p.role)}" for p in program.params]
+    results = [f"{word(name)}: {types[value]}" if value in types else word(name) for name, value in program.outputs]
+    lines = []
+    if is_planned(program):
+        lines.append(f"arena @A size={program.arena} lower_bound={program.lower_bound}")
+    lines += signature(f"func {global_name(program.name)}", params, results, " {")
+    for name, node in program.constants:
+        lines.append(f"{STEP}{value_name(name)}: {node.type} = const(){printer.attributes(node.op, node.type)}")
+    for at, step in enumerate(program.steps):
+        if at == program.cut:
+            lines.append(f"{STEP}--- backward ---")
+        lines += step_lines(step, printer, call(at), types, STEP, shifts[at] if at < len(shifts) else ())
+    lines.append(f"{STEP}return {', '.join(value_name(value) for _, value in program.outputs)}".rstrip())
+    for parameter, value, phase in program.updates:
+        late = "" if phase == "forward" else f" ({word(phase)})"
+        lines.append(f"{STEP}{STEP}update {value_name(parameter)} = {value_name(value)}{late}")
+    return [*lines, "}"]

@@ -1,0 +1,244 @@
+"""Rules P of symc.ir.verify: programs, before and after memory is planned."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+
+from symc.ir.errors import VerifyError
+from symc.ir.program.form import overwrite_refusal
+from symc.ir.program.nodes import KernelStep, Place, Program, Result, ViewStep, operands_of, results_of
+from symc.ir.program.text import is_planned, place_text
+from symc.ir.program.verify_form import form_fault
+from symc.ir.types import TensorType
+from symc.ir.verify import OriginCheck, verify_graph
+
+
+def verify_program(program: Program, origins: bool = True, called: Sequence[int | None] = ()) -> None:
+    """Check a program. `called`: the loop kernels of the steps, whose bodies are not looked at."""
+    check = OriginCheck()
+    types = _names(program)
+    for at, step in enumerate(program.steps):
+        where = f"step {at} ({', '.join('%' + r.name for r in results_of(step))})"
+        if origins and not check.reaches(step.origin):
+            raise VerifyError("P11", f"{where} has no origin that reaches a Symbol")
+        if isinstance(step, ViewStep):
+            _view(step, types, where)
+        elif at >= len(called) or called[at] is None:
+            _body(step, types, where)
+            verify_graph(step.body, origins, check, f"body of {where}", body=True)
+            fault = form_fault(step)
+            if fault is not None:
+                raise VerifyError("P12", f"{where}: {fault.about(step)}")
+    _ends(program, types)
+    if not 0 <= program.cut <= len(program.steps):
+        raise VerifyError("P11", f"cut={program.cut}, but there are {len(program.steps)} steps")
+    if is_planned(program):
+        _Memory(program, types).check()
+
+
+def _names(program: Program) -> dict[str, TensorType]:
+    types: dict[str, TensorType] = {}
+
+    def define(name: str, tensor: TensorType) -> None:
+        if name in types:
+            raise VerifyError("P1", f"%{name} is defined twice")
+        types[name] = tensor
+
+    for p in program.params:
+        define(p.name, p.type)
+    for name, node in program.constants:
+        define(name, node.tensor)
+    for at, step in enumerate(program.steps):
+        for operand in operands_of(step):
+            if operand not in types:
+                raise VerifyError("P2", f"step {at} reads %{operand}, which is not defined before it")
+        for result in results_of(step):
+            define(result.name, result.type)
+    return types
+
+
+def _body(step: KernelStep, types: dict[str, TensorType], where: str) -> None:
+    given, taken = [types[o] for o in step.operands], [i.type for i in step.body.inputs]
+    if list(given) != list(taken):
+        raise VerifyError("P3", f"{where}: the operands are {given}, the body takes {taken}")
+    made, wanted = [n.type for _, n in step.body.outputs], [r.type for r in step.results]
+    if list(made) != list(wanted):
+        raise VerifyError("P3", f"{where}: the body gives {made}, the results are {wanted}")
+    if step.body.updates:
+        raise VerifyError("P3", f"{where}: the body has updates; they belong to the program")
+
+
+def _view(step: ViewStep, types: dict[str, TensorType], where: str) -> None:
+    source, view = types[step.operand], step.result.type
+    if source.dtype != view.dtype or step.offset < 0 or step.offset + view.size > source.size:
+        part = f"{view} from element {step.offset} on"
+        raise VerifyError("P5", f"{where}: {part} is not inside %{step.operand}: {source}")
+
+
+def _ends(program: Program, types: dict[str, TensorType]) -> None:
+    params = {p.name: p.type for p in program.params}
+    names: set[str] = set()
+    for name, value in program.outputs:
+        if value not in types:
+            raise VerifyError("P4", f"output {name} is %{value}, which is not defined")
+        if name in names:
+            raise VerifyError("P4", f"two outputs are named {name}")
+        names.add(name)
+    targets: set[str] = set()
+    for target, value, phase in program.updates:
+        if target not in params or target in targets:
+            what = "updated twice" if target in params else "no parameter"
+            raise VerifyError("P4", f"update of %{target}, which is {what}")
+        targets.add(target)
+        if value not in types or types[value] != params[target]:
+            given = types.get(value, "not defined")
+            raise VerifyError("P4", f"the update of %{target}: {params[target]} is %{value}: {given}")
+        if phase not in ("forward", "backward"):
+            raise VerifyError("P4", f"update of %{target} in phase {phase!r}")
+
+
+class _Memory:
+    """The rules about places: walks the steps with the set of live arena pieces, sorted by offset."""
+
+    def __init__(self, program: Program, types: dict[str, TensorType]) -> None:
+        self.program, self.types = program, types
+        self.places: dict[str, Place] = {p.name: Place("arg", 0, p.name) for p in program.params}
+        self.places.update((name, Place("arg", 0, name)) for name, _ in program.constants)
+        #: for every value the one that wrote its memory: itself, or what it is a view of
+        self.base: dict[str, str] = {name: name for name in types}
+        self.last: dict[str, int] = {}
+        self.updates = {value: target for target, value, _ in program.updates}
+        for step in program.steps:
+            if isinstance(step, ViewStep):
+                self.base[step.result.name] = self.base[step.operand]
+        for at, step in enumerate(program.steps):
+            for operand in operands_of(step):
+                self.last[self.base[operand]] = at
+        end = len(program.steps)
+        for value in [v for _, v in program.outputs] + [v for _, v, _ in program.updates]:
+            self.last[self.base[value]] = end
+
+    def check(self) -> None:
+        """All places, then overlap."""
+        live: list[tuple[int, int, str]] = []
+        dying: dict[int, list[tuple[int, int, str]]] = {}
+        for at, step in enumerate(self.program.steps):
+            for piece in dying.pop(at - 1, ()):
+                if (i := bisect_left(live, piece)) < len(live) and live[i] == piece:
+                    del live[i]
+            where = f"step {at}"
+            for result in results_of(step):
+                self._place(result, where)
+            if isinstance(step, ViewStep):
+                self._view(step, where)
+                continue
+            for result in step.results:
+                if result.inplace:
+                    self._inplace(at, step, result, live)
+                if result.place.kind == "arg":
+                    self._parameter(at, step, result)
+            for result in step.results:
+                if result.place.kind == "arena" and result.type.nbytes:
+                    piece = (result.place.offset, result.place.offset + result.type.nbytes, result.name)
+                    self._alone(piece, live, where)
+                    insort(live, piece)
+                    dying.setdefault(self.last.get(result.name, at), []).append(piece)
+        self._outputs()
+
+    def _place(self, result: Result, where: str) -> None:
+        place, tensor = result.place, result.type
+        if place.kind == "":
+            raise VerifyError("P6", f"{where}: %{result.name} has no place, others have")
+        if place.kind == "arena":
+            end = place.offset + tensor.nbytes
+            if place.offset < 0 or end > self.program.arena:
+                size = self.program.arena
+                raise VerifyError(
+                    "P6", f"{where}: %{result.name} lies at [{place.offset}, {end}), the arena has {size} bytes"
+                )
+            if place.offset % tensor.dtype.itemsize:
+                raise VerifyError("P6", f"{where}: %{result.name}: {tensor} at {place.offset} is not aligned")
+        elif place.kind == "out":
+            outputs = self.program.outputs
+            if not 0 <= place.offset < len(outputs):
+                count = len(outputs)
+                raise VerifyError("P9", f"{where}: %{result.name} lies in output {place.offset}, there are {count}")
+            name, value = outputs[place.offset]
+            if self.base[value] != self.base[result.name]:
+                raise VerifyError("P9", f"{where}: %{result.name} lies in output {name}, which is %{value}")
+        elif place.kind != "arg" or place.name not in self.places:
+            raise VerifyError("P6", f"{where}: %{result.name} lies in %{place.name}, which is no parameter")
+        self.places[result.name] = place
+
+    def _view(self, step: ViewStep, where: str) -> None:
+        source, place = self.places[step.operand], step.result.place
+        right = source
+        if source.kind == "arena":
+            right = Place("arena", source.offset + step.offset * step.result.type.dtype.itemsize)
+        if place != right:
+            places = f"lies at{_text(place)}, its operand's memory is{_text(right)}"
+            raise VerifyError("P5", f"{where}: the view %{step.result.name} {places}")
+
+    def _inplace(self, at: int, step: KernelStep, result: Result, live: list[tuple[int, int, str]]) -> None:
+        where = f"step {at}: %{result.name} inplace(%{result.inplace})"
+        if result.inplace not in step.operands:
+            raise VerifyError("P8", f"{where}: that is no operand of the step")
+        base = self.base[result.inplace]
+        if self.places[result.inplace] != result.place or self.types[base].nbytes != result.type.nbytes:
+            places = f"lies at{_text(result.place)}, the operand at{_text(self.places[result.inplace])}"
+            raise VerifyError("P8", f"{where}: it {places}, of {self.types[base].nbytes} bytes")
+        number, operand = step.results.index(result), step.operands.index(result.inplace)
+        refusal = overwrite_refusal(step.form, number, result.type, operand, self.types[result.inplace])
+        if refusal:
+            raise VerifyError("P8", f"{where}: {refusal}")
+        others = [o for o in step.operands if o != result.inplace and self.base[o] == base]
+        if others:
+            raise VerifyError("P8", f"{where}: the step also reads that memory as %{others[0]}")
+        if [r.inplace for r in step.results].count(result.inplace) > 1:
+            raise VerifyError("P8", f"{where}: two results take over that memory")
+        # A parameter's update is what the parameter is from then on: whether it is read later is P10's question.
+        if result.place.kind != "arg" and self.last[base] > at:
+            raise VerifyError("P8", f"{where}: that value is read again by {self._reader(base, at)}")
+        place = result.place
+        old = (place.offset, place.offset + result.type.nbytes, base)
+        if place.kind == "arena" and (i := bisect_left(live, old)) < len(live) and live[i] == old:
+            del live[i]
+
+    def _parameter(self, at: int, step: KernelStep, result: Result) -> None:
+        name = result.place.name
+        where = f"step {at}: %{result.name} in the buffer of %{name}"
+        target = next((t for v, t in self.updates.items() if self.base[v] == result.name), "")
+        if target != name:
+            raise VerifyError("P10", f"{where}: it is not that parameter's update")
+        if self.last.get(name, -1) > at:
+            raise VerifyError("P10", f"{where}: the old value is read again by {self._reader(name, at)}")
+        if any(self.base[o] == name for o in step.operands) and not result.inplace:
+            raise VerifyError("P10", f"{where}: the step reads the old value, so the result must be inplace")
+
+    def _reader(self, base: str, after: int) -> str:
+        for at, step in enumerate(self.program.steps):
+            if at > after and any(self.base[o] == base for o in operands_of(step)):
+                return f"step {at}"
+        return "the end of the program"
+
+    def _alone(self, piece: tuple[int, int, str], live: list[tuple[int, int, str]], where: str) -> None:
+        """Live pieces never overlap each other, so only the neighbours can overlap a new one."""
+        at = bisect_left(live, piece)
+        for other in live[max(at - 1, 0) : at + 1]:
+            if other[0] < piece[1] and piece[0] < other[1]:
+                mine, others = f"[{piece[0]}, {piece[1]})", f"[{other[0]}, {other[1]})"
+                raise VerifyError(
+                    "P7", f"{where}: %{piece[2]} at {mine} overlaps %{other[2]} at {others}, which is still needed"
+                )
+
+    def _outputs(self) -> None:
+        steps: set[str] = {r.name for step in self.program.steps for r in results_of(step)}
+        for number, (name, value) in enumerate(self.program.outputs):
+            place = self.places[value]
+            if value not in steps or place.kind != "out" or place.offset != number:
+                raise VerifyError("P9", f"output {name}, %{value}, lies at{_text(place)}, not at @out.{number}")
+
+
+def _text(place: Place) -> str:
+    return place_text(place) or " no place"

@@ -1,0 +1,229 @@
+"""Rule P12 of symc.ir.verify: the form of a kernel follows from its body.
+
+The proof knows nothing of how the form was found. It computes the results at a symbolic index by the element rules
+of the primitives, as lowering does, and notes the index of every read of an operand.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from symc.ir.index import Affine, Var
+from symc.ir.loop.nodes import Ref
+from symc.ir.op import Index, Input, Primitive, has_element
+from symc.ir.prims.elementwise import Const
+from symc.ir.prims.reduce import Reduction
+from symc.ir.program.form import KINDS, Access, Form, access_text, form_text
+from symc.ir.program.nodes import KernelStep
+from symc.ir.tensor.graph import Node, topological
+from symc.ir.types import DType, TensorType
+
+#: An index that depends on data.
+ANYWHERE = Affine.of(Var("anywhere", dynamic=True))
+#: A value read at more indices than this is taken as read anywhere.
+INDICES = 16
+
+
+class Fault(NamedTuple):
+    """What is wrong: with operand or result `number` (`of` says which), or with the form as such."""
+
+    text: str
+    of: str = ""
+    number: int = 0
+
+    def about(self, step: KernelStep) -> str:
+        """The fault, with the name of the value in the step."""
+        if not self.of:
+            return self.text
+        name = step.operands[self.number] if self.of == "operand" else step.results[self.number].name
+        return f"%{name} {self.text}"
+
+
+def form_fault(step: KernelStep) -> Fault | None:
+    """What of the step's form does not follow from its body; None if all does. Equal kernels are looked at once."""
+    form, body = step.form, step.body
+    if len(form.operands) != len(body.inputs) or len(form.results) != len(body.outputs):
+        count = f"{len(form.operands)} operands and {len(form.results)} results"
+        return Fault(f"the form tells of {count}, the body has {len(body.inputs)} and {len(body.outputs)}")
+    return _fault(form, body.inputs, tuple(node for _, node in body.outputs))
+
+
+@functools.lru_cache(maxsize=1024)
+def _fault(form: Form, inputs: tuple[Node, ...], results: tuple[Node, ...]) -> Fault | None:
+    found = _shape_fault(form)
+    if found is None and form.kind == "host":
+        found = _host_fault(form, results)
+    elif found is None:
+        found = _Proof(form, inputs, results).fault()
+    return found
+
+
+def _shape_fault(form: Form) -> Fault | None:
+    """Whether the form makes sense by itself."""
+    if form.kind not in KINDS or form.stores not in ("once", "twice"):
+        return Fault(f"{form.kind!r} which stores {form.stores!r} is no form")
+    if form.kind != "row" and form.axes or form.kind == "host" and (form.space or form.stores != "once"):
+        return Fault(f"{form_text(form)} has reduced axes or a space, which only other kinds have")
+    rank = len(form.space)
+    if list(form.axes) != sorted(set(form.axes) & set(range(rank))):
+        return Fault(f"{form_text(form)} reduces axes {list(form.axes)}, which do not ascend within {rank} axes")
+    for of, accesses in (("operand", form.operands), ("result", form.results)):
+        for number, access in enumerate(accesses):
+            if access is not None and not all(0 <= a < rank for a in access):
+                return Fault(f"is {access_text(form, access)}, beyond the space of {form_text(form)}", of, number)
+    return None
+
+
+def _host_fault(form: Form, results: Sequence[Node]) -> Fault | None:
+    if not any(_is_host(node) for node in topological(results)):
+        return Fault("the form is host, but every primitive of the body has loops")
+    for of, accesses in (("operand", form.operands), ("result", form.results)):
+        for number, access in enumerate(accesses):
+            if access is not None:
+                return Fault(f"is {access_text(form, access)}, but the host takes everything whole", of, number)
+    return None
+
+
+def _is_host(node: Node) -> bool:
+    op = node.op
+    return not (has_element(op) or op.nest or isinstance(op, (Reduction, Input, Const)))
+
+
+class _Proof:
+    """The reads of one body; itself the `Scalars` that element rules compute with."""
+
+    def __init__(self, form: Form, inputs: Sequence[Node], results: Sequence[Node]) -> None:
+        self.form, self.results = form, results
+        self.number = {node: at for at, node in enumerate(inputs)}
+        self.nodes = topological(results)
+        # an axis of one element has one index, however it is reached
+        self.index: Index = tuple(
+            Affine.of(Var(f"axis{a}", 0, d)) if d != 1 else Affine() for a, d in enumerate(form.space)
+        )
+        self.row: Index = tuple(self.index[a] for a in form.row)
+        self.reads: dict[Node, set[Index]] = {}
+        self.whole: set[Node] = set()
+        self.waiting: list[tuple[Node, Index]] = []
+
+    def fault(self) -> Fault | None:
+        """The first that does not agree."""
+        return self._kind() or self._results() or self._values() or self._operands()
+
+    def _kind(self) -> Fault | None:
+        """Whether the primitives of the body are those of the kind."""
+        form, text = self.form, form_text(self.form)
+        host = next((n for n in self.nodes if _is_host(n)), None)
+        if host is not None:
+            return Fault(f"{text} holds {host.op.name}, which only the host computes")
+        folds = [n for n in self.nodes if isinstance(n.op, Reduction)]
+        nests = [n for n in self.nodes if n.op.nest]
+        if (form.kind == "row") != bool(folds) or (form.kind == "nest") != bool(nests) or len(nests) > 1:
+            held = ", ".join(dict.fromkeys(n.op.name for n in (*folds, *nests))) or "neither"
+            return Fault(f"{text} fits a body with {_FITS[form.kind]}; this one holds {held}")
+        for fold in folds:
+            assert isinstance(fold.op, Reduction)
+            if fold.op.axes != form.axes or fold.inputs[0].shape != form.space:
+                what = f"{fold.op.name} reduces axes {list(fold.op.axes)} of {fold.inputs[0].type}"
+                return Fault(f"{text}, but {what}")
+        for nest in nests:
+            if nest.shape != form.space:
+                return Fault(f"{text}, but the result of {nest.op.name} is {nest.type}")
+            if nest.op.nest != form.stores:
+                return Fault(f"{text} stores {form.stores}, but {nest.op.name} stores {nest.op.nest}")
+        return None
+
+    def _results(self) -> Fault | None:
+        """Whether the results have the shapes of their accesses; what is computed, and at which index."""
+        form = self.form
+        for number, (node, access) in enumerate(zip(self.results, form.results)):
+            if access not in (form.element, form.row) or node.shape != tuple(form.space[a] for a in access or ()):
+                said = f"is {node.type} and said to be stored by {access_text(form, access)}"
+                return Fault(f"{said} in {form_text(form)}", "result", number)
+            self.read(node, self.index if access == form.element else self.row)
+        return None
+
+    def _values(self) -> Fault | None:
+        """Every value at every index it is read at."""
+        while self.waiting:
+            node, index = self.waiting.pop()
+            if node in self.number:
+                continue
+            if isinstance(node.op, Reduction):
+                if index != self.row:
+                    return Fault(f"a row of {form_text(self.form)} reads the {node.op.name} of another row")
+                self.read(node.inputs[0], self.index)
+            elif node.op.nest:
+                if index != self.index:
+                    return Fault(f"{form_text(self.form)} reads the result of {node.op.name} at another index")
+                # a loop nest reads what it needs when it likes
+                self.whole.update(topological(node.inputs))
+            else:
+                node.op.element(self, node, index, [self._reader(i) for i in node.inputs])
+        return None
+
+    def _operands(self) -> Fault | None:
+        form = self.form
+        for node, number in self.number.items():
+            access = form.operands[number]
+            if access is None:
+                continue
+            if node.shape != tuple(form.space[a] for a in access):
+                return Fault(f"is {node.type}, which cannot be {self._said(access)}", "operand", number)
+            wanted = tuple(self.index[a] for a in access)
+            others = [index for index in self.reads.get(node, ()) if index != wanted]
+            if node in self.whole or others:
+                where = "" if not others else f" at [{', '.join(map(str, others[0]))}]"
+                return Fault(
+                    f"is said to be {self._said(access)}, but is also read elsewhere{where}", "operand", number
+                )
+        return None
+
+    def _said(self, access: Access) -> str:
+        return f"read by {access_text(self.form, access)} in {form_text(self.form)}"
+
+    # -- the scalars
+
+    def read(self, node: Node, index: Index) -> Ref:
+        """Notes that a value is read; it is computed later, so that deep bodies need no recursion."""
+        known = self.reads.setdefault(node, set())
+        if len(known) > INDICES:
+            index = (ANYWHERE,) * node.rank
+        if index not in known:
+            known.add(index)
+            self.waiting.append((node, index))
+        return Ref("value", node.dtype)
+
+    def _reader(self, node: Node) -> Callable[[Index], Ref]:
+        return lambda index: self.read(node, index)
+
+    def apply(self, op: Primitive, args: Sequence[Ref]) -> Ref:
+        """A scalar of the operation's type."""
+        made = op.type([TensorType(a.dtype, ()) for a in args])
+        assert isinstance(made, TensorType)
+        return Ref("value", made.dtype)
+
+    def const(self, value: float | int | bool, dtype: DType) -> Ref:
+        """A literal."""
+        return Ref("", dtype, value)
+
+    def from_index(self, index: Affine, dtype: DType) -> Ref:
+        """An index as a scalar."""
+        return Ref("value", dtype)
+
+    def to_index(self, scalar: Ref) -> Affine:
+        """A scalar as an index: where it points is not known."""
+        return ANYWHERE if scalar.value is None else Affine.of(int(scalar.value))
+
+    def guard(self, inside: Sequence[tuple[Affine, int, int]], then: Callable[[], Ref], other: Ref) -> Ref:
+        """Reads under a condition are reads."""
+        return then()
+
+
+#: what the body of a kernel of each kind holds
+_FITS = {
+    "map": "no reduction and no loop nest",
+    "row": "reductions and no loop nest",
+    "nest": "one loop nest and no reduction",
+}

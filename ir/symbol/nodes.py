@@ -1,0 +1,117 @@
+"""Level 0, the symbol graph: operators with text attributes, identified by name, without types.
+
+One symbol graph is bound with many shapes; its types are a table made by infer_shape. The operators' own rules
+come with each node (`definition`), so that nothing here knows an operator by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional, Protocol
+
+from symc.ir.tensor.graph import Node, SymOrigin
+
+PartialShape = Optional[tuple[int, ...]]
+
+
+class Definition(Protocol):
+    """What a symbol node's operator answers (an instance holds the parsed attributes)."""
+
+    @property
+    def gradient(self) -> str: ...
+
+    def list_inputs(self) -> tuple[str, ...]: ...
+
+    def list_aux(self) -> tuple[str, ...]: ...
+
+    def list_outputs(self) -> tuple[str, ...]: ...
+
+    def num_visible_outputs(self) -> int: ...
+
+    def written_inputs(self) -> Sequence[int]: ...
+
+    def with_subgraphs(self, graphs: Sequence[SymGraph]) -> Definition: ...
+
+    def complete(self, s: Any) -> None: ...
+
+    def complete_types(self, t: Any) -> None: ...
+
+    def build(self, ctx: Any, *inputs: Node) -> Node | Sequence[Node]: ...
+
+
+class SymNode:
+    """A variable (op "null", no definition) or an operator applied to outputs of other nodes.
+
+    `attrs` are MXNet's text attributes (hidden ones spelled __like_this__); `inputs` are (node, output number);
+    `aux_from` is the position of the first auxiliary state among the inputs; `where` is the user's (file, line).
+    `versions` are those of the inputs in the file the node was loaded from (only what is saved again tells them).
+    """
+
+    __slots__ = ("op", "name", "attrs", "inputs", "definition", "where", "subgraphs", "versions", "__weakref__")
+
+    def __init__(
+        self,
+        op: str,
+        name: str,
+        attrs: dict[str, str] | None = None,
+        inputs: Iterable[tuple[SymNode, int]] = (),
+        definition: Definition | None = None,
+        where: tuple[str, int] = ("", 0),
+        subgraphs: Sequence[SymGraph] = (),
+    ) -> None:
+        self.op, self.name, self.attrs = op, name, attrs or {}
+        self.inputs: list[tuple[SymNode, int]] = list(inputs)
+        self.definition, self.where = definition, where
+        self.subgraphs: list[SymGraph] = list(subgraphs)
+        self.versions: list[int] | None = None
+
+    @property
+    def is_variable(self) -> bool:
+        return self.op == "null"
+
+    @property
+    def num_outputs(self) -> int:
+        return 1 if self.definition is None else len(self.definition.list_outputs())
+
+    @property
+    def aux_from(self) -> int:
+        return len(self.inputs) - (len(self.definition.list_aux()) if self.definition else 0)
+
+    def origin(self) -> SymOrigin:
+        return SymOrigin(self.name, self.op if self.op != "null" else "Variable", *self.where)
+
+
+@dataclass(frozen=True, eq=False)
+class SymGraph:
+    """Outputs (node, output number) of a symbol graph; nodes are found from them."""
+
+    outputs: tuple[tuple[SymNode, int], ...]
+
+    def nodes(self) -> list[SymNode]:
+        """All nodes, depth first from the outputs, inputs before users: MXNet's order; no recursion."""
+        order: list[SymNode] = []
+        seen: set[SymNode] = set()
+        for root, _ in self.outputs:
+            if root in seen:
+                continue
+            seen.add(root)
+            stack: list[tuple[SymNode, int]] = [(root, 0)]
+            while stack:
+                node, at = stack.pop()
+                while at < len(node.inputs) and node.inputs[at][0] in seen:
+                    at += 1
+                if at < len(node.inputs):
+                    stack.append((node, at + 1))
+                    seen.add(node.inputs[at][0])
+                    stack.append((node.inputs[at][0], 0))
+                else:
+                    order.append(node)
+        return order
+
+    def variables(self) -> tuple[list[SymNode], list[SymNode]]:
+        """(arguments, auxiliary states) in MXNet's order; a variable used as a state anywhere is a state."""
+        nodes = self.nodes()
+        states = {n.inputs[i][0] for n in nodes if not n.is_variable for i in range(n.aux_from, len(n.inputs))}
+        variables = [n for n in nodes if n.is_variable]
+        return [n for n in variables if n not in states], [n for n in variables if n in states]

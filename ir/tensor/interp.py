@@ -1,0 +1,111 @@
+"""The reference interpreter of the tensor level: every node by its primitive's numpy value, one after the other.
+
+Precision "declared" computes in the types the program says; "f64" takes every float type as f64, which is the truth
+that optimised programs are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from symc.ir.errors import IRError
+from symc.ir.op import Input, RunGraph
+from symc.ir.prims.control import Get
+from symc.ir.tensor.graph import Graph, Node, topological
+from symc.ir.types import F64, Array, TensorType, TupleType
+
+
+@dataclass
+class Results:
+    """What a program gave: outputs by name, updates by the input they replace."""
+
+    outputs: dict[str, Array] = field(default_factory=dict)
+    updates: dict[str, Array] = field(default_factory=dict)
+
+
+def result_types(node: Node, precision: str) -> list[TensorType]:
+    """The node's result types at a precision."""
+    types = list(node.type.items) if isinstance(node.type, TupleType) else [node.type]
+    if precision == "f64":
+        types = [t.with_dtype(F64) if t.dtype.is_float else t for t in types]
+    return types
+
+
+def evaluate_nodes(
+    roots: Sequence[Node], given: Mapping[Node, Array], precision: str = "declared"
+) -> dict[Node, Array]:
+    """Values of the roots from those of the inputs (or of any nodes), in `given`; each is let go when nobody needs it
+    any more. IRError for a missing or ill-shaped input.
+    """
+    needed: set[Node] = set(roots)
+    order = topological(roots)
+    for node in reversed(order):
+        if node in needed and node not in given:
+            needed.update(node.inputs)
+    order = [node for node in order if node in needed]
+    left: dict[Node, int] = dict.fromkeys(needed, 0)
+    for source in (*roots, *(i for node in order if node not in given for i in node.inputs)):
+        left[source] += 1
+    values: dict[Node, Any] = {}
+
+    def run(graph: Graph, args: Sequence[Array]) -> list[Array]:
+        """The outputs of a graph that a primitive holds."""
+        ends = [node for _, node in graph.outputs]
+        found = evaluate_nodes(list(dict.fromkeys(ends)), dict(zip(graph.inputs, args)), precision)
+        return [found[node] for node in ends]
+
+    for node in order:
+        types = result_types(node, precision)
+        if node in given:
+            values[node] = _given(node, given[node], types[0])
+        elif isinstance(node.op, Input):
+            raise IRError(f"no value given for input {node.op.input_name!r}: it needs {node.type}")
+        else:
+            values[node] = _value(node, [values[i] for i in node.inputs], types, run)
+            for source in node.inputs:
+                left[source] -= 1
+                if not left[source]:
+                    del values[source]
+    return {root: values[root] for root in roots}
+
+
+def _given(node: Node, value: Array, wanted: TensorType) -> Array:
+    array = np.asarray(value)
+    if array.shape != wanted.shape:
+        name = repr(node.op.input_name) if isinstance(node.op, Input) else node.op.name
+        raise IRError(f"the value given for {name} needs shape {wanted.shape}, got {array.shape}")
+    return array.astype(wanted.dtype.numpy, copy=False)
+
+
+def _value(node: Node, args: list[Any], types: Sequence[TensorType], run: RunGraph) -> Any:
+    """An array, or a tuple of them for a node with several results."""
+    if isinstance(node.op, Get):
+        return args[0][node.op.index]
+    with np.errstate(all="ignore"):
+        made = node.op.evaluate(args, types, run)
+    return made if isinstance(made, tuple) else np.asarray(made)
+
+
+def evaluate(graph: Graph, inputs: Mapping[str, Array], precision: str = "declared") -> Results:
+    """Run a graph on arrays by input name. IRError for a missing or ill-shaped input."""
+    given = _by_node(graph, inputs)
+    found = evaluate_nodes(list(dict.fromkeys(graph.roots)), given, precision)
+    return Results(
+        {name: found[node] for name, node in graph.outputs}, {u.input: found[u.value] for u in graph.updates}
+    )
+
+
+def values_of(
+    graph: Graph, inputs: Mapping[str, Array], nodes: Iterable[Node], precision: str = "declared"
+) -> dict[Node, Array]:
+    """Values of any nodes of a graph, by node."""
+    return evaluate_nodes(list(nodes), _by_node(graph, inputs), precision)
+
+
+def _by_node(graph: Graph, inputs: Mapping[str, Array]) -> dict[Node, Array]:
+    names = {i: i.op.input_name for i in graph.inputs if isinstance(i.op, Input)}
+    return {i: inputs[name] for i, name in names.items() if name in inputs}

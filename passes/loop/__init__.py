@@ -1,0 +1,1 @@
+"""Passes from programs to scheduled loops."""

@@ -1,0 +1,1 @@
+"""How loops run: threads, lanes, register tiles, panels, blocks of long sums."""

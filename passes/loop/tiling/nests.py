@@ -1,0 +1,135 @@
+"""Questions about loop nests, and what tile reckons their parts to cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from symc.ir.loop.nodes import For, If, Let, Stmt, walk
+from symc.passes.loop.tiling.strides import Access
+
+
+def chain(outer: For) -> tuple[list[For], tuple[Stmt, ...]]:
+    """Perfectly nested independent loops and the body of the innermost."""
+    loops, body = [outer], outer.body
+    while len(body) == 1 and isinstance(body[0], For) and body[0].kind == "parallel" and not body[0].carries:
+        loops.append(body[0])
+        body = body[0].body
+    return loops, body
+
+
+def nest_of(outer: For) -> tuple[list[For], tuple[Stmt, ...]]:
+    """Perfectly nested loops of one kind (independent, or all carrying the same values) and the innermost body."""
+    loops, body = [outer], outer.body
+    while len(body) == 1 and isinstance(body[0], For) and bool(body[0].carries) == bool(outer.carries):
+        loops.append(body[0])
+        body = body[0].body
+    return loops, body
+
+
+def rebuild(loops: list[For], body: tuple[Stmt, ...] | list[Stmt]) -> list[Stmt]:
+    made: list[Stmt] = list(body)
+    for loop in reversed(loops):
+        made = [replace(loop, body=tuple(made))]
+    return made
+
+
+def with_vector_last(inner: list[For], piece: For) -> list[For]:
+    if piece.kind == "vector":
+        return [*inner, piece]
+    vectors = [x for x in inner if x.kind == "vector"]
+    return [*(x for x in inner if x.kind != "vector"), piece, *vectors]
+
+
+def threaded_first(loops: list[For], sizes: dict[str, int]) -> list[For]:
+    """Put first a loop that splits evenly, so that one loop over tiles is shared between threads."""
+
+    def tiles(loop: For) -> int:
+        size = sizes.get(loop.var, 1)
+        return loop.trips // size if loop.trips % size == 0 else 0
+
+    first = loops[0]
+    if tiles(first) < 4:
+        best = max(loops, key=tiles)
+        if tiles(best) > max(tiles(first), 1):
+            first = best
+    return [first, *(x for x in loops if x is not first)]
+
+
+def pieces(extent: int, size: int) -> list[tuple[int, int]]:
+    """(size, times) of the tiles that cover an extent."""
+    whole, rest = divmod(extent, size)
+    return [p for p in ((size, whole), (rest, 1)) if p[0] and p[1]]
+
+
+def narrowed(width: int, trips: int) -> int:
+    """The narrowest vector (a power of two, at least 2) that holds a few turns: no lane idles behind a mask."""
+    while width > 2 and trips <= width // 2:
+        width //= 2
+    return width
+
+
+def trips(loops: list[For]) -> int:
+    total = 1
+    for loop in loops:
+        total *= max(loop.trips, 1)
+    return total
+
+
+def share(trips: int, width: int) -> float:
+    """Part of the lanes in use over a whole loop."""
+    return trips / (-(-trips // width) * width) if trips else 1.0
+
+
+def access_cost(found: list[Access], var: str, width: int) -> float:
+    """Instructions for one vector of turns of `var`, all accesses."""
+    total = 0.0
+    for access in found:
+        stride = access.stride(var)
+        if stride == 1:
+            cost = 1.0
+        elif stride == 0:
+            cost = 0.6 if not access.is_store else float(width)
+        elif stride == -1:
+            cost = 1.6
+        elif stride == 2:
+            cost = 3.0 if access.is_store else 2.5
+        else:
+            cost = 1.3 * width
+        total += access.weight * cost
+    return total
+
+
+def reused(found: list[Access], var: str, vector: str) -> bool:
+    """Whether some operand of the inner loop does not depend on `var` while another does, with a constant stride."""
+    loads = [a for a in found if not a.is_store]
+    strides = [a.stride(var) for a in loads]
+    return None not in strides and 0 in strides and any(s for s in strides)
+
+
+def has_branches(body: tuple[Stmt, ...]) -> bool:
+    return any(isinstance(s, If) for s in walk(body))
+
+
+def is_reduction(loop: For) -> bool:
+    """Whether every carry combines, so that lanes may hold partial results."""
+    return all(carry.combine is not None for carry in loop.carries)
+
+
+def unroll_small(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """Reduction loops of few turns (windows) are written out."""
+    made: list[Stmt] = []
+    for stmt in body:
+        if isinstance(stmt, For) and stmt.carries and stmt.kind == "serial":
+            inner = unroll_small(stmt.body)
+            total = trips(nest_of(stmt)[0])
+            kind = "unroll" if stmt.trips <= 4 and total <= 12 else "serial"
+            stmt = replace(stmt, body=inner, kind=kind)
+        made.append(stmt)
+    return tuple(made)
+
+
+def map_unroll(body: tuple[Stmt, ...], trips: int, width: int) -> int:
+    """Vectors a turn: several for cheap bodies, so that loop overhead and latency vanish."""
+    work = sum(s.op.cost for s in walk(body) if isinstance(s, Let))
+    wanted = 4 if work <= 8 else 2 if work <= 24 else 1
+    return max(1, min(wanted, trips // width))

@@ -1,0 +1,167 @@
+"""Panels: an operand of a contraction, copied a tile at a time into dense scratch memory.
+
+The lanes of a register tile read one operand side by side. Where it lies the other way round (the weights of a
+convolution, one output channel far from the next) a tile of it is packed first, and serves every position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
+
+from symc.ir.index import Affine, Var
+from symc.ir.loop.nodes import Alloc, Buffer, For, Load, Stmt, Store, map_body
+from symc.ir.types import TensorType
+from symc.passes.loop.tiling.nests import nest_of, pieces, share, trips
+from symc.passes.loop.tiling.strides import Access, accesses, substitute
+
+#: bytes of a panel: it has to stay in a core's second cache beside what streams past
+LARGEST = 3 << 17
+#: turns of a reduction that cost as much as storing a result far from its neighbours
+STORING = 24
+#: turns using a packed element that cost as much as packing it
+PACKING = 8
+#: turns of the innermost loop that cost as much as entering and leaving it
+ENTERING = 4
+#: part of the arithmetic limit that a tile reaches whose lanes read and write side by side, all of them in use
+DENSE = 0.8
+#: ... a tile that reads every other element
+SPARSE = 0.5
+#: ... and a tile whose lanes run along the reduction and are folded at its end
+FOLDED = 0.65
+#: turns of such a tile that cost as much as one with some lanes masked
+RAGGED = 4
+
+
+@dataclass(frozen=True)
+class PackedTile:
+    """Lanes over the loop `vector`, along which `load` is packed; turns of the jam loops, and vectors."""
+
+    vector: For
+    load: Load
+    jams: dict[str, int]
+    vectors: int
+
+
+def packed_tile(
+    loops: list[For], body: tuple[Stmt, ...], buffers: Mapping[str, Buffer], width: int, registers: int
+) -> PackedTile | None:
+    """The best tile with a packed operand, if it is better than lanes along the innermost loop."""
+    inner = [s for s in body if isinstance(s, For)]
+    if len(inner) != 1 or not inner[0].carries:
+        return None
+    nest, last = nest_of(inner[0])
+    steps = trips(nest)
+    found = list(accesses(last, buffers))
+    if steps < 2 * STORING or len(found) != 2 or any(isinstance(s, For) for s in last):
+        return None
+    best = DENSE if all(a.stride(loops[-1].var) in (0, 1) for a in found) else SPARSE
+    best *= share(loops[-1].trips, width)
+    if all(a.stride(nest[-1].var) in (0, 1) for a in found):
+        whole, rest = divmod(nest[-1].trips, width)
+        best = max(best, FOLDED * nest[-1].trips / width / (whole + (RAGGED if rest else 0)))
+    # what runs a few turns only is written out
+    inner_turns = next((x.trips for x in reversed(nest) if x.trips > 4), steps)
+    tile: PackedTile | None = None
+    for vector in loops:
+        moving = [a for a in found if a.stride(vector.var) != 0]
+        if len(moving) != 1 or vector.trips < 2 * width:
+            continue
+        (still,) = (a for a in found if a is not moving[0])
+        load = moving[0].stmt
+        if not isinstance(load, Load) or not _can_pack(moving[0], nest, vector):
+            continue
+        free = [x for x in loops if moving[0].stride(x.var) == 0]
+        jams = [x for x in free if x.trips > 1 and still.stride(x.var)][-2:]
+        if trips(free) < 2 * PACKING or not jams:
+            continue
+        most = LARGEST // (steps * width * load.dtype.itemsize)
+        efficiency, sizes = _sizes([j.trips for j in jams], vector.trips, width, registers, most)
+        uses = trips(free)
+        efficiency *= steps / (steps + STORING) * uses / (uses + PACKING) * inner_turns / (inner_turns + ENTERING)
+        if sizes and efficiency > best:
+            best = efficiency
+            tile = PackedTile(vector, load, dict(zip([j.var for j in jams], sizes[:-1])), sizes[-1])
+    return tile
+
+
+def _can_pack(access: Access, nest: list[For], vector: For) -> bool:
+    strides = [access.stride(x.var) for x in (*nest, vector)]
+    return not access.stmt.guard and None not in strides and access.stride(vector.var) != 1
+
+
+def _sizes(extents: list[int], columns: int, width: int, registers: int, most: int) -> tuple[float, list[int]]:
+    """(part of the arithmetic limit, [turns of each jam..., vectors]) of the best tile: every vector of the panel is
+    loaded once a step, every element of the other operand is broadcast."""
+    vectors = -(-columns // width)
+    ideal = columns / width / 2 * prod(extents)
+    best: tuple[float, list[int]] = 0.0, []
+    for sizes in product(*(range(1, min(e, 14) + 1) for e in extents)):
+        places = prod(sizes)
+        for nv in range(1, min(vectors, most, 6) + 1):
+            if places * nv + nv + 1 > registers:
+                continue
+            cost = 0.0
+            for parts in product(*(pieces(e, s) for e, s in zip(extents, sizes))):
+                turns, times = prod(size for size, _ in parts), prod(count for _, count in parts)
+                for v, count in pieces(vectors, nv):
+                    cost += times * count * (max(turns * v / 2, (turns + v) / 2, 4.0) + 0.3)
+            # threads share the tiles: an odd one leaves half of them idle
+            shared = -(-vectors // (2 * nv)) * 2 * nv
+            efficiency = ideal / cost * vectors / shared
+            if efficiency > best[0] * 1.001:
+                best = efficiency, [*sizes, nv]
+    return best
+
+
+def pack(
+    panel: Load, body: tuple[Stmt, ...], column: str, tile: Affine, piece: For, fresh: Callable[[str], str]
+) -> tuple[Buffer, list[Stmt], tuple[Stmt, ...]]:
+    """(scratch buffer, statements that copy the panel's tile there, the body reading it there)."""
+    nest, _ = nest_of(next(s for s in body if isinstance(s, For)))
+    shape = tuple(x.trips for x in nest)
+    buffer = Buffer(fresh("panel"), TensorType(panel.dtype, (*shape, piece.trips)), "scratch")
+    rows = {x.var: Var(fresh("row"), 0, x.trips) for x in nest}
+    col = Var(fresh("col"), 0, piece.trips)
+    # the copy follows the operand's memory upwards: a kernel that is turned round is copied from its last tap on
+    places = {x.var: _upwards(rows[x.var], x, panel) for x in nest}
+    index = tuple(i.substitute({**places, column: tile + col}) for i in panel.index)
+    load = Load(fresh("packed"), panel.buffer, panel.dtype, index, origin=panel.origin)
+    copy = Store(load.ref, buffer.name, (*places.values(), Affine.of(col)), origin=panel.origin)
+    columns: tuple[Stmt, ...] = (replace(piece, var=col.name, body=(load, copy)),)
+    made = _by_fours(rows[nest[-1].var], columns, fresh, panel)
+    for x in reversed(nest[:-1]):
+        made = (For(rows[x.var].name, 0, x.trips, made, (), "serial", origin=panel.origin),)
+    local = [Affine.of(Var(x.var, 0, x.trips)) for x in nest]
+    column_here = Affine.of(Var(column, 0, piece.trips)) - tile
+
+    def read(stmt: Stmt) -> Stmt:
+        if isinstance(stmt, Load) and stmt.name == panel.name and stmt.buffer == panel.buffer:
+            return replace(stmt, buffer=buffer.name, index=(*local, column_here))
+        return stmt
+
+    return buffer, [Alloc(buffer, panel.origin), *made], map_body(body, read)
+
+
+def _upwards(row: Var, loop: For, load: Load) -> Affine:
+    """`loop`'s variable in terms of a `row` along which `load` reads upwards."""
+    falls = any((i.factor_of(loop.var) or 0) < 0 for i in load.index)
+    return Affine.of(loop.trips - 1) - row if falls else Affine.of(row)
+
+
+def _by_fours(row: Var, body: tuple[Stmt, ...], fresh: Callable[[str], str], panel: Load) -> tuple[Stmt, ...]:
+    """The loop over `row` with four turns at once, which a copy across memory transposes in registers."""
+    made: list[Stmt] = []
+    whole, rest = divmod(row.hi, 4)
+    if whole:
+        four, chunk = Var(fresh("row"), 0, 4), Var(fresh("rows"), 0, whole)
+        inside = substitute(body, {row.name: Affine.of(chunk) * 4 + four})
+        jam = For(four.name, 0, 4, inside, (), "jam", origin=panel.origin)
+        made.append(For(chunk.name, 0, whole, (jam,), (), "serial", origin=panel.origin))
+    if rest:
+        last = Var(fresh("row"), 0, rest)
+        inside = substitute(body, {row.name: Affine.of(last) + whole * 4})
+        made.append(For(last.name, 0, rest, inside, (), "jam", origin=panel.origin))
+    return tuple(made)

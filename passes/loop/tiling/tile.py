@@ -1,0 +1,373 @@
+"""tile: how the loops run. Threads, vector lanes and register tiles are chosen here, and nothing else changes.
+
+The loops of a kernel that are independent may be reordered at will, so every decision is local:
+
+  vector      the loop whose accesses cost least as lanes of a vector: an independent one, or a reduction, whose
+              lanes then collect partial results over the whole nest and are folded once at the end
+  jam         independent loops along which an operand is reused become register tiles (with the vector loop, the
+              accumulators of a contraction), as many as the registers hold
+  parallel    the outermost loop is shared between threads
+  blocks      long float32 sums are added up block by block, which keeps their rounding errors small
+
+A small cost model picks the sizes: instructions of the inner loop against the share of each tile in use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from symc.ir.index import Affine, Var
+from symc.ir.loop.nodes import Buffer, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, walk
+from symc.ir.prims import elementwise as ew
+from symc.ir.types import BOOL, I64
+from symc.passes.loop.lower import LoopModule
+from symc.passes.loop.tiling.lanes import spread_over_lanes
+from symc.passes.loop.tiling.nests import (
+    access_cost,
+    chain,
+    has_branches,
+    is_reduction,
+    map_unroll,
+    narrowed,
+    nest_of,
+    pieces,
+    rebuild,
+    reused,
+    share,
+    threaded_first,
+    trips,
+    unroll_small,
+    with_vector_last,
+)
+from symc.passes.loop.tiling.panels import pack, packed_tile
+from symc.passes.loop.tiling.strides import Access, accesses, scratch_buffers, substitute
+from symc.passes.loop.tiling.sums import blocked_sums
+from symc.passes.manager.manager import Pass, option, register_pass
+from symc.passes.manager.rewrite import Rewriter
+
+
+@register_pass("tile", takes="loop", gives="loop", numerics="reassoc", optional=True)
+class Tile(Pass):
+    """Choose vector loops, register tiles and the threaded loop of every kernel; scheduled ones stay as they are."""
+
+    vector_bytes: int = option(32, "bytes of a vector register", choices=(8, 16, 32, 64, 128))
+    registers: int = option(16, "vector registers", min=3)
+    block: int = option(24, "terms of a block of a long sum: fewer are more exact and slower", min=2)
+
+    def run(self, module: LoopModule, rw: Rewriter) -> LoopModule:
+        kernels = []
+        for kernel in module.kernels:
+            if kernel.is_scheduled:
+                kernels.append(kernel)
+                continue
+            origin = rw.act(f"tile {kernel.name}", [kernel.origin] if kernel.origin else [])
+            kernels.append(kernel if origin is None else self._scheduled(kernel))
+        return replace(module, kernels=tuple(kernels))
+
+    def _scheduled(self, kernel: LoopKernel) -> LoopKernel:
+        """The kernel with its loops scheduled."""
+        tiler = _Tiler(kernel, self.vector_bytes, self.registers)
+        return replace(kernel, body=blocked_sums(tiler.statements(kernel.body), self.block), scheduled=True)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A loop to vectorize and what the accesses then cost per element."""
+
+    var: str
+    cost: float
+
+
+class _Tiler:
+    def __init__(self, kernel: LoopKernel, vector_bytes: int, registers: int) -> None:
+        self.buffers: dict[str, Buffer] = {b.name: b for b in kernel.buffers}
+        self.buffers.update(scratch_buffers(kernel.body))
+        self.vector_bytes, self.registers = vector_bytes, registers
+        self.names = {s.var for s in walk(kernel.body) if isinstance(s, For)}
+
+    def statements(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        made: list[Stmt] = []
+        for stmt in body:
+            if isinstance(stmt, For) and stmt.kind == "parallel" and not stmt.carries:
+                made.extend(self._nest(stmt))
+            elif isinstance(stmt, For) and stmt.carries and is_reduction(stmt):
+                made.extend(self._reduction(stmt, self._width(stmt.body)))
+            elif isinstance(stmt, For):
+                made.append(replace(stmt, body=self.statements(stmt.body)))
+            else:
+                made.append(stmt)
+        return tuple(made)
+
+    # -- one nest of independent loops
+
+    def _nest(self, outer: For) -> list[Stmt]:
+        loops, body = chain(outer)
+        inner = [s for s in body if isinstance(s, For)]
+        width = self._width(body)
+        simple = not has_branches(body)
+        packed = packed_tile(loops, body, self.buffers, width, self.registers) if simple else None
+        if packed is not None:
+            columns = packed.vectors * width
+            return self._tiled(loops, unroll_small(body), packed.vector, packed.jams, columns, width, packed.load)
+        across = self._best(loops, body, width) if simple else None
+        within = self._inner_cost(inner, body, width) if inner else None
+        if across is not None and (within is None or across.cost <= within):
+            return self._vector_outside(loops, body, across.var, width)
+        if within is not None and len(inner) == 1 and inner[0].carries and simple:
+            return self._tile_reduction(loops, body, inner[0], width)
+        return rebuild(loops, self.statements(body))
+
+    def _width(self, body: tuple[Stmt, ...]) -> int:
+        """Lanes by the widest element that is loaded, stored or computed."""
+        sizes = [s.dtype.itemsize for s in walk(body) if isinstance(s, (Load, Let)) and s.dtype != BOOL]
+        sizes += [s.value.dtype.itemsize for s in walk(body) if hasattr(s, "value")]
+        narrow = [s for s in sizes if s <= 4] if any(isinstance(s, IndexValue) for s in walk(body)) else sizes
+        return max(2, self.vector_bytes // max(narrow or sizes or [4]))
+
+    def _best(self, loops: list[For], body: tuple[Stmt, ...], width: int) -> _Choice | None:
+        """The independent loop that vectorizes best."""
+        found = list(accesses(body, self.buffers))
+        choices = []
+        for loop in loops:
+            if any(a.is_store and a.stride(loop.var) == 0 for a in found):
+                continue
+            cost = access_cost(found, loop.var, width) / share(loop.trips, width)
+            choices.append(_Choice(loop.var, cost))
+        scalar = sum(a.weight for a in found) * float(width)
+        best = min(reversed(choices), key=lambda c: c.cost, default=None)
+        return best if best is not None and best.cost < scalar * 0.9 else None
+
+    def _inner_cost(self, inner: list[For], body: tuple[Stmt, ...], width: int) -> float | None:
+        """What the accesses cost if the loops inside are vectorized instead, each in its best way."""
+        inside = {id(s) for loop in inner for s in walk(loop.body)}
+        total = sum(a.weight * float(width) for a in accesses(body, self.buffers) if id(a.stmt) not in inside)
+        for loop in inner:
+            loops, last = nest_of(loop)
+            found = list(accesses(last, self.buffers, trips(loops)))
+            options = []
+            for candidate in loops:
+                if candidate.carries and not is_reduction(candidate):
+                    continue
+                options.append(access_cost(found, candidate.var, width) / share(candidate.trips, width))
+            if not options or any(isinstance(s, For) for s in last):
+                total += sum(a.weight * float(width) for a in found)
+            else:
+                total += min(options) * 1.05
+        return total
+
+    # -- a vector over an independent loop
+
+    def _vector_outside(self, loops: list[For], body: tuple[Stmt, ...], var: str, width: int) -> list[Stmt]:
+        inner = [s for s in body if isinstance(s, For)]
+        vector = next(x for x in loops if x.var == var)
+        body = unroll_small(body)
+        if not inner:
+            unroll = map_unroll(body, vector.trips, width)
+            others = [x for x in loops if x is not vector]
+            return rebuild([*others, replace(vector, kind="vector", width=width, unroll=unroll)], body)
+        if len(inner) == 1 and inner[0].carries:
+            found = list(accesses(inner[0].body, self.buffers))
+            jams = [x for x in loops if x is not vector and reused(found, x.var, var)]
+            return self._register_tile(loops, body, vector, jams, width)
+        others = [x for x in loops if x is not vector]
+        return rebuild([*others, replace(vector, kind="vector", width=width)], body)
+
+    def _register_tile(
+        self, loops: list[For], body: tuple[Stmt, ...], vector: For, jams: list[For], width: int
+    ) -> list[Stmt]:
+        """Vector loop of NV registers by jam loops of MR turns, sized by the cost model."""
+        plan = self._tile_sizes([j.trips for j in jams[-2:]], vector.trips, width)
+        jam_sizes = dict(zip([j.var for j in jams[-2:]], plan[:-1]))
+        return self._tiled(loops, body, vector, jam_sizes, plan[-1] * width, width)
+
+    def _tile_sizes(self, extents: list[int], columns: int, width: int) -> list[int]:
+        """[turns of each jam..., vectors] that cost least per result for an inner step."""
+        best: tuple[float, list[int]] | None = None
+        vectors = -(-columns // width)
+        budget = self.registers
+        first = range(1, min(extents[0], 14) + 1) if extents else [1]
+        second = range(1, min(extents[1], 6) + 1) if len(extents) > 1 else [1]
+        for a in first:
+            for b in second:
+                for nv in range(1, min(vectors, 6) + 1):
+                    accumulators = a * b * nv
+                    if accumulators + (nv * b if b > 1 else nv) + 1 > budget:
+                        continue
+                    cost = 0.0
+                    for m, times_m in pieces(extents[0], a) if extents else [(1, 1)]:
+                        for k, times_k in pieces(extents[1], b) if len(extents) > 1 else [(1, 1)]:
+                            for v, times_v in pieces(vectors, nv):
+                                fma = m * k * v / 2
+                                loads = (m + k * v) / 2
+                                cost += times_m * times_k * times_v * (max(fma, loads, 4.0) + 0.3)
+                    ragged = bool(extents) and extents[0] % a != 0
+                    cost *= 1.02 if ragged else 1.0
+                    if best is None or cost < best[0] * 0.999:
+                        sizes = [a, b][: len(extents)] + [nv]
+                        best = cost, sizes
+        assert best is not None
+        return best[1]
+
+    def _tiled(
+        self,
+        loops: list[For],
+        body: tuple[Stmt, ...],
+        vector: For | None,
+        jams: dict[str, int],
+        chunk: int,
+        width: int,
+        panel: Load | None = None,
+    ) -> list[Stmt]:
+        """Split the loops into tiles: outer loops in their order, then the jam loops and the vector loop. `panel`: an
+        operand to pack for every tile of the vector loop."""
+        if panel is None and vector is not None:
+            panel = self._panel(loops, body, vector, jams, chunk)
+        if panel is not None:
+            # the packed panel serves all turns of the loops that do not move it, which therefore stand inside
+            moved = {v.name for i in panel.index for v in i.variables()}
+            outside = [x for x in loops if x.var in moved and x is not vector]
+            order = [*outside, *(x for x in loops if x is vector), *(x for x in loops if x.var not in moved)]
+        else:
+            order = threaded_first(loops, {**jams, **({vector.var: chunk} if vector else {})})
+
+        def level(at: int, values: dict[str, Affine], inner: list[For], body: tuple[Stmt, ...]) -> list[Stmt]:
+            if at == len(order):
+                return rebuild(inner, substitute(body, values)) if inner else list(substitute(body, values))
+            loop = order[at]
+            size = jams.get(loop.var, chunk if loop is vector else 0)
+            if not size:
+                return [replace(loop, body=tuple(level(at + 1, values, inner, body)))]
+
+            def piece(tile: Affine, trips: int) -> list[Stmt]:
+                kind = "vector" if loop is vector else "jam"
+                lanes = narrowed(width, trips) if loop is vector else 0
+                unroll = -(-trips // lanes) if loop is vector else 1
+                made = For(loop.var, 0, trips, (), (), kind, lanes, 1, unroll, loop.origin)
+                inside = {**values, loop.var: tile + Var(loop.var, 0, trips)}
+                if loop is vector and panel is not None:
+                    buffer, packing, packed = pack(panel, body, loop.var, tile, made, self._fresh)
+                    self.buffers[buffer.name] = buffer
+                    nested = level(at + 1, inside, with_vector_last(inner, made), packed)
+                    return [*substitute(tuple(packing), values), *nested]
+                return level(at + 1, inside, with_vector_last(inner, made), body)
+
+            whole, rest = divmod(loop.trips, size)
+            if whole + bool(rest) == 1:
+                return piece(Affine(), loop.trips)
+            var = Var(self._fresh(f"{loop.var}t"), 0, whole)
+            full = piece(Affine.of(var) * size, size)
+            last = piece(Affine.of(whole * size), rest) if rest else []
+            if not last:
+                return [For(var.name, 0, whole, tuple(full), (), "parallel", origin=loop.origin)]
+            if at > 0:
+                head = (
+                    full if whole == 1 else [For(var.name, 0, whole, tuple(full), (), "parallel", origin=loop.origin)]
+                )
+                if whole == 1:
+                    head = list(substitute(tuple(full), {var.name: Affine()}))
+                return [*head, *last]
+            return [self._ragged(var.name, whole, full, last, loop)]
+
+        return level(0, {}, [], body)
+
+    def _ragged(self, var: str, whole: int, full: list[Stmt], last: list[Stmt], loop: For) -> Stmt:
+        """One loop over the whole tiles and the rest, so that all of them are shared between threads."""
+        index = Affine.of(Var(var, 0, whole + 1))
+        at = IndexValue(self._fresh(f"{var}.at"), I64, index, loop.origin)
+        inside = Let(self._fresh(f"{var}.whole"), BOOL, ew.lt, (at.ref, Ref("", I64, whole)), loop.origin)
+        beyond = Let(self._fresh(f"{var}.rest"), BOOL, ew.ge, (at.ref, Ref("", I64, whole)), loop.origin)
+        body = (at, inside, beyond, If(inside.ref, tuple(full), loop.origin), If(beyond.ref, tuple(last), loop.origin))
+        return For(var, 0, whole + 1, body, (), "parallel", origin=loop.origin)
+
+    def _panel(
+        self, loops: list[For], body: tuple[Stmt, ...], vector: For, jams: dict[str, int], chunk: int
+    ) -> Load | None:
+        """The operand of a matrix product that is worth copying into a dense panel: read along the vector loop, with
+        rows far apart, and used by several tiles of the jam loops."""
+        inner = next(s for s in body if isinstance(s, For))
+        nest, last = nest_of(inner)
+        tiles = 1
+        for loop in loops:
+            if loop.var in jams:
+                tiles *= -(-loop.trips // jams[loop.var])
+        if len(nest) != 1 or tiles < 4 or inner.trips < 16:
+            return None
+        for access in accesses(last, self.buffers):
+            load = access.stmt
+            step = access.stride(inner.var)
+            if isinstance(load, Load) and not load.guard and access.stride(vector.var) == 1 and step is not None:
+                fixed = all(access.stride(v) == 0 for v in jams)
+                if fixed and step >= 128 and chunk * inner.trips * load.dtype.itemsize <= 1 << 18:
+                    return load
+        return None
+
+    def _fresh(self, stem: str) -> str:
+        name, count = stem, 0
+        while name in self.names:
+            count += 1
+            name = f"{stem}{count}"
+        self.names.add(name)
+        return name
+
+    # -- a vector over a reduction
+
+    def _tile_reduction(self, loops: list[For], body: tuple[Stmt, ...], inner: For, width: int) -> list[Stmt]:
+        """Lanes collect partial results of the reduction; loops around it with reuse become a register tile."""
+        nest, last = nest_of(inner)
+        found = list(accesses(last, self.buffers))
+        reduced = self._reduction_var(nest, found, width)
+        jams = [x for x in loops if reused(found, x.var, reduced.var)]
+        sizes = self._reduction_tile(jams, found)
+        lanes = self._reduction(inner, width, unroll=1 if sizes else 0)
+        at = body.index(inner)
+        new = (*body[:at], *lanes, *body[at + 1 :])
+        if not sizes:
+            return rebuild(loops, new)
+        return self._tiled(loops, new, None, sizes, 0, width)
+
+    def _reduction_tile(self, jams: list[For], found: list[Access]) -> dict[str, int]:
+        """Turns of at most two jam loops whose operands do not depend on each other."""
+        best: tuple[float, dict[str, int]] | None = None
+        for i, a in enumerate(jams):
+            for b in jams[i + 1 :]:
+                both = [x for x in found if x.stride(a.var) != 0 and x.stride(b.var) != 0]
+                if both:
+                    continue
+                for m in range(1, min(a.trips, 8) + 1):
+                    for n in range(1, min(b.trips, 8) + 1):
+                        if (
+                            m * n + m + 1 > self.registers
+                            or m * n + n + 1 > self.registers
+                            or m * n > 12 * self.registers // 16
+                        ):
+                            continue
+                        cost = 0.0
+                        for x, tx in pieces(a.trips, m):
+                            for y, ty in pieces(b.trips, n):
+                                cost += tx * ty * (max(x * y / 2, (x + y) / 2, 2.0) + 0.2)
+                        if best is None or cost < best[0] * 0.999:
+                            best = cost, {a.var: m, b.var: n}
+        if best is None and jams:
+            single = jams[-1]
+            return {single.var: min(4, single.trips)} if single.trips > 1 else {}
+        return {k: v for k, v in best[1].items()} if best else {}
+
+    def _reduction_var(self, nest: list[For], found: list[Access], width: int) -> For:
+        return min(nest, key=lambda x: access_cost(found, x.var, width) / share(x.trips, width))
+
+    def _reduction(self, outer: For, width: int, unroll: int = 0) -> list[Stmt]:
+        """The reduction nest with one of its loops spread over lanes. The lane loop stands outside the nest, so
+        that partial results stay in registers until its end."""
+        nest, last = nest_of(outer)
+        if any(isinstance(s, For) for s in last) or not all(is_reduction(x) for x in nest):
+            return [replace(outer, body=self.statements(outer.body))]
+        found = list(accesses(last, self.buffers, 1))
+        scalar = sum(a.weight for a in found) * float(width)
+        loop = self._reduction_var(nest, found, width)
+        if access_cost(found, loop.var, width) / share(loop.trips, width) > scalar * 0.8:
+            return [unroll_small((outer,))[0]]
+        if not unroll:
+            unroll = max(1, min(4, loop.trips // width, 8 // len(loop.carries)))
+        lanes = width * unroll
+        lane = Var(self._fresh(f"{loop.var}l"), 0, lanes)
+        return [spread_over_lanes(nest, loop, last, lane, lanes, width)]

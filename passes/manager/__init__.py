@@ -1,0 +1,1 @@
+"""How passes are run: the manager, the rewriter, instruments, and pipelines as text."""

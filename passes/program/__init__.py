@@ -1,0 +1,1 @@
+"""Passes from tensor graphs to planned programs."""

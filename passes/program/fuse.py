@@ -1,0 +1,275 @@
+"""fuse: which values get memory, and which kernels compute them.
+
+Units (see symc.passes.program.units) join into kernels when one loop nest can compute them:
+
+  row      elementwise values and reductions over one index space and one set of axes: softmax, the norms, their
+           gradients; every row of the space is finished before the next
+  nest     a contraction, window or other loop nest, and elementwise values of its result (the epilogue)
+
+The rules of joining are a table (symc.passes.program.joins). A join never makes a cycle between kernels, and never
+crosses from the forward into the backward half. Every kernel says its form from here on (symc.ir.program.form). The
+kernels come in the order of their first values, operands before users; `schedule` finds a better one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+from symc.ir.errors import IRError
+from symc.ir.op import parameter
+from symc.ir.prims.elementwise import Const
+from symc.ir.program.form import Access, Axes, Form
+from symc.ir.program.nodes import KernelStep, Program, ProgramParam, Result, Step, ViewStep, operand_node
+from symc.ir.tensor.graph import Graph, Node, Origin, Recorder
+from symc.passes.manager.manager import Pass, option, register_pass
+from symc.passes.manager.rewrite import Rewriter
+from symc.passes.program.joins import Cluster, Join, Limits, Refusal, refusal
+from symc.passes.program.units import Unit, demanded_values, is_leaf_const, make_unit
+from symc.passes.tensor.partition import forward_nodes
+
+#: of the kernels that read a value, a unit that reads it too tries to join the latest
+RECENT = 4
+
+
+@register_pass("fuse", takes="tensor", gives="program", numerics="reassoc")
+class Fuse(Pass):
+    """Group values that one loop nest can compute, so that what stays inside needs no memory."""
+
+    limit: int = option(8, "what recomputing a value may cost before it is stored for several readers", min=0)
+    max_ops: int = option(96, "largest kernel in nodes", min=1)
+    epilogues: bool = option(True, "elementwise values join the contraction that makes them")
+    rows: bool = option(True, "reductions and elementwise values over one space join")
+
+    def run(self, graph: Graph, rw: Rewriter) -> Program:
+        return _Fusion(graph, self, rw).program()
+
+
+def explain_join(graph: Graph, one: str, other: str, options: Fuse | None = None) -> Refusal | None:
+    """Why fuse computes two values of a graph in different kernels; None where it computes them in one.
+
+    IRError for a name that no value has."""
+    nodes = {name: node for node, name in graph.names.items()}
+    for name in (one, other):
+        if name not in nodes:
+            raise IRError(f"no value of {graph.name} is named %{name}")
+    fusion = _Fusion(graph, options or Fuse(), Rewriter("fuse"))
+    fusion.refusals = {}
+    fusion.group()
+    for name in (one, other):
+        if nodes[name] not in fusion.home:
+            return Refusal("memory", f"%{name} gets no memory: every kernel that reads it computes it again")
+    order = {root: at for at, root in enumerate(fusion.home)}
+    first, late = sorted((nodes[one], nodes[other]), key=order.__getitem__)
+    cluster, own = fusion.home[first], fusion.home[late]
+    if cluster is own:
+        return None
+    found = fusion.refusals.get((late, cluster.number))
+    if found is not None:
+        return found
+    begun = own.units[0].root
+    if begun is not late:
+        return Refusal("first", f"%{graph.names[late]} joined the kernel of %{graph.names[begun]} before")
+    shared = [leaf for leaf in fusion.unit_of[late].reads if cluster in fusion.readers[leaf]]
+    if shared:
+        reason = f"of the kernels that read %{graph.names[shared[0]]} only the latest {RECENT} are tried"
+        return Refusal("recent", reason)
+    return Refusal("apart", "neither kernel reads what the other makes, and there is nothing that both read")
+
+
+class _Fusion:
+    def __init__(self, graph: Graph, options: Fuse, rw: Rewriter) -> None:
+        self.graph, self.options, self.rw = graph, options, rw
+        self.limits = Limits(options.max_ops, options.epilogues, options.rows)
+        self.demanded = demanded_values(graph, options.limit)
+        self.forward = forward_nodes(graph, graph.cut) if graph.cut else set()
+        self.clusters: list[Cluster] = []
+        self.home: dict[Node, Cluster] = {}
+        self.unit_of: dict[Node, Unit] = {}
+        self.readers: dict[Node, list[Cluster]] = {}
+        #: why a value did not join a cluster, where somebody asks
+        self.refusals: dict[tuple[Node, int], Refusal] | None = None
+
+    # -- grouping
+
+    def program(self) -> Program:
+        self.group()
+        return self._emit()
+
+    def group(self) -> None:
+        """Every demanded value in a cluster."""
+        order = {n: i for i, n in enumerate(self.graph.nodes())}
+        for node in sorted(self.demanded, key=order.__getitem__):
+            unit = make_unit(node, self.demanded)
+            self.unit_of[node] = unit
+            self._place(unit)
+
+    def _place(self, unit: Unit) -> None:
+        half = 0 if not self.forward or unit.root in self.forward else 1
+        sources = {self.home[leaf] for leaf in unit.reads if leaf in self.home}
+        if unit.kind == "get":
+            # a result of a nest with several: it is written where the nest runs
+            (source,) = sources
+            self._join(unit, source, sources)
+            return
+        candidates: dict[int, Cluster] = {c.number: c for c in sources}
+        if unit.kind in ("map", "row") and self.options.rows:
+            for leaf in unit.reads:
+                for cluster in self.readers.get(leaf, ())[-RECENT:]:
+                    candidates.setdefault(cluster.number, cluster)
+        for number in sorted(candidates, reverse=True):
+            cluster = candidates[number]
+            refused = refusal(Join(unit, half, sources, cluster, self.limits, self.graph.names))
+            if refused is None:
+                origin = self.rw.act(f"join {unit.root.op.name}", ())
+                if origin is not None:
+                    self._join(unit, cluster, sources)
+                    return
+            elif self.refusals is not None:
+                self.refusals[unit.root, number] = refused
+        cluster = Cluster(len(self.clusters), unit, half)
+        self.clusters.append(cluster)
+        self._enter(unit, cluster, sources)
+
+    def _join(self, unit: Unit, cluster: Cluster, sources: set[Cluster]) -> None:
+        cluster.add(unit)
+        self._enter(unit, cluster, sources)
+
+    def _enter(self, unit: Unit, cluster: Cluster, sources: set[Cluster]) -> None:
+        self.home[unit.root] = cluster
+        for leaf in unit.reads:
+            readers = self.readers.setdefault(leaf, [])
+            if not readers or readers[-1] is not cluster:
+                readers.append(cluster)
+        added = 0
+        for source in sources:
+            if source is not cluster:
+                added |= source.before | 1 << source.number
+        new = added & ~cluster.before
+        if new and cluster.number == len(self.clusters) - 1:
+            cluster.before |= new  # the newest cluster: nothing follows it yet
+        elif new:
+            cluster.before |= new
+            bit = 1 << cluster.number
+            for other in self.clusters:
+                if other.before & bit:
+                    other.before |= new
+
+    # -- the program
+
+    def _emit(self) -> Program:
+        graph = self.graph
+        outside = self._read_outside()
+        steps = {cluster.number: self._step(cluster, outside) for cluster in self.clusters}
+        ordered = self._ordered()
+        params = tuple(ProgramParam(graph.names[i], i.tensor, parameter(i).role) for i in graph.inputs)
+        kept = {n for n in graph.roots if isinstance(n.op, Const)}
+        constants = tuple((graph.names[n], n) for n in graph.nodes() if is_leaf_const(n) or n in kept)
+        outputs = tuple((name, graph.names[node]) for name, node in graph.outputs)
+        updates = tuple((u.input, graph.names[u.value], u.phase) for u in graph.updates)
+        cut = sum(1 for c in ordered if c.half == 0) if graph.cut else len(ordered)
+        return Program(graph.name, params, tuple(steps[c.number] for c in ordered), outputs, updates, constants, cut)
+
+    def _ordered(self) -> list[Cluster]:
+        """The kernels with operands before users: the forward half first, and of those that can run the oldest."""
+        waits: dict[int, int] = {}
+        followers: dict[int, list[int]] = {}
+        for cluster in self.clusters:
+            reads = (self.home.get(leaf) for unit in cluster.units for leaf in unit.reads)
+            sources = {source.number for source in reads if source is not None and source is not cluster}
+            waits[cluster.number] = len(sources)
+            for source in sources:
+                followers.setdefault(source, []).append(cluster.number)
+        ready = [(c.half, c.number) for c in self.clusters if not waits[c.number]]
+        heapq.heapify(ready)
+        ordered: list[Cluster] = []
+        while ready:
+            _, number = heapq.heappop(ready)
+            ordered.append(self.clusters[number])
+            for follower in followers.get(number, ()):
+                waits[follower] -= 1
+                if not waits[follower]:
+                    heapq.heappush(ready, (self.clusters[follower].half, follower))
+        return ordered
+
+    def _read_outside(self) -> set[Node]:
+        """The demanded values that some other kernel, a result or an update reads."""
+        outside = set(self.graph.roots)
+        for cluster in self.clusters:
+            for unit in cluster.units:
+                outside.update(leaf for leaf in unit.reads if self.home.get(leaf) is not cluster)
+        return outside
+
+    def _step(self, cluster: Cluster, outside: set[Node]) -> Step:
+        graph = self.graph
+        roots = [u.root for u in cluster.units]
+        origins = [graph.origins[r] for r in roots if r in graph.origins]
+        first = cluster.units[0].root
+        if cluster.kind == "view":
+            return ViewStep(graph.names[first.inputs[0]], Result(graph.names[first], first.tensor), origins[0])
+        yields = [r for r in roots if r in outside]
+        reads, body = extract(graph, cluster.units, yields)
+        origin = origins[0]
+        if len({id(o) for o in origins}) > 1:
+            origin = self.rw.act("kernel", origins) or origin
+        results = tuple(Result(graph.names[node], node.tensor) for node in yields)
+        form = _form(cluster, reads, yields)
+        return KernelStep(_label(roots), tuple(graph.names[r] for r in reads), results, body, form, origin)
+
+
+def _form(cluster: Cluster, reads: Sequence[Node], yields: Sequence[Node]) -> Form:
+    """The cluster's form: its units' accesses as those of one kernel."""
+    kind, axes, members = cluster.kind, cluster.axes, cluster.members
+    if kind == "host":
+        return Form(kind, (), (), (None,) * len(reads), (None,) * len(yields))
+    element = tuple(range(len(cluster.space)))
+    row = tuple(a for a in element if a not in axes)
+    found: dict[Node, set[Access]] = {}
+    for unit in cluster.units:
+        own = element if unit.space == cluster.space else row
+        for leaf, accesses in unit.reads.items():
+            known = found.setdefault(leaf, set())
+            known.update(None if a is None or unit.kind == "nest" else tuple(own[d] for d in a) for a in accesses)
+
+    def access(leaf: Node) -> Access:
+        (first, *others) = found[leaf]
+        return None if others else first
+
+    def stored(root: Node) -> Axes:
+        return row if members[root].kind == "row" or members[root].space != cluster.space else element
+
+    nest = cluster.units[0].root.op.nest or "once"
+    return Form(kind, cluster.space, axes, tuple(map(access, reads)), tuple(map(stored, yields)), nest)
+
+
+def extract(graph: Graph, units: Sequence[Unit], yields: Sequence[Node]) -> tuple[list[Node], Graph]:
+    """The values that the units read, and the units as a graph over them."""
+    new: dict[Node, Node] = {}
+    reads: list[Node] = []
+    names: dict[Node, str] = {}
+    origins: dict[Node, Origin] = {}
+    with Recorder():
+        for unit in units:
+            for leaf in unit.reads:
+                if leaf not in new:
+                    new[leaf] = made = operand_node(len(reads), leaf.tensor)
+                    reads.append(leaf)
+                    if leaf in graph.origins:
+                        origins[made] = graph.origins[leaf]
+            for node in unit.cone:
+                if node not in new:
+                    new[node] = made = node.on([new.get(i, i) for i in node.inputs]) if node.inputs else node
+                    if node in graph.names:
+                        names[made] = graph.names[node]
+                    if node in graph.origins:
+                        origins[made] = graph.origins[node]
+    outputs = tuple((graph.names[y], new[y]) for y in yields)
+    return reads, Graph("body", tuple(new[leaf] for leaf in reads), outputs, (), names, origins)
+
+
+def _label(roots: Sequence[Node]) -> str:
+    parts: list[str] = []
+    for root in roots:
+        if root.op.name not in parts:
+            parts.append(root.op.name)
+    return "_".join(parts[:4])

@@ -1,0 +1,1 @@
+"""Passes from symbols to tensor graphs, and on tensor graphs."""

@@ -1,0 +1,100 @@
+"""decompose: MXNet's operators become primitives, with types.
+
+Takes a SymbolModule (a symbol graph and its completed types), gives a tensor graph: arguments and states are
+inputs, state changes become updates, every node carries the Symbol and the user's line it came from.
+"""
+
+from __future__ import annotations
+
+from symc.ir.errors import IRError
+from symc.ir.modules import SymbolModule
+from symc.ir.op import input_node
+from symc.ir.prims.random import fold_key
+from symc.ir.symbol.nodes import SymNode
+from symc.ir.tensor.graph import Graph, Node, Origin, Recorder, Update, finish
+from symc.ir.types import U32, TensorType
+from symc.passes.manager.manager import Pass, option, register_pass
+from symc.passes.manager.rewrite import Rewriter
+
+__all__ = ["KEY_INPUT", "Context", "Decompose", "SymbolModule"]
+
+#: name of the input that seeds a program's random numbers: fresh bits for every run
+KEY_INPUT = "random.key"
+
+
+class Context:
+    """What operators may ask while they build (see symc.ops.base.BuildContext)."""
+
+    def __init__(self, train: bool) -> None:
+        self.train = train
+        self.name = ""
+        self.output_shapes: tuple[tuple[int, ...], ...] = ()
+        self.is_output = True
+        self.node: SymNode | None = None
+        self.updates: dict[str, Update] = {}
+        self.key: Node | None = None
+        self.keys_given = 0
+
+    def update(self, position: int, value: Node, phase: str = "backward") -> None:
+        assert self.node is not None
+        target, _ = self.node.inputs[position]
+        if target.is_variable:
+            self.updates[target.name] = Update(target.name, value, phase)
+
+    def random_key(self) -> Node:
+        if self.key is None:
+            self.key = input_node(KEY_INPUT, TensorType(U32, (2,)), "key")
+        self.keys_given += 1
+        return fold_key(self.key, self.keys_given)
+
+
+@register_pass("decompose", takes="symbol", gives="tensor", numerics="exact")
+class Decompose(Pass):
+    """Build every operator's program over primitives."""
+
+    train: bool = option(False, "the training form: dropout drops, batch norm uses the batch")
+
+    def run(self, module: SymbolModule, rw: Rewriter) -> Graph:
+        context = Context(self.train)
+        values: dict[tuple[SymNode, int], Node] = {}
+        inputs: list[Node] = []
+        arguments, states = module.graph.variables()
+        names: dict[Node, str] = {}
+        for variable in [*arguments, *states]:
+            role = module.roles.get(variable.name, "aux" if variable in set(states) else "arg")
+            node = input_node(variable.name, module.types[variable.name], role)
+            values[variable, 0] = node
+            inputs.append(node)
+        origins: dict[Node, Origin] = {}
+        heads = {symbol for symbol, _ in module.graph.outputs}
+        with Recorder() as recorder:
+            for symbol in module.graph.nodes():
+                if symbol.is_variable:
+                    origins[values[symbol, 0]] = symbol.origin()
+                    continue
+                assert symbol.definition is not None
+                context.name, context.node = symbol.name, symbol
+                context.output_shapes = module.shapes.get(symbol.name, ())
+                context.is_output = symbol in heads
+                operands = [values[entry] for entry in symbol.inputs]
+                with recorder.at(symbol.origin()):
+                    try:
+                        made = symbol.definition.build(context, *operands)
+                    except IRError as problem:
+                        raise type(problem)(
+                            f"{problem}\n  in operator {symbol.op} {symbol.name!r}{_where(symbol)}"
+                        ) from None
+                results = [made] if isinstance(made, Node) else list(made)
+                for at, node in enumerate(results):
+                    values[symbol, at] = node
+                    names.setdefault(node, symbol.name if len(results) == 1 else f"{symbol.name}.{at}")
+            if context.key is not None:
+                inputs.append(context.key)
+        origins.update({n: o for n, o in recorder.origins.items() if n not in origins})
+        outputs = [(name, values[entry]) for name, entry in zip(module.output_names, module.graph.outputs)]
+        return finish(module.name, inputs, outputs, list(context.updates.values()), names, origins)
+
+
+def _where(symbol: SymNode) -> str:
+    file, line = symbol.where
+    return f" ({file}:{line})" if file else ""

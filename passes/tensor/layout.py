@@ -1,0 +1,60 @@
+"""layout: how operands of loop nests lie in memory.
+
+All tensors are row-major; blocked layouts of convolutions are to be chosen here. What is done now: convolutions and
+their gradients become the operations that read their operands in order (forward_convs, gradient_convs); the operand
+of a transposed convolution of large stride gets a halo of zeros, so that its inner loops read without conditions; and
+a long concat, whose kernel has a loop nest for every piece, becomes a concat of concats that have one kernel in common.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from symc.ir.prims.linear import Conv, ConvDw, ConvDx, halo
+from symc.ir.prims.movement import Concat, Slice, concat, pad, reshape
+from symc.ir.tensor.graph import Graph, Node
+from symc.passes.manager.manager import Pass, option, register_pass
+from symc.passes.manager.rewrite import Rewriter, Rule, rewrite
+from symc.passes.tensor.forward_convs import one_tap, patch_product
+from symc.passes.tensor.gradient_convs import as_product, convolved, cropped
+
+
+def _halo(node: Node) -> Node | None:
+    """conv_dx(ct, w) -> conv_dx(pad(ct), w) {low, high}."""
+    op = node.op
+    if not isinstance(op, ConvDx) or op.low:
+        return None
+    ct, w = node.inputs
+    low, high = halo(op, ct.shape[2:], w.shape[2:])
+    if not any((*low, *high)):
+        return None
+    return Node.make(dataclasses.replace(op, low=low, high=high), [pad(ct, (0, 0, *low), (0, 0, *high)), w])
+
+
+def _wide(node: Node, widest: int) -> Node | None:
+    """concat(a, b, c, d) -> concat(concat(a, b), concat(c, d)). Compiling a kernel takes time with the square of its
+    length; copying the elements once more costs little beside what made them."""
+    op = node.op
+    if not isinstance(op, Concat) or len(node.inputs) <= widest:
+        return None
+    size = min(widest, math.isqrt(len(node.inputs) - 1) + 1)
+    pieces, axis = list(node.inputs), op.axis
+    if math.prod(node.shape[:axis]) == 1:  # each piece is one run of memory, and so one loop
+        pieces, axis = [reshape(piece, (piece.tensor.size,)) for piece in pieces], 0
+    parts = [concat(pieces[at : at + size], axis) for at in range(0, len(pieces), size)]
+    return reshape(concat(parts, axis), node.shape)
+
+
+@register_pass("layout", numerics="reassoc", optional=True)
+class Layout(Pass):
+    """Convolutions and their gradients in the form that runs fastest; halos; long concats in two steps."""
+
+    widest: int = option(64, "most pieces of one concat", min=2)
+
+    def run(self, graph: Graph, rw: Rewriter) -> Graph:
+        graph = rewrite(graph, [Rule("cropped", cropped, (Slice,))], rw)
+        forward = [Rule("one-tap", one_tap, (Conv, ConvDw)), Rule("patch-product", patch_product, (Conv,))]
+        gradients = [Rule("convolved", convolved, (ConvDx,)), Rule("as-product", as_product, (ConvDw,))]
+        wide = Rule("wide-concat", lambda node: _wide(node, self.widest), (Concat,))
+        return rewrite(graph, [*forward, *gradients, Rule("halo", _halo, (ConvDx,)), wide], rw)

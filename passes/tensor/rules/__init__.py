@@ -1,0 +1,1 @@
+"""The rules of simplify, by the primitives they look at."""

@@ -1,0 +1,28 @@
+"""simplify: fewer nodes, in the form the later passes look for.
+
+The rules live beside each other by family (rules_elementwise, rules_movement, rules_reduce); each says in its text
+why it holds. They terminate: every rule removes a node, or moves elementwise work above a broadcast or an axis of
+extent 1, or places such axes later, and none does the opposite.
+"""
+
+from __future__ import annotations
+
+from symc.ir.tensor.graph import Graph
+from symc.passes.manager.manager import Pass, option, register_pass
+from symc.passes.manager.rewrite import Rewriter, Rule, rewrite
+from symc.passes.tensor.rules import elementwise as rules_elementwise
+from symc.passes.tensor.rules import movement as rules_movement
+from symc.passes.tensor.rules import reduce as rules_reduce
+
+RULES: tuple[Rule, ...] = (*rules_elementwise.RULES, *rules_movement.RULES, *rules_reduce.RULES)
+
+
+@register_pass("simplify", numerics="reassoc", optional=True)
+class Simplify(Pass):
+    """Apply the rules until nothing changes."""
+
+    rounds: int = option(100, "sweeps over the graph before two rules are accused of undoing each other", min=1)
+    without: tuple[str, ...] = option((), "rules left out, joined by ':'", choices=[r.name for r in RULES])
+
+    def run(self, graph: Graph, rw: Rewriter) -> Graph:
+        return rewrite(graph, [r for r in RULES if r.name not in self.without], rw, self.rounds)

@@ -1,0 +1,152 @@
+"""What running a kernel needs to know of it, without emitting it: the identity of its code, its turns, its scratch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from symc.codegen.target import Target
+from symc.ir.index import Affine, linear
+from symc.ir.loop.nodes import Alloc, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, walk
+from symc.ir.types import strides_of
+
+
+@dataclass(frozen=True)
+class NativeKernel:
+    """What running a kernel needs to know: the identity of its code, the turns of its outermost loop that threads may
+    share, the scratch bytes of a thread, and the elements touched by a turn."""
+
+    key: str
+    extent: int
+    scratch: int
+    work: int
+    #: bytes by which the caller moves the address of each parameter (see shifts_of)
+    shifts: tuple[int, ...]
+
+
+def describe(kernel: LoopKernel, target: Target) -> NativeKernel:
+    """The kernel's facts, without emitting it."""
+    extent = _extent(kernel)
+    found = shifts_of(kernel)
+    shifts = tuple(found.get(b.name, 0) * b.type.dtype.itemsize for b in kernel.buffers)
+    return NativeKernel(fingerprint(kernel, target), extent, scratch_layout(kernel)[1], work_of(kernel, extent), shifts)
+
+
+def outermost_loop(kernel: LoopKernel) -> For | None:
+    """The loop whose turns threads share: the only statement, with independent turns."""
+    body = kernel.body
+    if len(body) == 1 and isinstance(body[0], For) and body[0].kind in ("parallel", "vector") and not body[0].carries:
+        return body[0]
+    return None
+
+
+def _extent(kernel: LoopKernel) -> int:
+    """Turns of the outermost loop; for a vector loop its chunks, the masked one included."""
+    loop = outermost_loop(kernel)
+    if loop is None:
+        return 1
+    return loop.trips if loop.kind == "parallel" else -(-loop.trips // (loop.width * loop.unroll))
+
+
+def fingerprint(kernel: LoopKernel, target: Target) -> str:
+    """The identity of a kernel's code: its loops without origins, accesses by offset behind the shifts, the target."""
+    parts: list[str] = [target.name]
+    strides = {b.name: strides_of(b.type.shape) for b in kernel.buffers}
+    for stmt in walk(kernel.body):
+        if isinstance(stmt, Alloc):
+            strides[stmt.buffer.name] = strides_of(stmt.buffer.type.shape)
+    for buffer in kernel.buffers:
+        parts.append(f"{buffer.name}:{buffer.type.dtype}:{buffer.mode}")
+    _write(kernel.body, parts, strides, shifts_of(kernel))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _write(
+    body: tuple[Stmt, ...], parts: list[str], strides: Mapping[str, tuple[int, ...]], shifts: Mapping[str, int]
+) -> None:
+    def ref(r: Ref) -> str:
+        return f"%{r.name}" if r.name else f"{r.value!r}:{r.dtype}"
+
+    def place(buffer: str, index: tuple[Affine, ...]) -> str:
+        return f"{buffer}[{linear(index, strides[buffer]) - shifts.get(buffer, 0)}]"
+
+    def guards(found: tuple[tuple[Affine, int, int], ...]) -> str:
+        return ";".join(f"{lo}<={g}<{hi}" for g, lo, hi in found)
+
+    for s in body:
+        if isinstance(s, Let):
+            parts.append(f"{s.name}={s.op!r}({','.join(map(ref, s.args))}){s.dtype}")
+        elif isinstance(s, Load):
+            other = ref(s.other) if s.other is not None else ""
+            parts.append(f"{s.name}={place(s.buffer, s.index)}{s.dtype}{guards(s.guard)}{other}")
+        elif isinstance(s, Store):
+            parts.append(f"{place(s.buffer, s.index)}{'+' if s.add else ''}={ref(s.value)}{guards(s.guard)}")
+        elif isinstance(s, IndexValue):
+            parts.append(f"{s.name}={s.index}:{s.dtype}")
+        elif isinstance(s, For):
+            carries = ",".join(f"{c.name}={ref(c.init)}>{ref(c.yields)}>{c.result}{c.combine or ''}" for c in s.carries)
+            parts.append(f"for {s.var} {s.lo} {s.hi} {s.step} {s.kind} {s.width} {s.unroll} {carries}{{")
+            _write(s.body, parts, strides, shifts)
+            parts.append("}")
+        elif isinstance(s, If):
+            parts.append(f"if {ref(s.cond)}{{")
+            _write(s.body, parts, strides, shifts)
+            parts.append("}")
+        else:
+            parts.append(f"{s.buffer.name}:{s.buffer.type}")
+
+
+def work_of(kernel: LoopKernel, extent: int) -> int:
+    """Innermost turns of the kernel per turn of its outermost loop."""
+
+    def turns(body: tuple[Stmt, ...]) -> int:
+        total = 1
+        for stmt in body:
+            if isinstance(stmt, For):
+                total += stmt.trips * turns(stmt.body)
+            elif isinstance(stmt, If):
+                total += turns(stmt.body)
+            elif isinstance(stmt, Let):
+                total += stmt.op.cost
+        return total
+
+    return turns(kernel.body) // max(extent, 1)
+
+
+def shifts_of(kernel: LoopKernel) -> dict[str, int]:
+    """Elements by which the caller moves the address of a parameter, so that kernels that read different slices of
+    their operands are the same code: the least constant offset of its accesses, where none is guarded."""
+    shapes = {b.name: strides_of(b.type.shape) for b in kernel.buffers}
+    least: dict[str, int] = {}
+    guarded: set[str] = set()
+    for stmt in walk(kernel.body):
+        if isinstance(stmt, (Load, Store)) and stmt.buffer in shapes:
+            if stmt.guard:
+                guarded.add(stmt.buffer)
+            const = linear(stmt.index, shapes[stmt.buffer]).const
+            least[stmt.buffer] = min(const, least.get(stmt.buffer, const))
+    return {name: shift for name, shift in least.items() if shift > 0 and name not in guarded}
+
+
+def scratch_layout(kernel: LoopKernel) -> tuple[dict[str, int], int]:
+    """(offset of every scratch buffer, bytes of all): each has room for every lane that is open at its Alloc."""
+    offsets: dict[str, int] = {}
+    total = 0
+    stack: list[tuple[tuple[Stmt, ...], int]] = [(kernel.body, 1)]
+    while stack:
+        body, lanes = stack.pop()
+        for stmt in body:
+            if isinstance(stmt, Alloc):
+                offsets[stmt.buffer.name] = total
+                total += -(-stmt.buffer.type.nbytes * lanes // 64) * 64
+            elif isinstance(stmt, For):
+                inside = lanes
+                if stmt.kind == "jam":
+                    inside *= stmt.trips
+                elif stmt.kind == "vector":
+                    inside *= stmt.width * min(stmt.unroll, -(-stmt.trips // stmt.width)) or 1
+                stack.append((stmt.body, inside))
+            elif isinstance(stmt, If):
+                stack.append((stmt.body, lanes))
+    return offsets, total

@@ -1,0 +1,1 @@
+"""From LLVM IR to machine code: LLVM itself, and the object cache."""

@@ -1,0 +1,1 @@
+"""Element by element: on one tensor, with a number, on two tensors."""

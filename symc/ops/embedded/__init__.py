@@ -1,0 +1,1 @@
+"""Operators that carry programs of their own: control flow and Python code."""

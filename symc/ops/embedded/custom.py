@@ -1,0 +1,205 @@
+"""Custom: an operator whose meaning is Python code (symc.operator), called from the compiled program."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symc.ir.prims.control import custom_grad, host_call, register_host
+from symc.ir.tensor.graph import Node
+from symc.ir.types import Array, TensorType, dtype_of
+from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Types, operator
+
+_serial = itertools.count(1)
+
+
+def _prop(attrs: Mapping[str, Any]) -> Any:
+    from symc.operator import prop_class
+
+    given = {k: v for k, v in attrs.items() if k != "op_type"}
+    if "op_type" not in attrs:
+        raise MXNetError("Custom: op_type, the name it is registered under, is missing")
+    try:
+        return prop_class(str(attrs["op_type"]))(**given)
+    except TypeError as problem:
+        raise MXNetError(f"Custom: op_type={attrs['op_type']!r} does not take these attributes: {problem}") from None
+
+
+class _Described(Operator):
+    """What `from_attributes` puts beside the parameters."""
+
+    #: the user's description
+    prop: Any
+    #: what the program's calls are named after
+    label: str
+    #: (shapes, types) -> (the user's computation, its name)
+    created: dict[Any, tuple[Any, str]]
+
+
+@operator("Custom")
+class Custom(_Described):
+    """An operator written in Python: `op_type` names a registered CustomOpProp, which gets the other attributes."""
+
+    op_type: str
+
+    @classmethod
+    def from_attributes(cls, attrs: Mapping[str, str]) -> Operator:
+        prop = _prop(attrs)
+        made: Operator = cls(op_type=attrs["op_type"])  # type: ignore[call-arg]
+        for name, value in (("prop", prop), ("label", f"custom {attrs['op_type']} {next(_serial)}"), ("created", {})):
+            object.__setattr__(made, name, value)
+        return made
+
+    @classmethod
+    def positional_inputs(cls, attrs: Mapping[str, Any]) -> tuple[str, ...]:
+        from symc.symbol.symbol import Symbol
+
+        prop = _prop({k: v if isinstance(v, str) else str(v) for k, v in attrs.items() if not isinstance(v, Symbol)})
+        return (*prop.list_arguments(), *prop.list_auxiliary_states())
+
+    def list_inputs(self) -> tuple[str, ...]:
+        return tuple(self.prop.list_arguments())
+
+    def list_aux(self) -> tuple[str, ...]:
+        return tuple(self.prop.list_auxiliary_states())
+
+    def list_outputs(self) -> tuple[str, ...]:
+        return tuple(self.prop.list_outputs())
+
+    # -- inference
+
+    def _split(self, answer: Any, what: str) -> list[list[Any]]:
+        parts = [list(p) for p in answer]
+        parts += [[]] * (3 - len(parts))
+        wanted = (self.list_inputs(), self.list_outputs(), self.list_aux())
+        for part, names in zip(parts, wanted):
+            if len(part) != len(names):
+                raise ShapeError(
+                    f"op_type={self.op_type!r}: {what} gives {len(part)} entries for {', '.join(names) or 'no names'}"
+                )
+        return parts
+
+    def complete(self, s: Shapes) -> None:
+        """What the property's `infer_shape` says."""
+        count = len(self.list_inputs())
+        given = [list(x) if x is not None else [] for x in s.ins[:count]]
+        if count and not any(given):
+            return
+        try:
+            parts = self._split(self.prop.infer_shape(given), "infer_shape")
+        except ShapeError:
+            raise
+        except Exception as problem:
+            if not all(given):
+                return  # user code reads a shape that is not known yet
+            raise ShapeError(
+                f"op_type={self.op_type!r}: infer_shape({given}) raised {type(problem).__name__}: {problem}"
+            ) from problem
+        for at, shape in enumerate([*parts[0], *parts[2]]):
+            s.set_in(at, tuple(int(d) for d in shape) or None)
+        for at, shape in enumerate(parts[1]):
+            s.set_out(at, tuple(int(d) for d in shape) or None)
+
+    def complete_types(self, t: Types) -> None:
+        count = len(self.list_inputs())
+        if count and t.ins[0] is None:
+            return
+        parts = self._split(
+            self.prop.infer_type([d.type if d is not None else None for d in t.ins[:count]]), "infer_type"
+        )
+        for at, dtype in enumerate([*parts[0], *parts[2]]):
+            t.set_in(at, dtype)
+        for at, dtype in enumerate(parts[1]):
+            t.set_out(at, dtype)
+
+    # -- meaning
+
+    def _created(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any]) -> tuple[Any, str]:
+        """The computation for these types, and its name in programs; made once, shared by prediction and training."""
+        from symc.context import cpu
+
+        key = (tuple(shapes), tuple(dtypes))
+        if key not in self.created:
+            made = self.prop.create_operator(cpu(), [list(s) for s in shapes], [d.type for d in dtypes])
+            self.created[key] = made, f"{self.label}/{len(self.created)}"
+        return self.created[key]
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node | list[Node]:
+        count = len(self.list_inputs())
+        types = Types([x.dtype.numpy for x in inputs], [None] * len(self.list_outputs()), self.list_inputs())
+        shapes = Shapes([x.shape for x in inputs], [None] * len(self.list_outputs()), self.list_inputs())
+        self.complete_types(types)
+        self.complete(shapes)
+        results = [TensorType(dtype_of(t), s or ()) for t, s in zip(types.outs, shapes.outs) if t is not None]
+        computation, label = self._created(tuple(x.shape for x in inputs), tuple(x.dtype.numpy for x in inputs))
+        states = [x.tensor for x in inputs[count:]]
+        forward, backward = f"{label}/{'train' if ctx.train else 'predict'}", f"{label}/backward"
+        register_host(forward, _forward(computation, ctx.train, count, results))
+        grads = [x.tensor for x in inputs[:count]]
+        top = bool(self.prop.need_top_grad_)
+        register_host(backward, _backward(computation, grads, len(states), len(results), top))
+
+        def body(*given: Node) -> list[Node]:
+            return _listed(host_call(forward, list(given), [*results, *states]))
+
+        def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+            heads = list(cts[: len(results)]) if top else []
+            # the states as the forward call left them come with the outputs; what the backward call makes of them it
+            # writes to the operands, which are the arrays of the states
+            made = _listed(host_call(backward, [*ins, *outs, *heads], grads))
+            return [g if g.dtype.is_float else None for g in made] + [None] * len(states)
+
+        made = _listed(custom_grad(list(inputs), body, rule))
+        for at, value in enumerate(made[len(results) :]):
+            ctx.update(count + at, value, "forward")
+        return made[: len(results)]
+
+
+def _listed(made: Node | list[Node]) -> list[Node]:
+    return [made] if isinstance(made, Node) else made
+
+
+def _wrapped(arrays: Sequence[Array]) -> list[Any]:
+    """NDArrays on copies: user code may write where it should only read."""
+    from symc.ndarray import NDArray
+
+    return [NDArray._of(np.array(a), None) for a in arrays]
+
+
+def _forward(
+    computation: Any, train: bool, count: int, results: Sequence[TensorType]
+) -> Callable[..., tuple[Array, ...]]:
+    def call(*arrays: Array) -> tuple[Array, ...]:
+        given = _wrapped(arrays)
+        outs = _wrapped([np.zeros(t.shape, t.dtype.numpy) for t in results])
+        computation.forward(
+            is_train=train, req=["write"] * len(outs), in_data=given[:count], out_data=outs, aux=given[count:]
+        )
+        return tuple(x.asnumpy() for x in (*outs, *given[count:]))
+
+    return call
+
+
+def _backward(
+    computation: Any, grads: Sequence[TensorType], states: int, results: int, top: bool
+) -> Callable[..., tuple[Array, ...]]:
+    def call(*arrays: Array) -> tuple[Array, ...]:
+        count = len(grads)
+        given = _wrapped(arrays)
+        ins, held = given[:count], arrays[count : count + states]
+        behind = count + states + results
+        outs, aux, heads = given[count + states : behind], given[behind : behind + states], given[behind + states :]
+        if not top:
+            heads = _wrapped([np.zeros_like(o.asnumpy()) for o in outs])
+        made = _wrapped([np.zeros(t.shape, t.dtype.numpy) for t in grads])
+        computation.backward(req=["write"] * count, out_grad=heads, in_data=ins, out_data=outs, in_grad=made, aux=aux)
+        for array, before, after in zip(held, arrays[behind:], aux):
+            new = after.asnumpy()
+            if not np.array_equal(new, before, equal_nan=new.dtype.kind == "f"):
+                array[...] = new
+        return tuple(x.asnumpy() for x in made)
+
+    return call

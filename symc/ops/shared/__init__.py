@@ -1,0 +1,1 @@
+"""What the definitions of many operators share."""

@@ -1,0 +1,1 @@
+"""Making, choosing, moving, ordering and reducing elements."""

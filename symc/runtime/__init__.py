@@ -1,0 +1,1 @@
+"""Running compiled programs: tables of kernels, threads, control flow, memory."""
