@@ -6,7 +6,6 @@ the forward half of the other, backward() its other half. Each is one native cal
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,8 @@ from symc.passes.tensor.autodiff import grad_name, head_name
 from symc.passes.tensor.decompose import KEY_INPUT
 from symc.random import next_key
 from symc.runtime.memory import address_of, empty
+from symc.sharing import arrays_for, copy_all, resized
+from symc.symbol.inference import infer_shapes
 from symc.symbol.typed import distinct, module_of
 
 
@@ -370,52 +371,43 @@ class Executor:
         allow_extra_params: bool = False,
     ) -> None:  # fmt: skip
         """Copy parameters by name; ValueError for a name that is not bound, unless `allow_extra_params`."""
-        pairs = ((arg_params, self.arg_dict, "argument"), (aux_params or {}, self.aux_dict, "auxiliary state"))
-        for given, bound, kind in pairs:
-            for name, array in given.items():
+        pairs: list[tuple[str, NDArray, NDArray]] = []
+        given = ((arg_params, self.arg_dict, "argument"), (aux_params or {}, self.aux_dict, "auxiliary state"))
+        for arrays, bound, kind in given:
+            for name, array in arrays.items():
                 if name in bound:
-                    array.astype(bound[name].dtype).copyto(bound[name])
+                    pairs.append((name, array, bound[name]))
                 elif not allow_extra_params:
                     raise ValueError(f"{self._label()}: {name!r} is no {kind}; it has {', '.join(bound)}")
+        copy_all(f"{self._label()}: copy_params_from", self._symbol, pairs)
 
     def reshape(
         self, partial_shaping: bool = False, allow_up_sizing: bool = False, **kwargs: tuple[int, ...]
     ) -> Executor:
-        """A new executor for other input shapes, sharing every array whose shape stays and the memory of
-        those that shrink. Shapes that are not given are
-        inferred; without `partial_shaping` only the given arguments and what is computed from them may change."""
-        from symc.symbol.inference import infer_shapes
+        """A new executor for other input shapes, sharing every array whose shape stays and the memory of those that
+        shrink. Shapes that are not given are inferred; MXNetError if one of them would change, unless
+        `partial_shaping`, or if an array would need more memory, unless `allow_up_sizing` (it is zeros then)."""
+        return self.reshaped(
+            kwargs, partial_shaping, allow_up_sizing,
+            "an executor keeps what is not given another shape; pass partial_shaping=True if new values are meant",
+        )  # fmt: skip
 
-        arg_shapes, _, aux_shapes = infer_shapes(self._symbol, False, (), kwargs)
-        if arg_shapes is None:
-            raise ValueError(f"{self._label()}: the given shapes do not determine the others: {kwargs}")
-        args, grads = [], []
-        for name, array, gradient, shape in zip(self._arg_names, self.arg_arrays, self.grad_arrays, arg_shapes):
-            if array.shape == shape:
-                args.append(array)
-                grads.append(gradient)
-                continue
-            if not partial_shaping and name not in kwargs:
-                raise MXNetError(
-                    f"{self._label()}: argument {name!r} would change from {array.shape} to {shape}; "
-                    "pass partial_shaping=True if that is meant"
-                )
-            if math.prod(shape) > array.size and not allow_up_sizing:
-                raise MXNetError(
-                    f"{self._label()}: argument {name!r} would grow from {array.shape} to {shape}; "
-                    "pass allow_up_sizing=True to allocate it anew"
-                )
-            args.append(self._resized(array, shape))
-            grads.append(self._resized(gradient, shape) if gradient is not None else None)
-        aux = [a if a.shape == s else self._resized(a, s) for a, s in zip(self.aux_arrays, aux_shapes)]
-        return Executor(self._symbol, self._ctx, args, grads, self._reqs, aux, self._group2ctx)
-
-    def _resized(self, array: NDArray, shape: tuple[int, ...]) -> NDArray:
-        """The beginning of an array's memory under another shape; new zeros where it is too small."""
-        size = math.prod(shape)
-        if size > array.size:
-            return _zeros(shape, array.dtype, self._ctx)
-        return NDArray._of(array._data.reshape(-1)[:size].reshape(shape), self._ctx)
+    def reshaped(
+        self, given: Mapping[str, tuple[int, ...]], partial_shaping: bool, allow_up_sizing: bool, advice: str
+    ) -> Executor:
+        """`reshape`; `advice` is what a refusal says to do."""
+        shapes, _, states = infer_shapes(self._symbol, False, (), given)
+        if shapes is None:
+            raise MXNetError(f"{self._label()}: the given shapes do not determine the others: {dict(given)}")
+        wanted = dict(zip([*self._arg_names, *self._aux_names], [*shapes, *states]))
+        named = None if partial_shaping else given.keys()
+        known = {**self.arg_dict, **self.aux_dict}
+        arrays = arrays_for(self._label(), self._symbol, known, wanted, named, allow_up_sizing, advice)
+        args, aux = [arrays[n] for n in self._arg_names], [arrays[n] for n in self._aux_names]
+        grads = [g if g is None or g.shape == a.shape else resized(g, a.shape) for g, a in zip(self.grad_arrays, args)]
+        made = Executor(self._symbol, self._ctx, args, grads, self._reqs, aux, self._group2ctx)
+        made._monitor = self._monitor
+        return made
 
     def set_monitor_callback(self, callback: Callable[..., None], monitor_all: bool = False) -> None:
         """Call `callback(name, array)` for every operator's output (and, with `monitor_all`, every variable and every
@@ -476,9 +468,3 @@ def _empty(t: TensorType) -> Array:
     made = empty(t.shape, t.dtype.numpy)
     made[...] = 0
     return made
-
-
-def _zeros(shape: Sequence[int], dtype: Any, ctx: Context) -> NDArray:
-    from symc import ndarray
-
-    return ndarray.zeros(tuple(shape), ctx=ctx, dtype=dtype)

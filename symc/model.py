@@ -194,7 +194,9 @@ class FeedForward:
         if self._predictor is None or self._predictor[0] != shapes:
             module = self._module(data, for_training=False)
             args, states = self._known_params()
-            module.init_params(self.initializer, args, states, allow_missing=args is None)
+            if args is None:
+                raise AssertionError("the model has no parameters yet: call fit(), or make it with arg_params")
+            module.init_params(None, args, states)
             self._predictor = shapes, module
         return self._predictor[1]
 

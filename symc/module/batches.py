@@ -1,4 +1,4 @@
-"""Batches and parameters, fitted to what a module is bound to."""
+"""Batches, fitted to what a module is bound to."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from symc.io import DataBatch, DataDesc
 from symc.ndarray import NDArray, concatenate
 
 
-def copy_parameter(name: str, source: NDArray, target: NDArray) -> None:
-    """Copy an array in. ValueError if its shape differs."""
-    if source.shape != target.shape:
-        raise ValueError(
-            f"parameter {name!r} has shape {target.shape}, but an array of shape {source.shape} was given for it"
-        )
-    target[:] = source
+def described(
+    batch: Any, data: Sequence[DataDesc], label: Sequence[DataDesc]
+) -> tuple[Sequence[DataDesc], Sequence[DataDesc]]:
+    """What a batch says of its shapes, or its arrays do; labels that it does not have follow its size."""
+    found = batch.provide_data or [DataDesc(d.name, a.shape, d.dtype, d.layout) for d, a in zip(data, batch.data)]
+    labels = batch.provide_label or [
+        DataDesc(d.name, a.shape, d.dtype, d.layout) for d, a in zip(label, batch.label or [])
+    ]
+    return found, labels or [_with_batch(d, batch.data[0].shape[0]) for d in label]
 
 
-def with_batch(d: DataDesc, size: int) -> DataDesc:
+def _with_batch(d: DataDesc, size: int) -> DataDesc:
     """A description for another batch size."""
     axis = max(DataDesc.get_batch_axis(d.layout), 0)
     return DataDesc(d.name, (*d.shape[:axis], size, *d.shape[axis + 1 :]), d.dtype, d.layout)

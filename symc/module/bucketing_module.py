@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from symc.base import MXNetError
 from symc.initializer import Uniform
 from symc.module.base_module import BaseModule, Params
 from symc.module.module import Module
@@ -50,6 +51,12 @@ class BucketingModule(BaseModule):
         self._need(bound=True)
         found: Module = self._curr_module
         return found
+
+    @property
+    def _largest(self) -> Module:
+        """The default bucket's module, which has all parameters."""
+        self._need(bound=True)
+        return self._buckets[self._default_bucket_key]
 
     @property
     def data_names(self) -> list[str]:
@@ -116,15 +123,18 @@ class BucketingModule(BaseModule):
         self._current._flush()
         if bucket_key not in self._buckets:
             module = self._make(bucket_key)
-            module.bind(
-                data_shapes, label_shapes, self.for_training, self.inputs_need_grad,
-                shared_module=self._buckets[self._default_bucket_key], grad_req=self._grad_req,
-            )  # fmt: skip
+            try:
+                module.bind(
+                    data_shapes, label_shapes, self.for_training, self.inputs_need_grad,
+                    shared_module=self._largest, grad_req=self._grad_req,
+                )  # fmt: skip
+            except MXNetError as problem:
+                raise MXNetError(f"bucket {bucket_key!r}: {problem}") from None
             if self._monitor is not None:
                 module.install_monitor(self._monitor)
             self._buckets[bucket_key] = module
         self._curr_module, self._curr_bucket_key = self._buckets[bucket_key], bucket_key
-        default = self._buckets[self._default_bucket_key]
+        default = self._largest
         if default.optimizer_initialized and not self._curr_module.optimizer_initialized:
             self._curr_module.borrow_optimizer(default)
 
@@ -136,7 +146,7 @@ class BucketingModule(BaseModule):
         if self.params_initialized and not force_init:
             return
         self._need(bound=True)
-        self._current.init_params(initializer, arg_params, aux_params, allow_missing, force_init, allow_extra)
+        self._largest.init_params(initializer, arg_params, aux_params, allow_missing, force_init, allow_extra)
         self.params_initialized = True
 
     def set_params(
@@ -145,13 +155,13 @@ class BucketingModule(BaseModule):
         allow_extra: bool = False,
     ) -> None:  # fmt: skip
         self._need(bound=True)
-        self._current.set_params(arg_params, aux_params, allow_missing, force_init, allow_extra)
+        self._largest.set_params(arg_params, aux_params, allow_missing, force_init, allow_extra)
         self.params_initialized = True
 
     def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
         """(parameters, states); all buckets have the same."""
         self._need(params=True)
-        default = self._buckets[self._default_bucket_key]
+        default = self._largest
         self._current._flush()
         # parameters live in arrays that all buckets share
         default._params_dirty = True
@@ -166,7 +176,7 @@ class BucketingModule(BaseModule):
         if self.optimizer_initialized and not force_init:
             self.logger.warning("optimizer already initialized, ignoring.")
             return
-        default = self._buckets[self._default_bucket_key]
+        default = self._largest
         default.init_optimizer(kvstore, optimizer, optimizer_params, force_init)
         for module in self._buckets.values():
             if module is not default:
@@ -233,5 +243,5 @@ class BucketingModule(BaseModule):
 
     def save_checkpoint(self, prefix: str, epoch: int, remove_amp_cast: bool = True) -> None:
         """Write the default bucket's symbol and the parameters."""
-        self._buckets[self._default_bucket_key].symbol.save(f"{prefix}-symbol.json", remove_amp_cast=remove_amp_cast)
+        self._largest.symbol.save(f"{prefix}-symbol.json", remove_amp_cast=remove_amp_cast)
         self.save_params(f"{prefix}-{epoch:04d}.params")

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 from symc import optimizer as opt
 from symc.context import Context, cpu
-from symc.initializer import InitDesc, Uniform
+from symc.initializer import Uniform
 from symc.io import DataDesc
 from symc.kvstore import KVStore
 from symc.kvstore import create as create_kvstore
 from symc.model import load_checkpoint
 from symc.module.base_module import BaseModule, Params, check_input_names, describe
-from symc.module.batches import copy_parameter, merged, with_batch
+from symc.module.batches import described, merged
+from symc.module.binding import gradient_requests, with_labels
 from symc.module.fused import FusedStep, can_fuse
-from symc.ndarray import NDArray, zeros
+from symc.module.parameters import known_values, start_values, warn_of_extra, zeros_like
+from symc.ndarray import NDArray
+from symc.sharing import warn_left
 from symc.symbol.inference import infer_shapes
 
 __all__ = ["Module"]
@@ -63,11 +67,17 @@ class Module(BaseModule):
         self._updater: opt.Updater | None = None
         self._kvstore: KVStore | None = None
         self._preload_opt_states: str | None = None
+        #: the optimizer's numbers of parameters; modules with one optimizer have one table
+        self._indices: dict[str, int] = {}
         self._monitor: Any = None
+        #: the modules whose arrays are this one's, itself among them
+        self._sharers: WeakSet[Module] = WeakSet()
         self._reset_bind()
 
     def _reset_bind(self) -> None:
         self.binded = False
+        self._sharers.discard(self)
+        self._sharers = WeakSet([self])
         self._exec: Any = None
         #: executors by input shapes; they share all parameters
         self._execs: dict[Shapes, Any] = {}
@@ -176,66 +186,75 @@ class Module(BaseModule):
         self._label_shapes = describe(label_shapes, self._label_names, "label", False)
         if shared_module is not None and not (shared_module.binded and shared_module.params_initialized):
             raise AssertionError("shared_module must be bound and have parameters")
-        self._exec = self._make_executor(shared_module._exec if shared_module is not None else None)
-        self._execs[self._shapes()] = self._exec
-        self.binded = True
         if shared_module is not None:
+            shared_module._flush()
+            executor = self._make_executor(shared_module._exec)
+            self._sharers = shared_module._sharers
+            self._sharers.add(self)
             self.params_initialized = True
             self._arg_params, self._aux_params = shared_module._arg_params, shared_module._aux_params
-            if shared_module.optimizer_initialized:
-                self.borrow_optimizer(shared_module)
-        elif self.params_initialized:
-            self._exec.copy_params_from(self._arg_params, self._aux_params, allow_extra_params=True)
         else:
-            held = self._exec.arg_dict
-            self._arg_params = {n: zeros(held[n].shape, dtype=held[n].dtype) for n in self._param_names}
-            self._aux_params = {n: zeros(a.shape, dtype=a.dtype) for n, a in self._exec.aux_dict.items()}
+            executor = self._make_executor(None)
+            self._fill(executor)
+        self._exec, self.binded = executor, True
+        self._execs[self._shapes(self._inputs())] = executor
+        if shared_module is not None and shared_module.optimizer_initialized:
+            self.borrow_optimizer(shared_module)
+
+    def _fill(self, executor: Any) -> None:
+        """What is known of the parameters goes into a new executor."""
+        held = {n: executor.arg_dict[n] for n in self._param_names}, executor.aux_dict
+        if self.params_initialized:
+            assert self._arg_params is not None and self._aux_params is not None
+            known = known_values(self._label(), held, (self._arg_params, self._aux_params))
+            executor.copy_params_from(*known)
+        else:
+            known = zeros_like(held[0]), zeros_like(held[1])
+        self._arg_params, self._aux_params = known
+
+    def _label(self) -> str:
+        return f"Module of {self._symbol.name or 'Group'}"
+
+    def _inputs(self) -> list[DataDesc]:
+        return [*self._data_shapes, *self._label_shapes]
 
     def _make_executor(self, shared: Any) -> Any:
-        inputs = [*self._data_shapes, *self._label_shapes]
+        inputs = self._inputs()
         types = {d.name: d.dtype for d in inputs if d.name in set(self._symbol.list_arguments())}
+        silent = {*self._label_names, *self._state_names, *self._fixed_param_names}
+        silent.update(() if self.inputs_need_grad else self._data_names)
+        reqs = gradient_requests(self._symbol, self._grad_req if self.for_training else "null", silent)
+        # the parameters are shared, but no memory for batches: what waits in one module must not be overwritten by
+        # another's batch
         return self._symbol.simple_bind(
-            self._context[0], grad_req=self._requests(), type_dict=types, shared_exec=shared,
+            self._context[0], grad_req=reqs, type_dict=types, shared_exec=shared,
+            shared_arg_names=self._param_names, shared_buffer=None if shared is None else {},
             **{d.name: d.shape for d in inputs if d.name in types},
         )  # fmt: skip
 
-    def _requests(self) -> dict[str, str]:
-        """Which arguments get gradients."""
-        arguments = self._symbol.list_arguments()
-        if not self.for_training:
-            return dict.fromkeys(arguments, "null")
-        given = self._grad_req
-        if isinstance(given, str):
-            reqs = dict.fromkeys(arguments, given)
-        elif isinstance(given, Mapping):
-            reqs = {n: given.get(n, "null") for n in arguments}
-        else:
-            reqs = dict(zip(arguments, given))
-        silent = {*self._label_names, *self._state_names, *self._fixed_param_names}
-        if not self.inputs_need_grad:
-            silent.update(self._data_names)
-        return {n: "null" if n in silent else r for n, r in reqs.items()}
-
-    def _shapes(self) -> Shapes:
-        return tuple((d.name, tuple(d.shape)) for d in [*self._data_shapes, *self._label_shapes])
+    @staticmethod
+    def _shapes(inputs: Sequence[DataDesc]) -> Shapes:
+        return tuple((d.name, tuple(d.shape)) for d in inputs)
 
     def reshape(self, data_shapes: Any, label_shapes: Any = None) -> None:
-        """Go on with other input shapes and the same parameters."""
+        """Go on with other input shapes and the same parameters. MXNetError if one of them would need another shape."""
         self._need(bound=True)
         self._flush()
-        self._data_shapes = describe(data_shapes, self._data_names, "data", True)
-        self._label_shapes = describe(label_shapes, self._label_names, "label", False)
-        found = self._execs.get(self._shapes())
+        data = describe(data_shapes, self._data_names, "data", True)
+        label = describe(label_shapes, self._label_names, "label", False)
+        shapes = self._shapes([*data, *label])
+        found = self._execs.get(shapes)
         if found is None:
-            names = set(self._symbol.list_arguments())
-            found = self._exec.reshape(
-                partial_shaping=True, allow_up_sizing=True,
-                **{d.name: d.shape for d in [*self._data_shapes, *self._label_shapes] if d.name in names},
-            )  # fmt: skip
-            self._execs[self._shapes()] = found
+            now = ", ".join(f"{n} {s}" for n, s in self._shapes(self._data_shapes))
+            advice = (
+                f"the module is bound to {now}, and keeps its parameters: give it batches like those, of any number of "
+                "rows, or bind another Module (an input has to be in data_names or label_names)"
+            )
+            found = self._exec.reshaped(with_labels(self._symbol, dict(shapes), self._label_names), False, True, advice)
+            self._execs[shapes] = found
             if self._monitor is not None:
                 self._monitor.install(found)
-        self._exec = found
+        self._exec, self._data_shapes, self._label_shapes = found, data, label
 
     # -- parameters
 
@@ -253,20 +272,11 @@ class Module(BaseModule):
         self._need(bound=True)
         self._flush()
         assert self._arg_params is not None and self._aux_params is not None
-        attributes = self._symbol.attr_dict()
-        for own, given in ((self._arg_params, arg_params), (self._aux_params, aux_params)):
-            for name, array in sorted(own.items()):
-                found = given.get(name) if given is not None else None
-                if found is not None:
-                    if found is not array:
-                        copy_parameter(name, found, array)
-                    continue
-                if given is not None and not allow_missing:
-                    raise RuntimeError(f"{name} is not presented")
-                if initializer is not None:
-                    initializer(InitDesc(name, attributes.get(name)), array)
+        fresh = not self.params_initialized
+        pairs = [(self._arg_params, arg_params), (self._aux_params, aux_params)]
+        start_values(self._label(), self._symbol, pairs, initializer, allow_missing, fresh)
         if not allow_extra:
-            self._warn_of_extra(arg_params, aux_params)
+            warn_of_extra(self._symbol, arg_params, aux_params)
         self.params_initialized, self._params_dirty = True, False
         self._exec.copy_params_from(self._arg_params, self._aux_params)
 
@@ -284,19 +294,11 @@ class Module(BaseModule):
         self._need(bound=True)
         self._flush()
         self._exec.copy_params_from(arg_params or {}, aux_params or {}, allow_extra_params=allow_extra)
+        if not self.params_initialized:
+            given = {**(arg_params or {}), **(aux_params or {})}
+            left = [n for n in [*self._param_names, *self._aux_names] if n not in given]
+            warn_left(left, "parameters that were not given")
         self._params_dirty = self.params_initialized = True
-
-    def _warn_of_extra(self, arg_params: Params | None, aux_params: Params | None) -> None:
-        """MXNet says that it refuses parameters that the symbol does not have, but ignores them here, and scripts that
-        cut a net rely on that."""
-        for given, known in ((arg_params, self._symbol.list_arguments()), (aux_params, self._aux_names)):
-            extra = [n for n in given or () if n not in known]
-            if extra:
-                warnings.warn(
-                    f"the symbol has no parameter {extra[0]!r}, which is ignored (with {len(extra) - 1} others); "
-                    "pass allow_extra=True if that is meant",
-                    stacklevel=3,
-                )
 
     def get_params(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
         """(parameters, states) as copies; the dicts are those of earlier calls, brought up to date."""
@@ -333,6 +335,7 @@ class Module(BaseModule):
         batch_axis = DataDesc.get_batch_axis(self._data_shapes[0].layout) if self._data_shapes else 0
         batch_size = self._data_shapes[0].shape[max(batch_axis, 0)] if self._data_shapes else 1
         rescale, names = 1.0 / batch_size, dict(enumerate(self._param_names))
+        self._indices = {n: i for i, n in names.items()}
         if isinstance(optimizer, str):
             settings = {"rescale_grad": rescale, **dict(optimizer_params)}
             optimizer = opt.create(optimizer, sym=self._symbol, param_idx2name=names, **settings)
@@ -358,6 +361,11 @@ class Module(BaseModule):
         shared_module._need(optimizer=True)
         self._optimizer, self._updater = shared_module._optimizer, shared_module._updater
         self._kvstore, self._fused, self.optimizer_initialized = shared_module._kvstore, {}, True
+        self._indices = shared_module._indices
+
+    def _index(self, name: str) -> int:
+        """The optimizer's number of a parameter; it is the same in all modules that share the optimizer."""
+        return self._indices.setdefault(name, len(self._indices))
 
     def forward(self, data_batch: Any, is_train: bool | None = None) -> None:
         """Run the net on a batch (training form if `is_train`, by default if bound for training). Other shapes than
@@ -383,18 +391,20 @@ class Module(BaseModule):
         if not self.optimizer_initialized:
             self._flush()
 
-    def _flush(self) -> None:
-        """Do the work that was put off."""
-        if self._pending:
-            self._pending = False
-            self._exec.forward(is_train=True)
-            self._exec.backward()
+    def _flush(self, but: Module | None = None) -> None:
+        """Do the work that was put off, here and wherever the same arrays are used."""
+        for module in list(self._sharers):
+            if module._pending and module is not but:
+                module._pending = False
+                module._exec.forward(is_train=True)
+                module._exec.backward()
 
     def update(self) -> None:
         """Apply the optimizer to the gradients of the last backward."""
         self._need(bound=True, params=True, optimizer=True)
         assert self._updater is not None
         self._params_dirty = True
+        self._flush(but=self)
         step = self._fused_step() if self._pending else None
         if step is not None:
             self._pending = False
@@ -402,10 +412,10 @@ class Module(BaseModule):
             return
         self._flush()
         arrays, grads = self._exec.arg_dict, self._exec.grad_dict
-        for index, name in enumerate(self._param_names):
+        for name in self._param_names:
             gradient = grads[name]
             if gradient is not None:
-                self._updater(index, gradient, arrays[name])
+                self._updater(self._index(name), gradient, arrays[name])
 
     def _fused_step(self) -> FusedStep | None:
         """The step as one program, if it can be one."""
@@ -416,7 +426,7 @@ class Module(BaseModule):
         if not can_fuse(self._exec, self._updater, self._param_names):
             return None
         grads = self._exec.grad_dict
-        params = [(i, n) for i, n in enumerate(self._param_names) if grads[n] is not None]
+        params = [(self._index(n), n) for n in self._param_names if grads[n] is not None]
         made = self._fused[id(self._exec)] = FusedStep(self._exec, self._updater, params)
         return None if made.heads_needed else made
 
@@ -424,18 +434,9 @@ class Module(BaseModule):
         """Copy a batch into the inputs, rebinding for other shapes."""
         if isinstance(data_batch, list):
             data_batch = merged(data_batch)
-        shapes = tuple(a.shape for a in data_batch.data)
         labels = data_batch.label or []
-        if shapes != tuple(d.shape for d in self._data_shapes):
-            data = data_batch.provide_data or [
-                DataDesc(d.name, s, d.dtype, d.layout) for d, s in zip(self._data_shapes, shapes)
-            ]
-            label = data_batch.provide_label or [
-                DataDesc(d.name, a.shape, d.dtype, d.layout) for d, a in zip(self._label_shapes, labels)
-            ]
-            if not label and self._label_shapes:
-                label = [with_batch(d, shapes[0][0]) for d in self._label_shapes]
-            self.reshape(data, label)
+        if tuple(a.shape for a in data_batch.data) != tuple(d.shape for d in self._data_shapes):
+            self.reshape(*described(data_batch, self._data_shapes, self._label_shapes))
         arrays = self._exec.arg_dict
         for names, values in (
             ([d.name for d in self._data_shapes], data_batch.data), ([d.name for d in self._label_shapes], labels),

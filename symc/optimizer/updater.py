@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 from typing import Any
 
+from symc.base import MXNetError
 from symc.ndarray import NDArray
 from symc.optimizer.base import Optimizer, State
 
@@ -21,9 +23,17 @@ class Updater:
         self.aggregate_updates = False
 
     def state_of(self, index: Any, weight: NDArray) -> State:
-        """The state of a parameter, made if there is none."""
-        if index not in self.states:
-            self.states[index] = self.optimizer.create_state_multi_precision(index, weight)
+        """The state of a parameter, made if there is none. MXNetError if one that was loaded is not what the optimizer
+        keeps for the parameter."""
+        if not self.states_synced.get(index, False):
+            made = self.optimizer.create_state_multi_precision(index, weight)
+            held = self.states.setdefault(index, made)
+            if _form(held) != _form(made):
+                name = self.optimizer.idx2name.get(index, index)
+                raise MXNetError(
+                    f"the optimizer state that was loaded for {name!r} is {_shown(held)}, but "
+                    f"{type(self.optimizer).__name__} keeps {_shown(made)} for it: it is of another optimizer or net"
+                )
             self.states_synced[index] = True
         return self.states[index]
 
@@ -37,12 +47,12 @@ class Updater:
         self.optimizer.update_multi_precision(index, weight, grad, self.state_of(index, weight))
 
     def set_states(self, states: bytes) -> None:
-        """What `get_states` gave, here or in another process."""
-        loaded = pickle.loads(states)
-        if isinstance(loaded, tuple) and len(loaded) == 2:
-            self.states, self.optimizer = loaded
-        else:
-            self.states = loaded
+        """What `get_states` gave, here or in another process. MXNetError for bytes that are nothing of the kind."""
+        loaded = _unpickled(states)
+        found, optimizer = loaded if isinstance(loaded, tuple) and len(loaded) == 2 else (loaded, self.optimizer)
+        if not isinstance(found, dict) or not isinstance(optimizer, Optimizer):
+            raise MXNetError(f"these are not the states of an optimizer: {type(loaded).__name__}")
+        self.states, self.optimizer = found, optimizer
         self.states_synced = dict.fromkeys(self.states, False)
 
     def get_states(self, dump_optimizer: bool = False) -> bytes:
@@ -53,3 +63,30 @@ class Updater:
 def get_updater(optimizer: Optimizer) -> Updater:
     """An Updater, as Module and KVStore use it."""
     return Updater(optimizer)
+
+
+def _form(state: State) -> Any:
+    """What two states have in common that one optimizer made: how arrays nest, their shapes and types."""
+    if isinstance(state, (list, tuple)):
+        return tuple(map(_form, state))
+    return (state.shape, state.dtype) if isinstance(state, NDArray) else type(state)
+
+
+def _shown(state: State) -> str:
+    if isinstance(state, (list, tuple)):
+        return f"({', '.join(map(_shown, state))})"
+    return f"{state._data.dtype}{state.shape}" if isinstance(state, NDArray) else type(state).__name__
+
+
+def _unpickled(data: bytes) -> Any:
+    try:
+        # a damaged number of a memo would make room for as many, so the numbers are looked at first
+        count = 0
+        for operation, number, _ in pickletools.genops(data):
+            count += 1
+            if operation.name.endswith(("PUT", "GET")) and int(number) > count:
+                raise ValueError(f"memo {number} after {count} operations")
+        return pickle.loads(data)
+    except Exception as problem:
+        # any class may be named in damaged bytes, and raise what it likes
+        raise MXNetError(f"optimizer states cannot be read: {type(problem).__name__}: {problem}") from None

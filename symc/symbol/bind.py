@@ -9,6 +9,7 @@ import numpy as np
 
 from symc.base import MXNetError
 from symc.context import Context
+from symc.sharing import Pool, keep
 from symc.symbol.inference import infer_shapes, infer_types
 from symc.symbol.symbol import Symbol
 
@@ -88,8 +89,8 @@ def bind(
     reqs = requests(symbol, grad_req)
     shapes, _, aux_shapes = infer_shapes(symbol, True, (), {n: a.shape for n, a in zip(names, arrays)})
     for name, array, shape in [*zip(names, arrays, shapes), *zip(states, aux, aux_shapes)]:
-        if shape and all(shape) and array.shape != shape:
-            raise MXNetError(f"bind: {name!r} has shape {array.shape}, but {shape} is needed")
+        if shape and all(shape):
+            keep("bind", symbol, name, array, shape, None, "it is what the other arrays' shapes tell")
     for name, array, gradient, req in zip(names, arrays, grads, reqs):
         if gradient is not None and req != "null" and (gradient.shape != array.shape or gradient.dtype != array.dtype):
             raise MXNetError(
@@ -102,11 +103,10 @@ def bind(
 
 
 def simple_bind(
-    symbol: Symbol, ctx: Context, grad_req: Any, type_dict: Any, group2ctx: Any, shared_exec: Any, shared_buffer: Any,
-    shapes: Mapping[str, Any],
+    symbol: Symbol, ctx: Context, grad_req: Any, type_dict: Any, group2ctx: Any, shared_arg_names: Any,
+    shared_exec: Any, shared_buffer: Any, shapes: Mapping[str, Any],
 ) -> Executor:  # fmt: skip
     """See Symbol.simple_bind."""
-    from symc import ndarray
     from symc.executor import Executor
 
     if not isinstance(ctx, Context):
@@ -129,32 +129,9 @@ def simple_bind(
         )
     arg_types = [t or np.float32 for t in arg_types]
     aux_types = [t or np.float32 for t in aux_types]
-    shared = dict(shared_exec.arg_dict) if shared_exec is not None else {}
-    shared_grads = dict(shared_exec.grad_dict) if shared_exec is not None else {}
-    shared_aux = dict(shared_exec.aux_dict) if shared_exec is not None else {}
-
-    def make(name: str, shape: tuple[int, ...], dtype: Any, pools: Sequence[dict[str, Any]]) -> Any:
-        for pool in pools:
-            held = pool.get(name)
-            if held is not None and held.shape == shape and held.dtype == dtype:
-                return held
-        made = ndarray.zeros(shape, ctx=ctx, dtype=dtype)
-        if shared_buffer is not None:
-            shared_buffer[name] = made
-        return made
-
-    buffers = [shared_buffer] if shared_buffer is not None else []
-    args = [make(n, s, t, [shared, *buffers]) for n, s, t in zip(names, arg_shapes, arg_types)]
-    grads = [(make_grad(n, a, shared_grads, ctx) if r != "null" else None) for n, a, r in zip(names, args, reqs)]
-    aux = [make(n, s, t, [shared_aux]) for n, s, t in zip(states, aux_shapes, aux_types)]
+    pool = Pool("simple_bind", symbol, ctx, shared_exec, shared_arg_names, shared_buffer)
+    wanted = list(zip(names, arg_shapes, arg_types))
+    args = [pool.argument(w) for w in wanted]
+    grads = [pool.gradient(w) if r != "null" else None for w, r in zip(wanted, reqs)]
+    aux = [pool.state(w) for w in zip(states, aux_shapes, aux_types)]
     return Executor(symbol, ctx, args, grads, reqs, aux, group2ctx)
-
-
-def make_grad(name: str, array: Any, shared: Mapping[str, Any], ctx: Context) -> Any:
-    """A gradient array like the argument, taken from the shared executor where it fits."""
-    from symc import ndarray
-
-    held = shared.get(name)
-    if held is not None and held.shape == array.shape and held.dtype == array.dtype:
-        return held
-    return ndarray.zeros(array.shape, ctx=ctx, dtype=array.dtype)

@@ -309,10 +309,16 @@ class Symbol:
     def simple_bind(self, ctx: Any, grad_req: Any = "write", type_dict: Any = None, stype_dict: Any = None,
                     group2ctx: Any = None, shared_arg_names: Any = None, shared_exec: Any = None,
                     shared_buffer: Any = None, **kwargs: Any) -> Any:  # fmt: skip
-        """An Executor over arrays allocated for the given input shapes."""
+        """An Executor over arrays allocated for the given input shapes.
+
+        With `shared_buffer` (arrays by name: it is used where it has memory enough, and filled), the arguments that
+        `shared_arg_names` has and all auxiliary states are those of `shared_exec`, of the same shapes and types or
+        refused. Without it nothing is shared."""
         from symc.symbol.bind import simple_bind
 
-        return simple_bind(self, ctx, grad_req, type_dict, group2ctx, shared_exec, shared_buffer, kwargs)
+        return simple_bind(
+            self, ctx, grad_req, type_dict, group2ctx, shared_arg_names, shared_exec, shared_buffer, kwargs
+        )
 
     def eval(self, ctx: Any = None, **kwargs: Any) -> Any:
         """Outputs for arguments given by name."""

@@ -1,8 +1,9 @@
-"""Questions about arrays and executors, written once: MXNet 1.9.1 answers when `record.py` runs, symc in the tests.
+"""Questions about arrays, executors and what is shared, written once: MXNet 1.9.1 answers when `record.py` runs, symc
+in the tests.
 
-A question is a few lines of Python in `array.txt` or `executor.txt`; its last line is an expression, whose value is the
-answer. Questions are separated by empty lines; lines that begin with # are remarks, and `# differs: why` in front of a
-question says that symc's answer is another on purpose.
+A question is a few lines of Python in `array.txt`, `executor.txt` or `sharing.txt`; its last line is an expression,
+whose value is the answer. Questions are separated by empty lines; lines that begin with # are remarks, and
+`# differs: why` in front of a question says that symc's answer is another on purpose.
 """
 
 from __future__ import annotations
@@ -53,7 +54,93 @@ def names(mx: Any) -> dict[str, Any]:
             array[:] = mx.nd.array(np.arange(array.size).reshape(array.shape) % 5 - 2 + at, dtype=array.dtype)
         return executor
 
-    return {"mx": mx, "nd": mx.nd, "sym": mx.sym, "np": np, "arange": arange, "net": net, "filled": filled}
+    used = {"mx": mx, "nd": mx.nd, "sym": mx.sym, "np": np, "arange": arange, "net": net, "filled": filled}
+    return {**used, **sharing_names(mx)}
+
+
+def sharing_names(mx: Any) -> dict[str, Any]:
+    """What questions about sharing may use besides."""
+    nd, sym = mx.nd, mx.sym
+
+    def dense(hidden: int = 3, name: str = "fc", norm: bool = False) -> Any:
+        x = sym.FullyConnected(sym.Variable("data"), num_hidden=hidden, name=name)
+        return sym.BatchNorm(x, name="bn", fix_gamma=False) if norm else x
+
+    def loss(*args: Any, **kwargs: Any) -> Any:
+        return sym.SoftmaxOutput(dense(*args, **kwargs), name="softmax")
+
+    def ones(executor: Any) -> Any:
+        """The executor with ones in every argument and state."""
+        for array in [*executor.arg_arrays, *executor.aux_arrays]:
+            array[:] = 1
+        return executor
+
+    def shapes(executor: Any) -> Any:
+        return {n: list(a.shape) for n, a in [*executor.arg_dict.items(), *executor.aux_dict.items()]}
+
+    def sums(held: Any) -> Any:
+        """[shape, sum] of a module's parameters and states, or of an executor's arrays."""
+        parts = held.get_params() if hasattr(held, "get_params") else (held.arg_dict, held.aux_dict)
+        return {
+            n: [list(a.shape), round(float(a.asnumpy().sum()), 3)] for part in parts for n, a in sorted(part.items())
+        }
+
+    def same_memory(a: Any, b: Any) -> Any:
+        """Names of the arrays of two executors that begin in the same memory."""
+        found = []
+        for kind in ("arg", "grad", "aux"):
+            one, other = getattr(a, f"{kind}_dict"), getattr(b, f"{kind}_dict")
+            for name in sorted(n for n in one if one[n] is not None and other.get(n) is not None):
+                kept = other[name].asnumpy()
+                one[name][:], other[name][:] = 0, 7
+                found += [f"{kind}:{name}"] if one[name].asnumpy().ravel()[0] == 7 else []
+                other[name][:] = kept
+        return found
+
+    def module(net: Any = None, rows: int = 2, width: int = 4, labels: bool = True, **kwargs: Any) -> Any:
+        """A bound module whose weights are ones."""
+        made = mx.mod.Module(loss() if net is None else net, label_names=("softmax_label",) if labels else None)
+        made.bind([("data", (rows, width))], [("softmax_label", (rows,))] if labels else None, **kwargs)
+        if not made.params_initialized:
+            made.init_params(mx.init.One())
+        return made
+
+    def batch(rows: int, width: int, bucket: Any = None, labels: bool = True) -> Any:
+        told = {"provide_data": [("data", (rows, width))], "provide_label": [("softmax_label", (rows,))]}
+        label = [nd.zeros((rows,))] if labels else None
+        return mx.io.DataBatch(
+            [nd.ones((rows, width))], label, bucket_key=bucket, **(told if bucket is not None else {})
+        )
+
+    def fed(made: Any, given: Any) -> Any:
+        """The outputs for a batch."""
+        made.forward(given, is_train=False)
+        return [o.asnumpy() for o in made.get_outputs()]
+
+    def buckets(make: Any, default: int = 1) -> Any:
+        """A module of buckets, bound for the default one, whose weights are ones; `make` gives the net of a key."""
+        made = mx.mod.BucketingModule(
+            lambda key: (make(key), ("data",), ("softmax_label",)), default_bucket_key=default
+        )
+        made.bind([("data", (2, 4))], [("softmax_label", (2,))])
+        made.init_params(mx.init.One())
+        return made
+
+    def deep(count: int) -> Any:
+        """A net of so many layers."""
+        x = sym.Variable("data")
+        for at in range(count):
+            x = sym.FullyConnected(x, num_hidden=4, name=f"fc{at}")
+        return sym.SoftmaxOutput(x, name="softmax")
+
+    def tried(act: Any) -> None:
+        """Do what may be refused."""
+        try:
+            act()
+        except Exception:
+            return
+
+    return {key: value for key, value in locals().items() if key not in ("mx", "nd", "sym")}
 
 
 def answer(mx: Any, text: str) -> Any:
