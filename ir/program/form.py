@@ -19,6 +19,9 @@ access[k], and nowhere else.
 
 A result is stored by element or by row: after the last read that its turn makes by the same access, and once, unless
 the form says `stores twice`.
+
+Text may leave the form out (kind ""). Then all is whole, nothing may be overwritten, and there is nothing to lower by:
+that will do for a called kernel, whose loops are there, and is refused (P12) where a body is.
 """
 
 from __future__ import annotations
@@ -64,9 +67,14 @@ def map_form(shape: Shape, operands: int) -> Form:
     return Form("map", shape, (), (whole,) * operands, (whole,))
 
 
+def unstated(operands: int, results: int) -> Form:
+    """What is known of a kernel that says no form."""
+    return Form("", (), (), (None,) * operands, (None,) * results)
+
+
 def form_text(form: Form) -> str:
     """The form without its accesses: `row[32,10 | 1]`."""
-    if form.kind == "host":
+    if form.kind in ("host", ""):
         return form.kind
     axes = f" | {_numbers(form.axes)}" if form.kind == "row" else ""
     return f"{form.kind}[{_numbers(form.space)}{axes}]{'' if form.stores == 'once' else f' stores {form.stores}'}"
@@ -92,6 +100,8 @@ def overwrite_refusal(form: Form, result: int, made: TensorType, operand: int, h
     store comes before that read. That other operands, results and steps leave the memory alone is not asked here.
     """
     read, stored = form.operands[operand], form.results[result]
+    if not form.kind:
+        return "the kernel says no form, so it may read that operand whole"
     if read is None:
         return "the kernel reads that operand whole, so it may read an element after another one's result is stored"
     if read != stored:

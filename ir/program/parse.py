@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from symc.ir.op import input_node
 from symc.ir.prims.elementwise import Const
-from symc.ir.program.form import KINDS, Access, Form
+from symc.ir.program.form import KINDS, Access, Form, unstated
 from symc.ir.program.nodes import (
     KernelStep,
     Place,
@@ -236,8 +236,7 @@ class ProgramParser:
         def operand() -> None:
             operands.append(self.value())
             shifts.append(p.integer() if p.accept("+") else 0)
-            p.expect(":")
-            accesses.append(self._access(form))
+            accesses.append(self._read_by(form))
 
         p.expect("(")
         p.list_of(")", operand)
@@ -260,8 +259,7 @@ class ProgramParser:
             at = p.at
             name = self.value()
             operands.append(name)
-            p.expect(":")
-            accesses.append(self._access(form))
+            accesses.append(self._read_by(form))
             origin = p.loc()
             if name not in operands[:-1]:
                 inputs.append(body.bound(name, operand_node(len(inputs), self.types[name]), origin, at))
@@ -286,9 +284,11 @@ class ProgramParser:
     # -- forms
 
     def _form(self) -> Form:
-        """`row[32,10 | 1]`: a form whose accesses are read later."""
+        """`row[32,10 | 1]`: a form whose accesses are read later; that of kind "" where the text says none."""
         p = self.p
         kind = p.peek
+        if kind[0] in '"@':
+            return unstated(0, 0)
         if kind not in KINDS:
             p.unexpected("the kernel's form: map[extents], row[extents | reduced axes], nest[extents] or host")
         p.at += 1
@@ -306,6 +306,13 @@ class ProgramParser:
         self.p.list_of(close, lambda: found.append(self.p.integer()))
         return tuple(found)
 
+    def _read_by(self, form: Form) -> Access:
+        """`: element` behind an operand."""
+        if not form.kind:
+            return None
+        self.p.expect(":")
+        return self._access(form)
+
     def _access(self, form: Form) -> Access:
         p = self.p
         at = p.at
@@ -321,7 +328,7 @@ class ProgramParser:
     def _stored(self, form: Form, operands: list[Access], made: tuple[Result, ...]) -> Form:
         """The form with its accesses: `-> row, element` where it is a row's."""
         p = self.p
-        stored: Access = None if form.kind == "host" else form.element
+        stored: Access = form.element if form.kind in ("map", "nest") else None
         results = [stored] * len(made)
         if form.kind == "row":
             p.expect("->")

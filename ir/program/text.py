@@ -85,20 +85,20 @@ def step_lines(
         offset = f" {{offset={step.offset}}}" if step.offset else ""
         return [f"{left}view({value_name(step.operand)}){offset}{loc}"]
     form = step.form
-    head = form_text(form)
+    head = f"{form_text(form)} " if form.kind else ""
     stored = f" -> {', '.join(access_text(form, a) for a in form.results)}" if form.kind == "row" else ""
     operands = [value_name(o) for o in step.operands]
-    accesses = [f": {access_text(form, a)}" for a in form.operands]
+    accesses = [f": {access_text(form, a)}" if form.kind else "" for a in form.operands]
     if call is not None:
         moves = [*shifts, *[0] * (len(operands) - len(shifts))]
         operands = [f"{o}{f' + {n}' if n else ''}{a}" for o, a, n in zip(operands, accesses, moves)]
         label = "" if call.partition(".")[2] == step.label else f" {label_text(step.label)}"
-        return [f"{left}call {head} {global_name(call)}{label}({', '.join(operands)}){stored}{loc}"]
+        return [f"{left}call {head}{global_name(call)}{label}({', '.join(operands)}){stored}{loc}"]
     operands = [o + a for o, a in zip(operands, accesses)]
     plain = is_plain(step) and all(types.get(o) == i.type for o, i in zip(step.operands, step.body.inputs))
     if plain:
         operands = [o + printer.loc(step.body.origins.get(i)) for o, i in zip(operands, step.body.inputs)]
-    lines = [f"{left}fuse {head} {label_text(step.label)}({', '.join(operands)}){stored} {{"]
+    lines = [f"{left}fuse {head}{label_text(step.label)}({', '.join(operands)}){stored} {{"]
     if plain:
         named = dict(zip(step.body.inputs, step.operands))
         lines += statements(step.body, printer, indent + STEP, "yield", named)

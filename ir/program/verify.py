@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from symc.ir.errors import VerifyError
 from symc.ir.program.form import overwrite_refusal
-from symc.ir.program.nodes import KernelStep, Place, Program, Result, ViewStep, operands_of, results_of
+from symc.ir.program.nodes import KernelStep, Place, Program, Result, Step, ViewStep, operands_of, results_of
 from symc.ir.program.text import is_planned, place_text
 from symc.ir.program.verify_form import form_fault
 from symc.ir.types import TensorType
@@ -19,7 +19,7 @@ def verify_program(program: Program, origins: bool = True, called: Sequence[int 
     check = OriginCheck()
     types = _names(program)
     for at, step in enumerate(program.steps):
-        where = f"step {at} ({', '.join('%' + r.name for r in results_of(step))})"
+        where = _where(at, step)
         if origins and not check.reaches(step.origin):
             raise VerifyError("P11", f"{where} has no origin that reaches a Symbol")
         if isinstance(step, ViewStep):
@@ -27,14 +27,20 @@ def verify_program(program: Program, origins: bool = True, called: Sequence[int 
         elif at >= len(called) or called[at] is None:
             _body(step, types, where)
             verify_graph(step.body, origins, check, f"body of {where}", body=True)
-            fault = form_fault(step)
-            if fault is not None:
-                raise VerifyError("P12", f"{where}: {fault.about(step)}")
     _ends(program, types)
     if not 0 <= program.cut <= len(program.steps):
         raise VerifyError("P11", f"cut={program.cut}, but there are {len(program.steps)} steps")
     if is_planned(program):
         _Memory(program, types).check()
+    for at, step in enumerate(program.steps):
+        if isinstance(step, KernelStep) and (at >= len(called) or called[at] is None):
+            fault = form_fault(step)
+            if fault is not None:
+                raise VerifyError("P12", f"{_where(at, step)}: {fault.about(step)}")
+
+
+def _where(at: int, step: Step) -> str:
+    return f"step {at} ({', '.join('%' + r.name for r in results_of(step))})"
 
 
 def _names(program: Program) -> dict[str, TensorType]:
@@ -65,6 +71,8 @@ def _body(step: KernelStep, types: dict[str, TensorType], where: str) -> None:
     made, wanted = [n.type for _, n in step.body.outputs], [r.type for r in step.results]
     if list(made) != list(wanted):
         raise VerifyError("P3", f"{where}: the body gives {made}, the results are {wanted}")
+    if (len(step.form.operands), len(step.form.results)) != (len(given), len(made)):
+        raise VerifyError("P3", f"{where}: the form is that of another number of operands or results")
     if step.body.updates:
         raise VerifyError("P3", f"{where}: the body has updates; they belong to the program")
 

@@ -44,9 +44,6 @@ class Fault(NamedTuple):
 def form_fault(step: KernelStep) -> Fault | None:
     """What of the step's form does not follow from its body; None if all does. Equal kernels are looked at once."""
     form, body = step.form, step.body
-    if len(form.operands) != len(body.inputs) or len(form.results) != len(body.outputs):
-        count = f"{len(form.operands)} operands and {len(form.results)} results"
-        return Fault(f"the form tells of {count}, the body has {len(body.inputs)} and {len(body.outputs)}")
     return _fault(form, body.inputs, tuple(node for _, node in body.outputs))
 
 
@@ -62,6 +59,8 @@ def _fault(form: Form, inputs: tuple[Node, ...], results: tuple[Node, ...]) -> F
 
 def _shape_fault(form: Form) -> Fault | None:
     """Whether the form makes sense by itself."""
+    if not form.kind:
+        return Fault("the kernel says no form: map[extents], row[extents | reduced axes], nest[extents] or host")
     if form.kind not in KINDS or form.stores not in ("once", "twice"):
         return Fault(f"{form.kind!r} which stores {form.stores!r} is no form")
     if form.kind != "row" and form.axes or form.kind == "host" and (form.space or form.stores != "once"):

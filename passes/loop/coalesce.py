@@ -9,27 +9,17 @@ from symc.ir.op import input_node, parameter
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Broadcast
 from symc.ir.prims.reduce import Reduction
+from symc.ir.program.form import Access, Axes, Form
 from symc.ir.tensor.graph import Graph, Node, Recorder, finish
-from symc.ir.types import Shape
-
-Axes = tuple[int, ...]
 
 
-def space_of(body: Graph) -> tuple[Shape, Axes]:
-    """The index space of a row kernel and its reduced axes."""
-    for node in body.nodes():
-        if isinstance(node.op, Reduction):
-            return node.inputs[0].shape, node.op.axes
-    return max((node.shape for _, node in body.outputs), key=len), ()
-
-
-def coalesce(body: Graph) -> tuple[Graph, Shape, Axes]:
-    """An equal body over fewer axes, its space and reduced axes. Unchanged where an index is used in other ways than
-    element by element, by broadcasts and by the reductions."""
-    space, axes = space_of(body)
-    spans = _spans(body, len(space), axes)
+def coalesce(body: Graph, form: Form) -> tuple[Graph, Form]:
+    """An equal body over fewer axes, and its form. Unchanged where an index is used in other ways than element by
+    element, by broadcasts and by the reductions."""
+    space, axes = form.space, form.axes
+    spans = None if form.kind not in ("map", "row") or None in form.operands else _spans(body, form)
     if spans is None:
-        return body, space, axes
+        return body, form
     groups: list[list[int]] = []
     for axis in range(len(space)):
         joined = bool(groups) and all((axis in s) == (groups[-1][-1] in s) for s in spans.values())
@@ -38,7 +28,7 @@ def coalesce(body: Graph) -> tuple[Graph, Shape, Axes]:
         else:
             groups.append([axis])
     if len(groups) == len(space):
-        return body, space, axes
+        return body, form
     number = {axis: g for g, members in enumerate(groups) for axis in members}
     extents = tuple(prod(space[a] for a in members) for members in groups)
     new: dict[Node, Node] = {}
@@ -64,16 +54,26 @@ def coalesce(body: Graph) -> tuple[Graph, Shape, Axes]:
                 origins[new[node]] = body.origins[node]
     outputs = [(name, new[node]) for name, node in body.outputs]
     merged_body = finish(body.name, [new[i] for i in body.inputs], outputs, (), {}, origins)
-    return merged_body, extents, tuple(dict.fromkeys(number[a] for a in axes))
+
+    def merged_access(access: Access) -> Access:
+        return None if access is None else tuple(dict.fromkeys(number[a] for a in access))
+
+    merged_form = replace(
+        form,
+        space=extents,
+        axes=tuple(dict.fromkeys(number[a] for a in axes)),
+        operands=tuple(map(merged_access, form.operands)),
+        results=tuple(map(merged_access, form.results)),
+    )
+    return merged_body, merged_form
 
 
-def _spans(body: Graph, rank: int, axes: Axes) -> dict[Node, Axes] | None:
+def _spans(body: Graph, form: Form) -> dict[Node, Axes] | None:
     """The axes of the space that each value runs over, in order; None if some value is indexed otherwise."""
-    outer = tuple(a for a in range(rank) if a not in axes)
     spans: dict[Node, Axes] = {}
-    full = tuple(range(rank))
-    for _, node in body.outputs:
-        if not _assign(spans, node, full if node.rank == rank else outer):
+    full, outer = form.element, form.row
+    for (_, node), access in zip(body.outputs, form.results):
+        if access is None or not _assign(spans, node, access):
             return None
     for node in reversed(body.nodes()):
         if isinstance(node.op, Reduction):

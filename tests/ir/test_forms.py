@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from symc.ir.errors import ParseError, VerifyError
+from symc.ir.errors import IRError, ParseError, VerifyError
 from symc.ir.parse import parse
 from symc.ir.program.nodes import KernelStep, Program
 from symc.ir.text import print_module
 from symc.ir.verify import verify
+from symc.passes.loop.lower import Lower
+from symc.passes.manager.rewrite import Rewriter
 
 PARAMS = "%x: f32[4,4] data, %b: f32[4] arg, %i: i32[4] arg, %s: f32[] arg"
 
@@ -149,7 +151,6 @@ def test_p12_a_form_that_the_body_does_not_have(name: str) -> None:
 @pytest.mark.parametrize(
     "head, message",
     [
-        ('"add"(%x, %b)', "expected the kernel's form"),
         ('maps[4,4] "add"(%x: element)', "expected the kernel's form"),
         ('map[4,4] "add"(%x, %b)', "expected ':'"),
         ('map[4,4] "add"(%x: elements)', "unknown access 'elements'; did you mean 'element'"),
@@ -157,9 +158,18 @@ def test_p12_a_form_that_the_body_does_not_have(name: str) -> None:
         ('row[4,4 | 1] "add"(%x: element)', "expected '->'"),
     ],
 )
-def test_a_kernel_without_its_form_is_refused(head: str, message: str) -> None:
+def test_a_form_that_cannot_be_read_is_refused(head: str, message: str) -> None:
     with pytest.raises(ParseError, match=message.replace("|", r"\|")):
         kernel(head, *BIAS)
+
+
+def test_a_kernel_without_a_form_is_refused_where_its_body_is() -> None:
+    made = kernel('"add"(%x, %b)', *BIAS)
+    assert print_module(parse(print_module(made))) == print_module(made)
+    with pytest.raises(VerifyError, match=r"^P12: step 0 \(%y\): the kernel says no form: map\[extents\]"):
+        verify(made)
+    with pytest.raises(IRError, match="the kernel of %y says no form, by which"):
+        Lower().run(made, Rewriter("lower"))
 
 
 # --------------------------------------------------------------------------------------------- in place
@@ -216,6 +226,9 @@ ILLEGAL = {
     "a transpose": (
         over('map[4,4] "transpose"(%a: whole)', "%y: f32[4,4] = transpose(%a) {perm=[1, 0]}"),
         "reads that operand whole",
+    ),
+    "a transpose without a form": (
+        over('"transpose"(%a)', "%y: f32[4,4] = transpose(%a) {perm=[1, 0]}"), "says no form",
     ),
     "a reversal": (
         over('map[4,4] "slice"(%a: whole)', "%y: f32[4,4] = slice(%a) {begin=[3, 0], end=[-1, 4], step=[-1, 1]}"),
@@ -282,3 +295,8 @@ func @f(%x: f32[4,4] data) -> (out: f32[4,4]) {
     assert print_module(made) == legal
     with pytest.raises(VerifyError, match="^P8: step 1"):
         verify(parse(legal.replace("(%a: element)", "(%a: whole)")))
+    unsaid = legal.replace("call map[4,4] @k0.neg(%a: element)", "call @k0.neg(%a)")
+    assert print_module(parse(unsaid)) == unsaid
+    with pytest.raises(VerifyError, match="^P8: step 1.* says no form"):
+        verify(parse(unsaid))
+    verify(parse(unsaid.replace("@A+0 inplace(%a)", "@A+64").replace("size=64", "size=128")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import product
 
@@ -102,60 +103,86 @@ def window_max_grad_nest(b: Builder, node: Node, reads: Sequence[Read], store: S
     """Windows that do not overlap write their places directly; others add into a cleared plane, window by window."""
     op = node.op
     assert isinstance(op, WindowMaxGrad)
-    x, ct = node.inputs
     r = len(op.size)
-    lead_shape, spatial = x.shape[: x.rank - r], x.shape[x.rank - r :]
-    places = ct.shape[ct.rank - r :]
-    taps = _taps(op.size)
+    lead = node.shape[: node.rank - r]
+    apart = all(k <= s for k, s in zip(op.size, op.stride)) and math.prod(op.size) <= _UNROLLED
+    nest_of = _windows_apart if apart else _windows_together
+    b.nest(lead, lambda index: nest_of(b, node, index, reads, store))
+
+
+#: places of a window that are written out; those of larger ones are a loop
+_UNROLLED = 16
+
+
+def _windows_apart(b: Builder, node: Node, lead: Index, reads: Sequence[Read], store: Store) -> None:
+    """Every place of a plane is stored once: those of the windows, and zeros between and behind them."""
+    op = node.op
+    assert isinstance(op, WindowMaxGrad)
+    r = len(op.size)
+    spatial, places = node.shape[node.rank - r :], node.inputs[1].shape[node.rank - r :]
     zero = b.const(0, node.dtype)
-    covered = tuple((p - 1) * s + k if p else 0 for p, s, k in zip(places, op.stride, op.size))
-    apart = all(k <= s for k, s in zip(op.size, op.stride)) and len(taps) <= 16
+    b.nest(places, lambda place: _window(b, op, lead, place, reads, store))
 
-    def window(lead: Index, place: Index, put: Callable[[Index, Ref], None]) -> None:
-        where = [tuple(p * s + t for p, s, t in zip(place, op.stride, tap)) for tap in taps]
-        values = [reads[0]((*lead, *w)) for w in where]
-        top, given = _window_top(b, values), reads[1]((*lead, *place))
-        free: Ref | None = None
-        shares = []
-        for value in values:
-            first, free = _first_hit(b, value, top, free)
-            shares.append(b.apply(ew.Select(), [first, given, zero]))
-        for w, share in zip(where, shares):
-            put((*lead, *w), share)
+    def clear(axis: int, start: int, step: int, extents: tuple[int, int]) -> None:
+        """Zeros at start + step * i + j of an axis: in windows of the axes before it, anywhere in those behind it."""
+        covered = [extent for pair in zip(places[:axis], op.size) for extent in pair]
 
-    def plane(lead: Index) -> None:
-        exact = apart and all(k == s for k, s in zip(op.size, op.stride)) and covered == spatial
-        if apart:
-            if not exact:
-                b.nest(spatial, lambda q: store((*lead, *q), zero))
-            b.nest(places, lambda place: window(lead, place, store))
-            return
-        scratch = b.alloc("plane", TensorType(node.dtype, spatial))
-        b.nest(spatial, lambda q: b.store(zero, scratch, q))
-        with_lead = len(lead)
+        def put(index: Index) -> None:
+            inside, (i, j), behind = index[: 2 * axis], index[2 * axis : 2 * axis + 2], index[2 * axis + 2 :]
+            before = (p * s + t for p, s, t in zip(inside[::2], op.stride, inside[1::2]))
+            store((*lead, *before, i * step + (j + start), *behind), zero)
 
-        def add(index: Index, value: Ref) -> None:
-            b.store(value, scratch, index[with_lead:], add=True)
+        b.nest([*covered, *extents, *spatial[axis + 1 :]], put)
 
-        if len(taps) <= 16:
-            b.nest(places, lambda place: window(lead, place, add), kind="serial")
-        else:
-            b.nest(places, lambda place: _large_window(b, op, lead, place, reads, scratch_add=add), kind="serial")
-        b.nest(spatial, lambda q: store((*lead, *q), b.load_fresh(scratch, q)))
-
-    b.nest(lead_shape, plane)
+    for axis, (count, stride, size, extent) in enumerate(zip(places, op.stride, op.size, spatial)):
+        if count > 1 and stride > size:
+            clear(axis, size, stride, (count - 1, stride - size))
+        end = (count - 1) * stride + size if count else 0
+        if extent > end:
+            clear(axis, end, 0, (1, extent - end))
 
 
-def _large_window(
-    b: Builder, op: WindowMaxGrad, lead: Index, place: Index, reads: Sequence[Read],
-    scratch_add: Callable[[Index, Ref], None],
-) -> None:  # fmt: skip
+def _windows_together(b: Builder, node: Node, lead: Index, reads: Sequence[Read], store: Store) -> None:
+    """The windows add into a plane of their own, one after the other, as several may share a place."""
+    op = node.op
+    assert isinstance(op, WindowMaxGrad)
+    r = len(op.size)
+    spatial, places = node.shape[node.rank - r :], node.inputs[1].shape[node.rank - r :]
+    zero = b.const(0, node.dtype)
+    scratch = b.alloc("plane", TensorType(node.dtype, spatial))
+    b.nest(spatial, lambda q: b.store(zero, scratch, q))
+    with_lead = len(lead)
+
+    def add(index: Index, value: Ref) -> None:
+        b.store(value, scratch, index[with_lead:], add=True)
+
+    window = _window if math.prod(op.size) <= _UNROLLED else _large_window
+    b.nest(places, lambda place: window(b, op, lead, place, reads, add), kind="serial")
+    b.nest(spatial, lambda q: store((*lead, *q), b.load_fresh(scratch, q)))
+
+
+def _window(b: Builder, op: WindowMaxGrad, lead: Index, place: Index, reads: Sequence[Read], put: Store) -> None:
+    """A window written out: its cotangent at the place of its first maximum, zero at the others."""
+    where = [tuple(p * s + t for p, s, t in zip(place, op.stride, tap)) for tap in _taps(op.size)]
+    values = [reads[0]((*lead, *w)) for w in where]
+    top, given = _window_top(b, values), reads[1]((*lead, *place))
+    zero = b.const(0, given.dtype)
+    free: Ref | None = None
+    shares = []
+    for value in values:
+        first, free = _first_hit(b, value, top, free)
+        shares.append(b.apply(ew.Select(), [first, given, zero]))
+    for w, share in zip(where, shares):
+        put((*lead, *w), share)
+
+
+def _large_window(b: Builder, op: WindowMaxGrad, lead: Index, place: Index, reads: Sequence[Read], put: Store) -> None:
     """A window of many places: find the first maximum's position in a loop, then add there."""
     position = _first_position(
         b, op.size, lambda tap: reads[0]((*lead, *(p * s + t for p, s, t in zip(place, op.stride, tap))))
     )
     tap = unravel(b.to_index(position), op.size)
-    scratch_add((*lead, *(p * s + t for p, s, t in zip(place, op.stride, tap))), reads[1]((*lead, *place)))
+    put((*lead, *(p * s + t for p, s, t in zip(place, op.stride, tap))), reads[1]((*lead, *place)))
 
 
 def _first_position(b: Builder, size: Shape, read: Callable[[Index], Ref], least: bool = False) -> Ref:
