@@ -19,7 +19,7 @@ from symc.ir.prims.movement import Slice
 from symc.ir.program.nodes import KernelStep, Program
 from symc.ir.tensor.graph import Graph, Node, Recorder, finish, users_of
 from symc.ir.types import strides_of
-from symc.passes.lower_body import lower_body
+from symc.passes.loop.body import lower_body
 from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter
 
