@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from symc.model import save_checkpoint
+from symc.checkpoint import save_checkpoint
 
 __all__ = [
     "LogValidationMetricsCallback", "ProgressBar", "Speedometer", "do_checkpoint", "log_train_metric",

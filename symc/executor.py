@@ -19,7 +19,7 @@ from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray import NDArray
 from symc.passes.tensor.autodiff import grad_name, head_name
 from symc.passes.tensor.decompose import KEY_INPUT
-from symc.random import next_key
+from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty
 from symc.sharing import arrays_for, copy_all, resized
 from symc.symbol.inference import infer_shapes

@@ -17,8 +17,8 @@ import numpy as np
 
 from symc.ir.types import Array
 from symc.ndarray import NDArray, load
-from symc.random import numpy_generator
 from symc.registry import Registry
+from symc.runtime.keys import numpy_generator
 
 __all__ = [
     "Bilinear", "Constant", "FusedRNN", "InitDesc", "Initializer", "LSTMBias", "Load", "MSRAPrelu", "Mixed", "Normal",

@@ -1,48 +1,18 @@
-"""mx.random: the seed of the process, and random arrays.
-
-Every run of a random program takes the next key of a counter, so a seed makes a whole session repeatable.
-"""
+"""mx.random: the seed of the process, and random arrays."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from symc import ndarray
+from symc.runtime.keys import seed
 
-from symc.ir.process import lock
-from symc.ir.types import Array
-
-_lock = lock("random")
-_state = {"seed": 0x5EED, "count": 0}
-
-
-def seed(seed_state: int, ctx: Any = "all") -> None:
-    """Start the sequence of random numbers anew."""
-    if not isinstance(seed_state, (int, np.integer)):
-        raise ValueError("sd must be int")
-    with _lock:
-        _state["seed"], _state["count"] = int(seed_state), 0
-
-
-def next_key() -> Array:
-    """A key u32[2] for one run."""
-    with _lock:
-        _state["count"] += 1
-        return np.array(
-            [_state["seed"] & 0xFFFFFFFF, (_state["count"] + (_state["seed"] >> 32)) & 0xFFFFFFFF], np.uint32
-        )
-
-
-def numpy_generator() -> np.random.Generator:
-    """A numpy generator that follows the seed (for initializers and data order)."""
-    return np.random.default_rng(next_key())
+__all__ = ["seed"]
 
 
 def __getattr__(name: str) -> Any:
     """uniform, normal, ...: as in mx.nd.random."""
-    from symc import ndarray
-
-    functions = vars(ndarray).get("random")
-    if functions is None or not hasattr(functions, name):
+    functions = vars(ndarray)["random"]
+    if not hasattr(functions, name):
         raise AttributeError(f"module 'symc.random' has no attribute {name!r}")
     return getattr(functions, name)

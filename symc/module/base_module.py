@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from symc import metric, ndarray
+from symc.checkpoint import BatchEndParam, save_params, split_params
 from symc.initializer import Uniform
 from symc.io import DataBatch, DataDesc, DataIter
-from symc.model import BatchEndParam, save_params, split_params
 from symc.ndarray import NDArray
 
 __all__ = ["BaseModule"]

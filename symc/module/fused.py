@@ -18,7 +18,7 @@ from symc.optimizer.compiled import Keys, apply_rule, scalar_type
 from symc.passes.manager.manager import Manager
 from symc.passes.tensor.autodiff import Autodiff, grad_name
 from symc.passes.tensor.decompose import KEY_INPUT, Decompose
-from symc.random import next_key
+from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
 from symc.symbol.typed import module_of
 

@@ -9,12 +9,12 @@ from typing import Any
 from weakref import WeakSet
 
 from symc import optimizer as opt
+from symc.checkpoint import load_checkpoint
 from symc.context import Context, cpu
 from symc.initializer import Uniform
 from symc.io import DataDesc
 from symc.kvstore import KVStore
 from symc.kvstore import create as create_kvstore
-from symc.model import load_checkpoint
 from symc.module.base_module import BaseModule, Params, check_input_names, describe
 from symc.module.batches import described, merged
 from symc.module.binding import gradient_requests, with_labels

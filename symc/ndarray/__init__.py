@@ -27,8 +27,8 @@ from symc.ndarray.ndarray import (
     zeros,
 )  # fmt: skip
 from symc.ops.base import OPERATORS
-from symc.symbol.operators import install as _install
-from symc.symbol.operators import suggestion as _suggestion
+from symc.ops.functions import install as _install
+from symc.ops.functions import suggestion as _suggestion
 
 _install(globals(), __name__, _imperative.make_function)
 for _function in contrib.FUNCTIONS:

@@ -19,8 +19,10 @@ from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray.ndarray import NDArray, aligned, located
 from symc.ndarray.pool import Pool
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, parameters, parse
+from symc.ops.functions import METHODS, describe, signature
+from symc.ops.shared.attribute_text import attribute_text
 from symc.passes.tensor.decompose import KEY_INPUT, Context
-from symc.random import next_key
+from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
 
 #: compiled programs of single operators kept at a time
@@ -105,8 +107,6 @@ def invoke(
     cls: type[Operator], called: str, args: Sequence[Any], kwargs: dict[str, Any], out: Any = None, ctx: Any = None
 ) -> NDArray | list[NDArray]:
     """Run an operator on NDArrays; results go into `out` if it is given. Without inputs, results are on `ctx`."""
-    from symc.symbol.compose import attribute_text
-
     values = list(args)
     inputs: list[NDArray] = []
     while values and isinstance(values[0], NDArray):
@@ -185,7 +185,6 @@ def _put(called: str, results: Sequence[NDArray], targets: list[NDArray]) -> lis
 
 def make_function(cls: type[Operator], called: str) -> Callable[..., Any]:
     """The function of `mx.nd` for an operator under one of its names."""
-    from symc.symbol.operators import describe, signature
 
     def function(*args: Any, out: Any = None, name: str | None = None, **kwargs: Any) -> Any:
         return invoke(cls, called, args, kwargs, out, kwargs.pop("ctx", None))
@@ -274,7 +273,6 @@ _COMPARISONS = frozenset(_COMPARE.values())
 
 def attach_methods(namespace: dict[str, Any]) -> None:
     """Give NDArray its arithmetic and its operator methods."""
-    from symc.symbol.operators import METHODS
 
     def arithmetic(word: str) -> None:
         both = _BINARY[word]

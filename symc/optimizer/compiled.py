@@ -17,7 +17,7 @@ from symc.ir.types import F16, F32, U32, Array, DType, TensorType, dtype_of
 from symc.ndarray import NDArray
 from symc.optimizer.base import Optimizer, State, flat_states
 from symc.passes.tensor.decompose import KEY_INPUT
-from symc.random import next_key
+from symc.runtime.keys import next_key
 
 #: compiled rules kept at a time: one for every rule, shape and type
 KEEP = 1024

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from symc.model import load_checkpoint, save_checkpoint
+from symc.checkpoint import load_checkpoint, save_checkpoint
 from symc.rnn.base import BaseRNNCell
 
 Cells = Any

@@ -3,12 +3,13 @@
 from typing import Any
 
 import symc.ops  # noqa: F401  (registers every operator)
+from symc.ops import functions as _functions
 from symc.symbol import contrib, random
 from symc.symbol import operators as _operators
 from symc.symbol.json import load, load_json
 from symc.symbol.symbol import Group, Symbol, Variable, var
 
-_operators.install(globals(), __name__, _operators.make_function)
+_functions.install(globals(), __name__, _operators.make_function)
 for _function in random.FUNCTIONS:
     setattr(random, _function.__name__, _function)
 globals().update(_operators.helper_functions())
@@ -26,5 +27,5 @@ def __getattr__(name: str) -> Any:
     if name in _operators.OPERATORS:  # registered after this module was imported
         return _operators.made_later(_operators.OPERATORS[name], name)
     if name in ("linalg", "image"):
-        return _operators._module(globals(), __name__, name)
-    raise AttributeError(f"mx.sym has no function {name!r}{_operators.suggestion(name)}")
+        return _functions.submodule(globals(), __name__, name)
+    raise AttributeError(f"mx.sym has no function {name!r}{_functions.suggestion(name)}")

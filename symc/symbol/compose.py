@@ -12,27 +12,10 @@ from symc import name as naming
 from symc.base import MXNetError
 from symc.ir.symbol.nodes import SymNode
 from symc.ops.base import Operator, parameters, parse
+from symc.ops.shared.attribute_text import attribute_text
 from symc.symbol.symbol import Symbol, hidden_spelling, is_hidden, user_line
 
 Entry = tuple[SymNode, int]
-
-
-def attribute_text(value: Any) -> str:
-    """A parameter as MXNet's text."""
-    if isinstance(value, np.dtype):
-        return value.name
-    if isinstance(value, type) and issubclass(value, np.generic):
-        return np.dtype(value).name
-    return str(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    """numpy's numbers inside lists and tuples print with their types; Python's do not."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_plain, value)) if type(value) in (list, tuple) else tuple(map(_plain, value))
-    if isinstance(value, np.generic):
-        return value if isinstance(value, np.floating) and not isinstance(value, float) else value.item()
-    return value
 
 
 def takes_anything(cls: type[Operator]) -> bool:

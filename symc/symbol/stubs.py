@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from symc import symbol
-from symc.symbol.operators import METHODS, NAMESPACES
+from symc.ops.functions import METHODS, NAMESPACES
 from symc.symbol.symbol import Symbol
 
 PATH = Path(__file__).with_name("__init__.pyi")

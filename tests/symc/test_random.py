@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import symc as mx
+from symc.runtime.keys import numpy_generator
 
 DRAWS = {
     "uniform": lambda: mx.random.uniform(2, 3, shape=(50,)),
@@ -19,7 +20,7 @@ DRAWS = {
     "shuffle": lambda: mx.random.shuffle(mx.nd.arange(50)),
     "each": lambda: mx.nd.random.uniform(mx.nd.array([0, 5]), mx.nd.array([1, 9]), shape=25),
     "dropout": lambda: dropped().forward(is_train=True)[0].copy(),
-    "generator": lambda: mx.nd.array(mx.random.numpy_generator().normal(size=50)),
+    "generator": lambda: mx.nd.array(numpy_generator().normal(size=50)),
 }
 
 

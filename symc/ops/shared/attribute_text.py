@@ -8,6 +8,26 @@ import re
 import typing
 from typing import Any, Literal, Union
 
+import numpy as np
+
+
+def attribute_text(value: Any) -> str:
+    """A parameter as MXNet's text."""
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, type) and issubclass(value, np.generic):
+        return np.dtype(value).name
+    return str(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """numpy's numbers inside lists and tuples print with their types; Python's do not."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value)) if type(value) in (list, tuple) else tuple(map(_plain, value))
+    if isinstance(value, np.generic):
+        return value if isinstance(value, np.floating) and not isinstance(value, float) else value.item()
+    return value
+
 
 def parse_value(annotation: Any, text: str) -> Any:
     """One attribute's text as its annotated type. ValueError or SyntaxError where it is none."""
