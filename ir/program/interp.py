@@ -1,12 +1,14 @@
 """The reference interpreter of the program level: every step's body in numpy, on values in a real arena.
 
-A planned value is a view of one byte buffer at its offset; results in place and views share memory for good. So a
-wrong plan gives wrong numbers. Memory nobody has written yet holds a pattern that floats read as nan.
+A planned value is a view of one byte buffer at its offset; results in place and views share memory for good. Where a
+kernel stores over what it reads, and its form does not prove that this is right, it runs piece by piece, each piece on
+what the ones before have left. So a wrong plan gives wrong numbers. Memory nobody has written yet holds a pattern that
+floats read as nan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,11 +16,15 @@ from symc.ir.errors import IRError
 from symc.ir.prims.elementwise import Const
 from symc.ir.program.nodes import KernelStep, Place, Program, Result, ViewStep
 from symc.ir.program.text import is_planned
+from symc.ir.program.verify_form import form_fault
+from symc.ir.tensor.graph import Node
 from symc.ir.tensor.interp import Results, evaluate_nodes
 from symc.ir.types import F64, Array, TensorType
 
 #: bytes of unwritten memory: nan in every float type
 POISON = 0xFF
+#: pieces of a kernel that stores over what it reads: of small results every element is one
+PIECES = 64
 
 
 class Memory:
@@ -99,14 +105,42 @@ def _over(raw: Array, tensor: TensorType) -> Array:
 
 
 def run_body(step: KernelStep, memory: Memory, precision: str = "declared") -> None:
-    """One step by the numpy meaning of its body."""
+    """One step by the numpy meaning of its body, its results stored as a kernel of its form stores them."""
     nodes = [node for _, node in step.body.outputs]
     given = {i: memory.held[o] for i, o in zip(step.body.inputs, step.operands)}
-    found = evaluate_nodes(list(dict.fromkeys(nodes)), given, precision)
-    # Copies first: a value may be a view of an operand whose memory the first result takes over.
-    values = [np.array(found[node]) for node in nodes]
-    for result, value in zip(step.results, values):
-        memory.result(result)[...] = value
+    results = [memory.result(result) for result in step.results]
+
+    def values() -> list[Array]:
+        found = evaluate_nodes(list(dict.fromkeys(nodes)), given, precision)
+        # Copies: a value may be a view of an operand whose memory the first result takes over.
+        return [np.array(found[node]) for node in nodes]
+
+    if step.form.kind == "host" or not memory.planned or _stores_apart(step, given, results):
+        for result, value in zip(results, values()):
+            result[...] = value
+        return
+    pieces = max(1, min(PIECES, max(r.size for r in results)))
+    for piece in [*range(pieces)] * (2 if step.form.stores == "twice" else 1):
+        for result, value in zip(results, values()):
+            some = slice(result.size * piece // pieces, result.size * (piece + 1) // pieces)
+            result.reshape(-1)[some] = value.reshape(-1)[some]
+
+
+def _stores_apart(step: KernelStep, given: Mapping[Node, Array], results: Sequence[Array]) -> bool:
+    """Whether no result is stored over an operand, unless the form allows it and is proved."""
+    for number, result in enumerate(results):
+        for at, operand in enumerate(given.values()):
+            if _overlap(result, operand):
+                same = result.ctypes.data == operand.ctypes.data
+                if not same or at not in step.overwritable(number) or form_fault(step) is not None:
+                    return False
+    return True
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    """Whether two contiguous arrays share memory."""
+    first, second = a.ctypes.data, b.ctypes.data
+    return first < second + b.nbytes and second < first + a.nbytes
 
 
 def run_program(program: Program, buffers: Mapping[str, Array], precision: str = "declared") -> Results:

@@ -3,11 +3,15 @@ that are planned, lowered or explained by what somebody guessed of them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from symc.ir.errors import IRError, ParseError, VerifyError
 from symc.ir.parse import parse
-from symc.ir.program.nodes import KernelStep, Program
+from symc.ir.program.interp import run_program
+from symc.ir.program.nodes import KernelStep, Place, Program
 from symc.ir.text import print_module
 from symc.ir.verify import verify
 from symc.passes.loop.lower import Lower
@@ -267,6 +271,39 @@ def test_p8_what_is_read_elsewhere_may_not_be_overwritten(name: str) -> None:
     made, message = ILLEGAL[name]
     with pytest.raises(VerifyError, match=rf"^P8: step 1: %y inplace\(%a\): .*{message}"):
         verify(made)
+
+
+def run(made: Program, precision: str = "declared") -> np.ndarray:
+    """The output of a program on certain numbers."""
+    rng = np.random.default_rng(0)
+    given = {p.name: rng.normal(size=p.type.shape).astype(p.type.dtype.numpy) for p in made.params}
+    return run_program(made, {**given, "i": np.array([3, 0, 1, 2], np.int32)}, precision).outputs["out"]
+
+
+def unplanned(made: Program) -> Program:
+    """The same program with memory of its own for every value."""
+    steps = [s for s in made.steps if isinstance(s, KernelStep)]
+    alone = [replace(s, results=tuple(replace(r, place=Place(), inplace="") for r in s.results)) for s in steps]
+    return replace(made, steps=tuple(alone), arena=0, lower_bound=0)
+
+
+@pytest.mark.parametrize("precision", ["declared", "f64"])
+def test_the_interpreter_stores_where_the_plan_says(precision: str) -> None:
+    """A result over what its kernel still reads is wrong there, as it would be on the machine."""
+    for name, made in LEGAL.items():
+        np.testing.assert_array_equal(run(made, precision), run(unplanned(made), precision), err_msg=name)
+    for name, (made, _) in ILLEGAL.items():
+        same = np.array_equal(run(made, precision), run(unplanned(made), precision))
+        assert same == name.startswith("what the host"), name  # it stores when it has read everything
+
+
+def test_a_form_that_is_not_true_does_not_deceive_the_interpreter() -> None:
+    made = ILLEGAL["a transpose"][0]
+    step = made.steps[1]
+    assert isinstance(step, KernelStep)
+    said = replace(step, form=replace(step.form, operands=((0, 1),)))
+    lying = replace(made, steps=(made.steps[0], said, made.steps[2]))
+    assert np.array_equal(run(lying), run(made)) and not np.array_equal(run(lying), run(unplanned(made)))
 
 
 def test_p8_holds_for_loop_programs_too() -> None:

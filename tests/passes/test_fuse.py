@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from compiling import arrays_for, graph_of, run_native, to_program
 
+from symc.ir.errors import IRError
 from symc.ir.prims import (
     add,
     broadcast,
     const,
     conv,
+    cumsum,
     dot,
     exp,
     mul,
     reduce_sum,
     relu,
+    reshape,
     reverse,
     sigmoid,
     slice_,
@@ -26,6 +29,7 @@ from symc.ir.prims import (
 from symc.ir.program.nodes import KernelStep
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, TensorType
+from symc.passes.program.fuse import Fuse, explain_join
 
 X = TensorType(F32, (16, 32))
 W = TensorType(F32, (32, 32))
@@ -109,3 +113,99 @@ def test_values_of_other_shapes_stay_apart(rows: bool) -> None:
         return [tanh(y), sigmoid(part), tanh(part)]
 
     assert ["sigmoid", "slice", "tanh"] in kernels(net, x=X, w=W)
+
+
+# --------------------------------------------------------------------------------------------- why not
+
+
+def refused(function, one: str, other: str, options: Fuse | None = None, **types) -> tuple[str, str]:
+    """The rule and the reason why two values, given by the names of their primitives, are not one kernel."""
+    graph = graph_of(function, **types)
+    named = {node: name.removeprefix("net.") for node, name in graph.names.items()}
+    back = {name: graph.names[node] for node, name in named.items()}
+    found = explain_join(graph, back[one], back[other], options)
+    return ("", "") if found is None else (found.rule, found.reason)
+
+
+def gated(x, w):
+    return tanh(dot(x, w))
+
+
+def shifted(x, w):
+    return tanh(reverse(dot(x, w), (0,)))
+
+
+def parted(x, w):
+    return tanh(slice_(dot(x, w), (0, 0), (16, 8)))
+
+
+def normed(x):
+    total = reduce_sum(exp(x), (1,))
+    return x / broadcast(reduce_sum(x, (0,)), x.shape, (1,)) + broadcast(total, x.shape, (0,))
+
+
+CASES = {
+    "joined": (gated, "dot", "tanh", None, ("", "")),
+    "options": (gated, "dot", "tanh", Fuse(epilogues=False), ("epilogue", "epilogues=false")),
+    "size": (gated, "dot", "tanh", Fuse(max_ops=1), ("size", "more than max-ops=1")),
+    "another index": (shifted, "dot", "tanh", None, ("epilogue", "reads %net.dot at another index")),
+    "another shape": (
+        parted,
+        "dot",
+        "tanh",
+        None,
+        ("epilogue", "it has shape [16, 8], the loop nest's result [16, 32]"),
+    ),
+    "nests": (lambda x, w: dot(dot(x, w), w), "dot", "dot.1", None, ("kinds", "loop nest begins a kernel of its own")),
+    "apart": (lambda x, w: [tanh(x), sigmoid(w)], "tanh", "sigmoid", None, ("apart", "nothing that both read")),
+    "parameters": (
+        lambda x, w: [tanh(x), sigmoid(slice_(x, (0, 0), (8, 8)))],
+        *("tanh", "sigmoid", None, ("ready", "parameters only")),
+    ),
+    "memory": (lambda x, w: tanh(exp(x)), "exp", "tanh", None, ("memory", "that reads it computes it again")),
+    "no epilogue": (lambda x, w: tanh(cumsum(x, 0)), "cumsum", "tanh", None, ("epilogue", "cumsum takes no epilogue")),
+    "no reduction": (
+        lambda x, w: reduce_sum(dot(x, w), (0,)),
+        *("dot", "sum", None, ("kinds", "a reduction does not join a loop nest")),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_why_two_values_are_not_one_kernel(name: str) -> None:
+    function, one, other, options, (rule, reason) = CASES[name]
+    found = refused(function, one, other, options, x=X, w=W)
+    assert found == refused(function, other, one, options, x=X, w=W)
+    assert found[0] == rule and reason in found[1], found
+
+
+def test_other_axes_are_told() -> None:
+    rule, reason = refused(normed, "sum", "sum.1", x=X)
+    assert rule == "space" and reason.startswith("it reduces axes [")
+
+
+def test_a_cycle_is_told() -> None:
+    """A value that needs a product of the kernel's result cannot join the kernel."""
+
+    def net(x):
+        total = reduce_sum(exp(x), (1,))
+        square = reshape(total, (4, 4))
+        return [total, x * broadcast(reduce_sum(dot(square, square), (0, 1)), x.shape, ())]
+
+    rule, reason = refused(net, "sum", "mul", x=X)
+    assert rule == "cycle" and "is computed from what the kernel makes" in reason
+
+
+def test_of_many_readers_the_latest_are_tried() -> None:
+    """A limit of fuse, which saves time and is not silent."""
+
+    def net(x):
+        return [*(tanh(slice_(x, (0, k), (16, k + 3))) for k in range(6)), reduce_sum(x, (1,))]
+
+    rule, reason = refused(net, "tanh", "sum", x=X)
+    assert rule == "recent" and "the latest 4 are tried" in reason
+
+
+def test_a_name_that_nobody_has_is_refused() -> None:
+    with pytest.raises(IRError, match="no value of net is named %nothing"):
+        explain_join(graph_of(gated, x=X, w=W), "nothing", "net.dot")
