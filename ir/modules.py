@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 
 from symc.ir.loop.nodes import LoopKernel
 from symc.ir.program.nodes import Program
-from symc.ir.symbol.nodes import SymGraph
+from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.types import TensorType
 
 
 @dataclass(frozen=True)
 class SymbolModule:
     """A symbol graph, the types of its variables, and its outputs' names. `roles` overrides "arg" per variable;
-    `shapes` are the outputs' shapes of operators without inputs, by node name: theirs follow from their use alone."""
+    `shapes` are the outputs' shapes of operators without inputs, by node name: theirs follow from their use alone.
+    `inferred` are the types of every node's outputs as far as inference knows them: what its program must give."""
 
     name: str
     graph: SymGraph
@@ -23,6 +24,7 @@ class SymbolModule:
     output_names: tuple[str, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    inferred: Mapping[SymNode, tuple[TensorType | None, ...]] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, eq=False)

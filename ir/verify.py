@@ -41,6 +41,14 @@ Loop level (verify_loops)
   L7  loads, stores and operations have an origin that reaches a Symbol
   L8  loops, buffers and hints are well formed; an index variable has the range of its loop
   L9  a step and the kernel it calls agree on buffers
+Across a pass (the rewriter and the manager, symc.passes.manager; M6: decompose)
+  M1  what replaces a value has its type
+  M2  a pass gives the level it says
+  M3  the function keeps its inputs: names, order, types and roles (decompose may add keys; a pass that extends, others)
+  M4  the function keeps its outputs: names, order and types (a pass that extends may add some)
+  M5  the function keeps its updates: which inputs, and when (a pass that extends may add some)
+  M6  an operator's program gives the outputs that the operator lists, of the types that were inferred
+  M7  properties that a pass establishes hold after it; those that held before hold still, unless it says it breaks them
 """
 
 from __future__ import annotations

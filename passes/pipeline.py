@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from symc.ir.errors import ParseError
@@ -18,6 +19,7 @@ from symc.passes.manager.manager import (
     dashed,
     option,
     option_problem,
+    passes_that_establish,
     register_pass,
 )  # fmt: skip
 from symc.passes.registry import PASSES
@@ -46,10 +48,29 @@ def parse_pipeline(text: str) -> list[Pass]:
         cls = PASSES[name]
         passes.append(cls(**_parse_options(cls, match.group(3) or "", match.start(3) if match.group(3) else 0, text)))
         at = match.end()
-    for before, after in zip(passes, passes[1:]):
-        if before.gives != after.takes:
-            raise PipelineError(f"pass {after.name} takes {after.takes} IR, but {before.name} gives {before.gives}")
+    check_order(passes)
     return passes
+
+
+def check_order(passes: Sequence[Pass]) -> None:
+    """PipelineError for passes that cannot follow each other: one takes another level than the one before it gives, or
+    requires what an earlier pass has broken (what the program brings along is seen when it runs)."""
+    broken: dict[str, str] = {}
+    for before, after in zip([None, *passes], passes):
+        if before is not None and before.gives != after.takes:
+            raise PipelineError(f"pass {after.name} takes {after.takes} IR, but {before.name} gives {before.gives}")
+        for name in after.requires:
+            if name in broken:
+                makers = " or ".join(passes_that_establish(name))
+                raise PipelineError(
+                    f"pass {after.name} requires that the {after.takes} IR is {name}, which it is not after "
+                    f"{broken[name]}; put {makers} between them"
+                )
+        if after.takes != after.gives:
+            broken.clear()
+        broken.update(dict.fromkeys(after.breaks, after.name))
+        for name in after.establishes:
+            broken.pop(name, None)
 
 
 def _parse_options(cls: type[Pass], body: str, offset: int, text: str) -> dict[str, Any]:

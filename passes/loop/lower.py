@@ -26,7 +26,7 @@ from symc.passes.manager.rewrite import Rewriter
 __all__ = ["LoopModule", "Lower"]
 
 
-@register_pass("lower", takes="program", gives="loop", numerics="reassoc")
+@register_pass("lower", "program", "loop", numerics="reassoc", requires=("planned",), breaks=("scheduled",))
 class Lower(Pass):
     """Write every kernel as loops."""
 

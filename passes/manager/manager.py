@@ -16,9 +16,12 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
 from symc.ir.definitions import define
-from symc.ir.errors import IRError
+from symc.ir.errors import IRError, VerifyError
 from symc.ir.process import in_child, lock
+from symc.ir.verify import verify
+from symc.passes.manager.properties import PROPERTIES, held, level
 from symc.passes.manager.rewrite import Rewriter
+from symc.passes.manager.signature import check_signature, signature_of
 
 Module = Any  # SymbolModule | Graph | Program | LoopModule: the level is checked by the verifier
 
@@ -39,6 +42,10 @@ class Pass:
     "reassoc" (sums may be taken in another order) or "extends" (adds results, keeps the others).
     """
 
+    #: of properties (symc.passes.manager.properties): what must hold before, what holds after, what may be lost
+    requires: ClassVar[tuple[str, ...]] = ()
+    establishes: ClassVar[tuple[str, ...]] = ()
+    breaks: ClassVar[tuple[str, ...]] = ()
     name: ClassVar[str] = "?"
     takes: ClassVar[str] = "tensor"
     gives: ClassVar[str] = "tensor"
@@ -58,11 +65,20 @@ class Pass:
 
     def __str__(self) -> str:
         changed = [
-            f"{dashed(f.name)}={_option_text(getattr(self, f.name))}"
+            f"{dashed(f.name)}={option_text(getattr(self, f.name))}"
             for f in dataclasses.fields(self)
             if getattr(self, f.name) != f.default
         ]
         return self.name + (f"{{{' '.join(changed)}}}" if changed else "")
+
+
+def option_text(value: Any) -> str:
+    """An option's value as pipeline text spells it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ":".join(map(str, value))
+    return str(value)
 
 
 PASSES: dict[str, type[Pass]] = {}
@@ -70,14 +86,31 @@ P = TypeVar("P", bound=type[Pass])
 
 
 def register_pass(
-    name: str, takes: str = "tensor", gives: str = "tensor", numerics: str = "exact", optional: bool = False
+    name: str,
+    takes: str = "tensor",
+    gives: str = "tensor",
+    numerics: str = "exact",
+    optional: bool = False,
+    requires: Sequence[str] = (),
+    establishes: Sequence[str] = (),
+    breaks: Sequence[str] = (),
 ) -> Callable[[P], P]:
-    """Register a pass class under its name and make it a frozen dataclass. ValueError for a name that is taken."""
+    """Register a pass class under its name and make it a frozen dataclass. `requires`, `establishes` and `breaks` are
+    names of properties. ValueError for a name that is taken, and for a property of another level."""
+    for word, at, names in (
+        ("requires", takes, requires),
+        ("establishes", gives, establishes),
+        ("breaks", gives, breaks),
+    ):
+        for wrong in [n for n in names if n not in PROPERTIES or PROPERTIES[n].level != at]:
+            known = ", ".join(p.name for p in PROPERTIES.values() if p.level == at) or "none"
+            raise ValueError(f"pass {name} {word} {wrong!r}; the properties of {at} IR are: {known}")
 
     def register(cls: P) -> P:
         made: Any = dataclasses.dataclass(frozen=True)(cls)
         define(PASSES, [name], cls, "pass")
         made.name, made.takes, made.gives, made.numerics, made.optional = name, takes, gives, numerics, optional
+        made.requires, made.establishes, made.breaks = tuple(requires), tuple(establishes), tuple(breaks)
         result: P = made
         return result
 
@@ -199,16 +232,26 @@ def _forget_other_threads() -> None:
 in_child(_forget_other_threads)
 
 
+def passes_that_establish(name: str) -> list[str]:
+    """The names of the passes after which a property holds."""
+    return [p.name for p in PASSES.values() if name in p.establishes]
+
+
 class Manager:
-    """Runs passes one by one; `verify` checks every result (always in tests and tools)."""
+    """Runs passes one by one. What a pass requires is checked before it; after it that it keeps the function's
+    signature, gives the level it says, and establishes and keeps the properties it promises (rules M of
+    symc.ir.verify); with `verify`, all rules of the level (always in tests and tools)."""
 
     def __init__(self, instruments: Sequence[Instrument] = (), verify: bool = True) -> None:
         self.instruments, self.verify = list(instruments), verify
         self.seconds: dict[str, float] = {}
+        #: what the last step gave, and the properties that it has
+        self._last: tuple[Module, set[str]] | None = None
 
     def step(self, pass_: Pass, module: Module) -> Module:
-        """The module after the pass. Errors of the pass or of the verifier pass through, after the instruments
-        have been told."""
+        """The module after the pass. PipelineError if the module is not what the pass takes. Errors of the pass or of
+        the verifier pass through, after the instruments have been told."""
+        properties = self._admit(pass_, module)
         if not all([i.before_pass(pass_, module) for i in self.instruments]):
             if pass_.takes != pass_.gives:
                 raise PipelineError(
@@ -221,8 +264,7 @@ class Manager:
             after = pass_.run(module, rewriter)
             seconds = time.perf_counter() - start
             self.seconds[pass_.name] = self.seconds.get(pass_.name, 0.0) + seconds
-            if self.verify:
-                self._verify(after, pass_.name)
+            self._check(pass_, module, properties, after)
         except Exception as error:
             for instrument in self.instruments:
                 instrument.failed_pass(pass_, module, error)
@@ -244,20 +286,39 @@ class Manager:
                 instrument.acted(pass_name, number, rule)
         return allowed
 
-    def _verify(self, module: Module, pass_name: str) -> None:
-        from symc.ir.verify import verify
+    def _admit(self, pass_: Pass, module: Module) -> set[str]:
+        """The properties of the module before the pass; PipelineError if they, or its level, are not what it takes."""
+        here = level(module)
+        if here != pass_.takes:
+            leads = [p.name for p in PASSES.values() if p.gives == pass_.takes != p.takes]
+            hint = f"; {' and '.join(leads)} gives {pass_.takes} IR" if leads else ""
+            raise PipelineError(f"pass {pass_.name} takes {pass_.takes} IR, but this is {here} IR{hint}")
+        found = self._last[1] if self._last is not None and self._last[0] is module else held(module)
+        for name in pass_.requires:
+            if name not in found:
+                missing = PROPERTIES[name].missing(module)
+                makers = " or ".join(passes_that_establish(name)) or "no pass"
+                raise PipelineError(
+                    f"pass {pass_.name} requires that the {here} IR is {name}, but {missing}; {makers} establishes that"
+                )
+        return found
 
+    def _check(self, pass_: Pass, before: Module, properties: set[str], after: Module) -> None:
         start = time.perf_counter()
-        verify(module)
+        gives = level(after)
+        if gives != pass_.gives:
+            raise VerifyError("M2", f"pass {pass_.name} gives {pass_.gives} IR, but this is {gives} IR")
+        if after is not before:
+            adds = pass_.numerics == "extends"
+            check_signature(pass_.name, signature_of(before), signature_of(after), adds, pass_.takes == "symbol")
+        found = properties if after is before else held(after)
+        kept = [n for n in properties if PROPERTIES[n].level == gives and n not in pass_.breaks]
+        for name in [*pass_.establishes, *kept]:
+            if name not in found:
+                word = "establishes" if name in pass_.establishes else "keeps"
+                missing = PROPERTIES[name].missing(after)
+                raise VerifyError("M7", f"pass {pass_.name} {word} that the {gives} IR is {name}, but {missing}")
+        self._last = after, found
+        if self.verify:
+            verify(after)
         self.seconds["verify"] = self.seconds.get("verify", 0.0) + time.perf_counter() - start
-
-
-# --------------------------------------------------------------------------------------------- text
-
-
-def _option_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return ":".join(map(str, value))
-    return str(value)

@@ -32,7 +32,10 @@ from symc.passes.tensor.partition import forward_nodes
 RECENT = 4
 
 
-@register_pass("fuse", takes="tensor", gives="program", numerics="reassoc")
+@register_pass(
+    "fuse", "tensor", "program", numerics="reassoc",
+    requires=("inlined",), establishes=("fused",), breaks=("planned",),
+)  # fmt: skip
 class Fuse(Pass):
     """Group values that one loop nest can compute, so that what stays inside needs no memory."""
 

@@ -31,7 +31,7 @@ from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter
 
 
-@register_pass("own_results", takes="program", gives="program")
+@register_pass("own_results", takes="program", gives="program", requires=("fused",), establishes=("owned",))
 class OwnResults(Pass):
     """Make every output and update a value of its own, by copies where needed."""
 

@@ -33,7 +33,7 @@ class _Storage:
     place: Place = field(default_factory=Place)
 
 
-@register_pass("plan_memory", takes="program", gives="program")
+@register_pass("plan_memory", takes="program", gives="program", requires=("owned",), establishes=("planned",))
 class PlanMemory(Pass):
     """Assign places; `inplace` lets results take over dying operands."""
 

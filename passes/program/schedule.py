@@ -16,7 +16,7 @@ from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter
 
 
-@register_pass("schedule", takes="program", gives="program", optional=True)
+@register_pass("schedule", takes="program", gives="program", optional=True, requires=("fused",))
 class Schedule(Pass):
     """Put the kernels in an order that keeps few bytes alive."""
 

@@ -9,7 +9,7 @@ from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter, in_regions, rebuild
 
 
-@register_pass("inline")
+@register_pass("inline", establishes=("inlined",))
 class Inline(Pass):
     """Replace every custom_grad by its body; bodies may hold further ones, or loops that do."""
 

@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
 
     dump = command("dump", _dump, "print a program at any level of the compiler")
     _input(dump)
-    dump.add_argument("--level", choices=LEVELS, help="how far to compile (default: the input's own level)")
+    dump.add_argument("--level", choices=LEVELS, help="how far to compile; program is planned (default: as it is)")
     dump.add_argument("--after", metavar="PASS[#N]", help="stop after this pass (its N-th run, counted from 0)")
     dump.add_argument("--format", choices=("text", "dot", "svg"), default="text", help="default: text")
     dump.add_argument("--memory", action="store_true", help="a table of the memory plan instead of the program")

@@ -10,10 +10,11 @@ from symc.cli.opt import run_passes, write
 from symc.cli.report import CliError
 from symc.cli.views import memory_table, select, shorten
 from symc.ir.program.nodes import Program
+from symc.ir.text import level_of as text_level
 from symc.ir.text import print_module
 from symc.passes.manager.manager import Module, Pass
 
-#: the last pass that gives a level
+#: the last pass that gives a level; a program has two states (`program` is another word for the second)
 _REACHED_BY = {"fused": "fuse", "planned": "plan_memory", "program": "plan_memory", "loop": "tile"}
 
 
@@ -65,13 +66,15 @@ def _wanted(loaded: Loaded, level: str | None, after: str | None, train: bool) -
     names = [p.name for p in passes]
     if _REACHED_BY.get(level) in names:
         return passes[: names.index(_REACHED_BY[level]) + 1]
-    if level in ("planned", "program") and loaded.level == "program" or level == loaded.level:
+    if ("planned" if level == "program" else level) == text_level(loaded.module):
         return []
     raise _below(loaded, level)
 
 
 def _below(loaded: Loaded, level: str) -> CliError:
-    return CliError(f"the input is {loaded.level} IR already; it cannot be shown at the level {level}")
+    here = text_level(loaded.module)
+    state = f"{loaded.level} IR already" + (f" ({here})" if here != loaded.level else "")
+    return CliError(f"the input is {state}; it cannot be shown at the level {level}")
 
 
 def _text(module: Module, locs: str, pattern: str | None) -> str:

@@ -23,6 +23,9 @@ def show_passes(name: str | None) -> int:
     pass_ = _find(name.replace("-", "_"), PASSES, "pass")
     needed = "optional" if pass_.optional else "required"
     print(f"{pass_.name}: {pass_.takes} -> {pass_.gives}; values: {pass_.numerics}; {needed}")
+    for word, names in (("requires", pass_.requires), ("establishes", pass_.establishes), ("breaks", pass_.breaks)):
+        if names:
+            print(f"{word}: {', '.join(names)}")
     print(f"\n{(pass_.__doc__ or '').strip()}")
     for option in dataclasses.fields(pass_):
         text = ":".join(option.default) if isinstance(option.default, tuple) else str(option.default).lower()

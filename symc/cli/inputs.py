@@ -14,6 +14,8 @@ import numpy as np
 
 from symc.cli.report import INPUT, CliError, some
 from symc.passes.manager.manager import Module, Pass
+from symc.passes.manager.properties import held, level
+from symc.passes.manager.signature import signature_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -170,22 +172,18 @@ def _parameters(module: Any) -> tuple[str, ...]:
     return tuple(n for n in floats if module.roles.get(n, "arg") == "arg") or tuple(floats)
 
 
-def level_of(module: Module) -> str:
+def level_of(module: Any) -> str:
     """The level that passes take or give, by the module's type."""
-    from symc.ir import text
-
     try:
-        level = text.level_of(module)
+        return level(module)
     except TypeError:
         raise CliError(f"{type(module).__name__} is not a Symbol or a program", INPUT) from None
-    return "program" if level in ("fused", "planned") else level
 
 
 def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
     """The compiler's passes from the level of the input on."""
     from symc.codegen.target import host_target
-    from symc.compile import loop_passes, pipeline, tensor_passes
-    from symc.ir.program.text import is_planned
+    from symc.compile import INFERENCE_BLOCK, TRAINING_BLOCK, loop_passes, pipeline, tensor_passes
 
     if loaded.level == "symbol":
         variables = [n.name for part in loaded.module.graph.variables() for n in part]
@@ -194,9 +192,18 @@ def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
             raise CliError(f"the text gives no types for {', '.join(untyped)}; compile the Symbol itself")
         wrt: Sequence[str] = loaded.wrt if train else ()
         return pipeline(train, wrt, cut=loaded.outputs if train else 0)
+    loops = loop_passes(host_target(), TRAINING_BLOCK if train or _has_backward(loaded.module) else INFERENCE_BLOCK)
     if loaded.level == "tensor":
-        return [*tensor_passes(loaded.module.cut), *loop_passes(host_target())]
+        return [*tensor_passes(loaded.module.cut), *loops]
     if loaded.level == "loop":
-        return loop_passes(host_target())[1:]
-    plan = [p for p in tensor_passes(0) if p.takes == "program"]
-    return [*([] if is_planned(loaded.module) else plan), *loop_passes(host_target())]
+        return [p for p in loops if p.takes == "loop"]
+    plan = [] if "planned" in held(loaded.module) else [p for p in tensor_passes() if p.takes == "program"]
+    return [*plan, *loops]
+
+
+def _has_backward(module: Module) -> bool:
+    """Whether a program computes gradients or updates parameters from them: it is compiled for training then."""
+    program = getattr(module, "program", module)
+    if "backward" in (signature_of(program).updates or {}).values():
+        return True
+    return bool(program.cut) and (not hasattr(program, "steps") or program.cut < len(program.steps))

@@ -138,5 +138,5 @@ def test_a_planned_program_keeps_its_order() -> None:
 
 def test_results_without_a_value_of_their_own_have_no_place() -> None:
     program = parse("symc ir 1 level=fused\nfunc @f(%x: f32[4] data) -> (out: f32[4]) {\n  return %x\n}\n")
-    with pytest.raises(IRError, match="output out, %x, is no value of its own; own_results makes it one"):
+    with pytest.raises(IRError, match="output out, %x, is no value of its own; own_results establishes"):
         Manager(verify=False).run([PlanMemory()], program)

@@ -147,7 +147,7 @@ def test_text_goes_on_from_its_own_level(capsys, net: str, tmp_path: Path) -> No
     direct, _ = ran(capsys, "dump", net, "--level=loop", "--locs=none", *SHAPES)
     assert ran(capsys, "dump", str(planned), "--level=loop", "--locs=none")[0] == direct
     assert ran(capsys, "dump", str(tensor), "--level=fused", "--locs=none")[0].count("fuse ") >= 2
-    assert "is program IR already" in ran(capsys, "dump", str(planned), "--level=tensor", code=2)[1]
+    assert "is program IR already (planned)" in ran(capsys, "dump", str(planned), "--level=tensor", code=2)[1]
 
 
 def test_the_text_of_scheduled_loops_becomes_the_same_native_code(capsys, net: str, tmp_path: Path) -> None:
@@ -155,6 +155,44 @@ def test_the_text_of_scheduled_loops_becomes_the_same_native_code(capsys, net: s
     ran(capsys, "dump", net, "--level=loop", "--train", "-o", str(file), *SHAPES)
     direct, _ = ran(capsys, "dump", net, "--level=llvm", "--train", *SHAPES)
     assert "define" in direct and ran(capsys, "dump", str(file), "--level=llvm")[0] == direct
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_what_is_dumped_at_any_point_goes_on_to_machine_code(capsys, tmp_path: Path, train: bool) -> None:
+    """The kind: after every pass, to loops and to machine code; and from a level on it is the same code. Sums of 100
+    terms are blocked in training and not in prediction, which texts on the way do not say in so many words."""
+    (tmp_path / "long.py").write_text(NET.replace("num_hidden=8", "num_hidden=100"))
+    net, flags = f"{tmp_path / 'long.py'}:net", ["--train"] if train else []
+    loops, assembly = (
+        ran(capsys, "dump", net, f"--level={level}", "--locs=none", *SHAPES, *flags)[0] for level in ("loop", "asm")
+    )
+    file = tmp_path / "point.sir"
+    for pass_ in ("inline", "simplify", "partition", "fuse", "schedule", "own_results", "plan_memory", "lower", "tile"):
+        assert ran(capsys, "dump", net, f"--after={pass_}", "-o", str(file), *SHAPES, *flags) == ("", "")
+        again, _ = ran(capsys, "dump", str(file), "--level=loop", "--locs=none")
+        code, _ = ran(capsys, "dump", str(file), "--level=asm")
+        if pass_ not in ("inline", "simplify"):
+            assert again == loops and code == assembly, pass_
+        assert "scheduled" in again and code.count("# -----") == again.count("kernel @")
+    assert ran(capsys, "opt", str(file), "-p", "tile,tile{block=2}")[0] == file.read_text()
+
+
+def test_a_state_of_a_program_is_where_it_is(capsys, net: str, tmp_path: Path) -> None:
+    """A fused program is fused, a planned one is not any more; programs that lack something say what."""
+    fused, planned = (tmp_path / f"{name}.sir" for name in ("fused", "planned"))
+    for file in (fused, planned):
+        ran(capsys, "dump", net, f"--level={file.stem}", "-o", str(file), *SHAPES)
+    assert ran(capsys, "dump", str(fused), "--level=fused")[0] == fused.read_text()
+    assert ran(capsys, "dump", str(planned), "--level=program")[0] == planned.read_text()
+    _, err = ran(capsys, "dump", str(planned), "--level=fused", code=2)
+    assert "the input is program IR already (planned); it cannot be shown at the level fused" in err
+    _, err = ran(capsys, "opt", str(fused), "-p", "lower", code=2)
+    assert re.search(
+        "pass lower requires that the program IR is planned, but %.* has no place in memory; plan_memory", err
+    )
+    _, err = ran(capsys, "opt", net, "-p", "decompose,inline,fuse,lower", *SHAPES, code=2)
+    assert "which it is not after fuse; put plan_memory between them" in err
+    assert "requires: planned\nbreaks: scheduled\n" in ran(capsys, "passes", "lower")[0]
 
 
 def test_a_typed_symbol_graph_compiles_from_its_text(capsys, net: str, tmp_path: Path) -> None:

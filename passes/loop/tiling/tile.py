@@ -46,7 +46,7 @@ from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
 
 
-@register_pass("tile", takes="loop", gives="loop", numerics="reassoc", optional=True)
+@register_pass("tile", takes="loop", gives="loop", numerics="reassoc", optional=True, establishes=("scheduled",))
 class Tile(Pass):
     """Choose vector loops, register tiles and the threaded loop of every kernel; scheduled ones stay as they are."""
 
@@ -61,7 +61,8 @@ class Tile(Pass):
                 kernels.append(kernel)
                 continue
             origin = rw.act(f"tile {kernel.name}", [kernel.origin] if kernel.origin else [])
-            kernels.append(kernel if origin is None else self._scheduled(kernel))
+            # to leave a kernel as it is (a veto) is a decision, too
+            kernels.append(replace(kernel, scheduled=True) if origin is None else self._scheduled(kernel))
         return replace(module, kernels=tuple(kernels))
 
     def _scheduled(self, kernel: LoopKernel) -> LoopKernel:

@@ -1,0 +1,99 @@
+"""Properties: states that a program is in or not, which passes require, establish and break.
+
+    inlined    tensor   no operator carries a gradient rule of its own any more
+    fused      program  every step is a kernel that writes values, or a view
+    owned      program  every output and every update is a value of its own, written by a kernel
+    planned    program  it is owned, and every value that a step writes has a place in memory
+    scheduled  loop     it is decided how the loops of every kernel run
+
+A property is nothing a pass remembers: its checker looks at the program, wherever that comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from symc.ir.modules import LoopModule
+from symc.ir.prims.control import CustomGrad
+from symc.ir.program.nodes import KernelStep, Program, bases_of, results_of
+from symc.ir.tensor.graph import Graph
+from symc.ir.text import level_of
+
+#: what passes take and give; of a program, texts tell two states apart: fused, and planned
+LEVELS = ("symbol", "tensor", "program", "loop")
+
+
+def level(module: Any) -> str:
+    """The level of a module: one of LEVELS. TypeError for what is no module."""
+    found = level_of(module)
+    return "program" if found in ("fused", "planned") else found
+
+
+@dataclass(frozen=True)
+class Property:
+    """A state that modules of a level can be in. `missing(module)` says what keeps one from it; "" if nothing does."""
+
+    name: str
+    level: str
+    missing: Callable[[Any], str]
+
+
+def _inlined(graph: Graph) -> str:
+    node = next((n for n in graph.nodes() if isinstance(n.op, CustomGrad)), None)
+    return "" if node is None else f"%{graph.names.get(node, '?')} is an operator with a gradient rule of its own"
+
+
+def _fused(program: Program) -> str:
+    for at, step in enumerate(program.steps):
+        if not results_of(step):
+            return f"step {at} writes nothing"
+    return ""
+
+
+def _owned(program: Program) -> str:
+    base = bases_of(program)
+    written = {r.name for step in program.steps if isinstance(step, KernelStep) for r in step.results}
+    ends = [(f"output {name}", value) for name, value in program.outputs]
+    ends += [(f"the update of %{parameter}", value) for parameter, value, _ in program.updates]
+    taken: set[str] = set()
+    for what, value in ends:
+        if base[value] not in written or base[value] in taken:
+            return f"{what}, %{value}, is no value of its own"
+        taken.add(base[value])
+    return ""
+
+
+def _planned(program: Program) -> str:
+    missing = _owned(program)
+    if missing:
+        return missing
+    for at, step in enumerate(program.steps):
+        for result in results_of(step):
+            if not result.place.kind:
+                return f"%{result.name}, written by step {at}, has no place in memory"
+    return ""
+
+
+def _scheduled(module: LoopModule) -> str:
+    kernel = next((k for k in module.kernels if not k.is_scheduled), None)
+    return "" if kernel is None else f"it is open how the loops of kernel @{kernel.name} run"
+
+
+PROPERTIES: dict[str, Property] = {
+    p.name: p
+    for p in (
+        Property("inlined", "tensor", _inlined),
+        Property("fused", "program", _fused),
+        Property("owned", "program", _owned),
+        Property("planned", "program", _planned),
+        Property("scheduled", "loop", _scheduled),
+    )
+}
+
+
+def held(module: Any) -> set[str]:
+    """The names of the properties that a module has."""
+    here = level(module)
+    return {p.name for p in PROPERTIES.values() if p.level == here and not p.missing(module)}

@@ -1,0 +1,108 @@
+"""The signature of a function: what a pass must leave as it is (rules M3 to M5 of symc.ir.verify)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from symc.ir.errors import VerifyError
+from symc.ir.modules import LoopModule, SymbolModule
+from symc.ir.op import parameter
+from symc.ir.program.nodes import Program
+from symc.ir.symbol.nodes import SymGraph
+from symc.ir.tensor.graph import Graph
+from symc.ir.types import Type
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs (name: type and role), outputs (name and type, in order) and updates (input: phase) of a function. Types
+    that a symbol graph does not know are None, and so are its updates."""
+
+    inputs: Mapping[str, tuple[Type | None, str]] = field(default_factory=dict)
+    outputs: Sequence[tuple[str, Type | None]] = ()
+    updates: Mapping[str, str] | None = None
+
+
+def signature_of(module: Any) -> Signature:
+    """The signature of a module of any level."""
+    if isinstance(module, LoopModule):
+        module = module.program
+    if isinstance(module, Graph):
+        inputs: dict[str, tuple[Type | None, str]] = {
+            parameter(i).input_name: (i.type, parameter(i).role) for i in module.inputs
+        }
+        outputs: list[tuple[str, Type | None]] = [(name, node.type) for name, node in module.outputs]
+        return Signature(inputs, outputs, {u.input: u.phase for u in module.updates})
+    if isinstance(module, Program):
+        types = module.value_types()
+        return Signature(
+            {p.name: (p.type, p.role) for p in module.params},
+            [(name, types.get(value)) for name, value in module.outputs],
+            {name: phase for name, _, phase in module.updates},
+        )
+    if isinstance(module, SymbolModule):
+        states = set(module.graph.variables()[1])
+        variables = [n for part in module.graph.variables() for n in part]
+        roles = {n.name: module.roles.get(n.name, "aux" if n in states else "arg") for n in variables}
+        inferred = [module.inferred.get(node, ())[at : at + 1] for node, at in module.graph.outputs]
+        return Signature(
+            {name: (module.types.get(name), role) for name, role in roles.items()},
+            [(name, found[0] if found else None) for name, found in zip(module.output_names, inferred)],
+        )
+    assert isinstance(module, SymGraph), f"{type(module).__name__} has no signature"
+    return Signature()
+
+
+def check_signature(pass_name: str, before: Signature, after: Signature, adds: bool, keys: bool) -> None:
+    """Refuse a pass that loses, renames, reorders or retypes what the function takes or gives. `adds`: it may add
+    inputs, outputs and updates to those there are; `keys`: inputs of the role key."""
+    _inputs(pass_name, before, after, adds, keys)
+    _outputs(pass_name, before, after, adds)
+    if before.updates is None or after.updates is None:
+        return
+    for name, phase in before.updates.items():
+        found = after.updates.get(name)
+        if found is None:
+            raise VerifyError("M5", f"pass {pass_name} loses the update of %{name}")
+        if found != phase:
+            raise VerifyError("M5", f"pass {pass_name} moves the update of %{name} from {phase} to {found}")
+    more = [name for name in after.updates if name not in before.updates]
+    if more and not adds:
+        raise VerifyError("M5", f"pass {pass_name} adds an update of %{more[0]}")
+
+
+def _inputs(pass_name: str, before: Signature, after: Signature, adds: bool, keys: bool) -> None:
+    for name, (tensor, role) in before.inputs.items():
+        if name not in after.inputs:
+            raise VerifyError("M3", f"pass {pass_name} loses the input %{name}: {tensor}")
+        new_tensor, new_role = after.inputs[name]
+        if tensor is not None and new_tensor != tensor:
+            raise VerifyError("M3", f"pass {pass_name} makes the input %{name}, which is {tensor}, {new_tensor}")
+        if new_role != role:
+            raise VerifyError("M3", f"pass {pass_name} makes the input %{name}, which is {role}, {new_role}")
+    for name, (tensor, role) in after.inputs.items():
+        if name not in before.inputs and not adds and not (keys and role == "key"):
+            raise VerifyError("M3", f"pass {pass_name} adds the input %{name}: {tensor} {role}")
+    if [n for n in after.inputs if n in before.inputs] != list(before.inputs):
+        raise VerifyError("M3", f"pass {pass_name} puts the inputs in another order")
+
+
+def _outputs(pass_name: str, before: Signature, after: Signature, adds: bool) -> None:
+    names = [name for name, _ in after.outputs]
+    found = dict(after.outputs)
+    for at, (name, tensor) in enumerate(before.outputs):
+        if name not in found:
+            instead = (
+                f" and gives {names[at]} in its place" if len(names) > at and len(names) == len(before.outputs) else ""
+            )
+            raise VerifyError("M4", f"pass {pass_name} loses the output {name}: {tensor}{instead}")
+        if tensor is not None and found[name] != tensor:
+            raise VerifyError("M4", f"pass {pass_name} makes the output {name}, which is {tensor}, {found[name]}")
+    known = {name for name, _ in before.outputs}
+    more = [name for name in names if name not in known]
+    if more and not adds:
+        raise VerifyError("M4", f"pass {pass_name} adds the output {more[0]}: {found[more[0]]}")
+    if names[: len(before.outputs)] != [name for name, _ in before.outputs]:
+        raise VerifyError("M4", f"pass {pass_name} puts the outputs in another order")
