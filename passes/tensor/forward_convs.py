@@ -19,9 +19,9 @@ from symc.ir.prims.linear import Conv, ConvDw, dot
 from symc.ir.prims.movement import concat, reshape, slice_, transpose
 from symc.ir.tensor.graph import Node
 from symc.ir.types import Shape
-from symc.passes.loop.tiling.panels import PACKING
+from symc.passes.cost import PACKING
 
-#: positions of all images, below which weights are not worth packing (see symc.passes.loop.tiling.panels)
+#: positions of all images, below which weights are not worth packing (see symc.passes.cost)
 FEW = 2 * PACKING
 #: channels that are too far apart for a tile of positions to stay in the first cache
 DEEP = 1024

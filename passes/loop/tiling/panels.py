@@ -14,25 +14,9 @@ from math import prod
 from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Alloc, Buffer, For, Load, Stmt, Store, map_body
 from symc.ir.types import TensorType
+from symc.passes.cost import DENSE, ENTERING, FOLDED, LARGEST, PACKING, RAGGED, SPARSE, STORING
 from symc.passes.loop.tiling.nests import nest_of, pieces, share, trips
 from symc.passes.loop.tiling.strides import Access, accesses, substitute
-
-#: bytes of a panel: it has to stay in a core's second cache beside what streams past
-LARGEST = 3 << 17
-#: turns of a reduction that cost as much as storing a result far from its neighbours
-STORING = 24
-#: turns using a packed element that cost as much as packing it
-PACKING = 8
-#: turns of the innermost loop that cost as much as entering and leaving it
-ENTERING = 4
-#: part of the arithmetic limit that a tile reaches whose lanes read and write side by side, all of them in use
-DENSE = 0.8
-#: ... a tile that reads every other element
-SPARSE = 0.5
-#: ... and a tile whose lanes run along the reduction and are folded at its end
-FOLDED = 0.65
-#: turns of such a tile that cost as much as one with some lanes masked
-RAGGED = 4
 
 
 @dataclass(frozen=True)
