@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from symc.ops.base import MXNetError, ShapeError
-
 __all__ = ["MXNetError", "NotImplementedForSymbol", "ShapeError", "numeric_types", "string_types"]
 
 numeric_types = (float, int)
 string_types = (str,)
+
+
+class MXNetError(RuntimeError):
+    """What every refused program raises: the message names the Symbol, its operator, what was got and expected."""
+
+
+class ShapeError(MXNetError):
+    """Shapes (or types) that contradict each other."""
 
 
 class NotImplementedForSymbol(MXNetError):

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from symc.base import MXNetError
+from symc.ir.types import Array
 from symc.registry import warn_if_replaced
 
 __all__ = ["CustomOp", "CustomOpProp", "get_all_registered", "prop_class", "register"]
@@ -80,6 +81,20 @@ class CustomOpProp:
     def create_operator(self, ctx: Any, in_shapes: list[Any], in_dtypes: list[Any]) -> CustomOp:
         """The computation for these shapes and types."""
         return CustomOp()
+
+
+#: makes what user code is given of numpy's arrays; symc.ndarray, which stands above all operators, puts it here
+_wrappers: list[Callable[[Array], Any]] = []
+
+
+def hand_arrays_as(wrap: Callable[[Array], Any]) -> None:
+    """Say what user code is given: `wrap` makes an NDArray over a numpy array."""
+    _wrappers[:] = [wrap]
+
+
+def as_user_array(array: Array) -> Any:
+    """The array as user code is given it."""
+    return _wrappers[0](array)
 
 
 _PROPS: dict[str, type[CustomOpProp]] = {}

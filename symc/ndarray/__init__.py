@@ -26,11 +26,13 @@ from symc.ndarray.ndarray import (
     waitall,
     zeros,
 )  # fmt: skip
+from symc.operator import hand_arrays_as as _hand_arrays_as
 from symc.ops.base import OPERATORS
 from symc.ops.functions import install as _install
 from symc.ops.functions import suggestion as _suggestion
 
 _install(globals(), __name__, _imperative.make_function)
+_hand_arrays_as(NDArray._of)
 for _function in contrib.FUNCTIONS:
     setattr(contrib, _function.__name__, _function)
 globals().update(_imperative.helper_functions())

@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, Union
 
 import numpy as np
 
+from symc.base import MXNetError, ShapeError
 from symc.ir.definitions import define
 from symc.ir.symbol.nodes import SymGraph
 from symc.ir.tensor.graph import Node
@@ -40,14 +41,6 @@ Tuple = tuple[int, ...]
 Floats = tuple[float, ...]
 #: the same with None for "not given": (None, 2)
 Bounds = tuple[Union[int, None], ...]
-
-
-class MXNetError(RuntimeError):
-    """What every refused program raises: the message names the Symbol, its operator, what was got and expected."""
-
-
-class ShapeError(MXNetError):
-    """Shapes (or types) that contradict each other."""
 
 
 # --------------------------------------------------------------------------------------------- completion

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from symc.context import cpu
 from symc.ir.prims.control import custom_grad, host_call, register_host
 from symc.ir.tensor.graph import Node
 from symc.ir.types import Array, TensorType, dtype_of
+from symc.operator import as_user_array, prop_class
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Types, operator
 
 _serial = itertools.count(1)
 
 
 def _prop(attrs: Mapping[str, Any]) -> Any:
-    from symc.operator import prop_class
-
     given = {k: v for k, v in attrs.items() if k != "op_type"}
     if "op_type" not in attrs:
         raise MXNetError("Custom: op_type, the name it is registered under, is missing")
@@ -55,9 +55,10 @@ class Custom(_Described):
 
     @classmethod
     def positional_inputs(cls, attrs: Mapping[str, Any]) -> tuple[str, ...]:
-        from symc.symbol.symbol import Symbol
-
-        prop = _prop({k: v if isinstance(v, str) else str(v) for k, v in attrs.items() if not isinstance(v, Symbol)})
+        # what is given by name may be an input: a Symbol
+        prop = _prop(
+            {k: v if isinstance(v, str) else str(v) for k, v in attrs.items() if not hasattr(v, "list_arguments")}
+        )
         return (*prop.list_arguments(), *prop.list_auxiliary_states())
 
     def list_inputs(self) -> tuple[str, ...]:
@@ -119,8 +120,6 @@ class Custom(_Described):
 
     def _created(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any]) -> tuple[Any, str]:
         """The computation for these types, and its name in programs; made once, shared by prediction and training."""
-        from symc.context import cpu
-
         key = (tuple(shapes), tuple(dtypes))
         if key not in self.created:
             made = self.prop.create_operator(cpu(), [list(s) for s in shapes], [d.type for d in dtypes])
@@ -164,9 +163,7 @@ def _listed(made: Node | list[Node]) -> list[Node]:
 
 def _wrapped(arrays: Sequence[Array]) -> list[Any]:
     """NDArrays on copies: user code may write where it should only read."""
-    from symc.ndarray import NDArray
-
-    return [NDArray._of(np.array(a), None) for a in arrays]
+    return [as_user_array(np.array(a)) for a in arrays]
 
 
 def _forward(
