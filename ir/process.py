@@ -21,13 +21,14 @@ it. With SYMC_CHECK_LOCKS=1 everything else raises LockOrder, whether or not it 
 from __future__ import annotations
 
 import importlib
+import logging  # noqa: F401  (see the end)
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 ORDER = (
     "programs",  # compiled programs by Symbol and types (symc.compile)
@@ -153,6 +154,28 @@ def forks_wait() -> Iterator[None]:
                     _quiet.notify_all()
 
 
+T = TypeVar("T")
+
+
+class once(Generic[T]):
+    """A property computed when it is first read. As functools.cached_property, without the lock that is held meanwhile
+    before Python 3.12, for all objects of the class, and stays locked in a child that is forked meanwhile. Threads that
+    read it at once may compute it each."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self.compute, self.__doc__ = compute, compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> T:
+        if instance is None:
+            return self  # type: ignore[return-value]
+        value = self.compute(instance)
+        instance.__dict__[self.name] = value
+        return value
+
+
 # --------------------------------------------------------------------------------------------- forks
 
 _in_child: list[Callable[[], None]] = []
@@ -204,12 +227,15 @@ def _release() -> None:
 
 def _after_fork_in_parent() -> None:
     global _forks
-    _forks -= 1
-    _release()
+    if _forks:  # else the fork began before this module was there
+        _forks -= 1
+        _release()
 
 
 def _after_fork_in_child() -> None:
     global _forks
+    if not _forks:
+        return
     _forks = 0
     free = {id(held) for held in _taken}
     for held in _turns:
@@ -220,5 +246,7 @@ def _after_fork_in_child() -> None:
         renew()
 
 
+# Hooks that are registered later run before ours. Those of logging take a lock that modules take too when they are
+# imported, and must not hold it while we wait for imports: so logging has been imported by now.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

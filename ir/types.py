@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import Any, Union
 
 import numpy as np
 import numpy.typing as npt
+
+from symc.ir.process import once
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -22,7 +23,7 @@ class DType:
     numpy: np.dtype[Any]
     kind: str
 
-    @cached_property
+    @once
     def itemsize(self) -> int:
         return self.numpy.itemsize
 
@@ -34,7 +35,7 @@ class DType:
     def is_int(self) -> bool:
         return self.kind in "iu"
 
-    @cached_property
+    @once
     def _hash(self) -> int:
         return hash(self.name)
 
@@ -80,11 +81,11 @@ class TensorType:
     dtype: DType
     shape: Shape
 
-    @cached_property
+    @once
     def size(self) -> int:
         return prod(self.shape)
 
-    @cached_property
+    @once
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
@@ -92,7 +93,7 @@ class TensorType:
     def rank(self) -> int:
         return len(self.shape)
 
-    @cached_property
+    @once
     def _hash(self) -> int:
         return hash((self.dtype, self.shape))
 

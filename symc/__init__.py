@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import symc.ir.process  # noqa: F401  (so that a fork waits for imports that another thread makes below)
+
 __version__ = "0.1.0"
 
 #: public name -> (module, attribute or "" for the module itself); loaded when first used
@@ -26,6 +28,7 @@ _LAZY = {
     "Context": ("symc.context", "Context"), "cpu": ("symc.context", "cpu"), "gpu": ("symc.context", "gpu"),
     "cpu_pinned": ("symc.context", "cpu_pinned"), "num_gpus": ("symc.context", "num_gpus"),
     "current_context": ("symc.context", "current_context"), "Monitor": ("symc.monitor", "Monitor"),
+    "Predictor": ("symc.predictor", "Predictor"),
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from symc.codegen.emit.kernel import emit_kernel
 from symc.codegen.jit.compile import compile_kernels
 from symc.codegen.target import Target, host_target
 from symc.ir.op import parameter
+from symc.ir.process import once
 from symc.ir.program.nodes import KernelStep, Program, ViewStep
 from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import evaluate
@@ -48,6 +49,7 @@ from symc.passes.tensor.layout import Layout
 from symc.passes.tensor.partition import Partition
 from symc.passes.tensor.simplify import Simplify
 from symc.runtime.memory import address_of, constant, empty
+from symc.runtime.programs import program_of
 from symc.runtime.regions import control_entry
 from symc.runtime.table import Entry, Table, aligned_empty, host_callback, make_table
 
@@ -87,11 +89,14 @@ def compile_symbol(
     cut: int = 0,
     manager: Manager | None = None,
 ) -> Executable:
-    """Native code for a symbol graph with known types."""
+    """Native code for a symbol graph with known types. A program that is in use already is not made again, unless a
+    `manager` is to see how it is made."""
     target = host_target()
-    manager = manager or Manager(verify=False)
-    loops = manager.run(pipeline(train, wrt, add, cut, target), module)
-    return emit(loops, target)
+    passes = pipeline(train, wrt, add, cut, target)
+    if manager is not None:
+        return emit(manager.run(passes, module), target)
+    options = (train, tuple(wrt), tuple(add), cut, target)
+    return program_of(module, options, lambda: emit(Manager(verify=False).run(passes, module), target))
 
 
 def compile_graph(graph: Graph) -> Executable:
@@ -108,6 +113,11 @@ class Executable:
     target: Target
     kernels: tuple[NativeKernel, ...]
     addresses: tuple[int, ...]
+
+    @once
+    def constants(self) -> dict[str, Array]:
+        """The tensors that are part of the program. Whatever is bound reads the same ones."""
+        return {name: constant(node) for name, node in self.program.constants}
 
     @property
     def program(self) -> Program:
@@ -153,16 +163,13 @@ class Instance:
             if array.shape != p.type.shape or array.dtype != p.type.dtype.numpy or not array.flags.c_contiguous:
                 raise ValueError(f"buffer {p.name}: needs contiguous {p.type}, got {array.dtype}{list(array.shape)}")
         self.arena = aligned_empty(max(program.arena, 64))
-        self._constants: dict[str, Array] = {}
-        for name, node in program.constants:
-            self._constants[name] = constant(node)
         self._address = self._place_values()
         self.table = self._make_table()
 
     def _place_values(self) -> dict[str, Array]:
         """Every value of the program as an array over its place."""
         program = self.executable.program
-        held: dict[str, Array] = {**self.buffers, **self._constants}
+        held: dict[str, Array] = {**self.buffers, **self.executable.constants}
         for step in program.steps:
             for result in step.results if isinstance(step, KernelStep) else (step.result,):
                 place, t = result.place, result.type
@@ -178,7 +185,7 @@ class Instance:
     def _make_table(self) -> Table:
         exe, program = self.executable, self.executable.program
         entries: list[Entry] = []
-        keep: list[Any] = [self.arena, self.outputs, self.buffers, self._constants]
+        keep: list[Any] = [self.arena, self.outputs, self.buffers, exe.constants]
         scratch = 0
         for at, step in enumerate(program.steps):
             if at == program.cut:

@@ -23,15 +23,19 @@ from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty
 from symc.sharing import arrays_for, copy_all, resized
 from symc.symbol.inference import infer_shapes
-from symc.symbol.typed import distinct, module_of
+from symc.symbol.typed import check_names, distinct, module_of
 
 
 class Executor:
     """Runs a bound Symbol. Made by `Symbol.bind` and `Symbol.simple_bind`.
 
     `arg_arrays`, `grad_arrays` (None where no gradient is kept), `aux_arrays` and `outputs` are NDArrays in the
-    Symbol's order; the `*_dict` views name them. Outputs are overwritten by the next run. Threads that use one Executor
-    take turns; those with Executors of their own run at once.
+    Symbol's order; the `*_dict` views name them.
+
+    One Executor is for one thread at a time: the next run overwrites the outputs, whichever thread asks for it, so what
+    `forward` returned changes under a thread that still reads it. Runs of several threads take turns, which keeps the
+    memory whole and no more. Threads with Executors of their own run at once; to predict from many threads with one set
+    of parameters there is `symc.Predictor`.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class Executor:
         self._output_names: list[str] = symbol.list_outputs()
         #: the outputs' names in the compiled programs
         self._slots = distinct(self._output_names)
-        self._check_names()
+        check_names(symbol, self._label())
         self._types = {
             name: TensorType(dtype_of(a.dtype), a.shape)
             for name, a in zip([*self._arg_names, *self._aux_names], [*self.arg_arrays, *self.aux_arrays])
@@ -96,10 +100,11 @@ class Executor:
     @property
     def outputs(self) -> list[NDArray]:
         """The results of the last run."""
-        if self._outputs is None:
-            self._count_rows(False)
-            self._outputs = self._make_outputs()
-        return self._outputs
+        with self._lock:
+            if self._outputs is None:
+                self._count_rows(False)
+                self._outputs = self._make_outputs()
+            return self._outputs
 
     @property
     def output_dict(self) -> dict[str, NDArray]:
@@ -223,14 +228,6 @@ class Executor:
 
     def _label(self) -> str:
         return f"Executor of {self._symbol.name or 'Group'}"
-
-    def _check_names(self) -> None:
-        names = [*self._arg_names, *self._aux_names]
-        if len(set(names)) < len(names):
-            name = next(n for n in names if names.count(n) > 1)
-            raise MXNetError(
-                f"{self._label()}: {name!r} is the name of several variables; give each its own, or use one Variable"
-            )
 
     def _check_gradients(self) -> None:
         """Operators that have no gradient refuse to be bound for one, before anything runs."""
@@ -452,7 +449,9 @@ class Executor:
         from symc.ir.text import print_program
 
         parts = [f"Symbol Outputs:\n\toutput[0]={', '.join(self._output_names)}"]
-        for train, instance in sorted(self._instances.items()) or [(False, self._instance(False))]:
+        with self._lock:
+            made = sorted(self._instances.items()) or [(False, self._instance(False))]
+        for train, instance in made:
             program = instance.executable.program
             parts.append(f"// {'training' if train else 'prediction'}\n{print_program(program)}")
             planned, least = program.arena / (1 << 20), program.lower_bound / (1 << 20)

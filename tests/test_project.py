@@ -64,12 +64,14 @@ def test_locks_and_forks_have_one_home():
     """symc.ir.process knows every lock, their order, and what a forked child makes of them. It would not know those of
     a pool of threads that others own."""
     makers = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Barrier", "register_at_fork"}
+    makers.add("cached_property")  # has a lock before Python 3.12
     for path in sources("ir", "passes", "symc"):
         if path == ROOT / "ir" / "process.py":
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)} & makers
-        taken = {name for name in imported(path) if within(name, "threading") and name.split(".")[-1] in makers}
+        taken = {name for name in imported(path) if within(name, "threading") or within(name, "functools")}
+        taken = {name for name in taken if name.split(".")[-1] in makers}
         pools = {n for n in imported(path) if within(n, "concurrent.futures") or within(n, "multiprocessing")}
         assert not used | taken | pools, f"{path.relative_to(ROOT)} uses {used | taken | pools}"
 

@@ -15,11 +15,10 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Union
 
 from symc.ir.errors import TypeMismatch
-from symc.ir.process import lock
+from symc.ir.process import lock, once
 from symc.ir.types import DType, Shape, TensorType, TupleType, Type
 
 if TYPE_CHECKING:
@@ -311,7 +310,7 @@ class Graph:
     def roots(self) -> list[Node]:
         return [node for _, node in self.outputs] + [update.value for update in self.updates]
 
-    @cached_property
+    @once
     def _order(self) -> tuple[Node, ...]:
         return tuple(topological([*self.inputs, *self.roots]))
 
@@ -376,5 +375,5 @@ def finish(
         used.add(candidate)
     kept = {node: origins[node] for node in nodes if node in origins}
     made = Graph(name, tuple(inputs), tuple(outputs), tuple(updates), full, kept, cut)
-    made.__dict__["_order"] = tuple(nodes)  # what cached_property would find again
+    made.__dict__["_order"] = tuple(nodes)  # what `once` would find again
     return made

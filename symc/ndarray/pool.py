@@ -67,7 +67,7 @@ class _Movable:
                         self._slots.append((at, number, int(table.args[at]) - start))
                 at += 1
         self._args, self._go = table.args, table.runner()
-        self._keep = (table, instance.arena, instance._constants)
+        self._keep = (table, instance.arena, executable.constants)
         table.release(instance.outputs, instance.buffers)
 
     def run(self, addresses: Sequence[int]) -> None:

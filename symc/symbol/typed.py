@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from symc.base import MXNetError
 from symc.ir.symbol.nodes import SymGraph
 from symc.ir.types import TensorType
 from symc.ops.base import Shapes
@@ -39,6 +40,14 @@ def module_of(
             if all(s and (all(s) or node.name in rows) for s in inferred):
                 shapes[node.name] = tuple(inferred)  # type: ignore[arg-type]
     return SymbolModule(symbol.name or "net", graph, types, tuple(distinct(symbol.list_outputs())), roles or {}, shapes)
+
+
+def check_names(symbol: Any, label: str) -> None:
+    """MXNetError if several variables of the Symbol have one name; `label` says who asks."""
+    names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
+    if len(set(names)) < len(names):
+        name = next(n for n in names if names.count(n) > 1)
+        raise MXNetError(f"{label}: {name!r} is the name of several variables; give each its own, or use one Variable")
 
 
 def distinct(names: Sequence[str]) -> list[str]:

@@ -13,7 +13,6 @@ import functools
 import hashlib
 import os
 import struct
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -66,17 +65,16 @@ class ObjectCache:
     def put(self, digest: bytes, payload: bytes) -> None:
         """Store `payload` under `digest`, replacing what is there. Failure costs a warning, never an exception."""
         blob = _HEADER.pack(_MAGIC, digest, len(payload), hashlib.sha256(payload).digest()) + payload
-        temporary = None
+        final = os.fspath(self.path(digest))
+        # a name that no other thread, process or machine has; tempfile has a lock, which a child may find taken
+        temporary = f"{final}.{os.urandom(8).hex()}.tmp"
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # a name that no other thread, process or machine has
-            with tempfile.NamedTemporaryFile(dir=self.directory, suffix=".tmp", delete=False) as file:
-                temporary = file.name
+            with open(temporary, "xb") as file:
                 file.write(blob)
-            os.replace(temporary, self.path(digest))
+            os.replace(temporary, final)
         except OSError as error:
-            if temporary is not None:
-                _remove(temporary)
+            _remove(temporary)
             self._warn(error)
             return
         self._unchecked_bytes += len(blob)
