@@ -51,8 +51,8 @@ class Scalars(Protocol):
     def from_index(self, index: Affine, dtype: DType) -> Ref:
         """The value of an index expression as a scalar of `dtype`."""
 
-    def to_index(self, scalar: Ref) -> Affine:
-        """An integer scalar as (part of) an index expression."""
+    def to_index(self, scalar: Ref, extent: int) -> Affine:
+        """An integer scalar as an index of an axis; the nearest one there is, where it is outside of 0..extent."""
 
     def guard(self, inside: Sequence[tuple[Affine, int, int]], then: Callable[[], Ref], other: Ref) -> Ref:
         """`then()` where lo <= index < hi for every (index, lo, hi), else `other`; `then` loads nothing outside."""

@@ -35,12 +35,18 @@ Loop level (verify_loops)
   L1  every scalar is defined before its use, in the same or an enclosing body, with the type it is used at
   L2  an operation has the type its primitive gives for its operands, element by element
   L3  loads and stores name a buffer that is visible, at its rank and element type; `in` buffers are not written
-  L4  no load or store is certain to leave its buffer where its guard holds
+  L4  every index of a load or store follows to be inside of its buffer: from the loops, the guard, the conditions
+      around, and (an index computed at run time) from a clip, modulus or comparison in the kernel
   L5  what a loop carries keeps its type
-  L6  turns of a parallel, vector or jam loop do not store to the same element
+  L6  different turns of a parallel, vector or jam loop never store to the same element, nor does one load what
+      another stores
   L7  loads, stores and operations have an origin that reaches a Symbol
-  L8  loops, buffers and hints are well formed; an index variable has the range of its loop
+  L8  loops, buffers and hints are well formed; an index variable has the range of its loop, or that which the
+      conditions around leave of it
   L9  a step and the kernel it calls agree on buffers
+  L10 a carry combines what it says: a turn yields that operation of the carried value and of something that does not
+      depend on it, and nothing else reads the carried value
+  L11 what a parallel, vector or jam loop carries combines
 Across a pass (the rewriter and the manager, symc.passes.manager; M6: decompose)
   M1  what replaces a value has its type
   M2  a pass gives the level it says

@@ -18,14 +18,13 @@ from numpy.lib.stride_tricks import as_strided
 
 from symc.ir.errors import IRError
 from symc.ir.index import Affine, Quotient, Var
-from symc.ir.loop.nodes import Alloc, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.loop.nodes import LOCKSTEP, Alloc, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
 from symc.ir.prims import numeric
 from symc.ir.program.interp import POISON, Memory, run_body
 from symc.ir.program.nodes import Program, ViewStep
 from symc.ir.tensor.interp import Results
 from symc.ir.types import Array, TensorType, strides_of
 
-LOCKSTEP = ("parallel", "vector", "jam")
 #: turns taken at once over all open lockstep loops: longer loops go in pieces, to bound memory
 LANES = 1 << 20
 Kernels = Union[Mapping[int, LoopKernel], Sequence["LoopKernel | None"]]

@@ -163,6 +163,8 @@ class Alloc:
 
 
 Stmt = Union[Let, IndexValue, Load, Store, For, If, Alloc]
+#: kinds of loops whose turns promise to be independent
+LOCKSTEP = ("parallel", "vector", "jam")
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from symc.ir.errors import IRError, VerifyError
-from symc.ir.index import Affine, Quotient, Remainder, Var
+from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
 from symc.ir.loop.parse import KINDS, MODES
+from symc.ir.loop.ranges import Known, Range, Ranges, whole
+from symc.ir.loop.verify_accesses import FAR, Access, Fact, Scalar, bounds_of, meeting, outside
+from symc.ir.loop.verify_carries import broken_carry
 from symc.ir.program.nodes import KernelStep
 from symc.ir.tensor.graph import Origin
 from symc.ir.types import BOOL, DType, TensorType
 from symc.ir.verify import OriginCheck
-
-Guard = Sequence[tuple[Affine, int, int]]
-LOCKSTEP = ("parallel", "vector", "jam")
 
 
 def verify_loops(module: Any, origins: bool = True) -> None:
@@ -49,7 +49,7 @@ def verify_loops(module: Any, origins: bool = True) -> None:
 
 
 def verify_kernel(kernel: LoopKernel, origins: bool = True, check: OriginCheck | None = None) -> None:
-    """Check one kernel (rules L1 to L8)."""
+    """Check one kernel (rules L1 to L8, L10 and L11)."""
     _Kernel(kernel, (check or OriginCheck()) if origins else None).check()
 
 
@@ -61,9 +61,14 @@ class _Kernel:
         self.scalars: dict[str, DType] = {}
         self.buffers: dict[str, Buffer] = {}
         self.loops: dict[str, For] = {}
-        #: names of the buffers that stood before a loop was entered, by its variable
-        self.outside: dict[str, set[str]] = {}
-        self.branches = 0
+        #: how many loops are open where a scalar is made, and where a buffer is
+        self.depths: dict[str, int] = {}
+        #: what holds by the conditions around, of index expressions and of scalars
+        self.facts: tuple[Fact, ...] = ()
+        self.known: Known | None = None
+        self.ranges = Ranges()
+        #: every access that may happen, by the buffer whose memory it touches
+        self.accesses: dict[str, list[Access]] = {}
 
     def fail(self, rule: str, message: str) -> VerifyError:
         return VerifyError(rule, f"kernel @{self.kernel.name}: {message}")
@@ -80,6 +85,8 @@ class _Kernel:
                 if other is None or other.mode != "in" or other.type.nbytes != b.type.nbytes:
                     raise self.fail("L8", f"%{b.name} takes over %{b.alias}, which is no `in` parameter of its size")
         self._body(self.kernel.body)
+        for found in self.accesses.values():
+            self._apart(found)
 
     def _buffer(self, b: Buffer) -> None:
         if b.mode not in MODES:
@@ -87,6 +94,7 @@ class _Kernel:
         if b.name in self.buffers:
             raise self.fail("L8", f"two buffers are named %{b.name}")
         self.buffers[b.name] = b
+        self.depths[f"%{b.name}"] = len(self.loops)
 
     def _body(self, body: Sequence[Stmt]) -> None:
         """A body: its buffers are not visible after it (and `_scoped` lets go of its scalars)."""
@@ -96,11 +104,14 @@ class _Kernel:
                 if name in self.scalars:
                     raise self.fail("L1", f"%{name} is defined twice in a body and the bodies around it")
                 self.scalars[name] = dtype
+                self.depths[name] = len(self.loops)
+            self.ranges.enter(stmt)
             if isinstance(stmt, Alloc):
                 self._buffer(stmt.buffer)
                 allocated.append(stmt.buffer.name)
         for name in allocated:
             del self.buffers[name]
+            self._apart(self.accesses.pop(name, []))
 
     def _scoped(self, body: Sequence[Stmt], inside: dict[str, DType], yields: Sequence[Ref] = ()) -> None:
         before = dict(self.scalars)
@@ -134,7 +145,6 @@ class _Kernel:
             buffer = self._access(stmt, f"store to %{stmt.buffer}")
             if stmt.value.dtype != buffer.type.dtype or buffer.mode == "in":
                 raise self.fail("L3", f"store of {stmt.value.dtype} to %{buffer.name}: {buffer.mode} {buffer.type}")
-            self._apart(stmt)
             return []
         if isinstance(stmt, For):
             return self._loop(stmt)
@@ -142,9 +152,11 @@ class _Kernel:
             self._ref(stmt.cond, "if")
             if stmt.cond.dtype != BOOL:
                 raise self.fail("L2", f"if %{stmt.cond.name}: the condition is {stmt.cond.dtype}")
-            self.branches += 1
+            outer = self.facts, self.known
+            self.facts = (*self.facts, *self._facts(stmt.cond))
+            self.known = self.ranges.refined(stmt.cond, True, self.known)
             self._scoped(stmt.body, {})
-            self.branches -= 1
+            self.facts, self.known = outer
         return []
 
     def _ref(self, ref: Ref, where: str) -> None:
@@ -189,10 +201,34 @@ class _Kernel:
                 raise self.fail("L1", f"{where}: %{c.name} is defined twice")
             inside[c.name] = c.init.dtype
         self.loops[loop.var] = loop
-        self.outside[loop.var] = set(self.buffers)
+        self.ranges.open(loop)
+        self.depths.update(dict.fromkeys(inside, len(self.loops)))
         self._scoped(loop.body, inside, [c.yields for c in loop.carries])
-        del self.loops[loop.var], self.outside[loop.var]
+        del self.loops[loop.var]
+        broken = broken_carry(loop)
+        if broken:
+            raise self.fail(*broken)
         return [(c.result, c.init.dtype) for c in loop.carries]
+
+    def _facts(self, condition: Ref) -> list[Fact]:
+        """What a condition that holds says of index expressions."""
+        made = self.ranges.definition(condition.name)
+        if made is None or not isinstance(made[0], Let):
+            return []
+        let = made[0]
+        if let.op.name == "and":
+            return [fact for arg in let.args for fact in self._facts(arg)]
+        if let.op.name not in ("lt", "le", "gt", "ge", "eq") or not let.args[1].is_literal:
+            return []
+        value, limit = self.ranges.definition(let.args[0].name), int(let.args[1].value or 0)
+        if value is None or not isinstance(value[0], IndexValue) or not value[0].dtype.is_int:
+            return []
+        least, most = value[0].index.bounds()
+        if not Range(least, most).within(whole(value[0].dtype)):
+            return []
+        low = {"gt": limit + 1, "ge": limit, "eq": limit}.get(let.op.name, -FAR)
+        high = {"lt": limit, "le": limit + 1, "eq": limit + 1}.get(let.op.name, FAR)
+        return [(value[0].index, low, high)]
 
     # -- indices
 
@@ -208,10 +244,18 @@ class _Kernel:
             if loop is None:
                 raise self.fail("L1", f"{where} uses the loop variable %{v.name} outside of its loop")
             # under a condition a variable may be known to run over a part of its loop only
-            part = self.branches > 0 and loop.lo <= v.lo <= v.hi <= loop.hi
-            if (v.lo, v.hi) != (loop.lo, loop.hi) and not part:
+            if (v.lo, v.hi) != (loop.lo, loop.hi) and not self._runs(loop, v.lo, v.hi):
                 ranges = f"{v.lo}..{v.hi}, but its loop runs {loop.lo}..{loop.hi}"
                 raise self.fail("L8", f"{where}: %{v.name} in {ranges}")
+
+    def _runs(self, loop: For, lo: int, hi: int) -> bool:
+        """Whether a loop's variable lies in lo..hi by its loop and the conditions around."""
+        low, high = loop.lo, loop.hi
+        for index, least, limit in self.facts:
+            (atom, factor), *others = index.terms or ((None, 0),)
+            if not others and isinstance(atom, Var) and atom.name == loop.var and factor == 1:
+                low, high = max(low, least - index.const), min(high, limit - index.const)
+        return lo <= low and high <= hi
 
     def _access(self, stmt: Load | Store, where: str) -> Buffer:
         self._origin(stmt.origin, where)
@@ -222,79 +266,30 @@ class _Kernel:
             raise self.fail("L3", f"{where}: {len(stmt.index)} indices for %{buffer.name}: {buffer.type}")
         for index in (*stmt.index, *(e for e, _, _ in stmt.guard)):
             self._index(index, where)
-        if any(loop.trips == 0 for loop in self.loops.values()) or _never(stmt.guard):
+        loops = tuple(self.loops.values())
+        if any(loop.trips == 0 for loop in loops):
             return buffer
-        for axis, (index, extent) in enumerate(zip(stmt.index, buffer.type.shape)):
-            low, high = guarded_bounds(index, stmt.guard)
-            certain = self.branches == 0 and not _entangled(index, stmt.guard) and is_tight(index, self.loops)
-            # Where a turn outside may be one that does not happen, only an index that always misses is wrong.
-            outside = (low < 0 or high >= extent) if certain else (high < 0 or low >= extent) and not self.branches
-            if outside:
-                runs = f"%{buffer.name}: {buffer.type} runs {low}..{high} ({index})"
-                raise self.fail("L4", f"{where}: index {axis} of {runs}")
+        expressions = (*stmt.index, *(e for e, _, _ in (*stmt.guard, *self.facts)))
+        scalars = {v.name: self._scalar(v) for e in expressions for v in e.variables() if v.dynamic}
+        bounds = tuple(bounds_of(index, scalars) for index in stmt.index)
+        access = Access(stmt, buffer, self.depths[f"%{buffer.name}"], loops, self.facts, scalars, bounds)
+        found = outside(access)
+        if found is not None:
+            axis, low, high = found
+            runs = f"%{buffer.name}: {buffer.type} may be {low}..{high} ({stmt.index[axis]})"
+            raise self.fail("L4", f"{where}: index {axis} of {runs}")
+        self.accesses.setdefault(buffer.alias or buffer.name, []).append(access)
         return buffer
 
-    def _apart(self, store: Store) -> None:
-        """The loops whose turns all store to the same element."""
-        if self.branches:
-            return
-        expressions = [*store.index, *(e for e, _, _ in store.guard)]
-        names = {v.name for e in expressions for v in e.variables()}
-        if any(v.dynamic for e in expressions for v in e.variables()):
-            return
-        for var, loop in self.loops.items():
-            private = store.buffer not in self.outside[var]
-            if loop.kind in LOCKSTEP and loop.trips > 1 and not loop.carries and var not in names and not private:
-                which = f"all turns of the {loop.kind} loop over %{var}"
-                raise self.fail("L6", f"store to %{store.buffer}: {which} write the same element")
+    def _scalar(self, var: Var) -> Scalar:
+        """What an index can rely on of an integer."""
+        made = self.ranges.definition(var.name)
+        low, high = self.ranges.bounds(Affine.of(var), self.known)
+        return Scalar(low, high, self.depths.get(var.name, 0), id(made[0]) if made else 0)
 
-
-def _never(guard: Guard) -> bool:
-    """Whether the guard holds nowhere."""
-    for e, lo, hi in guard:
-        low, high = e.bounds()
-        if high < lo or low >= hi:
-            return True
-    return False
-
-
-def guarded_bounds(index: Affine, guard: Guard) -> tuple[int, int]:
-    """Bounds of an index where the guard holds: a test of the same terms, moved by a constant, narrows them."""
-    low, high = index.bounds()
-    for e, lo, hi in guard:
-        if e.terms and dict(e.terms) == dict(index.terms):
-            shift = index.const - e.const
-            low, high = max(low, lo + shift), min(high, hi - 1 + shift)
-    if len(index.terms) == 1:
-        atom, factor = index.terms[0]
-        if isinstance(atom, Quotient):
-            inner = guarded_bounds(atom.expr, guard)
-            ends = sorted((end // atom.divisor) * factor + index.const for end in inner)
-            low, high = max(low, ends[0]), min(high, ends[1])
-    return low, high
-
-
-def is_tight(index: Affine, loops: Mapping[str, For]) -> bool:
-    """Whether the bounds are reached: loop variables only, each of them once, and no remainders; the last turn of
-    every loop is the last number of its range."""
-    seen: set[str] = set()
-    stack = [index]
-    while stack:
-        for atom, _ in stack.pop().terms:
-            if isinstance(atom, Remainder) or isinstance(atom, Var) and (atom.dynamic or atom.name in seen):
-                return False
-            if isinstance(atom, Var):
-                loop = loops[atom.name]
-                if (loop.hi - 1 - loop.lo) % loop.step:
-                    return False
-                seen.add(atom.name)
-            else:
-                stack.append(atom.expr)
-    return True
-
-
-def _entangled(index: Affine, guard: Guard) -> bool:
-    """Whether the guard narrows the index in a way that is not worked out."""
-    names = {v.name for v in index.variables()}
-    inner = [dict(index.terms)] + [dict(a.expr.terms) for a, _ in index.terms if isinstance(a, Quotient)]
-    return any(dict(e.terms) not in inner and any(v.name in names for v in e.variables()) for e, _, _ in guard)
+    def _apart(self, accesses: Sequence[Access]) -> None:
+        found = meeting(accesses)
+        if found is not None:
+            one, other, loop = found
+            turns = f"different turns of the {loop.kind} loop over %{loop.var}"
+            raise self.fail("L6", f"{one.what} and {other.what}: {turns} may touch the same element")

@@ -1,4 +1,7 @@
-"""Reading and writing at computed positions. Indices are integers and must be in range: callers clip or wrap."""
+"""Reading and writing at computed positions. Indices are integers; one that lies outside is the nearest there is.
+
+So nothing that is computed at run time can touch memory of others. Operators that wrap, or give an error, do so before.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,28 @@ from typing import ClassVar
 
 import numpy as np
 
+from symc.ir.index import Affine
 from symc.ir.loop.nodes import Ref
 from symc.ir.op import Index, Primitive, Read, Scalars, primitive, require
 from symc.ir.prims import elementwise as ew
 from symc.ir.tensor.graph import Node
-from symc.ir.types import I64, Array, TensorType, TupleType, Type
+from symc.ir.types import I64, Array, Shape, TensorType, TupleType, Type
+
+
+def nearest(idx: Array, extent: int) -> Array:
+    """Positions inside of an axis."""
+    found: Array = np.clip(idx, 0, extent - 1).astype(np.int64) if idx.size else idx.astype(np.int64)
+    return found
+
+
+def _nearest_nd(idx: Array, shape: Shape) -> tuple[Array, ...]:
+    """Coordinates inside of the first axes of a shape."""
+    return tuple(nearest(at, extent) for at, extent in zip(idx, shape))
+
+
+def _places(op: Primitive, at: int, ins: Sequence[TensorType]) -> None:
+    """Refuse positions in an axis that has none."""
+    require(ins[0].shape[at] > 0 or not ins[1].size, op, f"axis {at} has no positions", *ins)
 
 
 @primitive("gather")
@@ -25,10 +45,11 @@ class Gather(Primitive):
         require(
             len(ins) == 2 and ins[1].dtype.is_int and 0 <= self.axis < ins[0].rank, self, "takes x and integers", *ins
         )
+        _places(self, self.axis, ins)
         return ins[0].with_shape(ins[0].shape[: self.axis] + ins[1].shape + ins[0].shape[self.axis + 1 :])
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        return np.take(args[0], args[1], axis=self.axis)
+        return np.take(args[0], nearest(args[1], args[0].shape[self.axis]), axis=self.axis)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         x, idx = node.inputs
@@ -36,7 +57,7 @@ class Gather(Primitive):
 
     def element(self, k: Scalars, node: Node, index: Index, reads: Sequence[Read]) -> Ref | None:
         r = node.inputs[1].rank
-        at = k.to_index(reads[1](index[self.axis : self.axis + r]))
+        at = k.to_index(reads[1](index[self.axis : self.axis + r]), node.inputs[0].shape[self.axis])
         return reads[0]((*index[: self.axis], at, *index[self.axis + r :]))
 
 
@@ -53,17 +74,18 @@ class GatherAlong(Primitive):
         )
         same = all(a == b for d, (a, b) in enumerate(zip(ins[0].shape, ins[1].shape)) if d != self.axis)
         require(same, self, "other axes differ", *ins)
+        _places(self, self.axis, ins)
         return ins[0].with_shape(ins[1].shape)
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        return np.take_along_axis(args[0], args[1].astype(np.int64), axis=self.axis)
+        return np.take_along_axis(args[0], nearest(args[1], args[0].shape[self.axis]), axis=self.axis)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         x, idx = node.inputs
         return [None if ct[0] is None else scatter_along_add(ew.zeros_like(x), idx, ct[0], self.axis), None]
 
     def element(self, k: Scalars, node: Node, index: Index, reads: Sequence[Read]) -> Ref | None:
-        at = k.to_index(reads[1](index))
+        at = k.to_index(reads[1](index), node.inputs[0].shape[self.axis])
         return reads[0]((*index[: self.axis], at, *index[self.axis + 1 :]))
 
 
@@ -76,20 +98,21 @@ class GatherNd(Primitive):
     def type(self, ins: Sequence[TensorType]) -> Type:
         ok = len(ins) == 2 and ins[1].dtype.is_int and ins[1].rank >= 1 and ins[1].shape[0] <= ins[0].rank
         require(ok, self, "takes x and integer coordinates", *ins)
+        for at in range(ins[1].shape[0]):
+            _places(self, at, ins)
         return ins[0].with_shape(ins[1].shape[1:] + ins[0].shape[ins[1].shape[0] :])
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        return np.asarray(args[0][tuple(args[1])])
+        return np.asarray(args[0][_nearest_nd(args[1], args[0].shape)])
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         x, idx = node.inputs
         return [None if ct[0] is None else scatter_nd(ew.zeros_like(x), idx, ct[0], "add"), None]
 
     def element(self, k: Scalars, node: Node, index: Index, reads: Sequence[Read]) -> Ref | None:
-        from symc.ir.index import Affine
-
-        m, r = node.inputs[1].shape[0], node.inputs[1].rank - 1
-        at = tuple(k.to_index(reads[1]((Affine.of(i), *index[:r]))) for i in range(m))
+        x, idx = node.inputs
+        r = idx.rank - 1
+        at = tuple(k.to_index(reads[1]((Affine.of(i), *index[:r])), x.shape[i]) for i in range(idx.shape[0]))
         return reads[0]((*at, *index[r:]))
 
 
@@ -115,7 +138,7 @@ class ScatterAdd(Primitive):
         base, idx, upd = args
         result = np.moveaxis(base, self.axis, 0).copy()
         moved = np.moveaxis(upd, range(self.axis, self.axis + idx.ndim), range(idx.ndim))
-        np.add.at(result, idx, moved)
+        np.add.at(result, nearest(idx, base.shape[self.axis]), moved)
         return np.ascontiguousarray(np.moveaxis(result, 0, self.axis))
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
@@ -138,7 +161,7 @@ class ScatterAlongAdd(Primitive):
         base, idx, upd = args
         result: Array = base.copy()
         where: list[Array] = list(np.indices(idx.shape, sparse=True))
-        where[self.axis] = idx
+        where[self.axis] = nearest(idx, base.shape[self.axis])
         np.add.at(result, tuple(where), upd)
         return result
 
@@ -166,10 +189,11 @@ class ScatterNd(Primitive):
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
         base, idx, upd = args
         result: Array = base.copy()
+        places = _nearest_nd(idx, base.shape)
         if self.mode == "add":
-            np.add.at(result, tuple(idx), upd)
+            np.add.at(result, places, upd)
         else:
-            rows = idx.reshape(idx.shape[0], -1)
+            rows = np.stack(places).reshape(idx.shape[0], -1)
             values = upd.reshape(rows.shape[1], *base.shape[idx.shape[0] :])
             for at in range(rows.shape[1]):
                 result[tuple(rows[:, at])] = values[at]
@@ -213,17 +237,17 @@ class Sort(Primitive):
 
 
 def gather(x: Node, idx: Node, axis: int) -> Node:
-    """x at positions idx along `axis` (in range)."""
+    """x at positions idx along `axis`."""
     return Node.make(Gather(axis % x.rank), [x, idx])
 
 
 def gather_along(x: Node, idx: Node, axis: int) -> Node:
-    """numpy's take_along_axis (idx in range)."""
+    """numpy's take_along_axis."""
     return Node.make(GatherAlong(axis % x.rank), [x, idx])
 
 
 def gather_nd(x: Node, idx: Node) -> Node:
-    """x at coordinates idx (m, ...) (in range)."""
+    """x at coordinates idx (m, ...)."""
     return Node.make(GatherNd(), [x, idx])
 
 

@@ -211,9 +211,9 @@ class _Proof:
         """An index as a scalar."""
         return Ref("value", dtype)
 
-    def to_index(self, scalar: Ref) -> Affine:
+    def to_index(self, scalar: Ref, extent: int) -> Affine:
         """A scalar as an index: where it points is not known."""
-        return ANYWHERE if scalar.value is None else Affine.of(int(scalar.value))
+        return ANYWHERE if scalar.value is None else Affine.of(min(max(int(scalar.value), 0), extent - 1))
 
     def guard(self, inside: Sequence[tuple[Affine, int, int]], then: Callable[[], Ref], other: Ref) -> Ref:
         """Reads under a condition are reads."""

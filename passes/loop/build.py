@@ -13,6 +13,7 @@ import numpy as np
 
 from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, Ref, Stmt, Store
+from symc.ir.loop.ranges import Ranges
 from symc.ir.op import Index, Primitive
 from symc.ir.prims import elementwise as ew
 from symc.ir.tensor.graph import Origin
@@ -29,6 +30,8 @@ class Builder:
         self._shared: list[dict[Hashable, Ref]] = [{}]
         self._names: dict[str, int] = {}
         self._guard: Guard = ()
+        #: what is known of the scalars: where it does not say that an index is inside, to_index makes it so
+        self.ranges = Ranges()
         self.origin: Origin | None = None
         self.stem = "v"
 
@@ -41,6 +44,7 @@ class Builder:
 
     def _emit(self, stmt: Stmt) -> None:
         self._bodies[-1].append(stmt)
+        self.ranges.enter(stmt)
 
     def body(self) -> tuple[Stmt, ...]:
         """The statements of the outermost scope."""
@@ -107,10 +111,15 @@ class Builder:
             self.remember(key, known)
         return known
 
-    def to_index(self, scalar: Ref) -> Affine:
+    def to_index(self, scalar: Ref, extent: int) -> Affine:
         if scalar.is_literal:
             assert scalar.value is not None
-            return Affine.of(int(scalar.value))
+            return Affine.of(min(max(int(scalar.value), 0), extent - 1))
+        found = self.ranges.of(scalar)
+        if found.lo < 0:
+            scalar = self.apply(ew.maximum, [scalar, self.const(0, scalar.dtype)])
+        if found.hi >= extent:
+            scalar = self.apply(ew.minimum, [scalar, self.const(extent - 1, scalar.dtype)])
         wide = self.cast(scalar, I64)
         return Affine.of(Var(wide.name, dynamic=True))
 

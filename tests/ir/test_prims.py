@@ -51,9 +51,9 @@ class Concrete:
     def from_index(self, index: Affine, dtype: DType) -> Ref:
         return self.const(index.const, dtype)
 
-    def to_index(self, scalar: Ref) -> Affine:
+    def to_index(self, scalar: Ref, extent: int) -> Affine:
         assert scalar.value is not None
-        return Affine.of(int(scalar.value))
+        return Affine.of(min(max(int(scalar.value), 0), extent - 1))
 
     def guard(self, inside: Sequence[tuple[Affine, int, int]], then: Callable[[], Ref], other: Ref) -> Ref:
         return then() if all(lo <= index.const < hi for index, lo, hi in inside) else other

@@ -71,7 +71,7 @@ def scatter_add_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store
         b.nest((base.shape[axis],), lambda i: b.store(reads[0]((*head, i[0], *tail)), scratch, i))
 
         def add(where: Index) -> None:
-            at = b.to_index(reads[1](where))
+            at = b.to_index(reads[1](where), base.shape[axis])
             b.store(reads[2]((*head, *where, *tail)), scratch, (at,), add=True)
 
         b.nest(idx.shape, add, kind="serial")
@@ -92,7 +92,7 @@ def scatter_along_add_nest(b: Builder, node: Node, reads: Sequence[Read], store:
         b.nest((base.shape[axis],), lambda i: b.store(reads[0]((*head, i[0], *tail)), scratch, i))
 
         def add(where: Index) -> None:
-            at = b.to_index(reads[1]((*head, where[0], *tail)))
+            at = b.to_index(reads[1]((*head, where[0], *tail)), base.shape[axis])
             b.store(reads[2]((*head, where[0], *tail)), scratch, (at,), add=True)
 
         b.nest((idx.shape[axis],), add, kind="serial")

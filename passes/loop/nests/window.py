@@ -26,7 +26,7 @@ def _window_fold(b: Builder, node: Node, reads: Sequence[Read], store: Store, op
     window = node.op
     assert isinstance(window, (WindowMax, WindowSum))
     r = len(window.size)
-    wide = accumulator(node.dtype) if isinstance(window, WindowSum) else node.dtype
+    wide = accumulator(node.dtype)
 
     def result(index: Index) -> None:
         lead, place = index[: len(index) - r], index[len(index) - r :]
@@ -181,7 +181,7 @@ def _large_window(b: Builder, op: WindowMaxGrad, lead: Index, place: Index, read
     position = _first_position(
         b, op.size, lambda tap: reads[0]((*lead, *(p * s + t for p, s, t in zip(place, op.stride, tap))))
     )
-    tap = unravel(b.to_index(position), op.size)
+    tap = unravel(b.to_index(position, math.prod(op.size)), op.size)
     put((*lead, *(p * s + t for p, s, t in zip(place, op.stride, tap))), reads[1]((*lead, *place)))
 
 
@@ -218,7 +218,7 @@ def window_pick_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store
         def read(tap: Index) -> Ref:
             return reads[0]((*lead, *(p * s + t for p, s, t in zip(place, op.stride, tap))))
 
-        tap = unravel(b.to_index(_first_position(b, op.size, read)), op.size)
+        tap = unravel(b.to_index(_first_position(b, op.size, read), math.prod(op.size)), op.size)
         store(index, reads[1]((*lead, *(p * s + t for p, s, t in zip(place, op.stride, tap)))))
 
     b.nest(node.shape, result)

@@ -113,7 +113,28 @@ def indexing_samples() -> list[Sample]:
         return lambda a: [p.get(p.sort(a, 1, down), i) for i in (0, 1)]
 
     ties = np.array([[1.0, 0, 1, 0], [2, 2, 2, 1]])
+    far = np.array([[-7, 10**8], [3, -(2**31)]], np.int32)  # positions outside are the nearest
+    wide = np.array([[1, 10**12, 3], [-1, 2, 2], [2**63 - 1, 0, -(2**63)]])
+    spread = np.array([[-9, 2, 5], [1, 99, -1]])
     return [
+        Sample("gather", lambda a, i: p.gather(a, i, 0), (x, far), lambda a, i: a[[[0, 2], [2, 0]]], note="outside"),
+        Sample(
+            "gather_along", lambda a, i: p.gather_along(a, i, 1), (x, wide),
+            lambda a, i: np.array([r[j] for r, j in zip(a, [[1, 3, 3], [0, 2, 2], [3, 0, 0]])]), note="outside",
+        ),
+        Sample("gather_nd", p.gather_nd, (x, spread), lambda a, i: a[[0, 2, 2], [1, 3, 0]], note="outside"),
+        Sample(
+            "scatter_add", lambda b, i, c: p.scatter_add(b, i, c, 0), (x, far, u),
+            lambda b, i, c: _added(b, [(0, c[0, 0]), (2, c[0, 1]), (2, c[1, 0]), (0, c[1, 1])]), note="outside",
+        ),
+        Sample(
+            "scatter_along_add", lambda b, i, c: p.scatter_along_add(b, i, c, 1), (x, wide, v),
+            lambda b, i, c: _added(b, [((r, min(max(int(i[r, j]), 0), 3)), c[r, j]) for r, j in spots]), note="outside",
+        ),
+        Sample(
+            "scatter_nd", p.scatter_nd, (x, spread, w),
+            lambda b, i, c: _added(b, [((0, 1), c[0]), ((2, 3), c[1]), ((2, 0), c[2])]), note="outside",
+        ),
         Sample("gather", lambda a, i: p.gather(a, i, 0), (x, idx), lambda a, i: a[i]),
         Sample("gather", lambda a, i: p.gather(a, i, 1), (x, idx), lambda a, i: a[:, i], note="axis1"),
         Sample(
