@@ -14,6 +14,7 @@ import numpy as np
 from symc.base import MXNetError
 from symc.compile import Executable, Instance, compile_symbol
 from symc.context import Context
+from symc.inference import infer_shapes
 from symc.ir.process import turns
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray import NDArray
@@ -22,8 +23,7 @@ from symc.passes.tensor.decompose import KEY_INPUT
 from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty
 from symc.sharing import arrays_for, copy_all, resized
-from symc.symbol.inference import infer_shapes
-from symc.symbol.typed import check_names, distinct, module_of
+from symc.typed import check_names, distinct, module_of
 
 
 class Executor:

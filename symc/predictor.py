@@ -20,6 +20,7 @@ import numpy as np
 from symc.base import MXNetError
 from symc.checkpoint import load_params
 from symc.compile import Executable, compile_symbol
+from symc.inference import infer_shapes, infer_types
 from symc.ir.process import turns
 from symc.ir.program.nodes import Program, ViewStep, operands_of, results_of
 from symc.ir.types import Array, TensorType, dtype_of
@@ -31,8 +32,7 @@ from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
 from symc.sharing import keep
 from symc.symbol import Symbol, load, load_json
-from symc.symbol.inference import infer_shapes, infer_types
-from symc.symbol.typed import check_names, module_of
+from symc.typed import check_names, module_of
 
 #: programs kept of one predictor, one for each set of input shapes; and idle working memories kept of one program
 PROGRAMS, IDLE = 16, max(8, os.cpu_count() or 1)

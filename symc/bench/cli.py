@@ -127,7 +127,7 @@ def compiled(name: str, train: bool) -> Any:
     import symc as mx
     from symc.compile import compile_symbol
     from symc.ir.types import F32, TensorType
-    from symc.symbol.typed import module_of
+    from symc.typed import module_of
 
     if train:
         module, _ = specs.trainable(mx, name)

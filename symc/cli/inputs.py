@@ -101,7 +101,7 @@ def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loade
         from symc.ir.modules import SymbolModule
 
         return Loaded(SymbolModule(symbol.name or "net", symbol.graph, {}, outputs), "symbol")
-    from symc.symbol.typed import module_of
+    from symc.typed import module_of
 
     types = _types(symbol, shapes)
     roles = {n: "label" if n.endswith("label") else "data" for n in types if n in shapes or n.endswith("label")}
@@ -110,8 +110,8 @@ def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loade
 
 
 def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
+    from symc.inference import infer_shapes
     from symc.ir.types import TensorType, dtype_of
-    from symc.symbol.inference import infer_shapes
 
     arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
     unknown = sorted(set(shapes) - set(arguments))

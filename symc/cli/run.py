@@ -95,7 +95,7 @@ def _results(
 def _needed(symbol: Any, inputs: Mapping[str, Shape], parameters: Mapping[str, Shape]) -> dict[str, Shape]:
     """The shapes to bind with: the inputs', and of parameters those that do not follow from them, so that a parameter
     that does not fit is named beside what would."""
-    from symc.symbol.inference import infer_shapes
+    from symc.inference import infer_shapes
 
     arguments = symbol.list_arguments()
     inputs = {n: s for n, s in inputs.items() if n in arguments}

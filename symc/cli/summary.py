@@ -74,7 +74,7 @@ def summarise(symbol: Any, module: SymbolModule, inputs: Collection[str]) -> str
 
 def _output_shapes(symbol: Any, module: SymbolModule) -> dict[SymNode, list[str]]:
     """The shapes of every node's outputs."""
-    from symc.symbol.inference import infer_shapes
+    from symc.inference import infer_shapes
 
     internals = symbol.get_internals()
     _, outputs, _ = infer_shapes(internals, True, (), {n: module.types[n].shape for n in internals.list_arguments()})

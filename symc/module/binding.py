@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from symc.symbol.inference import infer_shapes
+from symc.inference import infer_shapes
 
 
 def gradient_requests(symbol: Any, given: Any, silent: Collection[str]) -> dict[str, str]:

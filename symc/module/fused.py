@@ -20,7 +20,7 @@ from symc.passes.tensor.autodiff import Autodiff, grad_name
 from symc.passes.tensor.decompose import KEY_INPUT, Decompose
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
-from symc.symbol.typed import module_of
+from symc.typed import module_of
 
 if TYPE_CHECKING:
     from symc.compile import Executable, Instance

@@ -11,6 +11,7 @@ from weakref import WeakSet
 from symc import optimizer as opt
 from symc.checkpoint import load_checkpoint
 from symc.context import Context, cpu
+from symc.inference import infer_shapes
 from symc.initializer import Uniform
 from symc.io import DataDesc
 from symc.kvstore import KVStore
@@ -22,7 +23,6 @@ from symc.module.fused import FusedStep, can_fuse
 from symc.module.parameters import known_values, start_values, warn_of_extra, zeros_like
 from symc.ndarray import NDArray
 from symc.sharing import warn_left
-from symc.symbol.inference import infer_shapes
 
 __all__ = ["Module"]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from symc.base import MXNetError
 from symc.context import Context
+from symc.inference import infer_shapes, infer_types
 from symc.sharing import Pool, keep
-from symc.symbol.inference import infer_shapes, infer_types
 from symc.symbol.symbol import Symbol
 
 if TYPE_CHECKING:

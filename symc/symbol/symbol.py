@@ -237,13 +237,13 @@ class Symbol:
             node.inputs = [replaced.get(n, (n, i)) for n, i in node.inputs]
         self._outputs = tuple(replaced.get(n, (n, i)) for n, i in self._outputs)
 
-    # -- inference (see symc.symbol.inference)
+    # -- inference (see symc.inference)
 
     def infer_shape(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         """(argument shapes, output shapes, state shapes) from known argument shapes, given by position or by name;
         (None, None, None) and a warning where they do not follow. 0 is an unknown dimension. MXNetError where shapes
         contradict each other."""
-        from symc.symbol.inference import infer_shapes, warn_unknown
+        from symc.inference import infer_shapes, warn_unknown
 
         result = infer_shapes(self, False, args, kwargs, False)
         if result[1] is None:
@@ -254,14 +254,14 @@ class Symbol:
 
     def infer_shape_partial(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         """As infer_shape, with () for unknown shapes and 0 for unknown dimensions."""
-        from symc.symbol.inference import infer_shapes
+        from symc.inference import infer_shapes
 
         return infer_shapes(self, True, args, kwargs, False)
 
     def infer_type(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         """(argument types, output types, state types) from known argument types, given by position or by name;
         (None, None, None) and a warning if they do not all follow. MXNetError where types contradict each other."""
-        from symc.symbol.inference import infer_types, warn_unknown
+        from symc.inference import infer_types, warn_unknown
 
         result = infer_types(self, False, args, kwargs)
         if result[1] is None:
@@ -272,7 +272,7 @@ class Symbol:
 
     def infer_type_partial(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         """As infer_type, with None for what does not follow."""
-        from symc.symbol.inference import infer_types
+        from symc.inference import infer_types
 
         return infer_types(self, True, args, kwargs)
 

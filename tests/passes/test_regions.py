@@ -23,7 +23,7 @@ from symc.passes.tensor import simplify
 from symc.passes.tensor.autodiff import Autodiff
 from symc.passes.tensor.decompose import Decompose
 from symc.passes.tensor.inline import Inline
-from symc.symbol.typed import module_of
+from symc.typed import module_of
 
 S = mx.sym
 SHAPES = {"x": (3, 2), "h": (2,), "w": (2,), "p": (1,)}

@@ -33,7 +33,7 @@ from symc.passes.tensor.autodiff import Autodiff
 from symc.passes.tensor.decompose import Decompose
 from symc.passes.tensor.inline import Inline
 from symc.passes.tensor.partition import Partition
-from symc.symbol.typed import module_of
+from symc.typed import module_of
 
 #: attributes of the table that keep no number whole, and what they are on whole numbers
 WHOLE = {"scalar": 2.0, "alpha": 2.0, "beta": 3.0, "value": 2.0, "a_min": -2.0, "a_max": 3.0}

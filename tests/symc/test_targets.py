@@ -26,7 +26,7 @@ from symc.ir.types import F16, F32, F64, TensorType, dtype_of
 from symc.passes.loop.lower import Lower
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager
-from symc.symbol.typed import module_of
+from symc.typed import module_of
 
 HERE = Path(__file__).parent
 

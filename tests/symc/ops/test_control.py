@@ -404,7 +404,7 @@ def test_every_level_is_well_formed_and_keeps_its_text():
     from symc.passes.manager.manager import Manager
     from symc.passes.tensor.decompose import Decompose
     from symc.symbol.compose import split_attributes
-    from symc.symbol.typed import module_of
+    from symc.typed import module_of
 
     made = _everything()
     text = print_symbols(made.graph)

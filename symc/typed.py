@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from symc.base import MXNetError
 from symc.ir.symbol.nodes import SymGraph
@@ -11,6 +11,13 @@ from symc.ir.types import TensorType
 from symc.ops.base import Shapes
 from symc.passes.tensor.decompose import SymbolModule
 from symc.passes.tensor.infer_shape import propagate
+
+
+class HasGraph(Protocol):
+    """What inference and the compiler need of a Symbol: its graph (and its name, to speak of it)."""
+
+    @property
+    def graph(self) -> SymGraph: ...
 
 
 def module_of(

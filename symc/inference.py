@@ -14,14 +14,14 @@ from symc.ir.symbol.nodes import SymNode
 from symc.ndarray.files import DTYPE_BY_FLAG, FLAG_BY_DTYPE
 from symc.ops.base import Shapes, Types
 from symc.passes.tensor.infer_shape import Conflict, propagate
-from symc.symbol.symbol import Symbol
+from symc.typed import HasGraph
 
 Entry = tuple[SymNode, int]
 Answer = tuple[Any, Any, Any]
 
 
 def infer_shapes(
-    symbol: Symbol, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any], dynamic: bool = True
+    symbol: HasGraph, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any], dynamic: bool = True
 ) -> Answer:
     """Shapes of arguments, outputs and states; (None, None, None) if some are unknown, unless `partial`.
 
@@ -53,7 +53,7 @@ def infer_shapes(
 
 
 def infer_types(
-    symbol: Symbol, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any], bound: bool = False
+    symbol: HasGraph, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any], bound: bool = False
 ) -> Answer:
     """Element types of arguments, outputs and states; (None, None, None) if some are unknown, unless `partial`.
 
@@ -99,7 +99,7 @@ def warn_unknown(what: str, remark: str, unknown: Sequence[str]) -> None:
 
 
 def _known(
-    symbol: Symbol, args: Sequence[Any], kwargs: Mapping[str, Any], what: str, read: Callable[[Any, str], Any]
+    symbol: HasGraph, args: Sequence[Any], kwargs: Mapping[str, Any], what: str, read: Callable[[Any, str], Any]
 ) -> dict[Entry, Any]:
     """What the caller tells of the variables; unknown names are refused."""
     if args and kwargs:
@@ -123,11 +123,11 @@ def _known(
     return {entry: value for entry, value in known.items() if value is not None}
 
 
-def _undeclared(symbol: Symbol, known: Mapping[Entry, Any], attr: str) -> list[SymNode]:
+def _undeclared(symbol: HasGraph, known: Mapping[Entry, Any], attr: str) -> list[SymNode]:
     return [n for n in symbol.graph.nodes() if n.is_variable and attr in n.attrs and (n, 0) not in known]
 
 
-def _propagated(symbol: Symbol, known: Mapping[Entry, Any], what: str, table: Any, rule: Any) -> dict[Entry, Any]:
+def _propagated(symbol: HasGraph, known: Mapping[Entry, Any], what: str, table: Any, rule: Any) -> dict[Entry, Any]:
     try:
         return propagate(symbol.graph, known, table, rule)
     except Conflict as problem:
@@ -139,6 +139,6 @@ def _propagated(symbol: Symbol, known: Mapping[Entry, Any], what: str, table: An
         ) from None
 
 
-def _answer(symbol: Symbol, pick: Callable[[Entry], Any]) -> Answer:
+def _answer(symbol: HasGraph, pick: Callable[[Entry], Any]) -> Answer:
     arguments, states = symbol.graph.variables()
-    return [pick((n, 0)) for n in arguments], [pick(e) for e in symbol._outputs], [pick((n, 0)) for n in states]
+    return [pick((n, 0)) for n in arguments], [pick(e) for e in symbol.graph.outputs], [pick((n, 0)) for n in states]
