@@ -227,22 +227,23 @@ def _form(cluster: Cluster, reads: Sequence[Node], yields: Sequence[Node]) -> Fo
         return Form(kind, (), (), (None,) * len(reads), (None,) * len(yields))
     element = tuple(range(len(cluster.space)))
     row = tuple(a for a in element if a not in axes)
-    found: dict[Node, set[Access]] = {}
+    found: dict[Node, Access] = {}
     for unit in cluster.units:
-        own = element if unit.space == cluster.space else row
+        by_row = unit.space != cluster.space
         for leaf, accesses in unit.reads.items():
-            known = found.setdefault(leaf, set())
-            known.update(None if a is None or unit.kind == "nest" else tuple(own[d] for d in a) for a in accesses)
-
-    def access(leaf: Node) -> Access:
-        (first, *others) = found[leaf]
-        return None if others else first
+            access: Access = None
+            if len(accesses) == 1 and unit.kind != "nest":
+                (access,) = accesses
+            if by_row and access is not None:
+                access = tuple(row[d] for d in access)
+            if found.setdefault(leaf, access) != access:
+                found[leaf] = None
 
     def stored(root: Node) -> Axes:
         return row if members[root].kind == "row" or members[root].space != cluster.space else element
 
     nest = cluster.units[0].root.op.nest or "once"
-    return Form(kind, cluster.space, axes, tuple(map(access, reads)), tuple(map(stored, yields)), nest)
+    return Form(kind, cluster.space, axes, tuple(found[leaf] for leaf in reads), tuple(map(stored, yields)), nest)
 
 
 def extract(graph: Graph, units: Sequence[Unit], yields: Sequence[Node]) -> tuple[list[Node], Graph]:

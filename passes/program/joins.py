@@ -22,20 +22,17 @@ class Cluster:
     def __init__(self, number: int, unit: Unit, half: int) -> None:
         self.number, self.half = number, half
         self.kind, self.space, self.axes = unit.kind, unit.space, unit.axes
-        self.members = {unit.root: unit}
+        #: in the order they joined, and by their values
+        self.units, self.members = [unit], {unit.root: unit}
         #: nodes of all cones
         self.size = len(unit.cone)
         self.before = 0
-
-    @property
-    def units(self) -> list[Unit]:
-        """In the order they joined."""
-        return list(self.members.values())
 
     def add(self, unit: Unit) -> None:
         """Take a unit in; the first reduction makes the kernel one of rows."""
         if unit.kind == "row" and not self.axes:
             self.axes, self.kind = unit.axes, "row"
+        self.units.append(unit)
         self.members[unit.root] = unit
         self.size += len(unit.cone)
 
@@ -49,7 +46,7 @@ class Limits:
     rows: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class Join:
     """A question: may `unit`, of a half and with operands made by `sources`, join `cluster`?"""
 
