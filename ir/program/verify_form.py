@@ -13,7 +13,8 @@ from typing import NamedTuple
 from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Ref
 from symc.ir.op import Index, Input, Primitive, has_element
-from symc.ir.prims.elementwise import Const
+from symc.ir.prims.control import Get
+from symc.ir.prims.elementwise import Const, Elementwise
 from symc.ir.prims.reduce import Reduction
 from symc.ir.program.form import KINDS, Access, Form, access_text, form_text
 from symc.ir.program.nodes import KernelStep
@@ -47,7 +48,7 @@ def form_fault(step: KernelStep) -> Fault | None:
     return _fault(form, body.inputs, tuple(node for _, node in body.outputs))
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=4096)
 def _fault(form: Form, inputs: tuple[Node, ...], results: tuple[Node, ...]) -> Fault | None:
     found = _shape_fault(form)
     if found is None and form.kind == "host":
@@ -95,71 +96,95 @@ class _Proof:
 
     def __init__(self, form: Form, inputs: Sequence[Node], results: Sequence[Node]) -> None:
         self.form, self.results = form, results
+        self.element, self.row = form.element, form.row
         self.number = {node: at for at, node in enumerate(inputs)}
-        self.nodes = topological(results)
         # an axis of one element has one index, however it is reached
         self.index: Index = tuple(
             Affine.of(Var(f"axis{a}", 0, d)) if d != 1 else Affine() for a, d in enumerate(form.space)
         )
-        self.row: Index = tuple(self.index[a] for a in form.row)
-        self.reads: dict[Node, set[Index]] = {}
+        self.row_index = self.index if self.row == self.element else tuple(self.index[a] for a in self.row)
+        self.reads: dict[Node, list[Index]] = {}
+        #: what the loop nest reads, at any index and time
         self.whole: set[Node] = set()
         self.waiting: list[tuple[Node, Index]] = []
+        self.fold: Node | None = None
+        self.nest: Node | None = None
 
     def fault(self) -> Fault | None:
         """The first that does not agree."""
-        return self._kind() or self._results() or self._values() or self._operands()
-
-    def _kind(self) -> Fault | None:
-        """Whether the primitives of the body are those of the kind."""
-        form, text = self.form, form_text(self.form)
-        host = next((n for n in self.nodes if _is_host(n)), None)
-        if host is not None:
-            return Fault(f"{text} holds {host.op.name}, which only the host computes")
-        folds = [n for n in self.nodes if isinstance(n.op, Reduction)]
-        nests = [n for n in self.nodes if n.op.nest]
-        if (form.kind == "row") != bool(folds) or (form.kind == "nest") != bool(nests) or len(nests) > 1:
-            held = ", ".join(dict.fromkeys(n.op.name for n in (*folds, *nests))) or "neither"
-            return Fault(f"{text} fits a body with {_FITS[form.kind]}; this one holds {held}")
-        for fold in folds:
-            assert isinstance(fold.op, Reduction)
-            if fold.op.axes != form.axes or fold.inputs[0].shape != form.space:
-                what = f"{fold.op.name} reduces axes {list(fold.op.axes)} of {fold.inputs[0].type}"
-                return Fault(f"{text}, but {what}")
-        for nest in nests:
-            if nest.shape != form.space:
-                return Fault(f"{text}, but the result of {nest.op.name} is {nest.type}")
-            if nest.op.nest != form.stores:
-                return Fault(f"{text} stores {form.stores}, but {nest.op.name} stores {nest.op.nest}")
-        return None
+        return self._results() or self._values() or self._kind() or self._operands()
 
     def _results(self) -> Fault | None:
         """Whether the results have the shapes of their accesses; what is computed, and at which index."""
         form = self.form
         for number, (node, access) in enumerate(zip(self.results, form.results)):
-            if access not in (form.element, form.row) or node.shape != tuple(form.space[a] for a in access or ()):
+            if access not in (self.element, self.row) or node.shape != tuple(form.space[a] for a in access or ()):
                 said = f"is {node.type} and said to be stored by {access_text(form, access)}"
                 return Fault(f"{said} in {form_text(form)}", "result", number)
-            self.read(node, self.index if access == form.element else self.row)
+            self.read(node, self.index if access == self.element else self.row_index)
         return None
 
     def _values(self) -> Fault | None:
         """Every value at every index it is read at."""
-        while self.waiting:
+        found: Fault | None = None
+        while self.waiting and found is None:
             node, index = self.waiting.pop()
-            if node in self.number:
+            op = node.op
+            if node in self.number or isinstance(op, Input):
                 continue
-            if isinstance(node.op, Reduction):
-                if index != self.row:
-                    return Fault(f"a row of {form_text(self.form)} reads the {node.op.name} of another row")
-                self.read(node.inputs[0], self.index)
-            elif node.op.nest:
-                if index != self.index:
-                    return Fault(f"{form_text(self.form)} reads the result of {node.op.name} at another index")
-                # a loop nest reads what it needs when it likes
-                self.whole.update(topological(node.inputs))
+            if type(op).element is Elementwise.element:
+                for i in node.inputs:
+                    self.read(i, index if i.type.shape else ())  # type: ignore[union-attr]
+            elif op.nest:
+                found = self._nest(node, index)
+            elif has_element(op):
+                op.element(self, node, index, [self._reader(i) for i in node.inputs])
+            elif isinstance(op, Reduction):
+                found = self._fold(node, index)
             else:
-                node.op.element(self, node, index, [self._reader(i) for i in node.inputs])
+                held = node.inputs[0].op if isinstance(op, Get) else op
+                found = Fault(f"{form_text(self.form)} holds {held.name}, which only the host computes")
+        return found
+
+    def _fold(self, node: Node, index: Index) -> Fault | None:
+        form, op = self.form, node.op
+        assert isinstance(op, Reduction)
+        self.fold = node
+        if form.kind != "row":
+            return self._unfit(op.name)
+        if op.axes != form.axes or node.inputs[0].shape != form.space:
+            what = f"{op.name} reduces axes {list(op.axes)} of {node.inputs[0].type}"
+            return Fault(f"{form_text(form)}, but {what}")
+        if index != self.row_index:
+            return Fault(f"a row of {form_text(form)} reads the {op.name} of another row")
+        self.read(node.inputs[0], self.index)
+        return None
+
+    def _nest(self, node: Node, index: Index) -> Fault | None:
+        form, op = self.form, node.op
+        if form.kind != "nest" or self.nest not in (None, node):
+            return self._unfit(op.name)
+        self.nest = node
+        if node.shape != form.space:
+            return Fault(f"{form_text(form)}, but the result of {op.name} is {node.type}")
+        if op.nest != form.stores:
+            return Fault(f"{form_text(form)} stores {form.stores}, but {op.name} stores {op.nest}")
+        if index != self.index:
+            return Fault(f"{form_text(form)} reads the result of {op.name} at another index")
+        # a loop nest reads what it needs when it likes
+        before = topological(node.inputs)
+        self.whole.update(before)
+        other = next((n for n in before if n.op.nest or not (has_element(n.op) or isinstance(n.op, Input))), None)
+        return None if other is None else self._unfit(other.op.name)
+
+    def _unfit(self, name: str) -> Fault:
+        """The body holds a primitive that bodies of the kind do not."""
+        return Fault(f"{form_text(self.form)} fits a body with {_FITS[self.form.kind]}; this one holds {name}")
+
+    def _kind(self) -> Fault | None:
+        """Whether what makes the kind was there."""
+        if self.form.kind == "row" and self.fold is None or self.form.kind == "nest" and self.nest is None:
+            return self._unfit("neither")
         return None
 
     def _operands(self) -> Fault | None:
@@ -186,11 +211,12 @@ class _Proof:
 
     def read(self, node: Node, index: Index) -> Ref:
         """Notes that a value is read; it is computed later, so that deep bodies need no recursion."""
-        known = self.reads.setdefault(node, set())
+        known = self.reads.setdefault(node, [])
         if len(known) > INDICES:
             index = (ANYWHERE,) * node.rank
-        if index not in known:
-            known.add(index)
+        # mostly it is the very same tuple
+        if not any(k is index or k == index for k in known):
+            known.append(index)
             self.waiting.append((node, index))
         return Ref("value", node.dtype)
 

@@ -91,7 +91,9 @@ BAD = {
     ),
     "a row without one": ('row[4,4 | 1] "add"(%x: element, %b: along[1]) -> element', BIAS, "holds neither"),
     "other axes": ('row[4,4 | 0] "max_exp"(%x: element) -> element', SOFTMAX, r"max reduces axes \[1\] of f32\[4,4\]"),
-    "another space": ('row[4,5 | 1] "max_exp"(%x: whole) -> element', SOFTMAX, r"max reduces axes \[1\] of f32\[4,4\]"),
+    "another space": (
+        'row[4,5 | 1] "max_exp"(%x: whole) -> element', SOFTMAX, "%y is f32.*said to be stored by element in row.4,5",
+    ),
     "a space that is not the result's": ('map[16] "add"(%x: whole, %b: whole)', BIAS, r"%y is f32\[4,4\]"),
     "a result by row": ('row[4,4 | 1] "max_exp"(%x: element) -> row', SOFTMAX, "%y is f32.* said to be stored by row"),
     "a transpose by element": (
