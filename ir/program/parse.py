@@ -328,7 +328,7 @@ class ProgramParser:
     def _stored(self, form: Form, operands: list[Access], made: tuple[Result, ...]) -> Form:
         """The form with its accesses: `-> row, element` where it is a row's."""
         p = self.p
-        stored: Access = form.element if form.kind in ("map", "nest") else None
+        stored: Access = form.element if form.kind not in ("host", "") else None
         results = [stored] * len(made)
         if form.kind == "row":
             p.expect("->")
