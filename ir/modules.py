@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from symc.ir.loop.nodes import LoopKernel
-from symc.ir.program.nodes import Program
+from symc.ir.program.nodes import Program, regions_of_step
 from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.types import TensorType
 
@@ -27,10 +27,19 @@ class SymbolModule:
     inferred: Mapping[SymNode, tuple[TensorType | None, ...]] = field(default_factory=dict, compare=False)
 
 
+@dataclass(frozen=True)
+class Calls:
+    """The kernels that the steps of a region call; the fields are those of LoopModule."""
+
+    calls: tuple[int | None, ...]
+    shifts: tuple[tuple[int, ...], ...] = ()
+    regions: tuple[tuple[Calls, ...], ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class LoopModule:
-    """A planned program whose fused steps call loop kernels: `calls[i]` is the kernel of step i (None for a view and
-    for a step that runs in the host)."""
+    """A planned program whose fused steps call loop kernels: `calls[i]` is the kernel of step i (None for a view, for
+    a step that runs in the host, and for a loop or branch, whose regions' calls are `regions[i]`)."""
 
     program: Program
     kernels: tuple[LoopKernel, ...]
@@ -38,6 +47,14 @@ class LoopModule:
     #: per step, elements by which each operand's address is moved on for the kernel (empty: none is), so that steps
     #: that read different slices of their operands call one kernel
     shifts: tuple[tuple[int, ...], ...] = ()
+    #: per step, the calls of its regions (empty: there are no regions)
+    regions: tuple[tuple[Calls, ...], ...] = ()
+
+    def inside(self, step: int) -> list[LoopModule]:
+        """The regions of a step as modules, with the same kernels."""
+        held = self.regions[step] if step < len(self.regions) else ()
+        programs = [region.program for region in regions_of_step(self.program.steps[step])]
+        return [LoopModule(p, self.kernels, c.calls, c.shifts, c.regions) for p, c in zip(programs, held, strict=True)]
 
     def shift_of(self, step: int) -> tuple[int, ...]:
         """The operand shifts of a step; empty where there are none."""

@@ -18,7 +18,7 @@ from symc.ir.loop.nodes import LoopKernel
 from symc.ir.loop.text import kernel_lines, loops_lines
 from symc.ir.modules import SymbolModule
 from symc.ir.prims.elementwise import Const
-from symc.ir.program.nodes import KernelStep, Program
+from symc.ir.program.nodes import KernelStep, Program, programs_of
 from symc.ir.program.text import is_planned, program_lines
 from symc.ir.symbol.nodes import SymGraph
 from symc.ir.symbol.text import symbol_lines
@@ -99,10 +99,10 @@ def collect_constants(module: Any, elide: int = ELIDE) -> dict[str, Array]:
     if level == "tensor":
         graphs.append(module)
     elif level != "symbol":
-        program = module if isinstance(module, Program) else module.program
-        for _, node in program.constants:
-            keep(node.op)
-        graphs += [step.body for step in program.steps if isinstance(step, KernelStep)]
+        for program in programs_of(module if isinstance(module, Program) else module.program):
+            for _, node in program.constants:
+                keep(node.op)
+            graphs += [step.body for step in program.steps if isinstance(step, KernelStep)]
     while graphs:
         for node in graphs.pop().nodes():
             keep(node.op)

@@ -31,6 +31,8 @@ Program level (verify_program)
   P11 the cut is between two steps; every step has an origin that reaches a Symbol
   P12 a kernel's form follows from its body: kind, space and reduced axes are those of its primitives, every operand
       is read where its access says and nowhere else, every result is stored as its access says
+  P13 a loop or branch, its operands and its results agree with its regions, which follow the P rules themselves and
+      update carries only
 Loop level (verify_loops)
   L1  every scalar is defined before its use, in the same or an enclosing body, with the type it is used at
   L2  an operation has the type its primitive gives for its operands, element by element

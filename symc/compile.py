@@ -22,17 +22,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from symc.codegen.emit.description import NativeKernel, describe
 from symc.codegen.emit.kernel import emit_kernel
 from symc.codegen.jit.compile import compile_kernels
 from symc.codegen.target import Target, host_target
-from symc.ir.op import parameter
 from symc.ir.process import once
-from symc.ir.program.nodes import KernelStep, Program, ViewStep
-from symc.ir.tensor.graph import Graph
-from symc.ir.tensor.interp import evaluate
+from symc.ir.program.nodes import Program, programs_of
+from symc.ir.tensor.graph import Graph, Node
 from symc.ir.types import Array
 from symc.passes.loop.lower import LoopModule, Lower
 from symc.passes.loop.tiling.tile import Tile
@@ -48,13 +45,11 @@ from symc.passes.tensor.inline import Inline
 from symc.passes.tensor.layout import Layout
 from symc.passes.tensor.partition import Partition
 from symc.passes.tensor.simplify import Simplify
-from symc.runtime.memory import address_of, constant, empty
+from symc.runtime.link import Held, Linker
+from symc.runtime.memory import constant, empty
 from symc.runtime.programs import program_of
-from symc.runtime.regions import control_entry
-from symc.runtime.table import Entry, Table, aligned_empty, host_callback, make_table
+from symc.runtime.table import Table, aligned_empty
 
-#: elements touched by a thread that are worth waking it for
-GRAIN = 16384
 #: Terms of a block of a long sum. Short blocks cost a tenth of a convolution's speed. Gradients need them, as they turn
 #: on the signs of values near zero, which rounding decides; a prediction does not.
 TRAINING_BLOCK, INFERENCE_BLOCK = Tile().block, 256
@@ -114,14 +109,15 @@ class Executable:
     kernels: tuple[NativeKernel, ...]
     addresses: tuple[int, ...]
 
-    @once
-    def constants(self) -> dict[str, Array]:
-        """The tensors that are part of the program. Whatever is bound reads the same ones."""
-        return {name: constant(node) for name, node in self.program.constants}
-
     @property
     def program(self) -> Program:
         return self.loops.program
+
+    @once
+    def constants(self) -> Mapping[Node, Array]:
+        """The tensors that are part of the program, or of one inside of it. Whatever is bound reads the same ones."""
+        programs = programs_of(self.program)
+        return {node: constant(node) for node in dict.fromkeys(n for p in programs for _, n in p.constants)}
 
     def bind(self, buffers: Mapping[str, Array], outputs: Sequence[Array] | None = None) -> Instance:
         """Ready to run on these buffers (parameters by name; C-contiguous). Output arrays are made if not given."""
@@ -150,6 +146,9 @@ class Instance:
     outputs: list[Array] = field(init=False)
     table: Table = field(init=False)
     forward_entries: int = field(init=False, default=0)
+    entries: int = field(init=False, default=0)
+    #: an array over the memory of every value of the program (those in regions apart)
+    memory: dict[str, Array] = field(init=False)
 
     def __post_init__(self) -> None:
         program = self.executable.program
@@ -163,72 +162,14 @@ class Instance:
             if array.shape != p.type.shape or array.dtype != p.type.dtype.numpy or not array.flags.c_contiguous:
                 raise ValueError(f"buffer {p.name}: needs contiguous {p.type}, got {array.dtype}{list(array.shape)}")
         self.arena = aligned_empty(max(program.arena, 64))
-        self._address = self._place_values()
-        self.table = self._make_table()
-
-    def _place_values(self) -> dict[str, Array]:
-        """Every value of the program as an array over its place."""
-        program = self.executable.program
-        held: dict[str, Array] = {**self.buffers, **self.executable.constants}
-        for step in program.steps:
-            for result in step.results if isinstance(step, KernelStep) else (step.result,):
-                place, t = result.place, result.type
-                if place.kind == "arena":
-                    raw = self.arena[place.offset : place.offset + t.nbytes]
-                    held[result.name] = raw.view(t.dtype.numpy).reshape(t.shape)
-                elif place.kind == "out":
-                    held[result.name] = self.outputs[place.offset].reshape(t.shape)
-                else:
-                    held[result.name] = held[place.name].reshape(t.shape)
-        return held
-
-    def _make_table(self) -> Table:
-        exe, program = self.executable, self.executable.program
-        entries: list[Entry] = []
-        keep: list[Any] = [self.arena, self.outputs, self.buffers, exe.constants]
-        scratch = 0
-        for at, step in enumerate(program.steps):
-            if at == program.cut:
-                self.forward_entries = len(entries)
-            if isinstance(step, ViewStep):
-                continue
-            call = exe.loops.calls[at]
-            if call is None:
-                entries.append(self._host_entry(step, keep))
-                continue
-            names = (*step.operands, *(r.name for r in step.results))
-            kernel = exe.kernels[call]
-            args = [address_of(self._address[n]) + shift for n, shift in zip(names, kernel.shifts)]
-            for i, elements in enumerate(exe.loops.shift_of(at)):
-                args[i] += elements * self._address[names[i]].itemsize
-            shared = kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN
-            grain = max(1, GRAIN // max(kernel.work, 1)) if shared else 0
-            entries.append(Entry(exe.addresses[call], args, kernel.extent, grain))
-            scratch = max(scratch, kernel.scratch)
-        if program.cut >= len(program.steps):
-            self.forward_entries = len(entries)
-        self.entries = len(entries)
-        return make_table(entries, scratch, keep)
-
-    def _host_entry(self, step: KernelStep, keep: list[Any]) -> Entry:
-        """A step without a loop nest: loops and branches run other tables; operators written by users, and what numpy
-        does, run in Python."""
-        control = control_entry(step, self._address)
-        if control is not None:
-            keep.append(control)
-            return control[0]
-        inputs = {parameter(i).input_name: self._address[name] for i, name in zip(step.body.inputs, step.operands)}
-        results = [self._address[r.name] for r in step.results]
-        names = [name for name, _ in step.body.outputs]
-
-        def run(_: int) -> None:
-            made = evaluate(step.body, inputs).outputs
-            for name, array in zip(names, results):
-                array[...] = made[name]
-
-        address = host_callback(run)
-        keep.append(address)
-        return Entry(address, [], 1, 0)
+        exe = self.executable
+        buffers = {p.name: Held(self.buffers[p.name]) for p in program.params}
+        keep = [self.arena, self.outputs, self.buffers, exe.constants]
+        linker = Linker(exe.kernels, exe.addresses, exe.constants)
+        linked = linker.link(exe.loops, buffers, [Held(array) for array in self.outputs], self.arena, keep)
+        self.table, self.forward_entries = linked.table, linked.forward
+        self.entries = len(self.table.entries)
+        self.memory = {name: held.array for name, held in linked.held.items()}
 
     def run_forward(self) -> None:
         self.table.run(0, self.forward_entries)

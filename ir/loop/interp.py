@@ -10,7 +10,7 @@ are kept: memory is not touched where they fail, and an access outside of a buff
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -19,15 +19,17 @@ from numpy.lib.stride_tricks import as_strided
 from symc.ir.errors import IRError
 from symc.ir.index import Affine, Quotient, Var
 from symc.ir.loop.nodes import LOCKSTEP, Alloc, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.modules import LoopModule
 from symc.ir.prims import numeric
-from symc.ir.program.interp import POISON, Memory, run_body
-from symc.ir.program.nodes import Program, ViewStep
+from symc.ir.program.interp import POISON, Memory, run_body, run_control
+from symc.ir.program.nodes import BranchStep, ControlStep, LoopStep, Program, ViewStep
 from symc.ir.tensor.interp import Results
 from symc.ir.types import Array, TensorType, strides_of
 
 #: turns taken at once over all open lockstep loops: longer loops go in pieces, to bound memory
 LANES = 1 << 20
 Kernels = Union[Mapping[int, LoopKernel], Sequence["LoopKernel | None"]]
+Inside = Callable[[int], "list[LoopModule]"]
 
 
 class _Storage:
@@ -215,15 +217,25 @@ def run_kernel(kernel: LoopKernel, arrays: Mapping[str, Array] | Sequence[Array]
 
 def run_loops(
     program: Program, kernels: Kernels, buffers: Mapping[str, Array], serial: bool = False,
-    shifts: Sequence[tuple[int, ...]] = (),
+    shifts: Sequence[tuple[int, ...]] = (), inside: Inside = lambda step: [],
 ) -> Results:  # fmt: skip
     """Run a program by loop kernels (`kernels[i]` is that of step i; a step without one runs by its body), in the
     arena. `buffers` are arrays by parameter name; they are not changed. `shifts[i]` are the elements by which the
-    kernel of step i sees its operands moved on."""
+    kernel of step i sees its operands moved on, `inside(i)` the regions of step i with their kernels."""
     memory = Memory(program, buffers)
-    for at, step in enumerate(program.steps):
+    _run_steps(memory, kernels, shifts, serial, inside)
+    return memory.results()
+
+
+def _run_steps(
+    memory: Memory, kernels: Kernels, shifts: Sequence[tuple[int, ...]], serial: bool, inside: Inside
+) -> None:
+    for at, step in enumerate(memory.program.steps):
         if isinstance(step, ViewStep):
             memory.view(step)
+            continue
+        if isinstance(step, (LoopStep, BranchStep)):
+            _run_control(step, memory, inside(at), serial)
             continue
         kernel = kernels.get(at) if isinstance(kernels, Mapping) else kernels[at]
         if kernel is None:
@@ -237,10 +249,23 @@ def run_loops(
                     # what lies beyond the operand's end is never read: the kernel was made for its slice
                     seen[i] = as_strided(seen[i].reshape(-1)[shift:], seen[i].shape, seen[i].strides)
             run_kernel(kernel, seen, serial)
-    return memory.results()
 
 
-def run_loop_module(module: Any, buffers: Mapping[str, Array], serial: bool = False) -> Results:
-    """Run a loop module (program, kernels, calls) on arrays by parameter name."""
-    kernels = [None if number is None else module.kernels[number] for number in module.calls]
-    return run_loops(module.program, kernels, buffers, serial, module.shifts)
+def _run_control(step: ControlStep, memory: Memory, regions: Sequence[LoopModule], serial: bool) -> None:
+    def run(number: int, own: Memory) -> None:
+        if not regions:
+            _run_steps(own, {}, (), serial, lambda step: [])
+        else:
+            module = regions[number]
+            _run_steps(own, _called(module), module.shifts, serial, module.inside)
+
+    run_control(step, memory, run)
+
+
+def _called(module: LoopModule) -> list[LoopKernel | None]:
+    return [None if number is None else module.kernels[number] for number in module.calls]
+
+
+def run_loop_module(module: LoopModule, buffers: Mapping[str, Array], serial: bool = False) -> Results:
+    """Run a loop module on arrays by parameter name."""
+    return run_loops(module.program, _called(module), buffers, serial, module.shifts, module.inside)

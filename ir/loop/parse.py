@@ -29,8 +29,8 @@ def parse_loops(p: Reader) -> LoopModule:
         kernels.append(kernel)
     reader = ProgramParser(p, numbers)
     program = reader.program()
-    shifts = tuple(reader.shifts) if any(reader.shifts) else ()
-    return LoopModule(program, tuple(kernels), tuple(reader.calls), shifts)
+    calls = reader.called()
+    return LoopModule(program, tuple(kernels), calls.calls, calls.shifts, calls.regions)
 
 
 def _literal(array: Array, dtype: DType) -> Ref:

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 
 from symc.ir.index import Affine, Quotient, Var
 from symc.ir.loop.nodes import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
-from symc.ir.modules import LoopModule
+from symc.ir.modules import Calls, LoopModule
 from symc.ir.program.text import program_lines
 from symc.ir.syntax.printing import Printer, global_name, scalar_text, value_name
 from symc.ir.tensor.text import STEP
@@ -174,9 +174,5 @@ def loops_lines(module: LoopModule, printer: Printer) -> list[str]:
     lines = []
     for kernel in module.kernels:
         lines += kernel_lines(kernel, printer)
-
-    def call(at: int) -> str | None:
-        number = module.calls[at] if at < len(module.calls) else None
-        return None if number is None else module.kernels[number].name
-
-    return lines + program_lines(module.program, printer, call, module.shifts)
+    calls = Calls(module.calls, module.shifts, module.regions)
+    return lines + program_lines(module.program, printer, calls, [kernel.name for kernel in module.kernels])

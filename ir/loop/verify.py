@@ -12,7 +12,8 @@ from symc.ir.loop.parse import KINDS, MODES
 from symc.ir.loop.ranges import Known, Range, Ranges, whole
 from symc.ir.loop.verify_accesses import FAR, Access, Fact, Scalar, bounds_of, meeting, outside
 from symc.ir.loop.verify_carries import broken_carry
-from symc.ir.program.nodes import KernelStep
+from symc.ir.modules import Calls, LoopModule
+from symc.ir.program.nodes import KernelStep, regions_of_step
 from symc.ir.tensor.graph import Origin
 from symc.ir.types import BOOL, DType, TensorType
 from symc.ir.verify import OriginCheck
@@ -25,12 +26,30 @@ def verify_loops(module: Any, origins: bool = True) -> None:
     check = OriginCheck()
     for kernel in module.kernels:
         verify_kernel(kernel, origins, check)
+    _numbers(module)
+    verify_program(module.program, origins, Calls(module.calls, module.shifts, module.regions))
+    _calls(module)
+
+
+def _numbers(module: LoopModule) -> None:
+    """As many calls as there are steps, and regions with calls as there are regions."""
     steps = module.program.steps
     if len(module.calls) != len(steps):
         raise VerifyError("L9", f"{len(module.calls)} calls for {len(steps)} steps")
-    verify_program(module.program, origins, module.calls)
+    for at, step in enumerate(steps):
+        held = module.regions[at] if at < len(module.regions) else ()
+        if len(held) != len(regions_of_step(step)):
+            raise VerifyError("L9", f"calls of {len(held)} regions for the {len(regions_of_step(step))} of step {at}")
+        for inside in module.inside(at):
+            _numbers(inside)
+
+
+def _calls(module: LoopModule) -> None:
+    """Steps and the kernels they call agree, in a program and in those inside of its steps."""
     types = module.program.value_types()
-    for at, (step, number) in enumerate(zip(steps, module.calls)):
+    for at, (step, number) in enumerate(zip(module.program.steps, module.calls)):
+        for inside in module.inside(at):
+            _calls(inside)
         if number is None:
             continue
         if not isinstance(step, KernelStep) or not 0 <= number < len(module.kernels):

@@ -8,13 +8,13 @@ floats read as nan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from symc.ir.errors import IRError
 from symc.ir.prims.elementwise import Const
-from symc.ir.program.nodes import KernelStep, Place, Program, Result, ViewStep
+from symc.ir.program.nodes import Bound, BranchStep, ControlStep, KernelStep, Place, Program, Region, Result, ViewStep
 from symc.ir.program.text import is_planned
 from symc.ir.program.verify_form import form_fault
 from symc.ir.tensor.graph import Node
@@ -34,12 +34,8 @@ class Memory:
     """
 
     def __init__(self, program: Program, buffers: Mapping[str, Array], precision: str = "declared") -> None:
-        self.program, self.wide = program, precision == "f64"
-        self.types = program.value_types()
-        # f16 grows most, fourfold: offsets spread by as much keep apart what was apart
-        self.spread = 4 if self.wide else 1
+        self._begin(program, precision)
         self.arena = np.full(program.arena * self.spread, POISON, np.uint8)
-        self.held: dict[str, Array] = {}
         for p in program.params:
             if p.name not in buffers:
                 raise IRError(f"no value given for parameter {p.name!r}")
@@ -47,11 +43,40 @@ class Memory:
             if array.shape != p.type.shape:
                 raise IRError(f"parameter {p.name!r} needs shape {p.type.shape}, got {array.shape}")
             self.held[p.name] = np.array(array, self.type(p.type).dtype.numpy, order="C")
+        self.outputs = [fresh(self.type(self.types[value])) for _, value in program.outputs]
+
+    def _begin(self, program: Program, precision: str) -> None:
+        self.program, self.precision, self.wide = program, precision, precision == "f64"
+        self.types = program.value_types()
+        # f16 grows most, fourfold: offsets spread by as much keep apart what was apart
+        self.spread = 4 if self.wide else 1
+        self.held: dict[str, Array] = {}
         for name, node in program.constants:
             assert isinstance(node.op, Const)
             self.held[name] = node.op.array().astype(self.type(node.tensor).dtype.numpy)
-        self.outputs = [fresh(self.type(self.types[value])) for _, value in program.outputs]
         self.planned = is_planned(program)
+
+    def inside(self, step: ControlStep, region: Region, params: Sequence[Array], outputs: Sequence[Array]) -> Memory:
+        """The memory of a region of a step: its buffers, and the step's frame (whatever an earlier turn left there is
+        gone)."""
+        made = Memory.__new__(Memory)
+        made._begin(region.program, self.precision)
+        size = region.program.arena * self.spread
+        start = step.frame.offset * self.spread
+        made.arena = self.arena[start : start + size] if self.planned else np.empty(size, np.uint8)
+        made.arena[...] = POISON
+        made.held.update((p.name, array) for p, array in zip(region.program.params, params))
+        made.outputs = list(outputs)
+        return made
+
+    def finish(self) -> None:
+        """Put what a region gave where it belongs, if no plan has put it there."""
+        if not self.planned:
+            found = self.results()
+            for (name, _), buffer in zip(self.program.outputs, self.outputs):
+                buffer[...] = found.outputs[name]
+            for name, value in found.updates.items():
+                self.held[name][...] = value
 
     def type(self, tensor: TensorType) -> TensorType:
         """A type at the precision of this run."""
@@ -148,9 +173,53 @@ def run_program(program: Program, buffers: Mapping[str, Array], precision: str =
 
     `precision` is "declared" or "f64". IRError for a missing or ill-shaped parameter."""
     memory = Memory(program, buffers, precision)
-    for step in program.steps:
+    _run_steps(memory)
+    return memory.results()
+
+
+def _run_steps(memory: Memory) -> None:
+    for step in memory.program.steps:
         if isinstance(step, ViewStep):
             memory.view(step)
+        elif isinstance(step, KernelStep):
+            run_body(step, memory, memory.precision)
         else:
-            run_body(step, memory, precision)
-    return memory.results()
+            run_control(step, memory, lambda at, inside: _run_steps(inside))
+
+
+def run_control(step: ControlStep, memory: Memory, run: Callable[[int, Memory], None]) -> None:
+    """A loop or branch in a memory; `run(i, memory)` runs its region i in that one's own."""
+    operands = [memory.held[o] for o in step.operands]
+    results = [memory.result(r) for r in step.results]
+    truth = np.zeros((), np.bool_)
+
+    def region(at: int, turn: int) -> None:
+        found = step.regions[at]
+
+        def buffer(bound: Bound) -> Array:
+            if bound.of == "truth":
+                return truth
+            whole = (operands if bound.of == "operand" else results)[bound.number]
+            return whole[turn : turn + 1].reshape(whole.shape[1:]) if bound.moves else whole
+
+        inside = memory.inside(step, found, [buffer(b) for b in found.params], [buffer(b) for b in found.outputs])
+        run(at, inside)
+        inside.finish()
+
+    if isinstance(step, BranchStep):
+        region(0 if operands[0] else 1, 0)
+        return
+    for at in range(step.carries):
+        results[step.head + at][...] = operands[at]
+    done = 0
+    while done < step.trips:
+        if step.cond is not None:
+            region(1, done)
+            if not truth:
+                break
+        region(0, done)
+        done += 1
+    if step.cond is not None:
+        results[0][...] = done
+    for stacked in results[step.head + step.carries :]:
+        stacked[done:] = 0

@@ -1,14 +1,20 @@
 """Level 2, the program: kernels in order, over buffers with places.
 
 Each step is a fused group (its body is a tensor graph over numbered operands), a view (the same memory under another
-shape), or a host call. Order, aliasing and memory exist here and only here.
+shape), or a loop or branch, which holds programs of its own (regions). Order, aliasing and memory exist here and only
+here.
+
+A region is a program like any other: it reads parameters, writes outputs' buffers and updates parameters in place. What
+those buffers are is said by the step (`Region`): the memory of its operands and results, or a row of it that moves on
+from turn to turn. The arena of a region is a part of the arena around it, the step's `frame`.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import Union
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Union
 
 from symc.ir.op import input_node
 from symc.ir.program.form import Form, overwrite_refusal
@@ -78,8 +84,126 @@ class ViewStep:
     origin: Origin
     offset: int = 0
 
+    label = "view"
 
-Step = Union[KernelStep, ViewStep]
+
+class Bound(NamedTuple):
+    """The buffer of a region's parameter or output: that of the step's operand or result `number`, the row of the turn
+    where it `moves`; or the loop's truth value, a byte behind the regions' arena."""
+
+    of: str
+    number: int = 0
+    moves: bool = False
+
+
+class Region(NamedTuple):
+    """A program inside of a step, with the buffers of its parameters and of its outputs."""
+
+    name: str
+    program: Program
+    params: tuple[Bound, ...]
+    outputs: tuple[Bound, ...]
+
+
+@dataclass(frozen=True)
+class LoopStep:
+    """results = loop(carries, xs, constants) { body, cond }: `trips` turns, with `cond` only as long as it gives true.
+
+    The body updates its parameters of the carries, in the memory of the results that are the last carries; the others
+    it reads where the operands lie, xs row by row. Its outputs are rows of the other results. Results: with `cond`
+    first the number of turns taken, then the carries, then the stacked outputs (rows of turns not taken are zero).
+    """
+
+    operands: tuple[str, ...]
+    results: tuple[Result, ...]
+    carries: int
+    xs: int
+    trips: int
+    body: Program
+    cond: Program | None
+    origin: Origin
+    frame: Place = Place()
+
+    label = "loop"
+
+    @property
+    def head(self) -> int:
+        """The number of the first carry's result."""
+        return int(self.cond is not None)
+
+    @property
+    def accesses(self) -> tuple[str, ...]:
+        """How the operands are read."""
+        rest = len(self.operands) - self.carries - self.xs
+        return (*["carry"] * self.carries, *["row"] * self.xs, *["whole"] * rest)
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        first, last = self.carries, self.carries + self.xs
+        params = tuple(
+            Bound("result", self.head + at) if at < first else Bound("operand", at, at < last)
+            for at in range(len(self.operands))
+        )
+        rows = tuple(Bound("result", at, True) for at in range(self.head + first, len(self.results)))
+        body = Region("body", self.body, params, rows)
+        return (body,) if self.cond is None else (body, Region("cond", self.cond, params, (Bound("truth"),)))
+
+    @property
+    def truth(self) -> int:
+        """Where in the frame the truth value lies: behind the regions' arena, which they share."""
+        return max(region.program.arena for region in self.regions)
+
+    @property
+    def frame_size(self) -> int:
+        return self.truth + self.head
+
+    def overwritable(self, result: int) -> list[int]:
+        """The operands whose memory a result may take over: of a carry, what it begins with."""
+        at = result - self.head
+        return [at] if 0 <= at < self.carries and self.operands.count(self.operands[at]) == 1 else []
+
+    def with_regions(self, programs: tuple[Program, ...]) -> LoopStep:
+        return replace(self, body=programs[0], cond=programs[1] if self.cond is not None else None)
+
+
+@dataclass(frozen=True)
+class BranchStep:
+    """results = branch(test, operands) { then, other }: one of two programs of the operands, which gives them all."""
+
+    operands: tuple[str, ...]
+    results: tuple[Result, ...]
+    then: Program
+    other: Program
+    origin: Origin
+    frame: Place = Place()
+
+    label = "branch"
+
+    @property
+    def accesses(self) -> tuple[str, ...]:
+        """How the operands are read."""
+        return ("test", *["whole"] * (len(self.operands) - 1))
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        params = tuple(Bound("operand", at) for at in range(1, len(self.operands)))
+        results = tuple(Bound("result", at) for at in range(len(self.results)))
+        return Region("then", self.then, params, results), Region("other", self.other, params, results)
+
+    @property
+    def frame_size(self) -> int:
+        return max(self.then.arena, self.other.arena)
+
+    def overwritable(self, result: int) -> list[int]:
+        """None: either side may store a result before it reads the operands for the last time."""
+        return []
+
+    def with_regions(self, programs: tuple[Program, ...]) -> BranchStep:
+        return replace(self, then=programs[0], other=programs[1])
+
+
+ControlStep = Union[LoopStep, BranchStep]
+Step = Union[KernelStep, ViewStep, LoopStep, BranchStep]
 
 
 @dataclass(frozen=True)
@@ -119,11 +243,11 @@ class Program:
 
 
 def results_of(step: Step) -> tuple[Result, ...]:
-    return step.results if isinstance(step, KernelStep) else (step.result,)
+    return (step.result,) if isinstance(step, ViewStep) else step.results
 
 
 def operands_of(step: Step) -> tuple[str, ...]:
-    return step.operands if isinstance(step, KernelStep) else (step.operand,)
+    return (step.operand,) if isinstance(step, ViewStep) else step.operands
 
 
 def bases_of(program: Program) -> dict[str, str]:
@@ -133,3 +257,29 @@ def bases_of(program: Program) -> dict[str, str]:
         if isinstance(step, ViewStep):
             base[step.result.name] = base[step.operand]
     return base
+
+
+def regions_of_step(step: Step) -> tuple[Region, ...]:
+    """The programs inside of a step."""
+    return step.regions if isinstance(step, (LoopStep, BranchStep)) else ()
+
+
+def in_regions(program: Program, change: Callable[[Program], Program]) -> Program:
+    """The program with those inside of its steps changed: how passes go down into them."""
+    if not any(isinstance(step, (LoopStep, BranchStep)) for step in program.steps):
+        return program
+    steps: list[Step] = []
+    for step in program.steps:
+        if isinstance(step, (LoopStep, BranchStep)):
+            step = step.with_regions(tuple(change(region.program) for region in step.regions))
+        steps.append(step)
+    return replace(program, steps=tuple(steps))
+
+
+def programs_of(program: Program) -> list[Program]:
+    """The program and all that are inside of its steps, in the order of the text."""
+    found = [program]
+    for step in program.steps:
+        for region in regions_of_step(step):
+            found += programs_of(region.program)
+    return found

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from symc.ir.modules import Calls
 from symc.ir.op import input_node
 from symc.ir.prims.elementwise import Const
 from symc.ir.program.form import KINDS, Access, Form, unstated
 from symc.ir.program.nodes import (
+    BranchStep,
     KernelStep,
+    LoopStep,
     Place,
     Program,
     ProgramParam,
@@ -40,10 +43,16 @@ class ProgramParser:
         self.p, self.kernels = p, kernels
         self.calls: list[int | None] = []
         self.shifts: list[tuple[int, ...]] = []
+        self.regions: list[tuple[Calls, ...]] = []
         self.types: dict[str, TensorType] = {}
 
-    def program(self) -> Program:
-        """`[arena ...] func @name(...) -> (...) { ... }`."""
+    def called(self) -> Calls:
+        """What the steps called."""
+        shifts = tuple(self.shifts) if any(self.shifts) else ()
+        return Calls(tuple(self.calls), shifts, tuple(self.regions) if any(self.regions) else ())
+
+    def program(self, head: str = "func") -> Program:
+        """`[arena ...] func @name(...) -> (...) { ... }`; a region begins with its own name."""
         p = self.p
         arena = bound = 0
         if p.accept("arena"):
@@ -54,8 +63,8 @@ class ProgramParser:
             if p.accept("lower_bound"):
                 p.expect("=")
                 bound = p.integer()
-        p.expect("func")
-        name = p.global_name()
+        p.expect(head)
+        name = p.global_name() if head == "func" or p.peek[0] == "@" else head
         params: list[ProgramParam] = []
         p.expect("(")
         p.list_of(")", lambda: params.append(self._param()))
@@ -140,16 +149,17 @@ class ProgramParser:
         at = p.at
         kind = p.word()
         step: Step | None = None
+        call: int | None = None
+        shifts: tuple[int, ...] = ()
+        regions: tuple[Calls, ...] = ()
         if kind == "fuse":
             step = self._fused(made)
-            self.calls.append(None)
-            self.shifts.append(())
         elif kind == "call":
-            step = self._call(made)
+            step, call, shifts = self._call(made)
         elif kind == "view" and len(made) == 1:
             step = self._view(made[0])
-            self.calls.append(None)
-            self.shifts.append(())
+        elif kind in ("loop", "branch"):
+            step, regions = self._control(kind, made)
         elif kind == "const" and len(made) == 1:
             p.at = at
             cls = operation(p)
@@ -159,9 +169,13 @@ class ProgramParser:
             assert isinstance(op, Const)
             constants.append((made[0].name, Node.make(op)))
         else:
-            p.suggest("step", kind, ("fuse", "call", "view", "const"), at)
-        if step is not None and results_of(step) != made:
-            raise p.error("the step does not give these results", start)
+            p.suggest("step", kind, ("fuse", "call", "view", "loop", "branch", "const"), at)
+        if step is not None:
+            if results_of(step) != made:
+                raise p.error("the step does not give these results", start)
+            self.calls.append(call)
+            self.shifts.append(shifts)
+            self.regions.append(regions)
         for result, where in found:
             self.define(result.name, result.type, where)
         return step
@@ -219,7 +233,56 @@ class ProgramParser:
             p.expect("}")
         return ViewStep(operand, result, self._origin(), offset)
 
-    def _call(self, made: tuple[Result, ...]) -> KernelStep:
+    def _control(self, kind: str, made: tuple[Result, ...]) -> tuple[Step, tuple[Calls, ...]]:
+        """`loop(%h: carry, %x: row, %w: whole) {trips=5} frame @A+64 { body(...) ... }`, or the same of a branch."""
+        p = self.p
+        operands: list[str] = []
+        accesses: list[str] = []
+        order = ("carry", "row", "whole") if kind == "loop" else ("test", "whole")
+
+        def operand() -> None:
+            operands.append(self.value())
+            p.expect(":")
+            at = p.at
+            access = p.word()
+            if access not in order:
+                p.suggest("access", access, order, at)
+            if accesses and order.index(access) < order.index(accesses[-1]):
+                raise p.error(f"operands of a {kind} come in the order {', '.join(order)}", at)
+            accesses.append(access)
+
+        p.expect("(")
+        p.list_of(")", operand)
+        trips = 0
+        if kind == "loop":
+            for token in ("{", "trips", "="):
+                p.expect(token)
+            trips = p.integer()
+            p.expect("}")
+        frame = self._place() if p.accept("frame") else Place()
+        p.expect("{")
+        names = ("body", "cond") if kind == "loop" else ("then", "other")
+        programs: list[Program] = []
+        calls: list[Calls] = []
+        while p.peek != "}" and len(programs) < 2:
+            inside = ProgramParser(p, self.kernels)
+            programs.append(inside.program(names[len(programs)]))
+            calls.append(inside.called())
+        at = p.at
+        p.expect("}")
+        if not programs or kind == "branch" and len(programs) < 2:
+            raise p.error(f"the {kind} has no region {names[len(programs)]}", at)
+        origin = self._origin()
+        step: Step
+        if kind == "loop":
+            carries, rows = accesses.count("carry"), accesses.count("row")
+            cond = programs[1] if len(programs) == 2 else None
+            step = LoopStep(tuple(operands), made, carries, rows, trips, programs[0], cond, origin, frame)
+        else:
+            step = BranchStep(tuple(operands), made, programs[0], programs[1], origin, frame)
+        return step, tuple(calls)
+
+    def _call(self, made: tuple[Result, ...]) -> tuple[KernelStep, int, tuple[int, ...]]:
         """A called kernel. What its body was is not in the text: a stand-in with the right types takes its place."""
         p = self.p
         form = self._form()
@@ -227,7 +290,6 @@ class ProgramParser:
         kernel = p.global_name()
         if kernel not in self.kernels:
             p.suggest("kernel", kernel, self.kernels, at)
-        self.calls.append(self.kernels[kernel])
         label = p.string() if p.peek[0] == '"' else kernel.partition(".")[2]
         operands: list[str] = []
         accesses: list[Access] = []
@@ -241,10 +303,10 @@ class ProgramParser:
         p.expect("(")
         p.list_of(")", operand)
         form = self._stored(form, accesses, made)
-        self.shifts.append(tuple(shifts) if any(shifts) else ())
         inputs = tuple(operand_node(i, self.types[o]) for i, o in enumerate(operands))
         outputs = tuple((r.name, input_node(r.name, r.type, CALLED)) for r in made)
-        return KernelStep(label, tuple(operands), made, Graph(CALLED, inputs, outputs), form, self._origin())
+        step = KernelStep(label, tuple(operands), made, Graph(CALLED, inputs, outputs), form, self._origin())
+        return step, self.kernels[kernel], tuple(shifts) if any(shifts) else ()
 
     def _fused(self, made: tuple[Result, ...]) -> KernelStep:
         p = self.p

@@ -15,6 +15,16 @@
 A kernel says its form and how it reads every operand (symc.ir.program.form); `-> row, element` behind the operands of a
 row kernel says how it stores its results. The body of a step sees its operands under their own names; a body whose
 inputs are not its numbered operands is printed with its signature.
+
+A loop or branch says how it reads its operands, and holds its regions: programs whose parameters and outputs lie where
+the step says (symc.ir.program.nodes).
+
+    (%h: f32[8] @out.1, %y: f32[5,8] @out.0) = loop(%h0: carry, %x: row, %w: whole) {trips=5} frame @A+0 {
+      arena @A size=64 lower_bound=64
+      body(%in0: f32[8] arg, %in1: f32[3] arg, %in2: f32[8,3] arg) -> (y0: f32[8]) {
+        ...
+      }
+    } !3
 """
 
 from __future__ import annotations
@@ -22,14 +32,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
+from symc.ir.modules import Calls
 from symc.ir.program.form import access_text, form_text
-from symc.ir.program.nodes import KernelStep, Place, Program, Result, Step, ViewStep, operand_node, results_of
+from symc.ir.program.nodes import (
+    BranchStep,
+    ControlStep,
+    KernelStep,
+    LoopStep,
+    Place,
+    Program,
+    Result,
+    Step,
+    ViewStep,
+    operand_node,
+    results_of,
+)
 from symc.ir.syntax.printing import Printer, global_name, signature, value_name, word
 from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.text import STEP, function, statements
 from symc.ir.types import TensorType
 
-Call = Callable[[int], "str | None"]
+#: the lines of a step's regions, with that indent
+Regions = Callable[[ControlStep, str], "list[str]"]
 
 
 def is_planned(program: Program) -> bool:
@@ -76,11 +100,14 @@ def is_plain(step: KernelStep) -> bool:
 
 def step_lines(
     step: Step, printer: Printer, call: str | None, types: dict[str, TensorType], indent: str,
-    shifts: Sequence[int] = (),
+    shifts: Sequence[int], regions: Regions,
 ) -> list[str]:  # fmt: skip
-    """One step; `call` is the loop kernel it calls, if it does, with operands moved on by `shifts` elements."""
+    """One step; `call` is the loop kernel it calls, if it does, with operands moved on by `shifts` elements; `regions`
+    gives the lines of a loop's or branch's regions."""
     left = f"{indent}{results_text(step)} = "
     loc = printer.loc(step.origin)
+    if isinstance(step, (LoopStep, BranchStep)):
+        return [f"{left}{control_text(step)} {{", *regions(step, indent + STEP), f"{indent}}}{loc}"]
     if isinstance(step, ViewStep):
         offset = f" {{offset={step.offset}}}" if step.offset else ""
         return [f"{left}view({value_name(step.operand)}){offset}{loc}"]
@@ -113,25 +140,54 @@ def label_text(label: str) -> str:
     return json.dumps(label)
 
 
+def control_text(step: ControlStep) -> str:
+    """`loop(%h: carry, %x: row, %w: whole) {trips=5} frame @A+64`, or the same of a branch."""
+    operands = [f"{value_name(o)}: {access}" for o, access in zip(step.operands, step.accesses)]
+    trips = f" {{trips={step.trips}}}" if isinstance(step, LoopStep) else ""
+    frame = f" frame{place_text(step.frame)}" if step.frame.kind else ""
+    return f"{step.label}({', '.join(operands)}){trips}{frame}"
+
+
 def program_lines(
-    program: Program, printer: Printer, call: Call = lambda at: None, shifts: Sequence[tuple[int, ...]] = ()
-) -> list[str]:
-    """A program; `call(i)` names the loop kernel of step i, which sees its operands moved on by `shifts[i]`."""
+    program: Program, printer: Printer, calls: Calls | None = None, kernels: Sequence[str] = (), head: str = "func",
+    indent: str = "",
+) -> list[str]:  # fmt: skip
+    """A program; `calls` are the loop kernels of its steps, by their numbers among the names `kernels`."""
     types = program.value_types()
+    inner = indent + STEP
+
+    def call(at: int) -> str | None:
+        number = calls.calls[at] if calls is not None and at < len(calls.calls) else None
+        return None if number is None else kernels[number] if 0 <= number < len(kernels) else f"missing.{number}"
+
+    def regions(at: int) -> Regions:
+        def lines(step: ControlStep, indent: str) -> list[str]:
+            held = calls.regions[at] if calls is not None and at < len(calls.regions) else ()
+            own: list[Calls | None] = [*held, *[None] * (len(step.regions) - len(held))]
+            return [
+                line
+                for region, inside in zip(step.regions, own)
+                for line in program_lines(region.program, printer, inside, kernels, region.name, indent)
+            ]
+
+        return lines
+
     params = [f"{value_name(p.name)}: {p.type} {word(p.role)}" for p in program.params]
     results = [f"{word(name)}: {types[value]}" if value in types else word(name) for name, value in program.outputs]
     lines = []
     if is_planned(program):
-        lines.append(f"arena @A size={program.arena} lower_bound={program.lower_bound}")
-    lines += signature(f"func {global_name(program.name)}", params, results, " {")
+        lines.append(f"{indent}arena @A size={program.arena} lower_bound={program.lower_bound}")
+    named = head if head != "func" and program.name == head else f"{head} {global_name(program.name)}"
+    lines += signature(named, params, results, " {", indent)
     for name, node in program.constants:
-        lines.append(f"{STEP}{value_name(name)}: {node.type} = const(){printer.attributes(node.op, node.type)}")
+        lines.append(f"{inner}{value_name(name)}: {node.type} = const(){printer.attributes(node.op, node.type)}")
     for at, step in enumerate(program.steps):
         if at == program.cut:
-            lines.append(f"{STEP}--- backward ---")
-        lines += step_lines(step, printer, call(at), types, STEP, shifts[at] if at < len(shifts) else ())
-    lines.append(f"{STEP}return {', '.join(value_name(value) for _, value in program.outputs)}".rstrip())
+            lines.append(f"{inner}--- backward ---")
+        shifts = calls.shifts[at] if calls is not None and at < len(calls.shifts) else ()
+        lines += step_lines(step, printer, call(at), types, inner, shifts, regions(at))
+    lines.append(f"{inner}return {', '.join(value_name(value) for _, value in program.outputs)}".rstrip())
     for parameter, value, phase in program.updates:
         late = "" if phase == "forward" else f" ({word(phase)})"
-        lines.append(f"{STEP}{STEP}update {value_name(parameter)} = {value_name(value)}{late}")
-    return [*lines, "}"]
+        lines.append(f"{inner}{STEP}update {value_name(parameter)} = {value_name(value)}{late}")
+    return [*lines, indent + "}"]

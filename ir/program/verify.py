@@ -6,25 +6,53 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 from symc.ir.errors import VerifyError
+from symc.ir.modules import Calls
 from symc.ir.program.form import overwrite_refusal
-from symc.ir.program.nodes import KernelStep, Place, Program, Result, Step, ViewStep, operands_of, results_of
+from symc.ir.program.nodes import (
+    Bound,
+    BranchStep,
+    ControlStep,
+    KernelStep,
+    LoopStep,
+    Place,
+    Program,
+    Result,
+    Step,
+    ViewStep,
+    operands_of,
+    results_of,
+)
 from symc.ir.program.text import is_planned, place_text
 from symc.ir.program.verify_form import form_fault
-from symc.ir.types import TensorType
+from symc.ir.types import BOOL, I64, TensorType
 from symc.ir.verify import OriginCheck, verify_graph
 
 
-def verify_program(program: Program, origins: bool = True, called: Sequence[int | None] = ()) -> None:
+def verify_program(
+    program: Program, origins: bool = True, called: Calls | None = None, check: OriginCheck | None = None
+) -> None:
     """Check a program. `called`: the loop kernels of the steps, whose bodies are not looked at."""
-    check = OriginCheck()
+    check = check or OriginCheck()
     types = _names(program)
+    calls = set() if called is None else {at for at, number in enumerate(called.calls) if number is not None}
     for at, step in enumerate(program.steps):
         where = _where(at, step)
         if origins and not check.reaches(step.origin):
             raise VerifyError("P11", f"{where} has no origin that reaches a Symbol")
         if isinstance(step, ViewStep):
             _view(step, types, where)
-        elif at >= len(called) or called[at] is None:
+        elif isinstance(step, (LoopStep, BranchStep)):
+            _control(step, types, where)
+            held = called.regions[at] if called is not None and at < len(called.regions) else ()
+            own: list[Calls | None] = [*held, *[None] * len(step.regions)]
+            for region, inside in zip(step.regions, own):
+                try:
+                    verify_program(region.program, origins, inside, check)
+                except VerifyError as problem:
+                    raise VerifyError(
+                        problem.rule, f"{region.name} of {where}: {str(problem)[len(problem.rule) + 2 :]}"
+                    ) from None
+        elif at not in calls:
             _body(step, types, where)
             verify_graph(step.body, origins, check, f"body of {where}", body=True)
     _ends(program, types)
@@ -33,7 +61,7 @@ def verify_program(program: Program, origins: bool = True, called: Sequence[int 
     if is_planned(program):
         _Memory(program, types).check()
     for at, step in enumerate(program.steps):
-        if isinstance(step, KernelStep) and (at >= len(called) or called[at] is None):
+        if isinstance(step, KernelStep) and at not in calls:
             fault = form_fault(step)
             if fault is not None:
                 raise VerifyError("P12", f"{_where(at, step)}: {fault.about(step)}")
@@ -82,6 +110,55 @@ def _view(step: ViewStep, types: dict[str, TensorType], where: str) -> None:
     if source.dtype != view.dtype or step.offset < 0 or step.offset + view.size > source.size:
         part = f"{view} from element {step.offset} on"
         raise VerifyError("P5", f"{where}: {part} is not inside %{step.operand}: {source}")
+
+
+def _control(step: ControlStep, types: dict[str, TensorType], where: str) -> None:
+    """Operands, results and regions agree."""
+
+    def fail(message: str) -> VerifyError:
+        return VerifyError("P13", f"{where}: {message}")
+
+    def buffer(bound: Bound) -> TensorType:
+        if bound.of == "truth":
+            return TensorType(BOOL, ())
+        names = step.operands if bound.of == "operand" else [r.name for r in step.results]
+        if bound.number >= len(names):
+            raise fail(f"there is no {bound.of} {bound.number} for its regions")
+        whole = types[names[bound.number]] if bound.of == "operand" else step.results[bound.number].type
+        if not bound.moves:
+            return whole
+        assert isinstance(step, LoopStep)
+        if not whole.rank or whole.shape[0] != step.trips:
+            raise fail(f"{bound.of} {bound.number} is {whole}: its rows are not those of {step.trips} turns")
+        return whole.with_shape(whole.shape[1:])
+
+    if isinstance(step, LoopStep):
+        if step.trips < 0 or min(step.carries, step.xs) < 0 or step.carries + step.xs > len(step.operands):
+            counts = f"{step.trips} turns, {step.carries} carries, {step.xs} rows, {len(step.operands)} operands"
+            raise fail(f"these numbers do not fit: {counts}")
+        if step.cond is not None and (not step.results or step.results[0].type != TensorType(I64, ())):
+            raise fail("the first result of a loop with a condition is the number of turns, an i64")
+        changed = {p.name for p in step.body.params[: step.carries]}
+    elif not step.operands or types[step.operands[0]] != TensorType(BOOL, ()):
+        raise fail("a branch tests an i1 first")
+    for region in step.regions:
+        program = region.program
+        given, taken = [buffer(b) for b in region.params], [p.type for p in program.params]
+        if given != taken:
+            raise fail(f"{region.name} gets {_types(given)}, it takes {_types(taken)}")
+        known = program.value_types()
+        made, wanted = [known.get(v) for _, v in program.outputs], [buffer(b) for b in region.outputs]
+        if made != wanted:
+            raise fail(f"{region.name} gives {_types(made)}, wanted are {_types(wanted)}")
+        for parameter, _, _ in program.updates:
+            if region.name != "body" or parameter not in changed:
+                raise fail(f"{region.name} updates %{parameter}, which is no carry of its own")
+        if program.cut != len(program.steps):
+            raise fail(f"{region.name} has a backward half")
+
+
+def _types(types: Sequence[TensorType | None]) -> str:
+    return f"({', '.join(map(str, types))})"
 
 
 def _ends(program: Program, types: dict[str, TensorType]) -> None:
@@ -152,6 +229,8 @@ class _Memory:
                     self._alone(piece, live, where)
                     insort(live, piece)
                     dying.setdefault(self.last.get(result.name, at), []).append(piece)
+            if isinstance(step, (LoopStep, BranchStep)):
+                self._frame(at, step, live)
         self._outputs()
 
     def _place(self, result: Result, where: str) -> None:
@@ -179,6 +258,19 @@ class _Memory:
             raise VerifyError("P6", f"{where}: %{result.name} lies in %{place.name}, which is no parameter")
         self.places[result.name] = place
 
+    def _frame(self, at: int, step: ControlStep, live: list[tuple[int, int, str]]) -> None:
+        """The memory of a step's regions: inside the arena, and apart from all that is alive beside it."""
+        where, place, size = f"step {at}", step.frame, step.frame_size
+        if not size and not place.kind:
+            return
+        if place.kind != "arena" or place.offset < 0 or place.offset + size > self.program.arena:
+            raise VerifyError("P6", f"{where}: its frame of {size} bytes lies at{_text(place)}, not inside the arena")
+        wide = [r.type.dtype.itemsize for region in step.regions for s in region.program.steps for r in results_of(s)]
+        if place.offset % max(wide, default=1):
+            raise VerifyError("P6", f"{where}: its frame at {place.offset} is not aligned")
+        if size:
+            self._alone((place.offset, place.offset + size, f"frame.{at}"), live, where)
+
     def _view(self, step: ViewStep, where: str) -> None:
         source, place = self.places[step.operand], step.result.place
         right = source
@@ -188,7 +280,9 @@ class _Memory:
             places = f"lies at{_text(place)}, its operand's memory is{_text(right)}"
             raise VerifyError("P5", f"{where}: the view %{step.result.name} {places}")
 
-    def _inplace(self, at: int, step: KernelStep, result: Result, live: list[tuple[int, int, str]]) -> None:
+    def _inplace(
+        self, at: int, step: KernelStep | ControlStep, result: Result, live: list[tuple[int, int, str]]
+    ) -> None:
         where = f"step {at}: %{result.name} inplace(%{result.inplace})"
         if result.inplace not in step.operands:
             raise VerifyError("P8", f"{where}: that is no operand of the step")
@@ -196,10 +290,17 @@ class _Memory:
         if self.places[result.inplace] != result.place or self.types[base].nbytes != result.type.nbytes:
             places = f"lies at{_text(result.place)}, the operand at{_text(self.places[result.inplace])}"
             raise VerifyError("P8", f"{where}: it {places}, of {self.types[base].nbytes} bytes")
-        number, operand = step.results.index(result), step.operands.index(result.inplace)
-        refusal = overwrite_refusal(step.form, number, result.type, operand, self.types[result.inplace])
-        if refusal:
-            raise VerifyError("P8", f"{where}: {refusal}")
+        if isinstance(step, (LoopStep, BranchStep)):
+            over = [step.operands[i] for i in step.overwritable(step.results.index(result))]
+            if result.inplace not in over:
+                raise VerifyError(
+                    "P8", f"{where}: a {step.label} has no carry that begins with it and reads it only so"
+                )
+        else:
+            number, operand = step.results.index(result), step.operands.index(result.inplace)
+            refusal = overwrite_refusal(step.form, number, result.type, operand, self.types[result.inplace])
+            if refusal:
+                raise VerifyError("P8", f"{where}: {refusal}")
         others = [o for o in step.operands if o != result.inplace and self.base[o] == base]
         if others:
             raise VerifyError("P8", f"{where}: the step also reads that memory as %{others[0]}")
@@ -213,7 +314,7 @@ class _Memory:
         if place.kind == "arena" and (i := bisect_left(live, old)) < len(live) and live[i] == old:
             del live[i]
 
-    def _parameter(self, at: int, step: KernelStep, result: Result) -> None:
+    def _parameter(self, at: int, step: KernelStep | ControlStep, result: Result) -> None:
         name = result.place.name
         where = f"step {at}: %{result.name} in the buffer of %{name}"
         target = next((t for v, t in self.updates.items() if self.base[v] == result.name), "")

@@ -236,6 +236,14 @@ def regions_of(op: Primitive) -> list[tuple[str, Graph]]:
     return found
 
 
+def graphs_of(graph: Graph) -> list[Graph]:
+    """The graph and all that its loops and branches hold, and theirs."""
+    found = [graph]
+    for at in found:
+        found += [region for node in at.nodes() if node.op.is_control for _, region in regions_of(node.op)]
+    return found
+
+
 def signature(head: str, params: Sequence[str], results: Sequence[str], tail: str, indent: str = "") -> list[str]:
     """`head(params) -> (results) tail`, in one line where it fits."""
     one = f"{indent}{head}({', '.join(params)}) -> ({', '.join(results)}){tail}"

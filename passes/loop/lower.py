@@ -13,10 +13,10 @@ from typing import Union
 
 from symc.ir.errors import IRError
 from symc.ir.loop.nodes import LoopKernel
-from symc.ir.modules import LoopModule
+from symc.ir.modules import Calls, LoopModule
 from symc.ir.op import Primitive
 from symc.ir.prims.movement import Slice
-from symc.ir.program.nodes import KernelStep, Program
+from symc.ir.program.nodes import KernelStep, Program, regions_of_step
 from symc.ir.tensor.graph import Graph, Node, Recorder, finish, users_of
 from symc.ir.types import strides_of
 from symc.passes.loop.body import lower_body
@@ -32,9 +32,8 @@ class Lower(Pass):
 
     def run(self, program: Program, rw: Rewriter) -> LoopModule:
         kernels = _Kernels()
-        calls = [kernels.call(step) if isinstance(step, KernelStep) else (None, ()) for step in program.steps]
-        shifts = tuple(moved for _, moved in calls)
-        return LoopModule(program, tuple(kernels.made), tuple(at for at, _ in calls), shifts if any(shifts) else ())
+        calls = kernels.calls(program)
+        return LoopModule(program, tuple(kernels.made), calls.calls, calls.shifts, calls.regions)
 
 
 #: a step's kernel (None: it runs in the host), and the elements by which its operands' addresses are moved on
@@ -47,14 +46,21 @@ class _Kernels:
     def __init__(self) -> None:
         self.made: list[LoopKernel] = []
         self._known: dict[tuple[Node, ...], int] = {}
-        self._calls: dict[tuple[Node, ...], Call] = {}
+        self._found: dict[tuple[Node, ...], Call] = {}
+
+    def calls(self, program: Program) -> Calls:
+        """What runs the steps of a program, and of those inside of its steps."""
+        found = [self.call(step) if isinstance(step, KernelStep) else (None, ()) for step in program.steps]
+        shifts = tuple(moved for _, moved in found)
+        regions = tuple(tuple(self.calls(region.program) for region in regions_of_step(step)) for step in program.steps)
+        return Calls(tuple(at for at, _ in found), shifts if any(shifts) else (), regions if any(regions) else ())
 
     def call(self, step: KernelStep) -> Call:
         """What runs a step."""
         key = step.key()
-        found = self._calls.get(key)
+        found = self._found.get(key)
         if found is None:
-            found = self._calls[key] = self._new(step)
+            found = self._found[key] = self._new(step)
         return found
 
     def _new(self, step: KernelStep) -> Call:

@@ -6,7 +6,8 @@
     planned    program  it is owned, and every value that a step writes has a place in memory
     scheduled  loop     it is decided how the loops of every kernel run
 
-A property is nothing a pass remembers: its checker looks at the program, wherever that comes from.
+The bodies of loops and branches are in the state of the program around them. A property is nothing a pass remembers:
+its checker looks at the program, wherever that comes from.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 
 from symc.ir.modules import LoopModule
 from symc.ir.prims.control import CustomGrad
-from symc.ir.program.nodes import KernelStep, Program, bases_of, results_of
+from symc.ir.program.nodes import Program, ViewStep, bases_of, programs_of, results_of
+from symc.ir.syntax.printing import graphs_of
 from symc.ir.tensor.graph import Graph
 from symc.ir.text import level_of
 
@@ -41,8 +43,20 @@ class Property:
 
 
 def _inlined(graph: Graph) -> str:
-    node = next((n for n in graph.nodes() if isinstance(n.op, CustomGrad)), None)
-    return "" if node is None else f"%{graph.names.get(node, '?')} is an operator with a gradient rule of its own"
+    for part in graphs_of(graph):
+        node = next((n for n in part.nodes() if isinstance(n.op, CustomGrad)), None)
+        if node is not None:
+            return f"%{part.names.get(node, '?')} is an operator with a gradient rule of its own"
+    return ""
+
+
+def _everywhere(missing: Callable[[Program], str]) -> Callable[[Program], str]:
+    """What is missing in a program, or in one that a loop or branch in it holds."""
+
+    def anywhere(program: Program) -> str:
+        return next((found for part in programs_of(program) if (found := missing(part))), "")
+
+    return anywhere
 
 
 def _fused(program: Program) -> str:
@@ -54,7 +68,7 @@ def _fused(program: Program) -> str:
 
 def _owned(program: Program) -> str:
     base = bases_of(program)
-    written = {r.name for step in program.steps if isinstance(step, KernelStep) for r in step.results}
+    written = {r.name for step in program.steps if not isinstance(step, ViewStep) for r in step.results}
     ends = [(f"output {name}", value) for name, value in program.outputs]
     ends += [(f"the update of %{parameter}", value) for parameter, value, _ in program.updates]
     taken: set[str] = set()
@@ -85,9 +99,9 @@ PROPERTIES: dict[str, Property] = {
     p.name: p
     for p in (
         Property("inlined", "tensor", _inlined),
-        Property("fused", "program", _fused),
-        Property("owned", "program", _owned),
-        Property("planned", "program", _planned),
+        Property("fused", "program", _everywhere(_fused)),
+        Property("owned", "program", _everywhere(_owned)),
+        Property("planned", "program", _everywhere(_planned)),
         Property("scheduled", "loop", _scheduled),
     )
 }

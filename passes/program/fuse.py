@@ -18,10 +18,22 @@ from collections.abc import Sequence
 
 from symc.ir.errors import IRError
 from symc.ir.op import parameter
+from symc.ir.prims.control import results as control_results
 from symc.ir.prims.elementwise import Const
+from symc.ir.prims.flow import Branch, Loop
 from symc.ir.program.form import Access, Axes, Form
-from symc.ir.program.nodes import KernelStep, Program, ProgramParam, Result, Step, ViewStep, operand_node
-from symc.ir.tensor.graph import Graph, Node, Origin, Recorder
+from symc.ir.program.nodes import (
+    BranchStep,
+    KernelStep,
+    LoopStep,
+    Program,
+    ProgramParam,
+    Result,
+    Step,
+    ViewStep,
+    operand_node,
+)
+from symc.ir.tensor.graph import Graph, Node, Origin, Recorder, Update
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
 from symc.passes.program.joins import Cluster, Join, Limits, Refusal, refusal
@@ -90,6 +102,9 @@ class _Fusion:
         self.home: dict[Node, Cluster] = {}
         self.unit_of: dict[Node, Unit] = {}
         self.readers: dict[Node, list[Cluster]] = {}
+        #: names in use, and those of values that the graph does not name
+        self.names = set(graph.names.values())
+        self.extra: dict[Node, str] = {}
         #: why a value did not join a cluster, where somebody asks
         self.refusals: dict[tuple[Node, int], Refusal] | None = None
 
@@ -166,8 +181,8 @@ class _Fusion:
         steps = {cluster.number: self._step(cluster, outside) for cluster in self.clusters}
         ordered = self._ordered()
         params = tuple(ProgramParam(graph.names[i], i.tensor, parameter(i).role) for i in graph.inputs)
-        kept = {n for n in graph.roots if isinstance(n.op, Const)}
-        constants = tuple((graph.names[n], n) for n in graph.nodes() if is_leaf_const(n) or n in kept)
+        kept = {n for n in (*graph.roots, *self.extra) if isinstance(n.op, Const)}
+        constants = tuple((self._name(n), n) for n in graph.nodes() if is_leaf_const(n) or n in kept)
         outputs = tuple((name, graph.names[node]) for name, node in graph.outputs)
         updates = tuple((u.input, graph.names[u.value], u.phase) for u in graph.updates)
         cut = sum(1 for c in ordered if c.half == 0) if graph.cut else len(ordered)
@@ -195,6 +210,40 @@ class _Fusion:
                     heapq.heappush(ready, (self.clusters[follower].half, follower))
         return ordered
 
+    def _control(self, node: Node, origin: Origin) -> Step:
+        """A loop or branch: its graphs become programs as this one does."""
+        op, operands = node.op, tuple(self._name(i) for i in node.inputs)
+        results = tuple(Result(self._name(get), get.tensor) for get in control_results(node))
+
+        def program(name: str, graph: Graph, first: int = 0) -> Program:
+            """The outputs from `first` on are results, those before it are what the first inputs become."""
+            ends = [n for _, n in graph.outputs]
+            updates = [Update(parameter(i).input_name, n) for i, n in zip(graph.inputs, ends[:first]) if i is not n]
+            outputs = graph.outputs[first:]
+            inside = Graph(name, graph.inputs, outputs, tuple(updates), graph.names, graph.origins)
+            return _Fusion(inside, self.options, self.rw).program()
+
+        if isinstance(op, Loop):
+            cond = program("cond", op.cond) if op.cond is not None else None
+            body = program("body", op.body, op.carries)
+            return LoopStep(operands, results, op.carries, op.xs, op.trips, body, cond, origin)
+        assert isinstance(op, Branch)
+        return BranchStep(operands, results, program("then", op.then), program("other", op.other), origin)
+
+    def _name(self, node: Node) -> str:
+        """The name of a value; of one that the graph does not name (a number in memory, a result that nobody reads) a
+        new one."""
+        known = self.graph.names.get(node) or self.extra.get(node)
+        if known is None:
+            known = stem = node.op.name
+            count = 0
+            while known in self.names:
+                count += 1
+                known = f"{stem}.{count}"
+            self.names.add(known)
+            self.extra[node] = known
+        return known
+
     def _read_outside(self) -> set[Node]:
         """The demanded values that some other kernel, a result or an update reads."""
         outside = set(self.graph.roots)
@@ -210,6 +259,8 @@ class _Fusion:
         first = cluster.units[0].root
         if cluster.kind == "view":
             return ViewStep(graph.names[first.inputs[0]], Result(graph.names[first], first.tensor), origins[0])
+        if first.op.is_control:
+            return self._control(first, origins[0])
         yields = [r for r in roots if r in outside]
         reads, body = extract(graph, cluster.units, yields)
         origin = origins[0]

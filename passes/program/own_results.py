@@ -21,6 +21,7 @@ from symc.ir.program.nodes import (
     Step,
     ViewStep,
     bases_of,
+    in_regions,
     operand_node,
     operands_of,
     results_of,
@@ -38,6 +39,7 @@ class OwnResults(Pass):
     def run(self, program: Program, rw: Rewriter) -> Program:
         if is_planned(program):
             raise IRError(f"own_results: program {program.name} has a memory plan, in which copies have no place")
+        program = in_regions(program, lambda region: self.run(region, rw))
         return _own_updates(_own_outputs(_keep_old(program, rw), rw), rw)
 
 
@@ -106,7 +108,7 @@ def _own_outputs(program: Program, rw: Rewriter) -> Program:
     for number, (name, value) in enumerate(program.outputs):
         at = made_by.get(base[value])
         late = _is_late(program, name, at)
-        direct = at is not None and isinstance(program.steps[at], KernelStep) and base[value] not in taken
+        direct = at is not None and not isinstance(program.steps[at], ViewStep) and base[value] not in taken
         if at is not None and direct and (not late or at >= program.cut):
             taken.add(base[value])
             outputs.append((name, value))
@@ -134,7 +136,7 @@ def _own_updates(program: Program, rw: Rewriter) -> Program:
         if at is None or base[value] in taken or late and at < program.cut:
             return False
         step, last = program.steps[at], last_read.get(parameter, -1)
-        if not isinstance(step, KernelStep) or last > at:
+        if isinstance(step, ViewStep) or last > at:
             return False
         if last == at:
             written = [r.name for r in step.results].index(base[value])

@@ -17,7 +17,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from symc.ir.errors import IRError
-from symc.ir.program.nodes import KernelStep, Place, Program, Step, ViewStep, bases_of, operands_of
+from symc.ir.program.nodes import (
+    BranchStep,
+    ControlStep,
+    KernelStep,
+    LoopStep,
+    Place,
+    Program,
+    Step,
+    ViewStep,
+    bases_of,
+    in_regions,
+    operands_of,
+)
 from symc.ir.types import Array
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
@@ -41,7 +53,7 @@ class PlanMemory(Pass):
     align: int = option(64, "alignment of arena offsets in bytes", choices=[8 << n for n in range(10)])
 
     def run(self, program: Program, rw: Rewriter) -> Program:
-        return _Planner(program, self).planned()
+        return _Planner(in_regions(program, lambda region: self.run(region, rw)), self).planned()
 
 
 class _Planner:
@@ -56,20 +68,25 @@ class _Planner:
         self.inplace: dict[str, str] = {}
         self.pieces: list[_Storage] = []
         self.fixed: dict[str, Place] = {}
+        #: the memory of the regions of a step
+        self.frames: dict[int, _Storage] = {}
 
     def planned(self) -> Program:
         self._fix_results()
         for at, step in enumerate(self.program.steps):
-            if isinstance(step, KernelStep):
+            if not isinstance(step, ViewStep):
                 self._kernel(at, step)
+            if isinstance(step, (LoopStep, BranchStep)) and step.frame_size:
+                self.frames[at] = _Storage(step.frame_size, at, at)
+                self.pieces.append(self.frames[at])
         arena = [p for p in self.pieces if not p.place.kind]
         size = place_all(arena, self.options.align)
-        steps = tuple(self._placed(step) for step in self.program.steps)
+        steps = tuple(self._placed(at, step) for at, step in enumerate(self.program.steps))
         return replace(self.program, steps=steps, arena=size, lower_bound=lower_bound(arena, self.options.align))
 
     def _fix_results(self) -> None:
         """Outputs live in the caller's buffers, updates in their parameter's: memory of a kernel's result each."""
-        owned = {r.name for step in self.program.steps if isinstance(step, KernelStep) for r in step.results}
+        owned = {r.name for step in self.program.steps if not isinstance(step, ViewStep) for r in step.results}
         ends = [(f"output {name}", value, Place("out", i)) for i, (name, value) in enumerate(self.program.outputs)]
         ends += [(f"the update of %{p}", value, Place("arg", 0, p)) for p, value, _ in self.program.updates]
         for what, value, place in ends:
@@ -78,7 +95,7 @@ class _Planner:
                 raise IRError(f"plan_memory: {what}, %{value}, is no value of its own; own_results makes it one")
             self.fixed[base] = place
 
-    def _kernel(self, at: int, step: KernelStep) -> None:
+    def _kernel(self, at: int, step: KernelStep | ControlStep) -> None:
         taken: set[str] = set()
         for number, result in enumerate(step.results):
             place = self.fixed.get(result.name)
@@ -98,7 +115,7 @@ class _Planner:
             self.storage[result.name] = piece
             self.pieces.append(piece)
 
-    def _victim(self, at: int, step: KernelStep, result: int, taken: set[str]) -> str:
+    def _victim(self, at: int, step: KernelStep | ControlStep, result: int, taken: set[str]) -> str:
         """An operand whose memory the result takes over; empty if there is none."""
         for operand in (step.operands[i] for i in step.overwritable(result)):
             base = self.base[operand]
@@ -109,17 +126,19 @@ class _Planner:
                 return operand
         return ""
 
-    def _read_once(self, step: KernelStep, base: str) -> bool:
+    def _read_once(self, step: KernelStep | ControlStep, base: str) -> bool:
         """No other operand of the kernel is a view of the same memory."""
         piece = self.storage[base]
         return sum(1 for o in step.operands if self.storage.get(self.base[o]) is piece) == 1
 
-    def _placed(self, step: Step) -> Step:
+    def _placed(self, at: int, step: Step) -> Step:
         if isinstance(step, ViewStep):
             return replace(step, result=replace(step.result, place=self._place_of(step.operand)))
         results = tuple(
             replace(r, place=self._place_of(r.name), inplace=self.inplace.get(r.name, "")) for r in step.results
         )
+        if isinstance(step, (LoopStep, BranchStep)) and at in self.frames:
+            return replace(step, results=results, frame=self.frames[at].place)
         return replace(step, results=results)
 
     def _place_of(self, value: str) -> Place:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 
 from symc.ir.errors import IRError
-from symc.ir.program.nodes import KernelStep, Program, bases_of, operands_of, results_of
+from symc.ir.program.nodes import Program, ViewStep, bases_of, in_regions, operands_of, results_of
 from symc.ir.program.text import is_planned
 from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter
@@ -23,7 +23,7 @@ class Schedule(Pass):
     def run(self, program: Program, rw: Rewriter) -> Program:
         if is_planned(program):
             raise IRError(f"schedule: program {program.name} has a memory plan, which is made for the order it has")
-        return _Scheduler(program, rw).scheduled()
+        return _Scheduler(in_regions(program, lambda region: self.run(region, rw)), rw).scheduled()
 
 
 class _Scheduler:
@@ -37,7 +37,7 @@ class _Scheduler:
         for number, step in enumerate(self.steps):
             for result in results_of(step):
                 self.producer[result.name] = number
-                self.size[result.name] = result.type.nbytes if isinstance(step, KernelStep) else 0
+                self.size[result.name] = result.type.nbytes if not isinstance(step, ViewStep) else 0
         self.reads = [dict.fromkeys(operands_of(step)) for step in self.steps]
         self.waits = [0] * len(self.steps)
         self.followers: list[dict[int, None]] = [{} for _ in self.steps]

@@ -13,7 +13,7 @@ from symc.ir.op import input_node
 from symc.ir.prims import add, const
 from symc.ir.prims.elementwise import Fma
 from symc.ir.prims.linear import Contraction
-from symc.ir.program.nodes import KernelStep, Program
+from symc.ir.program.nodes import KernelStep, LoopStep, Program, regions_of_step
 from symc.ir.tensor.graph import Node, Recorder, SymOrigin, finish
 from symc.ir.types import F32, TensorType
 from symc.runtime.memory import empty
@@ -61,9 +61,19 @@ def bytes_per_second() -> float:
 
 
 def flops_of(program: Program) -> float:
-    """Floating-point operations of a program's contractions."""
-    nodes = (node for step in program.steps if isinstance(step, KernelStep) for node in step.body.nodes())
-    return 2.0 * sum(node.op.multiply_adds(node) for node in nodes if isinstance(node.op, Contraction))
+    """Floating-point operations of a program's contractions; those of a loop in all its turns, of a branch in its
+    longer side."""
+    total = 0.0
+    for step in program.steps:
+        inside = [flops_of(region.program) for region in regions_of_step(step)]
+        if isinstance(step, KernelStep):
+            contractions = [node for node in step.body.nodes() if isinstance(node.op, Contraction)]
+            total += 2.0 * sum(node.op.multiply_adds(node) for node in contractions)
+        elif isinstance(step, LoopStep):
+            total += step.trips * sum(inside)
+        else:
+            total += max(inside, default=0.0)
+    return total
 
 
 def describe() -> str:

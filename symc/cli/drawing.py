@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from symc.cli.report import CliError
-from symc.ir.program.nodes import KernelStep, Program, operands_of, results_of
+from symc.ir.program.nodes import Program, ViewStep, operands_of, regions_of_step, results_of
 from symc.ir.symbol.nodes import SymGraph
 from symc.ir.tensor.graph import Graph
 
@@ -85,17 +85,25 @@ def _of_program(program: Program) -> Diagram:
     for p in program.params:
         made.box(p.name, [p.name, str(p.type), p.role], "input")
         home[p.name] = p.name
+    _add_steps(made, program, home, "")
+    _add_outputs(made, [(name, home[value]) for name, value in program.outputs if value in home])
+    return made
+
+
+def _add_steps(made: Diagram, program: Program, home: dict[str, str], where: str) -> None:
+    """The steps of a program; of those with regions every region's, `where` they are: `2.body/`. `home` are the boxes
+    of the values that they read."""
     for at, step in enumerate(program.steps):
-        key = f"step {at}"
-        kernel = step.label if isinstance(step, KernelStep) else "view"
+        key = f"step {where}{at}"
         written = [f"%{r.name}: {r.type} {r.place}" for r in results_of(step)]
-        made.box(key, [f"{at}: {kernel}", *written], "heavy" if isinstance(step, KernelStep) else "plain")
+        made.box(key, [f"{where}{at}: {step.label}", *written], "plain" if isinstance(step, ViewStep) else "heavy")
         for operand in dict.fromkeys(operands_of(step)):
             if operand in home:
                 made.edge(home[operand], key, operand if home[operand] != operand else "")
         home.update((r.name, key) for r in results_of(step))
-    _add_outputs(made, [(name, home[value]) for name, value in program.outputs if value in home])
-    return made
+        for region in regions_of_step(step):
+            inside = {p.name: key for p in region.program.params}
+            _add_steps(made, region.program, inside, f"{where}{at}.{region.name}/")
 
 
 def _add_outputs(made: Diagram, outputs: Sequence[tuple[str, str]]) -> None:

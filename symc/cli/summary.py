@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from symc.cli.views import unplanned_bytes
 from symc.ir.prims.flow import Branch, Loop
 from symc.ir.prims.linear import Contraction
 from symc.ir.symbol.nodes import SymNode
@@ -58,7 +59,7 @@ def summarise(symbol: Any, module: SymbolModule, inputs: Collection[str]) -> str
     rows = list(_rows(module, _output_shapes(symbol, module), set(inputs), parameters, work))
     total = sum(work.values())
     bound = f"; the largest live set is {_bytes(program.lower_bound)}" if program.lower_bound else ""
-    unplanned = sum(r.type.nbytes for s in program.steps if hasattr(s, "results") for r in s.results)
+    unplanned = unplanned_bytes(program)
     return "\n".join(
         [
             *_table([ROW, *rows]),

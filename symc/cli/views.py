@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from symc.ir.program.nodes import KernelStep, Program, Result, results_of
+from symc.ir.program.nodes import BranchStep, LoopStep, Program, Result, ViewStep, programs_of, results_of
 from symc.ir.tensor.graph import SymOrigin, first_symbol
 
 _TABLE = re.compile(r"^!(\d+) = (.*)$")
@@ -86,16 +86,8 @@ def select(text: str, pattern: str) -> list[str]:
 def memory_table(program: Program) -> str:
     """Every value the program writes: where, how many bytes, for which Symbol; and the arena beside the lower bound."""
     rows = [("step", "kernel", "writes", "place", "bytes", "Symbol", "line")]
-    unplanned = 0
-    for at, step in enumerate(program.steps):
-        symbol = first_symbol(step.origin)
-        name = symbol.name if symbol is not None else ""
-        line = f"{Path(symbol.file).name}:{symbol.line}" if symbol is not None and symbol.file else ""
-        kernel = step.label if isinstance(step, KernelStep) else "view"
-        for result in results_of(step):
-            if isinstance(step, KernelStep) and result.place.kind in ("", "arena"):
-                unplanned += result.type.nbytes
-            rows.append((str(at), kernel, f"%{result.name}", _place(result), str(result.type.nbytes), name, line))
+    _add_rows(rows, program, "", 0)
+    unplanned = unplanned_bytes(program)
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     right = {0, 4}
     lines = []
@@ -109,5 +101,38 @@ def memory_table(program: Program) -> str:
     return "\n".join([*lines, f"arena {program.arena} B{saved}{bound}"])
 
 
-def _place(result: Result) -> str:
-    return f"{str(result.place).lstrip('@') or 'unplanned'}{f' over %{result.inplace}' if result.inplace else ''}"
+def _add_rows(rows: list[tuple[str, ...]], program: Program, where: str, base: int) -> None:
+    """What the steps of a program write, and those of their regions: `where` they are, as in 2.body/, and where in the
+    whole arena theirs begins."""
+    for at, step in enumerate(program.steps):
+        symbol = first_symbol(step.origin)
+        name = symbol.name if symbol is not None else ""
+        line = f"{Path(symbol.file).name}:{symbol.line}" if symbol is not None and symbol.file else ""
+        for result in results_of(step):
+            place = _place(result, where, base)
+            rows.append((f"{where}{at}", step.label, f"%{result.name}", place, str(result.type.nbytes), name, line))
+        if isinstance(step, (LoopStep, BranchStep)):
+            for region in step.regions:
+                _add_rows(rows, region.program, f"{where}{at}.{region.name}/", base + step.frame.offset)
+
+
+def unplanned_bytes(program: Program) -> int:
+    """Bytes of one buffer for every value that a plan puts, or would put, into the arena."""
+    return sum(
+        result.type.nbytes
+        for part in programs_of(program)
+        for step in part.steps
+        if not isinstance(step, ViewStep)
+        for result in step.results
+        if result.place.kind in ("", "arena")
+    )
+
+
+def _place(result: Result, where: str, base: int) -> str:
+    """Where a value lies; of a region's value in the whole arena, or in which of the region's buffers."""
+    place = result.place
+    if place.kind == "arena":
+        text = f"A+{base + place.offset}"
+    else:
+        text = f"{where if place.kind else ''}{str(place).lstrip('@')}" or "unplanned"
+    return f"{text}{f' over %{result.inplace}' if result.inplace else ''}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from symc.compile import Executable, Instance
-from symc.ir.program.nodes import KernelStep
+from symc.ir.program.nodes import ViewStep
 from symc.ir.types import Array
 from symc.runtime.memory import address_of
 
@@ -21,9 +21,8 @@ class Pool:
         #: taking from a list and adding to it need no lock
         self._free: list[_Movable] = []
         program = executable.program
-        native = all(
-            executable.loops.calls[at] is not None for at, s in enumerate(program.steps) if isinstance(s, KernelStep)
-        )
+        calls = executable.loops.calls
+        native = all(calls[at] is not None for at, s in enumerate(program.steps) if not isinstance(s, ViewStep))
         #: Python callbacks hold their arrays, so programs that have some are bound anew for every call
         self._movable = native and program.arena <= LARGEST
 
@@ -58,10 +57,10 @@ class _Movable:
         self._slots: list[tuple[int, int, int]] = []
         at = 0
         for step in executable.program.steps:
-            if not isinstance(step, KernelStep):
+            if isinstance(step, ViewStep):
                 continue
             for name in (*step.operands, *(r.name for r in step.results)):
-                address = address_of(instance._address[name])
+                address = address_of(instance.memory[name])
                 for number, (start, end) in enumerate(spans):
                     if start <= address < end:
                         self._slots.append((at, number, int(table.args[at]) - start))

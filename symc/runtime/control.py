@@ -1,76 +1,39 @@
 """Native loops and branches over tables, as LLVM IR text.
 
-`@symc_loop` and `@symc_branch` are kernels for tables: their one argument is a record of words (64 bits each) that says
-which other tables to run, and what to move before and after. The words of a loop:
-
-    turns, launch of the body, launch of the condition (0: none), address of its truth value, address for the number of
-    turns taken (0: nobody asks), then four lists of moves (address, number): once before, before a turn, after a
-    turn, once after
-
-and of a branch: address of the truth value, then for the side that is taken if it holds, and for the other: its
-launch, moves before, moves after. A launch is what `@symc_launch` takes. A move is five words: destination, source
-(0: zeros), bytes, and by how many bytes turn after turn the destination and the source go on.
+`@symc_loop` and `@symc_branch` are kernels for tables: their one argument is a record (`LOOP`, `BRANCH`) that says
+which other tables to run. A loop first copies what its carries begin with. After every turn it moves on the words that
+hold addresses of rows (`MOVE`), and puts them back when it ends, whether well or not, so that loops may lie in loops.
+Then it clears the rows of turns that were not taken (`REST`) and tells how many were.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from symc.codegen.jit.compile import compile_kernels
 from symc.codegen.target import host_target
-from symc.runtime.table import Table, launch_address
+from symc.runtime.table import launch_address
 
-Words = NDArray[np.int64]
-
-
-class Move(NamedTuple):
-    """Bytes copied from `source` to `target` (0: zeros), addresses that go on by a step from turn to turn."""
-
-    target: int
-    source: int
-    nbytes: int
-    target_step: int = 0
-    source_step: int = 0
-
-
-def loop_record(
-    trips: int,
-    body: Table,
-    cond: Table | None,
-    truth: int,
-    count: int,
-    moves: tuple[Sequence[Move], Sequence[Move], Sequence[Move], Sequence[Move]],
-) -> tuple[Words, list[object]]:
-    """The record of a loop, and what must live as long. `truth` and `count` are addresses; `moves` the lists in the
-    order of the module text."""
-    words = [trips, body.launch(), cond.launch() if cond is not None else 0, truth, count]
-    return _record(words, moves, [body, cond])
-
-
-def branch_record(
-    truth: int, sides: Sequence[tuple[Table, Sequence[Move], Sequence[Move]]]
-) -> tuple[Words, list[object]]:
-    """The record of a branch, and what must live as long: (table, moves before, moves after) for true, then false."""
-    words: list[int] = [truth]
-    keep: list[object] = []
-    for table, before, after in sides:
-        made, held = _record([table.launch()], (before, after), [table])
-        words += made.tolist()
-        keep += held
-    return np.array(words, np.int64), keep
-
-
-def _record(words: list[int], moves: Sequence[Sequence[Move]], keep: list[object]) -> tuple[Words, list[object]]:
-    for listed in moves:
-        array = np.array(listed, np.int64).reshape(-1, len(Move._fields))
-        keep.append(array)
-        words += [int(array.ctypes.data), len(listed)]
-    return np.array(words, np.int64), keep
+#: bytes copied once, before the first turn
+COPY = np.dtype([("target", "<i8"), ("source", "<i8"), ("nbytes", "<i8")])
+#: the address of a word that holds an address, and by how many bytes that goes on after every turn
+MOVE = np.dtype([("word", "<i8"), ("nbytes", "<i8")])
+#: an array of one row a turn: its address, and the bytes of a row
+REST = np.dtype([("target", "<i8"), ("nbytes", "<i8")])
+#: the address and length of an array of the above
+_LIST = (np.int64, 2)
+#: `body` and `cond` (0: none) are what `@symc_launch` takes; `truth` is where the condition puts its answer, `count`
+#: where the number of turns goes (0: nowhere)
+LOOP = np.dtype(
+    [
+        ("trips", "<i8"), ("body", "<i8"), ("cond", "<i8"), ("truth", "<i8"), ("count", "<i8"),
+        ("copies", *_LIST), ("moving", *_LIST), ("rests", *_LIST),
+    ]
+)  # fmt: skip
+#: the address of the truth value, and the launches of the two sides
+BRANCH = np.dtype([("truth", "<i8"), ("then", "<i8"), ("other", "<i8")])
 
 
 @functools.cache
@@ -100,70 +63,105 @@ define internal i64 @word(ptr %record, i64 %at) alwaysinline nounwind {
   ret i64 %w
 }
 
-; The moves of list %at of the record, in turn %t.
-define internal void @moves(ptr %record, i64 %at, i64 %t) nounwind {
-entry:
-  %where = call i64 @word(ptr %record, i64 %at)
-  %list = inttoptr i64 %where to ptr
-  %at1 = add i64 %at, 1
-  %count = call i64 @word(ptr %record, i64 %at1)
-  %some = icmp sgt i64 %count, 0
-  br i1 %some, label %next, label %done
-next:
-  %i = phi i64 [ 0, %entry ], [ %i1, %moved ]
-  %move = getelementptr [5 x i64], ptr %list, i64 %i
-  %target0 = call i64 @word(ptr %move, i64 0)
-  %source0 = call i64 @word(ptr %move, i64 1)
-  %bytes = call i64 @word(ptr %move, i64 2)
-  %tstep = call i64 @word(ptr %move, i64 3)
-  %sstep = call i64 @word(ptr %move, i64 4)
-  %tmoved = mul i64 %tstep, %t
-  %smoved = mul i64 %sstep, %t
-  %target1 = add i64 %target0, %tmoved
-  %source1 = add i64 %source0, %smoved
-  %target = inttoptr i64 %target1 to ptr
-  %source = inttoptr i64 %source1 to ptr
-  %clear = icmp eq i64 %source0, 0
-  br i1 %clear, label %zero, label %copy
-zero:
-  call void @llvm.memset.p0.i64(ptr %target, i8 0, i64 %bytes, i1 false)
-  br label %moved
-copy:
-  call void @llvm.memcpy.p0.p0.i64(ptr %target, ptr %source, i64 %bytes, i1 false)
-  br label %moved
-moved:
-  %i1 = add i64 %i, 1
-  %more = icmp slt i64 %i1, %count
-  br i1 %more, label %next, label %done
-done:
-  ret void
+define internal ptr @pointer(ptr %record, i64 %at) alwaysinline nounwind {
+  %w = call i64 @word(ptr %record, i64 %at)
+  %p = inttoptr i64 %w to ptr
+  ret ptr %p
 }
 
 ; Run the table of word %at; whether it ended well.
 define internal i1 @launch(ptr %record, i64 %at) nounwind {
-  %address = call i64 @word(ptr %record, i64 %at)
-  %launch = inttoptr i64 %address to ptr
+  %launch = call ptr @pointer(ptr %record, i64 %at)
   %stopped = call i64 @symc_launch(ptr %launch)
   %well = icmp slt i64 %stopped, 0
   ret i1 %well
 }
 
+define internal void @copies(ptr %record) nounwind {
+entry:
+  %list = call ptr @pointer(ptr %record, i64 5)
+  %count = call i64 @word(ptr %record, i64 6)
+  br label %head
+head:
+  %i = phi i64 [ 0, %entry ], [ %i1, %next ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %next, label %done
+next:
+  %copy = getelementptr [3 x i64], ptr %list, i64 %i
+  %target = call ptr @pointer(ptr %copy, i64 0)
+  %source = call ptr @pointer(ptr %copy, i64 1)
+  %bytes = call i64 @word(ptr %copy, i64 2)
+  call void @llvm.memcpy.p0.p0.i64(ptr %target, ptr %source, i64 %bytes, i1 false)
+  %i1 = add i64 %i, 1
+  br label %head
+done:
+  ret void
+}
+
+; Move the words on by %turns turns.
+define internal void @move(ptr %record, i64 %turns) nounwind {
+entry:
+  %list = call ptr @pointer(ptr %record, i64 7)
+  %count = call i64 @word(ptr %record, i64 8)
+  br label %head
+head:
+  %i = phi i64 [ 0, %entry ], [ %i1, %next ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %next, label %done
+next:
+  %move = getelementptr [2 x i64], ptr %list, i64 %i
+  %place = call ptr @pointer(ptr %move, i64 0)
+  %bytes = call i64 @word(ptr %move, i64 1)
+  %by = mul i64 %bytes, %turns
+  %old = load i64, ptr %place
+  %new = add i64 %old, %by
+  store i64 %new, ptr %place
+  %i1 = add i64 %i, 1
+  br label %head
+done:
+  ret void
+}
+
+; Clear the rows from %taken on.
+define internal void @clear(ptr %record, i64 %taken) nounwind {
+entry:
+  %list = call ptr @pointer(ptr %record, i64 9)
+  %count = call i64 @word(ptr %record, i64 10)
+  %trips = call i64 @word(ptr %record, i64 0)
+  %left = sub i64 %trips, %taken
+  br label %head
+head:
+  %i = phi i64 [ 0, %entry ], [ %i1, %next ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %next, label %done
+next:
+  %rest = getelementptr [2 x i64], ptr %list, i64 %i
+  %first = call ptr @pointer(ptr %rest, i64 0)
+  %row = call i64 @word(ptr %rest, i64 1)
+  %skipped = mul i64 %row, %taken
+  %target = getelementptr i8, ptr %first, i64 %skipped
+  %bytes = mul i64 %row, %left
+  call void @llvm.memset.p0.i64(ptr %target, i8 0, i64 %bytes, i1 false)
+  %i1 = add i64 %i, 1
+  br label %head
+done:
+  ret void
+}
+
 define i32 @symc_loop(ptr %args, i64 %lo, i64 %hi, ptr %scratch) nounwind {
 entry:
   %record = load ptr, ptr %args
-  call void @moves(ptr %record, i64 5, i64 0)
+  call void @copies(ptr %record)
   %trips = call i64 @word(ptr %record, i64 0)
   %test = call i64 @word(ptr %record, i64 2)
   %tests = icmp ne i64 %test, 0
-  %flag0 = call i64 @word(ptr %record, i64 3)
-  %flag = inttoptr i64 %flag0 to ptr
+  %flag = call ptr @pointer(ptr %record, i64 3)
   br label %turn
 turn:
   %t = phi i64 [ 0, %entry ], [ %t1, %ran ]
   %more = icmp slt i64 %t, %trips
   br i1 %more, label %begin, label %ended
 begin:
-  call void @moves(ptr %record, i64 7, i64 %t)
   br i1 %tests, label %ask, label %body
 ask:
   %asked = call i1 @launch(ptr %record, i64 2)
@@ -176,41 +174,36 @@ body:
   %well = call i1 @launch(ptr %record, i64 1)
   br i1 %well, label %ran, label %failed
 ran:
-  call void @moves(ptr %record, i64 9, i64 %t)
+  call void @move(ptr %record, i64 1)
   %t1 = add i64 %t, 1
   br label %turn
 ended:
-  %count0 = call i64 @word(ptr %record, i64 4)
-  %counted = icmp ne i64 %count0, 0
+  %back = sub i64 0, %t
+  call void @move(ptr %record, i64 %back)
+  call void @clear(ptr %record, i64 %t)
+  %count = call ptr @pointer(ptr %record, i64 4)
+  %counted = icmp ne ptr %count, null
   br i1 %counted, label %tell, label %out
 tell:
-  %count = inttoptr i64 %count0 to ptr
   store i64 %t, ptr %count
   br label %out
 out:
-  call void @moves(ptr %record, i64 11, i64 0)
   ret i32 0
 failed:
+  %undo = sub i64 0, %t
+  call void @move(ptr %record, i64 %undo)
   ret i32 1
 }
 
 define i32 @symc_branch(ptr %args, i64 %lo, i64 %hi, ptr %scratch) nounwind {
 entry:
   %record = load ptr, ptr %args
-  %flag0 = call i64 @word(ptr %record, i64 0)
-  %flag = inttoptr i64 %flag0 to ptr
+  %flag = call ptr @pointer(ptr %record, i64 0)
   %held = load i8, ptr %flag
   %holds = icmp ne i8 %held, 0
-  %at = select i1 %holds, i64 1, i64 6
-  %before = add i64 %at, 1
-  %after = add i64 %at, 3
-  call void @moves(ptr %record, i64 %before, i64 0)
+  %at = select i1 %holds, i64 1, i64 2
   %well = call i1 @launch(ptr %record, i64 %at)
-  br i1 %well, label %ran, label %failed
-ran:
-  call void @moves(ptr %record, i64 %after, i64 0)
-  ret i32 0
-failed:
-  ret i32 1
+  %status = select i1 %well, i32 0, i32 1
+  ret i32 %status
 }
 """

@@ -12,7 +12,7 @@ from symc.ir.errors import VerifyError
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import CustomGrad
 from symc.ir.prims.flow import Loop
-from symc.ir.syntax.printing import regions_of
+from symc.ir.syntax.printing import graphs_of
 from symc.ir.tensor.graph import Graph, finish, symbols_of
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, TensorType
@@ -48,21 +48,13 @@ def module():
     return module_of(net(), {n: TensorType(F32, s) for n, s in SHAPES.items()})
 
 
-def graphs_in(graph: Graph) -> list[Graph]:
-    """The graph and all that its loops and branches hold."""
-    found = [graph]
-    for at in found:
-        found += [region for node in at.nodes() if node.op.is_control for _, region in regions_of(node.op)]
-    return found
-
-
 def run(*passes: Pass, instruments: tuple[Instrument, ...] = ()) -> Graph:
     return Manager(instruments).run(passes, module())
 
 
 def test_values_in_bodies_know_their_symbol_and_line() -> None:
     graph = run(Decompose(train=True), Autodiff(wrt=("x", "h", "w")), Inline(), simplify.Simplify())
-    bodies = graphs_in(graph)[1:]
+    bodies = graphs_of(graph)[1:]
     assert len(bodies) > 8
     found = {}
     for body in bodies:
@@ -78,7 +70,7 @@ def test_the_same_body_on_two_lines_keeps_both() -> None:
     first, _ = S.contrib.foreach(lambda row, s: (S.tanh(row, name="one"), s * 1), x, h)
     second, _ = S.contrib.foreach(lambda row, s: (S.tanh(row, name="two"), s * 1), x, h)
     both = module_of(S.Group([first, second]), {n: TensorType(F32, SHAPES[n]) for n in "xh"})
-    bodies = graphs_in(Manager().run([Decompose()], both))[1:]
+    bodies = graphs_of(Manager().run([Decompose()], both))[1:]
     named = [symbols_of(body.origins[n])[0].name for body in bodies for n in body.nodes() if n.op.name == "tanh"]
     assert sorted(named) == ["one", "two"]
 
@@ -92,8 +84,8 @@ def test_a_body_without_origins_is_refused() -> None:
 
 def test_no_pass_stops_at_a_body() -> None:
     graph = run(Decompose(), Inline())
-    assert not any(isinstance(n.op, CustomGrad) for at in graphs_in(graph) for n in at.nodes())
-    assert sum(isinstance(n.op, Loop) for at in graphs_in(graph) for n in at.nodes()) == 2
+    assert not any(isinstance(n.op, CustomGrad) for at in graphs_of(graph) for n in at.nodes())
+    assert sum(isinstance(n.op, Loop) for at in graphs_of(graph) for n in at.nodes()) == 2
 
 
 class Limit(Instrument):
@@ -146,4 +138,4 @@ def test_a_wrong_rule_is_found_in_a_body(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("may", [True, False])
 def test_an_action_in_a_body_may_be_vetoed(may: bool) -> None:
     made = rewrite(run(Decompose(), Inline()), [WRONG], Rewriter("test", lambda *_: may))
-    assert any(n.op.name == "tanh" for at in graphs_in(made) for n in at.nodes()) is not may
+    assert any(n.op.name == "tanh" for at in graphs_of(made) for n in at.nodes()) is not may

@@ -469,7 +469,7 @@ def test_loops_and_branches_run_without_python(monkeypatch):
     def refuse(_):
         raise AssertionError("a step runs in Python")
 
-    monkeypatch.setattr("symc.compile.host_callback", refuse)
+    monkeypatch.setattr("symc.runtime.link.host_callback", refuse)
     x, h, w = variables("x h w")
 
     def turn(row, s):

@@ -1,0 +1,223 @@
+"""Linking: a program on its buffers becomes a table of kernel calls, and the programs inside of its steps tables that a
+native kernel runs (symc.runtime.control).
+
+All is decided before: here addresses are put together. In a loop a value may be the row of the turn, which lies further
+on in every turn. The addresses of such rows are words in tables and records that the loop's kernel moves on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from symc.codegen.emit.description import NativeKernel
+from symc.ir.modules import LoopModule
+from symc.ir.op import parameter
+from symc.ir.program.nodes import BranchStep, ControlStep, KernelStep, LoopStep, Place, Program, ViewStep
+from symc.ir.tensor.graph import Node
+from symc.ir.tensor.interp import evaluate
+from symc.ir.types import Array, TensorType
+from symc.runtime.control import BRANCH, COPY, LOOP, MOVE, REST, branch_kernel, loop_kernel
+from symc.runtime.memory import address_of, empty
+from symc.runtime.table import Entry, Table, host_callback, make_table
+
+#: elements touched by a thread that are worth waking it for
+GRAIN = 16384
+
+
+class Held(NamedTuple):
+    """The memory of a value: an array over it, as it is in the first turn of all loops around, and by how many bytes
+    which of them move it on after every turn."""
+
+    array: Array
+    moves: tuple[tuple[int, int], ...] = ()
+
+
+class Linked(NamedTuple):
+    """A table, the number of its entries in the forward half, and the memory of the program's values."""
+
+    table: Table
+    forward: int
+    held: Mapping[str, Held]
+
+
+class Linker:
+    """Links one program: `kernels` and `addresses` are those of its loop kernels, `constants` its constants' memory."""
+
+    def __init__(
+        self, kernels: Sequence[NativeKernel], addresses: Sequence[int], constants: Mapping[Node, Array]
+    ) -> None:
+        self.kernels, self.addresses, self.constants = kernels, addresses, constants
+        #: for every loop: the words that it moves on, and by how many bytes
+        self._moving: list[list[tuple[int, int]]] = []
+
+    def link(
+        self, module: LoopModule, buffers: Mapping[str, Held], outputs: Sequence[Held], arena: Array, keep: list[Any]
+    ) -> Linked:
+        """The table of a program on buffers by parameter name, outputs' buffers and an arena; `keep` is what else must
+        live as long."""
+        program = module.program
+        held = dict(buffers)
+        held.update((name, Held(self.constants[node])) for name, node in program.constants)
+        _place(program, held, outputs, arena)
+        entries: list[Entry] = []
+        moves: list[list[tuple[tuple[int, int], ...]]] = []
+        scratch = forward = 0
+        for at, step in enumerate(program.steps):
+            if isinstance(step, ViewStep):
+                continue
+            if isinstance(step, (LoopStep, BranchStep)):
+                entry, moved = self._control(step, module.inside(at), held, arena, keep), []
+            else:
+                call = module.calls[at]
+                values = [held[name] for name in (*step.operands, *(r.name for r in step.results))]
+                if call is None:
+                    entry = _host_entry(step, values)
+                else:
+                    kernel = self.kernels[call]
+                    args = [address_of(value.array) + shift for value, shift in zip(values, kernel.shifts)]
+                    for i, elements in enumerate(module.shift_of(at)):
+                        args[i] += elements * values[i].array.itemsize
+                    shared = kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN
+                    grain = max(1, GRAIN // max(kernel.work, 1)) if shared else 0
+                    entry = Entry(self.addresses[call], args, kernel.extent, grain)
+                    scratch = max(scratch, kernel.scratch)
+                moved = [value.moves for value in values] if entry.args else []
+            entries.append(entry)
+            moves.append(moved)
+            forward += at < program.cut
+        table = make_table(entries, scratch, keep)
+        for at, moved in enumerate(moves):
+            if any(moved):
+                first = address_of(table.arguments(at))
+                for i, of_one in enumerate(moved):
+                    self._note(first + 8 * i, of_one)
+        return Linked(table, forward, held)
+
+    def _note(self, word: int, moves: tuple[tuple[int, int], ...]) -> None:
+        """The address in this word is moved on by these loops."""
+        for loop, nbytes in moves:
+            self._moving[loop].append((word, nbytes))
+
+    def _control(
+        self, step: ControlStep, modules: Sequence[LoopModule], held: Mapping[str, Held], arena: Array, keep: list[Any]
+    ) -> Entry:
+        """A loop or branch: one call of its native kernel, on a record that says what to run."""
+        operands, results = [held[o] for o in step.operands], [held[r.name] for r in step.results]
+        frame = arena[step.frame.offset : step.frame.offset + step.frame_size]
+        loop = len(self._moving)
+        self._moving.append([])
+        tables: list[Table] = []
+        for region, module in zip(step.regions, modules):
+            buffers: list[Held] = []
+            for bound in (*region.params, *region.outputs):
+                if bound.of == "truth":
+                    buffers.append(Held(frame[-1:].view(np.bool_).reshape(())))
+                    continue
+                whole = (operands if bound.of == "operand" else results)[bound.number]
+                buffers.append(_row(whole, loop) if bound.moves else whole)
+            names = [p.name for p in region.program.params]
+            given = dict(zip(names, buffers))
+            linked = self.link(module, given, buffers[len(names) :], frame, [frame, buffers])
+            tables.append(linked.table)
+        keep += tables
+        if isinstance(step, BranchStep):
+            record = np.zeros((), BRANCH)
+            record["truth"] = address_of(operands[0].array)
+            self._note(_word(record, "truth"), operands[0].moves)
+            record["then"], record["other"] = (table.launch() for table in tables)
+            keep.append(record)
+            return Entry(branch_kernel(), [address_of(record)])
+        return Entry(loop_kernel(), [address_of(self._loop(step, loop, operands, results, tables, frame, keep))])
+
+    def _loop(
+        self, step: LoopStep, loop: int, operands: Sequence[Held], results: Sequence[Held], tables: Sequence[Table],
+        frame: Array, keep: list[Any],
+    ) -> Array:  # fmt: skip
+        """The record of a loop."""
+        carries = results[step.head : step.head + step.carries]
+        begins = [(t, s) for t, s in zip(carries, operands) if address_of(t.array) != address_of(s.array)]
+        copies = np.zeros(len(begins), COPY)
+        for at, (target, source) in enumerate(begins):
+            copies[at] = address_of(target.array), address_of(source.array), target.array.nbytes
+            self._note(_word(copies, "target", at), target.moves)
+            self._note(_word(copies, "source", at), source.moves)
+        stacked = results[step.head + step.carries :] if step.cond is not None else []
+        rests = np.zeros(len(stacked), REST)
+        for at, result in enumerate(stacked):
+            rests[at] = address_of(result.array), result.array.nbytes // max(step.trips, 1)
+            self._note(_word(rests, "target", at), result.moves)
+        moving = np.array(self._moving[loop], MOVE)
+        record = np.zeros((), LOOP)
+        record["trips"], record["body"] = step.trips, tables[0].launch()
+        if step.cond is not None:
+            record["cond"], record["truth"] = tables[1].launch(), address_of(frame) + step.truth
+            record["count"] = address_of(results[0].array)
+            self._note(_word(record, "count"), results[0].moves)
+        for name, listed in (("copies", copies), ("moving", moving), ("rests", rests)):
+            record[name] = address_of(listed), len(listed)
+        keep += [copies, rests, moving, record]
+        return record
+
+
+def _word(records: Array, name: str, at: int = 0) -> int:
+    """The address of a field of a record."""
+    dtype = records.dtype
+    assert dtype.fields is not None
+    return address_of(records) + at * dtype.itemsize + dtype.fields[name][1]
+
+
+def _row(whole: Held, loop: int) -> Held:
+    """The first row of an array, which moves on with the loop."""
+    array = whole.array
+    if not len(array):  # no turn is taken
+        return Held(empty(array.shape[1:], array.dtype))
+    return Held(array[0:1].reshape(array.shape[1:]), (*whole.moves, (loop, array.nbytes // len(array))))
+
+
+def _place(program: Program, held: dict[str, Held], outputs: Sequence[Held], arena: Array) -> None:
+    """Give every value of the program the memory of its place."""
+
+    def at(place: Place, t: TensorType) -> Held:
+        if place.kind == "arena":
+            return Held(arena[place.offset : place.offset + t.nbytes].view(t.dtype.numpy).reshape(t.shape))
+        found = outputs[place.offset] if place.kind == "out" else held[place.name]
+        return Held(found.array.reshape(t.shape), found.moves)
+
+    for step in program.steps:
+        if isinstance(step, ViewStep):
+            source, t = held[step.operand], step.result.type
+            part = source.array.reshape(-1)[step.offset : step.offset + t.size]
+            held[step.result.name] = Held(part.reshape(t.shape), source.moves)
+        else:
+            held.update([(result.name, at(result.place, result.type)) for result in step.results])
+
+
+def _host_entry(step: KernelStep, values: Sequence[Held]) -> Entry:
+    """A step without a loop nest: operators written by users, and what numpy does, run in Python."""
+    inputs = [parameter(i).input_name for i in step.body.inputs]
+    results = [name for name, _ in step.body.outputs]
+    moving = any(value.moves for value in values)
+
+    def run(args: int) -> None:
+        arrays = _moved(args, values) if moving else [value.array for value in values]
+        made = evaluate(step.body, dict(zip(inputs, arrays))).outputs
+        for name, array in zip(results, arrays[len(inputs) :]):
+            array[...] = made[name]
+
+    return Entry(host_callback(run), [address_of(value.array) for value in values] if moving else [])
+
+
+def _moved(args: int, values: Sequence[Held]) -> list[Array]:
+    """The arrays at the addresses that a table's arguments hold now."""
+    addresses = (ctypes.c_uint64 * len(values)).from_address(args)
+    made: list[Array] = []
+    for address, (array, moves) in zip(addresses, values):
+        if moves and array.nbytes:
+            memory = (ctypes.c_uint8 * array.nbytes).from_address(address)
+            array = np.frombuffer(memory, array.dtype).reshape(array.shape)
+        made.append(array)
+    return made
