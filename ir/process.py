@@ -5,8 +5,8 @@ thread was in the middle of stays as it was, for ever. So everything that thread
 
     lock(name)      guards a table for microseconds. A fork takes all of them, in the order below, so that the child
                     finds every table whole.
-    forks_wait()    work that must not be cut in two but takes milliseconds: LLVM on one kernel. A fork waits for the
-                    end of what has begun, and what has not begun waits for the fork.
+    forks_wait()    work that must not be cut in two but takes milliseconds: calls of LLVM. A fork waits for the end of
+                    what has begun, and what has not begun waits for the fork.
     turns()         a lock that is held for long: a run, a compilation. A fork does not wait; in the child nobody holds
                     it. What it guards must be of use whatever its holder was doing.
     in_child(f)     what has to be made anew in a child: workers, claims of threads that are not there.
@@ -133,25 +133,47 @@ def turns() -> Lock:
 def forks_wait() -> Iterator[None]:
     """A fork by another thread waits for the end of the block, and the block begins after a fork that waits. Long work
     is many blocks, so that no fork waits for long."""
-    global _sections
-    if not _mine.sections:
-        if _checked:
-            _check(_SECTION, "forks_wait")
-        with _quiet:
-            _quiet.wait_for(lambda: not _forks)
-            _sections += 1
-    _mine.sections += 1
-    _mine.ranks.append((_SECTION, "forks_wait"))
+    _enter(1)
     try:
         yield
     finally:
-        _mine.ranks.remove((_SECTION, "forks_wait"))
-        _mine.sections -= 1
-        if not _mine.sections:
-            with _quiet:
-                _sections -= 1
-                if _forks:
-                    _quiet.notify_all()
+        _leave(1)
+
+
+@contextmanager
+def forks_go_on() -> Iterator[None]:
+    """A part of `forks_wait` that forks need not wait for, as nothing that others share is in use."""
+    depth = _mine.sections
+    _leave(depth)
+    try:
+        yield
+    finally:
+        _enter(depth)
+
+
+def _enter(depth: int) -> None:
+    """Go into `depth` blocks of `forks_wait`."""
+    global _sections
+    if depth and not _mine.sections:
+        if _checked:
+            _check(_SECTION, "forks_wait")
+            _mine.ranks.append((_SECTION, "forks_wait"))
+        with _quiet:
+            _quiet.wait_for(lambda: not _forks)
+            _sections += 1
+    _mine.sections += depth
+
+
+def _leave(depth: int) -> None:
+    global _sections
+    _mine.sections -= depth
+    if depth and not _mine.sections:
+        with _quiet:
+            _sections -= 1
+            if _forks:
+                _quiet.notify_all()
+        if _checked:
+            _mine.ranks.remove((_SECTION, "forks_wait"))
 
 
 T = TypeVar("T")

@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from native import in_child, in_new_process
 
 from symc.ir import process
 from symc.ir.op import input_node
-from symc.ir.process import forks_wait, lock, turns
+from symc.ir.process import forks_go_on, forks_wait, lock, turns
 from symc.ir.process import in_child as renew_in_child
 from symc.ir.types import F32, TensorType
 from symc.passes.manager.manager import collections_paused
@@ -90,6 +92,28 @@ def test_a_thread_within_such_work_may_fork() -> None:
     with forks_wait(), forks_wait():
         assert in_child(lambda: forks_wait().__enter__()) == 0
     assert in_child(nothing) == 0
+
+
+def test_a_part_of_such_work_may_let_forks_go_on() -> None:
+    """The block goes on after the fork, and the child may enter such blocks."""
+
+    @contextmanager
+    def part() -> Iterator[None]:
+        with forks_wait(), forks_wait():
+            with forks_go_on():
+                yield
+            assert process._mine.sections == 2
+
+    def child() -> None:
+        with forks_wait():
+            assert process._sections == 1
+
+    with Held(part()) as other:
+        assert in_child(child) == 0
+        assert not other.out.is_set()
+    assert process._sections == 0
+    with forks_go_on():  # outside of such work it is nothing
+        assert in_child(child) == 0
 
 
 def test_a_fork_does_not_wait_for_turns_and_the_child_has_them() -> None:

@@ -4,8 +4,10 @@ llvmlite lets one thread at a time into all of LLVM. LLVM itself asks for less: 
 module or a target machine. Here every module has a context of its own, machines are lent to one thread at a time, and
 the two calls that take the time (running passes, emitting code) are made without llvmlite's lock.
 
-LLVM has locks of its own, which nobody can renew in a forked child. So whoever enters it does so within `forks_wait`:
-no child finds another thread inside.
+llvmlite and LLVM have locks of their own, which nobody can renew in a forked child. So whoever enters them does so
+within `forks_wait`. The two long calls are exempt: they work on what is their thread's alone, and all that they share
+is the registry of code generation's passes, which they read. They write to it, and set up what else LLVM makes once,
+when the first kernel of a process is compiled: for that one forks wait to its end.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from symc.codegen.target import Target
-from symc.ir.process import forks_wait
+from symc.ir.process import forks_go_on, forks_wait
 
 if TYPE_CHECKING:
     from llvmlite.binding import ModuleRef
@@ -35,10 +38,23 @@ def binding() -> Any:
         return binding
 
 
+#: the first kernel has been compiled
+_ready = threading.Event()
+
+
 def _unlocked(name: str) -> Callable[..., Any]:
     """A function of LLVM's C interface without llvmlite's lock; with it, slower but right, if llvmlite hides it."""
     locked: Callable[..., Any] = getattr(binding().ffi.lib, name)
     return getattr(locked, "_cfn", locked)
+
+
+def _alone(name: str, *arguments: Any) -> Any:
+    """Call such a function, whose arguments nobody else has."""
+    function = _unlocked(name)
+    if function is getattr(binding().ffi.lib, name) or not _ready.is_set():
+        return function(*arguments)
+    with forks_go_on():
+        return function(*arguments)
 
 
 @contextlib.contextmanager
@@ -74,20 +90,20 @@ class Compiler:
         passes = binding().create_new_module_pass_manager()
         passes.add_always_inliner_pass()
         passes.add_global_dead_code_eliminate_pass()
-        _unlocked("LLVMPY_RunNewModulePassManager")(passes, module, self._builder)
+        _alone("LLVMPY_RunNewModulePassManager", passes, module, self._builder)
         simplify = self._builder.getFunctionPassManager()
-        run = _unlocked("LLVMPY_RunNewFunctionPassManager")
         for function in module.functions:
             if not function.is_declaration:
-                run(simplify, function, self._builder)
+                _alone("LLVMPY_RunNewFunctionPassManager", simplify, function, self._builder)
 
     def emit_object(self, module: ModuleRef) -> bytes:
         """Relocatable object code. Raises RuntimeError with LLVM's words if it has none for this target."""
         ffi = binding().ffi
         with ffi.OutputString() as error:
-            buffer = _unlocked("LLVMPY_TargetMachineEmitToMemory")(self.machine, module, 1, error)
+            buffer = _alone("LLVMPY_TargetMachineEmitToMemory", self.machine, module, 1, error)
             if not buffer:
                 raise RuntimeError(str(error))
+        _ready.set()
         try:
             return ctypes.string_at(ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer))
         finally:
@@ -100,7 +116,7 @@ _idle: dict[Target, list[Compiler]] = {}
 
 @contextlib.contextmanager
 def compiler(target: Target) -> Iterator[Compiler]:
-    """A compiler for `target`, for this thread alone as long as the block runs, which forks wait for."""
+    """A compiler for `target`, for this thread alone as long as the block runs, within `forks_wait`."""
     idle = _idle.setdefault(target, [])
     with forks_wait():
         try:
