@@ -6,8 +6,11 @@ import importlib
 from typing import Any
 
 import symc.ir.process  # noqa: F401  (so that a fork waits for imports that another thread makes below)
+from symc.aliases import MOVED, Aliases
 
 __version__ = "0.1.0"
+
+Aliases(MOVED, "is now").install()
 
 #: public name -> (module, attribute or "" for the module itself); loaded when first used
 _LAZY = {

@@ -1,0 +1,63 @@
+"""Modules under other names: one table a purpose, and one finder that answers for all of them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+
+
+class Aliases(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports of the names in `table` give the modules they stand for: the very same objects, no copies."""
+
+    def __init__(self, table: Mapping[str, str], remark: str = "") -> None:
+        self.table, self.remark = dict(table), remark
+        self._specs: dict[str, importlib.machinery.ModuleSpec | None] = {}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self.table:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        real = self.table[spec.name]
+        if self.remark:
+            warnings.warn(f"{spec.name} {self.remark} {real}", DeprecationWarning, stacklevel=2)
+        found = importlib.import_module(real)
+        self._specs[spec.name] = found.__spec__
+        return found
+
+    def exec_module(self, module: ModuleType) -> None:
+        """The module has run under its own name; the import system has just told it that it is the alias."""
+        assert module.__spec__ is not None
+        module.__spec__ = self._specs.pop(module.__spec__.name)
+
+    def install(self) -> None:
+        """Answer from now on, after everything that has a file."""
+        sys.meta_path.append(self)
+
+
+def _below(package: str, names: Mapping[str, str]) -> dict[str, str]:
+    return {f"{package}.{old}": f"{package}.{new}" for old, new in names.items()}
+
+
+#: where modules stood that passes, tools and operators outside this package import
+MOVED = {
+    **_below("symc.ir", {
+        "graph": "tensor.graph", "loops": "loop.nodes", "symbolic": "symbol.nodes", "interp": "tensor.interp",
+        "interp_program": "program.interp", "interp_loops": "loop.interp",
+    }),
+    **_below("symc.passes", {
+        "rewrite": "manager.rewrite", "instruments": "manager.instruments", "decompose": "tensor.decompose",
+        "batch": "tensor.batch", "autodiff": "tensor.autodiff", "inline": "tensor.inline",
+        "simplify": "tensor.simplify", "layout": "tensor.layout", "partition": "tensor.partition",
+        "fuse": "program.fuse", "plan_memory": "program.plan_memory", "lower": "loop.lower",
+        "tile": "loop.tiling.tile", "build": "loop.build", "units": "program.units",
+    }),
+}  # fmt: skip
