@@ -169,11 +169,17 @@ def require(condition: bool, op: Primitive, message: str, *types: Type) -> None:
 
 @primitive("input")
 class Input(Primitive):
-    """A parameter of a graph. Roles: data, label, arg, aux, head (a cotangent given from outside), grad, state, key."""
+    """A parameter of a graph. Its name says nothing: what it is stands beside it.
+
+    Roles: data, label, arg, aux, key (fresh random bits), head (the cotangent, given from outside, of the output `of`),
+    grad (the buffer to which the gradient of the input `of` is added), state (of the rule that updates the input `of`).
+    `order` is how often what it belongs to was derived."""
 
     input_name: str = ""
     role: str = "arg"
     tensor: TensorType | None = None
+    of: str = ""
+    order: int = 1
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         require(self.tensor is not None and not ins, self, "needs a type and no operands")
@@ -181,12 +187,12 @@ class Input(Primitive):
         return self.tensor
 
 
-def input_node(name: str, tensor: TensorType, role: str = "arg") -> Node:
+def input_node(name: str, tensor: TensorType, role: str = "arg", of: str = "", order: int = 1) -> Node:
     """A graph parameter."""
-    return Node.make(Input(name, role, tensor))
+    return Node.make(Input(name, role, tensor, of, order))
 
 
 def parameter(node: Node) -> Input:
-    """What an input node says of itself: `input_name`, `role`."""
+    """What an input node says of itself: `input_name`, `role`, `of`, `order`."""
     assert isinstance(node.op, Input), f"{node} is no graph parameter"
     return node.op

@@ -12,27 +12,31 @@ Tensor level (verify_graph)
       step) none
   T3  every value that is neither an input nor a literal has an origin that reaches a Symbol
   T4  inputs are nodes of the primitive `input`, with different names; no other input is used
-  T5  an update names an input, once, and is a value of its type; its phase is forward or backward
-  T6  outputs have different names and one result each; the cut is one of their positions
+  T5  an update names an input, once in a phase, and is a value of its type; its phase is forward or backward
+  T6  outputs have different names and one result each; their phase is forward or backward
   T7  the graphs a primitive holds follow T1 to T6 (T3: those of loops and branches; others get their origins when
       they are inlined)
+  T8  a gradient is of an input, a head of an output, a buffer of a gradient of an input, and of its type; each is there
+      once for every order; with a backward half, nothing in the forward half needs a head
 Program level (verify_program)
   P1  no two parameters, constants or results share a name
   P2  every operand is defined before its use
   P3  a step's body takes its operands and gives its results, type by type, and follows the T rules
-  P4  outputs and updates name values; an update has its parameter's type
+  P4  outputs and updates name values, with roles as in T8; an update has its parameter's type
   P5  a view stays inside its operand, has its element type, and its place is that memory
   P6  an arena place is aligned to its element type and inside the arena; results have places all or none
   P7  no two values alive at the same time overlap in the arena
   P8  `inplace` names an operand with that very memory, which the kernel's form lets the result overwrite, the step
       does not read by another name, and nobody reads afterwards
   P9  an output's buffer holds that output, and nothing else
-  P10 a result in a parameter's buffer is that parameter's update, and nobody reads the old value afterwards
+  P10 a result in a parameter's buffer is that parameter's update; nobody reads what the buffer held before afterwards
   P11 the cut is between two steps; every step has an origin that reaches a Symbol
   P12 a kernel's form follows from its body: kind, space and reduced axes are those of its primitives, every operand
       is read where its access says and nowhere else, every result is stored as its access says
   P13 a loop or branch, its operands and its results agree with its regions, which follow the P rules themselves and
       update carries only
+  P14 what the forward half gives is computed in it; where memory is planned, a kernel of its phase writes every output
+      and update, and a parameter's buffer holds its update when the update's half has run
 Loop level (verify_loops)
   L1  every scalar is defined before its use, in the same or an enclosing body, with the type it is used at
   L2  an operation has the type its primitive gives for its operands, element by element
@@ -53,7 +57,7 @@ Across a pass (the rewriter and the manager, symc.passes.manager; M6: decompose)
   M1  what replaces a value has its type
   M2  a pass gives the level it says
   M3  the function keeps its inputs: names, order, types and roles (decompose may add keys; a pass that extends, others)
-  M4  the function keeps its outputs: names, order and types (a pass that extends may add some)
+  M4  the function keeps its outputs: names, order, types and roles (a pass that extends may add some)
   M5  the function keeps its updates: which inputs, and when (a pass that extends may add some)
   M6  an operator's program gives the outputs that the operator lists, of the types that were inferred
   M7  properties that a pass establishes hold after it; those that held before hold still, unless it says it breaks them
@@ -61,15 +65,17 @@ Across a pass (the rewriter and the manager, symc.passes.manager; M6: decompose)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from symc.ir.errors import IRError, VerifyError
 from symc.ir.op import Input
 from symc.ir.syntax.printing import regions_of
-from symc.ir.tensor.graph import Graph, Node, Origin, SymOrigin, tensor_type
+from symc.ir.tensor.graph import Graph, Node, Origin, SymOrigin, tensor_type, topological
 from symc.ir.text import level_of
 from symc.ir.types import TensorType
+
+PHASES = ("forward", "backward")
 
 
 def verify(module: Any, origins: bool = True) -> None:
@@ -211,24 +217,72 @@ def _names(graph: Graph, nodes: Iterable[Node], where: str, body: bool) -> None:
 
 def _results(graph: Graph, where: str) -> None:
     inputs = {getattr(i.op, "input_name", ""): i for i in graph.inputs}
-    targets: set[str] = set()
+    targets: set[tuple[str, str]] = set()
     for update in graph.updates:
         target = inputs.get(update.input)
         if target is None:
             raise VerifyError("T5", f"{where}: update of %{update.input}, which is no input")
         if update.value.type != target.type:
             raise VerifyError("T5", f"{where}: %{update.input} is {target.type}, its update {update.value.type}")
-        if update.phase not in ("forward", "backward"):
+        if update.phase not in PHASES:
             raise VerifyError("T5", f"{where}: update of %{update.input} in phase {update.phase!r}")
-        if update.input in targets:
-            raise VerifyError("T5", f"{where}: %{update.input} is updated twice")
-        targets.add(update.input)
+        if (update.input, update.phase) in targets:
+            raise VerifyError("T5", f"{where}: %{update.input} is updated twice in the {update.phase} half")
+        targets.add((update.input, update.phase))
     names: set[str] = set()
-    for name, node in graph.outputs:
+    for output in graph.outputs:
+        name, given = output.name, output.node.type
         if name in names:
             raise VerifyError("T6", f"{where}: two outputs are named {name}")
         names.add(name)
-        if not isinstance(node.type, TensorType):
-            raise VerifyError("T6", f"{where}: output {name} has several results {node.type}; take one with get")
-    if not 0 <= graph.cut <= len(graph.outputs):
-        raise VerifyError("T6", f"{where}: cut={graph.cut}, but there are {len(graph.outputs)} outputs")
+        if not isinstance(given, TensorType):
+            raise VerifyError("T6", f"{where}: output {name} has several results {given}; take one with get")
+        if output.phase not in PHASES:
+            raise VerifyError("T6", f"{where}: output {name} in phase {output.phase!r}")
+    verify_roles(
+        "T8",
+        where,
+        [(i.op.input_name, i.tensor, i.op) for i in graph.inputs if isinstance(i.op, Input)],
+        [(output.name, output.node.tensor, output) for output in graph.outputs],
+    )
+    if graph.halved:
+        early = [o.node for o in graph.outputs if o.phase == "forward"]
+        early += [u.value for u in graph.updates if u.phase == "forward"]
+        for node in topological(early):
+            if isinstance(node.op, Input) and node.op.role == "head":
+                raise VerifyError("T8", f"{where}: the forward half needs the head %{node.op.input_name}")
+
+
+class HasRole(Protocol):
+    """An input or output of a graph or program."""
+
+    @property
+    def role(self) -> str: ...
+
+    @property
+    def of(self) -> str: ...
+
+    @property
+    def order(self) -> int: ...
+
+
+#: a name, its type, and what it is
+End = tuple[str, TensorType, HasRole]
+
+
+def verify_roles(rule: str, where: str, inputs: Sequence[End], outputs: Sequence[End]) -> None:
+    """What inputs and outputs are (T8): those that belong to another one have its type."""
+    taken, given = ({name: tensor for name, tensor, _ in ends} for ends in (inputs, outputs))
+    seen: set[tuple[str, str, int]] = set()
+    for name, tensor, end in [*inputs, *outputs]:
+        owners = {"gradient": taken, "grad": taken, "head": given}.get(end.role)
+        if owners is None:
+            continue
+        what = f"{where}: {name} is the {end.role} of {end.of or 'nothing'}"
+        if end.of not in owners:
+            raise VerifyError(rule, f"{what}, which is no {'output' if end.role == 'head' else 'input'}")
+        if owners[end.of] != tensor:
+            raise VerifyError(rule, f"{what}, and {tensor}, not {owners[end.of]}")
+        if (key := (end.role, end.of, end.order)) in seen:
+            raise VerifyError(rule, f"{what} of order {end.order}, as another is")
+        seen.add(key)

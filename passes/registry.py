@@ -4,9 +4,9 @@ from symc.passes.loop import lower
 from symc.passes.loop.tiling import tile
 from symc.passes.manager.manager import PASSES
 from symc.passes.program import fuse, own_results, plan_memory, schedule
-from symc.passes.tensor import autodiff, batch, decompose, inline, layout, partition, simplify
+from symc.passes.tensor import autodiff, batch, decompose, inline, layout, simplify
 
 __all__ = [
-    "PASSES", "autodiff", "batch", "decompose", "fuse", "inline", "layout", "lower", "own_results", "partition",
+    "PASSES", "autodiff", "batch", "decompose", "fuse", "inline", "layout", "lower", "own_results",
     "plan_memory", "schedule", "simplify", "tile",
 ]  # fmt: skip

@@ -3,11 +3,10 @@
 types   = infer_shape, infer_type          complete what the user left out        (Symbol.infer_*, bind)
 graph   = decompose(symbol, types)         MXNet's operators become primitives, with types
 graph   = batch(graph)                     products by one weight of the steps of an unrolled net are one product
-graph   = autodiff(graph, wrt)             gradients join the same graph; loss heads still carry their own rule
+graph   = autodiff(graph, wrt)             gradients join the graph, as its backward half; loss heads keep their rule
 graph   = inline(graph)                    ... and from here all is ordinary arithmetic
 graph   = simplify(graph)                  fewer, canonical nodes for fuse to see
 graph   = layout(graph)                    where blocked layouts are chosen
-graph   = partition(graph)                 forward | backward
 program = fuse(graph)                      which values get memory, and which kernels compute them
 program = schedule(program)                the order of the kernels
 program = own_results(program)             a value of its own for every output and update, copied where it must be
@@ -43,7 +42,6 @@ from symc.passes.tensor.batch import Batch
 from symc.passes.tensor.decompose import Decompose, SymbolModule
 from symc.passes.tensor.inline import Inline
 from symc.passes.tensor.layout import Layout
-from symc.passes.tensor.partition import Partition
 from symc.passes.tensor.simplify import Simplify
 from symc.runtime.link import Held, Linker
 from symc.runtime.memory import constant, empty
@@ -55,20 +53,20 @@ from symc.runtime.table import Table, aligned_empty
 TRAINING_BLOCK, INFERENCE_BLOCK = Tile().block, 256
 
 
-def tensor_passes(cut: int = 0) -> list[Pass]:
+def tensor_passes() -> list[Pass]:
     """From a tensor graph to a planned program."""
-    return [Inline(), Simplify(), Layout(), Partition(outputs=cut), Fuse(), Schedule(), OwnResults(), PlanMemory()]
+    return [Inline(), Simplify(), Layout(), Fuse(), Schedule(), OwnResults(), PlanMemory()]
 
 
 def pipeline(
-    train: bool = False, wrt: Sequence[str] = (), add: Sequence[str] = (), cut: int = 0, target: Target | None = None
+    train: bool = False, wrt: Sequence[str] = (), add: Sequence[str] = (), target: Target | None = None
 ) -> list[Pass]:
-    """The passes from a symbol graph to loops. `wrt`: arguments whose gradients are wanted; `cut`: the number of
-    outputs that make the forward half of a program run in two halves (0: one program)."""
+    """The passes from a symbol graph to loops. `wrt`: arguments whose gradients are wanted; `add`: those of them whose
+    gradient is added to what its buffer holds."""
     target = target or host_target()
     gradients: list[Pass] = [Autodiff(wrt=tuple(wrt), add=tuple(add))] if wrt else []
     loops = loop_passes(target, TRAINING_BLOCK if train or wrt else INFERENCE_BLOCK)
-    return [Decompose(train=train), Batch(), *gradients, *tensor_passes(cut), *loops]
+    return [Decompose(train=train), Batch(), *gradients, *tensor_passes(), *loops]
 
 
 def loop_passes(target: Target, block: int = TRAINING_BLOCK) -> list[Pass]:
@@ -81,16 +79,15 @@ def compile_symbol(
     train: bool = False,
     wrt: Sequence[str] = (),
     add: Sequence[str] = (),
-    cut: int = 0,
     manager: Manager | None = None,
 ) -> Executable:
     """Native code for a symbol graph with known types. A program that is in use already is not made again, unless a
     `manager` is to see how it is made."""
     target = host_target()
-    passes = pipeline(train, wrt, add, cut, target)
+    passes = pipeline(train, wrt, add, target)
     if manager is not None:
         return emit(manager.run(passes, module), target)
-    options = (train, tuple(wrt), tuple(add), cut, target)
+    options = (train, tuple(wrt), tuple(add), target)
     return program_of(module, options, lambda: emit(Manager(verify=False).run(passes, module), target))
 
 
@@ -156,7 +153,7 @@ class Instance:
         if self.given is not None:
             self.outputs = list(self.given)
         else:
-            self.outputs = [empty(types[value].shape, types[value].dtype.numpy) for _, value in program.outputs]
+            self.outputs = [empty(types[o.value].shape, types[o.value].dtype.numpy) for o in program.outputs]
         for p in program.params:
             array = self.buffers[p.name]
             if array.shape != p.type.shape or array.dtype != p.type.dtype.numpy or not array.flags.c_contiguous:

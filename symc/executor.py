@@ -18,8 +18,6 @@ from symc.inference import infer_shapes
 from symc.ir.process import turns
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray import NDArray
-from symc.passes.tensor.autodiff import grad_name, head_name
-from symc.passes.tensor.decompose import KEY_INPUT
 from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty
 from symc.sharing import arrays_for, copy_all, resized
@@ -221,7 +219,7 @@ class Executor:
         )
 
     def _draw_key(self, instance: Instance) -> None:
-        if KEY_INPUT in instance.buffers:
+        if instance.executable.program.key:
             self._key[:] = next_key()
 
     # -- compiling
@@ -284,7 +282,7 @@ class Executor:
         arguments = [self.arg_dict[n] for n in names]
         part = Executor(symbol, self._ctx, arguments, [None] * len(names), ["null"] * len(names), states)
         part._count_rows(train)
-        if KEY_INPUT in part._instance(train).buffers:
+        if part._instance(train).executable.program.key:
             raise MXNetError(
                 f"{self._label()}: the size of {reader.op} {reader.name!r} depends on random numbers; draw them "
                 "before and pass them as an argument"
@@ -302,33 +300,27 @@ class Executor:
         wrt = [n for n, r in reqs.items() if r != "null"] if train else []
         add = [n for n in wrt if reqs[n] == "add" and n not in self._overwritten()]
         module = module_of(self._symbol, self._types, rows=self._rows)
-        cut = len(self._output_names) if wrt else 0
-        executable = compile_symbol(module, train, wrt, add, cut)
+        executable = compile_symbol(module, train, wrt, add)
         return self._bind_program(executable, wrt)
 
     def _bind_program(self, executable: Executable, wrt: Sequence[str]) -> Instance:
         buffers: dict[str, Array] = {n: a._data for n, a in {**self.arg_dict, **self.aux_dict}.items()}
         grads = self._gradient_buffers(wrt)
-        buffers |= {grad_name(n): g for n, g in grads.items()}
-        buffers[KEY_INPUT] = self._key
+        for p in executable.program.params:
+            if p.role == "key":
+                buffers[p.name] = self._key
+            elif p.role == "grad":
+                buffers[p.name] = grads[p.of]
+            elif p.role == "head":
+                self._heads[p.of] = buffers[p.name] = np.zeros(p.type.shape, p.type.dtype.numpy)
         types = executable.program.value_types()
-        for name in self._slots:
-            head = head_name(name)
-            if head in types and any(p.name == head for p in executable.program.params):
-                self._heads[name] = buffers[head] = np.zeros(types[head].shape, types[head].dtype.numpy)
-        wanted = {p.name for p in executable.program.params}
-        buffers = {n: b for n, b in buffers.items() if n in wanted}
         outputs: list[Array] = []
         shared = [o._data for o in self._outputs] if self._outputs is not None else None
-        for at, (name, value) in enumerate(executable.program.outputs):
-            if at < len(self._output_names):
-                if shared is not None:
-                    outputs.append(shared[at])
-                else:
-                    t = types[value]
-                    outputs.append(_empty(t))
+        for at, output in enumerate(executable.program.outputs):
+            if output.role == "gradient":
+                outputs.append(grads[output.of])
             else:
-                outputs.append(grads[name.removesuffix(".grad")])
+                outputs.append(shared[at] if shared is not None else _empty(types[output.value]))
         if self._outputs is None:
             self._outputs = [NDArray._of(a, self._ctx) for a in outputs[: len(self._output_names)]]
         return executable.bind(buffers, outputs)

@@ -96,7 +96,7 @@ def run_native(
         buffers[name][...] = array
     instance = to_executable(program, tiled, verify).bind(buffers)
     instance.run()
-    return {name: out for (name, _), out in zip(program.outputs, instance.outputs)}
+    return {o.name: out for o, out in zip(program.outputs, instance.outputs)}
 
 
 def assert_close(got: Array, want: Array, tolerance: float = 2e-5) -> None:

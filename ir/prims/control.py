@@ -55,7 +55,7 @@ def instantiate(graph: Graph, inputs: Sequence[Node], origins: bool = False) -> 
             own = graph.origins.get(node) if origins else None
             with recorder.at(own or recorder.origin):
                 new[node] = node.on([new[i] for i in node.inputs])
-    return [new[node] for _, node in graph.outputs]
+    return [new[node] for node in graph.output_nodes]
 
 
 def placeholders(types: Sequence[TensorType], stem: str = "in") -> list[Node]:
@@ -78,9 +78,10 @@ def trace(name: str, inputs: Sequence[Node], outputs: Sequence[tuple[str, Node]]
 class CustomGrad(Primitive):
     """The value is `body`(operands); the gradient is `rule`(operands, results, cotangents).
 
-    The rule's outputs are named by the operand they belong to; operands without one have no gradient. The last
-    `saved` results are there for the rule only: it takes no cotangents of theirs, and where they have some (in the
-    gradient of the gradient) they pass through the body's own derivative.
+    The rule's outputs are named by the operand they belong to: `d1` is the cotangent of operand 1 (operands without one
+    have no gradient), `s2` what operand 2, a state, is when the gradient has been computed. The last `saved` results
+    are there for the rule only: it takes no cotangents of theirs, and where they have some (in the gradient of the
+    gradient) they pass through the body's own derivative.
     """
 
     body: Graph
@@ -89,7 +90,7 @@ class CustomGrad(Primitive):
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         require(list(ins) == [i.tensor for i in self.body.inputs], self, "operands are not the body's", *ins)
-        types = tuple(node.tensor for _, node in self.body.outputs)
+        types = tuple(node.tensor for node in self.body.output_nodes)
         return types[0] if len(types) == 1 else TupleType(types)
 
     def evaluate(self, args: Sequence[Array], out: Sequence[TensorType], run: RunGraph) -> Array | tuple[Array, ...]:
@@ -97,16 +98,14 @@ class CustomGrad(Primitive):
         return made[0] if len(made) == 1 else tuple(made)
 
     def passes_back(self, at: int) -> bool:
-        return self.saved > 0 or any(name == f"d{at}" for name, _ in self.rule.outputs)
+        return self.saved > 0 or any(output.name == f"d{at}" for output in self.rule.outputs)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
-        from symc.ir.prims.elementwise import add, zeros_like
+        from symc.ir.prims.elementwise import add
         from symc.ir.prims.pullback import pullback
 
         outs = results(node)
-        given = [zeros_like(o) if c is None else c for o, c in zip(outs, ct)]
-        made = instantiate(self.rule, [*node.inputs, *outs, *given])
-        by_name = {name: g for (name, _), g in zip(self.rule.outputs, made)}
+        by_name = self._ruled(node, ct)
         found = [by_name.get(f"d{i}") for i in range(len(node.inputs))]
         again = [i for i in range(len(outs) - self.saved, len(outs)) if ct[i] is not None]
         if again:
@@ -115,16 +114,33 @@ class CustomGrad(Primitive):
             found = [b if a is None else a if b is None else add(a, b) for a, b in zip(found, more)]
         return found
 
+    def states_after(self, node: Node, ct: Sequence[Node | None]) -> list[tuple[Node, Node]]:
+        """(operand, its new value) of the states that the gradient changes."""
+        by_name = self._ruled(node, ct)
+        return [(i, by_name[f"s{at}"]) for at, i in enumerate(node.inputs) if f"s{at}" in by_name]
+
+    def _ruled(self, node: Node, ct: Sequence[Node | None]) -> dict[str, Node]:
+        """What the rule makes, by the names of its outputs."""
+        from symc.ir.prims.elementwise import zeros_like
+
+        outs = results(node)
+        given = [zeros_like(o) if c is None else c for o, c in zip(outs, ct)]
+        made = instantiate(self.rule, [*node.inputs, *outs, *given])
+        return {output.name: g for output, g in zip(self.rule.outputs, made)}
+
 
 Body = Callable[..., "Node | Sequence[Node]"]
 GradRule = Callable[[Sequence[Node], Sequence[Node], Sequence[Node]], Sequence["Node | None"]]
 
 
-def custom_grad(inputs: Sequence[Node], body: Body, rule: GradRule, saved: int = 0) -> Node | list[Node]:
+def custom_grad(
+    inputs: Sequence[Node], body: Body, rule: GradRule, saved: int = 0, states: Sequence[int] = ()
+) -> Node | list[Node]:
     """body(*inputs) with the gradient rule(inputs, outputs, cotangents) -> one cotangent (or None) per input.
 
-    The last `saved` outputs of the body are for the rule, which ignores their cotangents. Returns the node, or the
-    list of results if the body has several.
+    The last `saved` outputs of the body are for the rule, which ignores their cotangents. For the inputs at `states`
+    the rule gives, instead of a cotangent, what they become in the backward half (autodiff makes that an update).
+    Returns the node, or the list of results if the body has several.
     """
     with Recorder() as recorder:  # the traced graphs' nodes are not part of the program that is being built
         ins = placeholders([x.tensor for x in inputs])
@@ -134,7 +150,7 @@ def custom_grad(inputs: Sequence[Node], body: Body, rule: GradRule, saved: int =
         results_in = placeholders([o.tensor for o in outs], "y")
         cotangents = placeholders([o.tensor for o in outs], "ct")
         grads = rule(ins, results_in, cotangents)
-        named = [(f"d{i}", g) for i, g in enumerate(grads) if g is not None]
+        named = [(f"{'s' if i in states else 'd'}{i}", g) for i, g in enumerate(grads) if g is not None]
         backward = trace("rule", [*ins, *results_in, *cotangents], named, recorder)
     node = Node.make(CustomGrad(traced, backward, saved), list(inputs))
     return node if isinstance(made, Node) else results(node)

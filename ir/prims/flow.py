@@ -13,7 +13,7 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import instantiate, placeholders, results, trace
 from symc.ir.prims.movement import iota, reverse
 from symc.ir.prims.pullback import pullback, reached
-from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Recorder, finish
+from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Output, Recorder, finish
 from symc.ir.types import BOOL, I64, Array, TensorType, TupleType, Type
 
 
@@ -63,13 +63,13 @@ class Loop(Primitive):
         require(self.trips >= 0 and stacked, self, f"xs need a leading axis of {self.trips}", *ins)
         given = [t.with_shape(t.shape[1:]) if i in rows else t for i, t in enumerate(ins)]
         require(given == [i.tensor for i in self.body.inputs], self, "operands are not the body's", *ins)
-        made = [node.tensor for _, node in self.body.outputs]
+        made = [node.tensor for node in self.body.output_nodes]
         require(made[: self.carries] == given[: self.carries], self, "the body changes the carries' types", *made)
         count: list[TensorType] = []
         if self.cond is not None:
             ok = given == [i.tensor for i in self.cond.inputs]
             require(
-                ok and [n.tensor for _, n in self.cond.outputs] == [TensorType(BOOL, ())], self, "cond gives one i1"
+                ok and [n.tensor for n in self.cond.output_nodes] == [TensorType(BOOL, ())], self, "cond gives one i1"
             )
             count = [TensorType(I64, ())]
         ys = [t.with_shape((self.trips, *t.shape)) for t in made[self.carries :]]
@@ -137,7 +137,7 @@ class Loop(Primitive):
     def _reached(self, carries: Sequence[int], rows: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
         """Positions of the carries, xs and constants that get cotangents, where these carries and ys have some."""
         first, last = self.carries, self.carries + self.xs
-        outs, ins = [node for _, node in self.body.outputs], self.body.inputs
+        outs, ins = self.body.output_nodes, self.body.inputs
         known = set(carries)
         while True:
             found = reached([outs[i] for i in known] + [outs[first + i] for i in rows])
@@ -154,7 +154,7 @@ class Loop(Primitive):
     def _with_carries_saved(self, node: Node) -> tuple[Node | None, list[Node]]:
         """(number of turns taken if that is not fixed, the carries before every turn, stacked)."""
         body = self.body
-        named = [*body.outputs[: self.carries], *((f"before{i}", body.inputs[i]) for i in range(self.carries))]
+        named = [*body.outputs[: self.carries], *(Output(f"before{i}", body.inputs[i]) for i in range(self.carries))]
         saving = finish("body", body.inputs, named, (), body.names, body.origins)
         made = results(Node.make(Loop(saving, self.cond, self.carries, self.xs, self.trips), node.inputs))
         return (None if self.cond is None else made[0]), made[len(made) - self.carries :] if self.carries else []
@@ -216,7 +216,7 @@ class Branch(Primitive):
         require(bool(ins) and ins[0] == TensorType(BOOL, ()), self, "takes an i1 scalar first", *ins)
         for side in (self.then, self.other):
             require(list(ins[1:]) == [i.tensor for i in side.inputs], self, f"operands are not {side.name}'s", *ins)
-        then, other = (tuple(node.tensor for _, node in side.outputs) for side in (self.then, self.other))
+        then, other = (tuple(node.tensor for node in side.output_nodes) for side in (self.then, self.other))
         require(then == other, self, "the sides give different types", TupleType(then), TupleType(other))
         return TupleType(then)
 
@@ -228,7 +228,7 @@ class Branch(Primitive):
         pred, operands = node.inputs[0], node.inputs[1:]
         rows = [i for i, g in enumerate(ct) if g is not None and g.dtype != BOOL]
         sides = (self.then, self.other)
-        found_in = [reached([side.outputs[i][1] for i in rows]) for side in sides]
+        found_in = [reached([side.outputs[i].node for i in rows]) for side in sides]
         wrt = [i for i in range(len(operands)) if any(s.inputs[i] in f for s, f in zip(sides, found_in))]
         found: list[Node | None] = [None] * len(node.inputs)
         if not rows or not wrt:

@@ -13,12 +13,16 @@ from symc.ir.types import BOOL, TupleType
 #: what is entered while a node's gradient is built; None leaves the node out
 Visit = Callable[[Node], "AbstractContextManager[object] | None"]
 
+#: told of every node whose gradient was built, and the cotangents of its results
+Passed = Callable[[Node, Sequence["Node | None"]], None]
+
 
 def pullback(
     outputs: Sequence[Node],
     cts: Sequence[Node | None],
     targets: Sequence[Node],
     visit: Visit = lambda node: nullcontext(),
+    passed: Passed = lambda node, cts: None,
 ) -> list[Node | None]:
     """Cotangents of the targets from those of the outputs; None where nothing flows back.
 
@@ -52,6 +56,7 @@ def pullback(
                 continue
             for source, ct in zip(node.inputs, node.op.grad(node, arrived)):
                 gather(source, 0, ct)
+            passed(node, arrived)
     found: list[Node | None] = []
     for target in targets:
         several = len(held.get((target, 0), ())) > 1  # else nothing is built

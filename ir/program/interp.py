@@ -17,7 +17,7 @@ from symc.ir.prims.elementwise import Const
 from symc.ir.program.nodes import Bound, BranchStep, ControlStep, KernelStep, Place, Program, Region, Result, ViewStep
 from symc.ir.program.text import is_planned
 from symc.ir.program.verify_form import form_fault
-from symc.ir.tensor.graph import Node
+from symc.ir.tensor.graph import Node, in_order
 from symc.ir.tensor.interp import Results, evaluate_nodes
 from symc.ir.types import F64, Array, TensorType
 
@@ -43,7 +43,7 @@ class Memory:
             if array.shape != p.type.shape:
                 raise IRError(f"parameter {p.name!r} needs shape {p.type.shape}, got {array.shape}")
             self.held[p.name] = np.array(array, self.type(p.type).dtype.numpy, order="C")
-        self.outputs = [fresh(self.type(self.types[value])) for _, value in program.outputs]
+        self.outputs = [fresh(self.type(self.types[output.value])) for output in program.outputs]
 
     def _begin(self, program: Program, precision: str) -> None:
         self.program, self.precision, self.wide = program, precision, precision == "f64"
@@ -73,8 +73,8 @@ class Memory:
         """Put what a region gave where it belongs, if no plan has put it there."""
         if not self.planned:
             found = self.results()
-            for (name, _), buffer in zip(self.program.outputs, self.outputs):
-                buffer[...] = found.outputs[name]
+            for output, buffer in zip(self.program.outputs, self.outputs):
+                buffer[...] = found.outputs[output.name]
             for name, value in found.updates.items():
                 self.held[name][...] = value
 
@@ -112,8 +112,8 @@ class Memory:
     def results(self) -> Results:
         """Copies of what the program gave."""
         return Results(
-            {name: self.held[value].copy() for name, value in self.program.outputs},
-            {target: self.held[value].copy() for target, value, _ in self.program.updates},
+            {output.name: self.held[output.value].copy() for output in self.program.outputs},
+            {update.input: self.held[update.value].copy() for update in in_order(self.program.updates)},
         )
 
 
@@ -131,7 +131,7 @@ def _over(raw: Array, tensor: TensorType) -> Array:
 
 def run_body(step: KernelStep, memory: Memory, precision: str = "declared") -> None:
     """One step by the numpy meaning of its body, its results stored as a kernel of its form stores them."""
-    nodes = [node for _, node in step.body.outputs]
+    nodes = step.body.output_nodes
     given = {i: memory.held[o] for i, o in zip(step.body.inputs, step.operands)}
     results = [memory.result(result) for result in step.results]
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Union
 
 from symc.ir.op import input_node
+from symc.ir.process import once
 from symc.ir.program.form import Form, overwrite_refusal
 from symc.ir.tensor.graph import Graph, Node, Origin
 from symc.ir.types import TensorType
@@ -67,7 +68,7 @@ class KernelStep:
 
     def key(self) -> tuple[Node, ...]:
         """Equal for steps that compute the same, whatever their values are called."""
-        return (*self.body.inputs, *(node for _, node in self.body.outputs))
+        return (*self.body.inputs, *self.body.output_nodes)
 
     def overwritable(self, result: int) -> list[int]:
         """The positions of the operands over which result number `result` may be stored."""
@@ -208,30 +209,58 @@ Step = Union[KernelStep, ViewStep, LoopStep, BranchStep]
 
 @dataclass(frozen=True)
 class ProgramParam:
-    """A buffer of the caller: role as for graph inputs."""
+    """A buffer of the caller; what it is, as for graph inputs."""
 
     name: str
     type: TensorType
     role: str
+    of: str = ""
+    order: int = 1
+
+
+@dataclass(frozen=True)
+class ProgramOutput:
+    """A value in a buffer of the caller; what it is, as for graph outputs."""
+
+    name: str
+    value: str
+    role: str = "result"
+    of: str = ""
+    order: int = 1
+    phase: str = "forward"
+
+
+@dataclass(frozen=True)
+class ProgramUpdate:
+    """A value that the caller finds in a parameter's buffer when the half `phase` has run; as for graph updates."""
+
+    input: str
+    value: str
+    phase: str = "forward"
 
 
 @dataclass(frozen=True)
 class Program:
     """Steps [0, cut) are the forward half, the rest the backward half (cut == len(steps) if there is none).
 
-    `outputs` are (name, value name); `updates` are (parameter, value name, phase). `arena` is the planned size in
-    bytes, `lower_bound` the largest live set (no plan can be smaller without recomputing)."""
+    `arena` is the planned size in bytes, `lower_bound` the largest live set (no plan can be smaller without
+    recomputing)."""
 
     name: str
     params: tuple[ProgramParam, ...]
     steps: tuple[Step, ...]
-    outputs: tuple[tuple[str, str], ...]
-    updates: tuple[tuple[str, str, str], ...] = ()
+    outputs: tuple[ProgramOutput, ...]
+    updates: tuple[ProgramUpdate, ...] = ()
     #: tensors that are part of the program: (name, node of the primitive `const`); read like parameters
     constants: tuple[tuple[str, Node], ...] = ()
     cut: int = 0
     arena: int = 0
     lower_bound: int = 0
+
+    @once
+    def key(self) -> str:
+        """The parameter that takes fresh random bits for every run; empty if there is none."""
+        return next((p.name for p in self.params if p.role == "key"), "")
 
     def value_types(self) -> dict[str, TensorType]:
         types = {p.name: p.type for p in self.params}

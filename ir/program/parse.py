@@ -15,16 +15,28 @@ from symc.ir.program.nodes import (
     LoopStep,
     Place,
     Program,
+    ProgramOutput,
     ProgramParam,
+    ProgramUpdate,
     Result,
     Step,
     ViewStep,
     operand_node,
     results_of,
-)
+)  # fmt: skip
 from symc.ir.syntax.tokens import Reader
-from symc.ir.tensor.graph import Graph, Node, Origin
-from symc.ir.tensor.parse import GraphBody, make_op, operation, outputs_of, parse_function, phase, results
+from symc.ir.tensor.graph import Graph, Node, Origin, Output
+from symc.ir.tensor.parse import (
+    Declared,
+    GraphBody,
+    make_op,
+    operation,
+    outputs_of,
+    parse_function,
+    phase,
+    results,
+    role_of,
+)
 from symc.ir.types import Shape, TensorType
 
 #: role of the results of a called kernel, in the body that stands for what the text does not hold
@@ -90,7 +102,7 @@ class ProgramParser:
         while p.accept("update"):
             target = self.value()
             p.expect("=")
-            updates.append((target, self.value(), phase(p)))
+            updates.append(ProgramUpdate(target, self.value(), phase(p)))
         p.expect("}")
         return Program(
             name, tuple(params), tuple(steps), tuple(outputs), tuple(updates), tuple(constants),
@@ -104,9 +116,9 @@ class ProgramParser:
         p.expect(":")
         tensor = p.tensor()
         self.define(name, tensor, at)
-        return ProgramParam(name, tensor, p.word())
+        return ProgramParam(name, tensor, *role_of(p))
 
-    def _outputs(self, declared: list[tuple[str, TensorType, int]]) -> list[tuple[str, str]]:
+    def _outputs(self, declared: list[Declared]) -> list[ProgramOutput]:
         p = self.p
         at = p.at
         p.expect("return")
@@ -117,10 +129,10 @@ class ProgramParser:
                 values.append(self.value())
         if len(values) != len(declared):
             raise p.error(f"{len(values)} values for {len(declared)} results", at)
-        for (name, tensor, where), value in zip(declared, values):
-            if self.types[value] != tensor:
-                raise p.error(f"result {name} is {self.types[value]}, not {tensor}", where)
-        return [(name, value) for (name, _, _), value in zip(declared, values)]
+        for d, value in zip(declared, values):
+            if self.types[value] != d.tensor:
+                raise p.error(f"result {d.name} is {self.types[value]}, not {d.tensor}", d.at)
+        return [ProgramOutput(d.name, value, d.role, d.of, d.order, d.phase) for d, value in zip(declared, values)]
 
     def define(self, name: str, tensor: TensorType, at: int) -> None:
         """A value of the program."""
@@ -304,7 +316,7 @@ class ProgramParser:
         p.list_of(")", operand)
         form = self._stored(form, accesses, made)
         inputs = tuple(operand_node(i, self.types[o]) for i, o in enumerate(operands))
-        outputs = tuple((r.name, input_node(r.name, r.type, CALLED)) for r in made)
+        outputs = tuple(Output(r.name, input_node(r.name, r.type, CALLED)) for r in made)
         step = KernelStep(label, tuple(operands), made, Graph(CALLED, inputs, outputs), form, self._origin())
         return step, self.kernels[kernel], tuple(shifts) if any(shifts) else ()
 
@@ -337,7 +349,8 @@ class ProgramParser:
             body.statements()
             at = p.at
             returned = body.returned("yield")
-            outputs = outputs_of(p, [(r.name, r.type, at) for r in made], returned, at)
+            declared = [Declared(r.name, r.type, at, "result", "", 1, "forward") for r in made]
+            outputs = outputs_of(p, declared, returned, at)
             names = {node: name for node, name in body.names.items() if node not in inputs}
             graph = Graph("body", tuple(inputs), tuple(outputs), (), names, body.origins)
         p.expect("}")

@@ -47,8 +47,17 @@ from symc.ir.program.nodes import (
     operand_node,
     results_of,
 )
-from symc.ir.syntax.printing import Printer, global_name, signature, value_name, word
-from symc.ir.tensor.graph import Graph
+from symc.ir.syntax.printing import (
+    Printer,
+    global_name,
+    output_text,
+    parameter_text,
+    phase_text,
+    signature,
+    value_name,
+    word,
+)
+from symc.ir.tensor.graph import Graph, Output
 from symc.ir.tensor.text import STEP, function, statements
 from symc.ir.types import TensorType
 
@@ -92,9 +101,10 @@ def is_plain(step: KernelStep) -> bool:
     return (
         all(isinstance(i.type, TensorType) and i is operand_node(at, i.type) for at, i in enumerate(body.inputs))
         and len(body.inputs) == len(step.operands)
-        and [(name, node.type) for name, node in body.outputs] == [(r.name, r.type) for r in step.results]
+        and list(body.outputs) == [Output(r.name, node) for r, node in zip(step.results, body.output_nodes)]
+        and [node.type for node in body.output_nodes] == [r.type for r in step.results]
         and len(set(step.operands)) == len(step.operands)
-        and (body.name, body.updates, body.cut) == ("body", (), 0)
+        and (body.name, body.updates) == ("body", ())
     )
 
 
@@ -172,8 +182,11 @@ def program_lines(
 
         return lines
 
-    params = [f"{value_name(p.name)}: {p.type} {word(p.role)}" for p in program.params]
-    results = [f"{word(name)}: {types[value]}" if value in types else word(name) for name, value in program.outputs]
+    params = [f"{value_name(p.name)}: {p.type}{parameter_text(p.role, p.of, p.order)}" for p in program.params]
+    results = []
+    for o in program.outputs:
+        typed = f"{word(o.name)}: {types[o.value]}" if o.value in types else word(o.name)
+        results.append(typed + output_text(o.role, o.of, o.order, o.phase))
     lines = []
     if is_planned(program):
         lines.append(f"{indent}arena @A size={program.arena} lower_bound={program.lower_bound}")
@@ -186,8 +199,8 @@ def program_lines(
             lines.append(f"{inner}--- backward ---")
         shifts = calls.shifts[at] if calls is not None and at < len(calls.shifts) else ()
         lines += step_lines(step, printer, call(at), types, inner, shifts, regions(at))
-    lines.append(f"{inner}return {', '.join(value_name(value) for _, value in program.outputs)}".rstrip())
-    for parameter, value, phase in program.updates:
-        late = "" if phase == "forward" else f" ({word(phase)})"
-        lines.append(f"{inner}{STEP}update {value_name(parameter)} = {value_name(value)}{late}")
+    lines.append(f"{inner}return {', '.join(value_name(output.value) for output in program.outputs)}".rstrip())
+    for update in program.updates:
+        value = f"{value_name(update.value)}{phase_text(update.phase)}"
+        lines.append(f"{inner}{STEP}update {value_name(update.input)} = {value}")
     return [*lines, indent + "}"]

@@ -19,13 +19,14 @@ from symc.ir.program.nodes import (
     Result,
     Step,
     ViewStep,
+    bases_of,
     operands_of,
     results_of,
 )
 from symc.ir.program.text import is_planned, place_text
 from symc.ir.program.verify_form import form_fault
 from symc.ir.types import BOOL, I64, TensorType
-from symc.ir.verify import OriginCheck, verify_graph
+from symc.ir.verify import PHASES, OriginCheck, verify_graph, verify_roles
 
 
 def verify_program(
@@ -60,6 +61,7 @@ def verify_program(
         raise VerifyError("P11", f"cut={program.cut}, but there are {len(program.steps)} steps")
     if is_planned(program):
         _Memory(program, types).check()
+    _phases(program)
     for at, step in enumerate(program.steps):
         if isinstance(step, KernelStep) and at not in calls:
             fault = form_fault(step)
@@ -96,7 +98,7 @@ def _body(step: KernelStep, types: dict[str, TensorType], where: str) -> None:
     given, taken = [types[o] for o in step.operands], [i.type for i in step.body.inputs]
     if list(given) != list(taken):
         raise VerifyError("P3", f"{where}: the operands are {given}, the body takes {taken}")
-    made, wanted = [n.type for _, n in step.body.outputs], [r.type for r in step.results]
+    made, wanted = [n.type for n in step.body.output_nodes], [r.type for r in step.results]
     if list(made) != list(wanted):
         raise VerifyError("P3", f"{where}: the body gives {made}, the results are {wanted}")
     if (len(step.form.operands), len(step.form.results)) != (len(given), len(made)):
@@ -147,12 +149,12 @@ def _control(step: ControlStep, types: dict[str, TensorType], where: str) -> Non
         if given != taken:
             raise fail(f"{region.name} gets {_types(given)}, it takes {_types(taken)}")
         known = program.value_types()
-        made, wanted = [known.get(v) for _, v in program.outputs], [buffer(b) for b in region.outputs]
+        made, wanted = [known.get(o.value) for o in program.outputs], [buffer(b) for b in region.outputs]
         if made != wanted:
             raise fail(f"{region.name} gives {_types(made)}, wanted are {_types(wanted)}")
-        for parameter, _, _ in program.updates:
-            if region.name != "body" or parameter not in changed:
-                raise fail(f"{region.name} updates %{parameter}, which is no carry of its own")
+        for update in program.updates:
+            if region.name != "body" or update.input not in changed:
+                raise fail(f"{region.name} updates %{update.input}, which is no carry of its own")
         if program.cut != len(program.steps):
             raise fail(f"{region.name} has a backward half")
 
@@ -164,23 +166,43 @@ def _types(types: Sequence[TensorType | None]) -> str:
 def _ends(program: Program, types: dict[str, TensorType]) -> None:
     params = {p.name: p.type for p in program.params}
     names: set[str] = set()
-    for name, value in program.outputs:
-        if value not in types:
-            raise VerifyError("P4", f"output {name} is %{value}, which is not defined")
-        if name in names:
-            raise VerifyError("P4", f"two outputs are named {name}")
-        names.add(name)
-    targets: set[str] = set()
-    for target, value, phase in program.updates:
-        if target not in params or target in targets:
-            what = "updated twice" if target in params else "no parameter"
+    for output in program.outputs:
+        if output.value not in types:
+            raise VerifyError("P4", f"output {output.name} is %{output.value}, which is not defined")
+        if output.name in names:
+            raise VerifyError("P4", f"two outputs are named {output.name}")
+        names.add(output.name)
+        if output.phase not in PHASES:
+            raise VerifyError("P4", f"output {output.name} in phase {output.phase!r}")
+    inputs = [(p.name, p.type, p) for p in program.params]
+    verify_roles("P4", f"program {program.name}", inputs, [(o.name, types[o.value], o) for o in program.outputs])
+    targets: set[tuple[str, str]] = set()
+    for update in program.updates:
+        target, value = update.input, update.value
+        if target not in params or (target, update.phase) in targets:
+            what = f"updated twice in the {update.phase} half" if target in params else "no parameter"
             raise VerifyError("P4", f"update of %{target}, which is {what}")
-        targets.add(target)
+        targets.add((target, update.phase))
         if value not in types or types[value] != params[target]:
             given = types.get(value, "not defined")
             raise VerifyError("P4", f"the update of %{target}: {params[target]} is %{value}: {given}")
-        if phase not in ("forward", "backward"):
-            raise VerifyError("P4", f"update of %{target} in phase {phase!r}")
+        if update.phase not in PHASES:
+            raise VerifyError("P4", f"update of %{target} in phase {update.phase!r}")
+
+
+def _phases(program: Program) -> None:
+    """P14, before and after memory is planned."""
+    base = bases_of(program)
+    planned = is_planned(program)
+    made = {r.name: at for at, step in enumerate(program.steps) for r in results_of(step)}
+    ends = [(f"output {o.name}", o.value, o.phase) for o in program.outputs]
+    ends += [(f"the update of %{u.input}", u.value, u.phase) for u in program.updates]
+    for what, value, phase in ends:
+        at = made.get(base[value], -1)
+        if phase == "forward" and max(at, made.get(value, -1)) >= program.cut:
+            raise VerifyError("P14", f"{what} of the forward half, %{value}, is computed in the backward half")
+        if planned and phase == "backward" and at < program.cut:
+            raise VerifyError("P14", f"{what} of the backward half, %{value}, is written in the forward half")
 
 
 class _Memory:
@@ -193,15 +215,17 @@ class _Memory:
         #: for every value the one that wrote its memory: itself, or what it is a view of
         self.base: dict[str, str] = {name: name for name in types}
         self.last: dict[str, int] = {}
-        self.updates = {value: target for target, value, _ in program.updates}
         for step in program.steps:
             if isinstance(step, ViewStep):
                 self.base[step.result.name] = self.base[step.operand]
+        self.updates = {self.base[update.value]: update.input for update in program.updates}
+        #: what the buffers of parameters hold by now, where that is no longer the parameter
+        self.holds: dict[str, str] = {}
         for at, step in enumerate(program.steps):
             for operand in operands_of(step):
                 self.last[self.base[operand]] = at
         end = len(program.steps)
-        for value in [v for _, v in program.outputs] + [v for _, v, _ in program.updates]:
+        for value in [o.value for o in program.outputs] + [u.value for u in program.updates]:
             self.last[self.base[value]] = end
 
     def check(self) -> None:
@@ -213,6 +237,10 @@ class _Memory:
                 if (i := bisect_left(live, piece)) < len(live) and live[i] == piece:
                     del live[i]
             where = f"step {at}"
+            if at == self.program.cut:
+                self._held("forward")
+            for operand in operands_of(step):
+                self._read(operand, where)
             for result in results_of(step):
                 self._place(result, where)
             if isinstance(step, ViewStep):
@@ -232,6 +260,28 @@ class _Memory:
             if isinstance(step, (LoopStep, BranchStep)):
                 self._frame(at, step, live)
         self._outputs()
+        if self.program.cut == len(self.program.steps):
+            self._held("forward")
+        self._held("backward")
+
+    def _read(self, operand: str, where: str) -> None:
+        """An operand in a parameter's buffer is still there."""
+        base = self.base[operand]
+        place = self.places[base]
+        holds = self.holds.get(place.name, place.name)
+        if place.kind == "arg" and holds != base:
+            raise VerifyError(
+                "P10", f"{where} reads %{operand}, but the buffer of %{place.name} holds %{holds} by then"
+            )
+
+    def _held(self, phase: str) -> None:
+        """When a half has run, the parameters it updates hold their new values."""
+        for update in self.program.updates:
+            if update.phase == phase and self.holds.get(update.input) != self.base[update.value]:
+                holds = self.holds.get(update.input, update.input)
+                raise VerifyError(
+                    "P14", f"after the {phase} half %{update.input} holds %{holds}, not its update %{update.value}"
+                )
 
     def _place(self, result: Result, where: str) -> None:
         place, tensor = result.place, result.type
@@ -251,9 +301,10 @@ class _Memory:
             if not 0 <= place.offset < len(outputs):
                 count = len(outputs)
                 raise VerifyError("P9", f"{where}: %{result.name} lies in output {place.offset}, there are {count}")
-            name, value = outputs[place.offset]
-            if self.base[value] != self.base[result.name]:
-                raise VerifyError("P9", f"{where}: %{result.name} lies in output {name}, which is %{value}")
+            output = outputs[place.offset]
+            if self.base[output.value] != self.base[result.name]:
+                which = f"output {output.name}, which is %{output.value}"
+                raise VerifyError("P9", f"{where}: %{result.name} lies in {which}")
         elif place.kind != "arg" or place.name not in self.places:
             raise VerifyError("P6", f"{where}: %{result.name} lies in %{place.name}, which is no parameter")
         self.places[result.name] = place
@@ -317,13 +368,12 @@ class _Memory:
     def _parameter(self, at: int, step: KernelStep | ControlStep, result: Result) -> None:
         name = result.place.name
         where = f"step {at}: %{result.name} in the buffer of %{name}"
-        target = next((t for v, t in self.updates.items() if self.base[v] == result.name), "")
-        if target != name:
+        if self.updates.get(result.name) != name:
             raise VerifyError("P10", f"{where}: it is not that parameter's update")
-        if self.last.get(name, -1) > at:
-            raise VerifyError("P10", f"{where}: the old value is read again by {self._reader(name, at)}")
-        if any(self.base[o] == name for o in step.operands) and not result.inplace:
+        before = self.holds.get(name, name)
+        if any(self.base[o] == before for o in step.operands) and not result.inplace:
             raise VerifyError("P10", f"{where}: the step reads the old value, so the result must be inplace")
+        self.holds[name] = result.name
 
     def _reader(self, base: str, after: int) -> str:
         for at, step in enumerate(self.program.steps):
@@ -343,10 +393,11 @@ class _Memory:
 
     def _outputs(self) -> None:
         steps: set[str] = {r.name for step in self.program.steps for r in results_of(step)}
-        for number, (name, value) in enumerate(self.program.outputs):
-            place = self.places[value]
-            if value not in steps or place.kind != "out" or place.offset != number:
-                raise VerifyError("P9", f"output {name}, %{value}, lies at{_text(place)}, not at @out.{number}")
+        for number, output in enumerate(self.program.outputs):
+            place = self.places[output.value]
+            if output.value not in steps or place.kind != "out" or place.offset != number:
+                what = f"output {output.name}, %{output.value}"
+                raise VerifyError("P9", f"{what}, lies at{_text(place)}, not at @out.{number}")
 
 
 def _text(place: Place) -> str:

@@ -45,7 +45,7 @@ class Fault(NamedTuple):
 def form_fault(step: KernelStep) -> Fault | None:
     """What of the step's form does not follow from its body; None if all does. Equal kernels are looked at once."""
     form, body = step.form, step.body
-    return _fault(form, body.inputs, tuple(node for _, node in body.outputs))
+    return _fault(form, body.inputs, tuple(body.output_nodes))
 
 
 @functools.lru_cache(maxsize=4096)

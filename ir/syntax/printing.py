@@ -244,6 +244,22 @@ def graphs_of(graph: Graph) -> list[Graph]:
     return found
 
 
+def parameter_text(role: str, of: str, order: int) -> str:
+    """` role`, and of what: ` grad of %x`, ` head of out order 2`. Heads belong to outputs, the others to inputs."""
+    owner = f" of {word(of) if role == 'head' else value_name(of)}" if of else ""
+    return f" {word(role)}{owner}{f' order {order}' if order > 1 else ''}"
+
+
+def output_text(role: str, of: str, order: int, phase: str) -> str:
+    """What an output is, behind its type: ` gradient of %x (backward)`; nothing for a result of the forward half."""
+    return f"{'' if role == 'result' else parameter_text(role, of, order)}{phase_text(phase)}"
+
+
+def phase_text(phase: str) -> str:
+    """` (backward)`; nothing for the forward half."""
+    return "" if phase == "forward" else f" ({word(phase)})"
+
+
 def signature(head: str, params: Sequence[str], results: Sequence[str], tail: str, indent: str = "") -> list[str]:
     """`head(params) -> (results) tail`, in one line where it fits."""
     one = f"{indent}{head}({', '.join(params)}) -> ({', '.join(results)}){tail}"

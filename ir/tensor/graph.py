@@ -1,7 +1,7 @@
 """Level 1, the tensor graph: immutable, interned, typed nodes.
 
     node   = op(inputs...)          op is a Primitive with its attributes; a node that exists is well typed
-    graph  = inputs, outputs {name: node}, updates {input: node}, names and origins of the nodes
+    graph  = inputs, outputs, updates {input: node}, names and origins of the nodes
 
 Two nodes with the same op and inputs are the same object, so common subexpressions are shared by construction.
 Names and origins belong to a graph, not to a node: they never keep equal nodes apart. (Loops and branches hold graphs
@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Protocol, TypeVar, Union
 
 from symc.ir.errors import TypeMismatch
 from symc.ir.process import lock, once
@@ -285,8 +285,24 @@ def topological(roots: Iterable[Node]) -> list[Node]:
 
 
 @dataclass(frozen=True)
+class Output:
+    """A value that a graph gives, under a name that says nothing: what it is stands beside it.
+
+    `role` is "result" or "gradient" (then `of` is the name of the input, and `order` how often it was derived);
+    `phase` is the half of the program in which the caller's buffer gets the value ("forward" or "backward")."""
+
+    name: str
+    node: Node
+    role: str = "result"
+    of: str = ""
+    order: int = 1
+    phase: str = "forward"
+
+
+@dataclass(frozen=True)
 class Update:
-    """`input` becomes `value` when the program has run; `phase` says in which half ("forward" or "backward")."""
+    """`input` becomes `value`; `phase` is the half after which the caller sees it ("forward" or "backward"; an input
+    may have an update in both). Whoever reads the input in the graph reads what it was before the run."""
 
     input: str
     value: Node
@@ -299,16 +315,23 @@ class Graph:
 
     name: str
     inputs: tuple[Node, ...]
-    outputs: tuple[tuple[str, Node], ...]
+    outputs: tuple[Output, ...]
     updates: tuple[Update, ...] = ()
     names: Mapping[Node, str] = field(default_factory=dict)
     origins: Mapping[Node, Origin] = field(default_factory=dict)
-    #: number of leading outputs that make the forward half of a program run in two halves; 0: not cut
-    cut: int = 0
+
+    @property
+    def halved(self) -> bool:
+        """Whether there is a backward half."""
+        return "backward" in [*(o.phase for o in self.outputs), *(u.phase for u in self.updates)]
+
+    @property
+    def output_nodes(self) -> list[Node]:
+        return [output.node for output in self.outputs]
 
     @property
     def roots(self) -> list[Node]:
-        return [node for _, node in self.outputs] + [update.value for update in self.updates]
+        return [*self.output_nodes, *(update.value for update in self.updates)]
 
     @once
     def _order(self) -> tuple[Node, ...]:
@@ -319,13 +342,37 @@ class Graph:
         return self._order
 
     def _key(self) -> tuple[object, ...]:
-        return (self.inputs, self.outputs, self.updates, self.cut)
+        return (self.inputs, self.outputs, self.updates)
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Graph) and self._key() == other._key())
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+
+class HasPhase(Protocol):
+    """An update of a graph or a program."""
+
+    @property
+    def phase(self) -> str: ...
+
+
+U = TypeVar("U", bound=HasPhase)
+
+
+def in_order(updates: Iterable[U]) -> list[U]:
+    """Updates in the order in which they happen: one input may have one in each half."""
+    return sorted(updates, key=lambda update: update.phase == "backward")
+
+
+def fresh_name(wished: str, taken: Container[str]) -> str:
+    """The wished name, with a number where it is taken."""
+    name, count = wished, 0
+    while name in taken:
+        count += 1
+        name = f"{wished}.{count}"
+    return name
 
 
 def users_of(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
@@ -341,18 +388,19 @@ def users_of(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
 def finish(
     name: str,
     inputs: Sequence[Node],
-    outputs: Sequence[tuple[str, Node]],
+    outputs: Sequence[Output | tuple[str, Node]],
     updates: Sequence[Update] = (),
     names: Mapping[Node, str] | None = None,
     origins: Mapping[Node, Origin] | None = None,
-    cut: int = 0,
 ) -> Graph:
     """A Graph whose names are complete and unique: nodes without one get `<symbol>.<op>` and a counter per stem.
-    Numbers have none unless they are results: they are written where they are used."""
+    Numbers have none unless they are results: they are written where they are used. An output that is just a name and
+    a node is a result."""
     names, origins = names or {}, origins or {}
     full: dict[Node, str] = {}
     used: set[str] = set()
-    roots = [*(n for _, n in outputs), *(u.value for u in updates)]
+    given = tuple(o if isinstance(o, Output) else Output(*o) for o in outputs)
+    roots = [*(o.node for o in given), *(u.value for u in updates)]
     nodes = topological([*inputs, *roots])
     unnamed = {n for n in nodes if n.op.is_literal(n)}.difference(roots)
     for node in nodes:
@@ -374,6 +422,6 @@ def finish(
         full[node] = candidate
         used.add(candidate)
     kept = {node: origins[node] for node in nodes if node in origins}
-    made = Graph(name, tuple(inputs), tuple(outputs), tuple(updates), full, kept, cut)
+    made = Graph(name, tuple(inputs), given, tuple(updates), full, kept)
     made.__dict__["_order"] = tuple(nodes)  # what `once` would find again
     return made

@@ -15,7 +15,7 @@ import numpy as np
 from symc.ir.errors import IRError
 from symc.ir.op import Input, RunGraph
 from symc.ir.prims.control import Get
-from symc.ir.tensor.graph import Graph, Node, topological
+from symc.ir.tensor.graph import Graph, Node, in_order, topological
 from symc.ir.types import F64, Array, TensorType, TupleType
 
 
@@ -54,7 +54,7 @@ def evaluate_nodes(
 
     def run(graph: Graph, args: Sequence[Array]) -> list[Array]:
         """The outputs of a graph that a primitive holds."""
-        ends = [node for _, node in graph.outputs]
+        ends = graph.output_nodes
         found = evaluate_nodes(list(dict.fromkeys(ends)), dict(zip(graph.inputs, args)), precision)
         return [found[node] for node in ends]
 
@@ -95,7 +95,8 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array], precision: str = "declar
     given = _by_node(graph, inputs)
     found = evaluate_nodes(list(dict.fromkeys(graph.roots)), given, precision)
     return Results(
-        {name: found[node] for name, node in graph.outputs}, {u.input: found[u.value] for u in graph.updates}
+        {output.name: found[output.node] for output in graph.outputs},
+        {u.input: found[u.value] for u in in_order(graph.updates)},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from symc.ir.op import PRIMITIVES, Input, Primitive
 from symc.ir.prims.elementwise import Const
 from symc.ir.syntax.printing import fields_of, implied
 from symc.ir.syntax.tokens import END, Reader
-from symc.ir.tensor.graph import Graph, Node, Origin, Update
+from symc.ir.tensor.graph import Graph, Node, Origin, Output, Update
 from symc.ir.types import DTYPES, Array, DType, TensorType, TupleType, Type
 
 T = TypeVar("T")
@@ -171,9 +172,15 @@ class GraphBody:
         # Two lines may say the same thing: they are one node, which keeps its first name.
         self.names.setdefault(node, name)
 
-    def parameter(self, name: str, tensor: TensorType, role: str, origin: Origin | None, at: int) -> Node:
-        """An input."""
-        return self.bound(name, Node.make(Input(name, role, tensor)), origin, at)
+    def parameter(self) -> Node:
+        """An input: `%x: f32[2] grad of %w !1`."""
+        p = self.p
+        at = p.at
+        name = p.name()
+        p.expect(":")
+        tensor = p.tensor()
+        role, of, order = role_of(p)
+        return self.bound(name, Node.make(Input(name, role, tensor, of, order)), p.loc(), at)
 
     def bound(self, name: str, node: Node, origin: Origin | None, at: int) -> Node:
         """A node that goes by this name from here on."""
@@ -282,7 +289,7 @@ class GraphBody:
 
 
 def phase(p: Reader) -> str:
-    """`(backward)` behind an update; forward if nothing stands there."""
+    """`(backward)` behind an update or an output; forward if nothing stands there."""
     if not p.accept("("):
         return "forward"
     found = p.word()
@@ -290,15 +297,40 @@ def phase(p: Reader) -> str:
     return found
 
 
-def results(p: Reader) -> list[tuple[str, TensorType, int]]:
-    """`-> (name: type, ...)` with the places of the names."""
-    found: list[tuple[str, TensorType, int]] = []
+def role_of(p: Reader) -> tuple[str, str, int]:
+    """`role [of %input | of output] [order n]`."""
+    role, of, order = p.word(), "", 1
+    if p.accept("of"):
+        of = p.word() if role == "head" else p.name()
+    if p.accept("order"):
+        order = p.integer()
+    return role, of, order
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a signature says of an output, and where."""
+
+    name: str
+    tensor: TensorType
+    at: int
+    role: str
+    of: str
+    order: int
+    phase: str
+
+
+def results(p: Reader) -> list[Declared]:
+    """`-> (name: type [role ...] [(phase)], ...)`."""
+    found: list[Declared] = []
 
     def item() -> None:
         at = p.at
         name = p.word()
         p.expect(":")
-        found.append((name, p.tensor(), at))
+        tensor = p.tensor()
+        role, of, order = ("result", "", 1) if p.peek in ("(", ",", ")") else role_of(p)
+        found.append(Declared(name, tensor, at, role, of, order, phase(p)))
 
     p.expect("->")
     p.expect("(")
@@ -313,20 +345,9 @@ def parse_function(p: Reader, name: str) -> Graph:
     body = GraphBody(p)
     inputs: list[Node] = []
 
-    def parameter() -> None:
-        at = p.at
-        own = p.name()
-        p.expect(":")
-        tensor = p.tensor()
-        inputs.append(body.parameter(own, tensor, p.word(), p.loc(), at))
-
     p.expect("(")
-    p.list_of(")", parameter)
+    p.list_of(")", lambda: inputs.append(body.parameter()))
     declared = results(p)
-    cut = 0
-    if p.accept("cut"):
-        p.expect("=")
-        cut = p.integer()
     p.expect("{")
     body.statements()
     at = p.at
@@ -334,19 +355,17 @@ def parse_function(p: Reader, name: str) -> Graph:
     outputs = outputs_of(p, declared, returned, at)
     updates = body.updates()
     p.expect("}")
-    return Graph(name, tuple(inputs), tuple(outputs), tuple(updates), body.names, body.origins, cut)
+    return Graph(name, tuple(inputs), tuple(outputs), tuple(updates), body.names, body.origins)
 
 
-def outputs_of(
-    p: Reader, declared: list[tuple[str, TensorType, int]], returned: list[Node], at: int
-) -> list[tuple[str, Node]]:
+def outputs_of(p: Reader, declared: list[Declared], returned: list[Node], at: int) -> list[Output]:
     """The results with their names; their types must be the declared ones."""
     if len(declared) != len(returned):
         raise p.error(f"{len(returned)} values for {len(declared)} results", at)
-    for (name, tensor, where), node in zip(declared, returned):
-        if node.type != tensor:
-            raise p.error(f"result {name} is {node.type}, not {tensor}", where)
-    return [(name, node) for (name, _, _), node in zip(declared, returned)]
+    for d, node in zip(declared, returned):
+        if node.type != d.tensor:
+            raise p.error(f"result {d.name} is {node.type}, not {d.tensor}", d.at)
+    return [Output(d.name, node, d.role, d.of, d.order, d.phase) for d, node in zip(declared, returned)]
 
 
 def parse_graph(p: Reader) -> Graph:

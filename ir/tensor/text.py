@@ -14,8 +14,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from symc.ir.op import Input
 from symc.ir.prims.elementwise import Const
-from symc.ir.syntax.printing import Printer, global_name, regions_of, scalar_text, signature, value_name, word
+from symc.ir.syntax.printing import (
+    Printer,
+    global_name,
+    output_text,
+    parameter_text,
+    phase_text,
+    regions_of,
+    scalar_text,
+    signature,
+    value_name,
+    word,
+)  # fmt: skip
 from symc.ir.tensor.graph import Graph, Node
 from symc.ir.types import DType, TensorType
 
@@ -86,12 +98,11 @@ def statements(
             head = name if region.name == name else f"{name} {global_name(region.name)}"
             lines += function(region, printer, head, indent + STEP)
         lines.append(indent + "}")
-    returned = ", ".join(operand_text(node, names, None) for _, node in graph.outputs)
+    returned = ", ".join(operand_text(node, names, None) for node in graph.output_nodes)
     lines.append(f"{indent}{end} {returned}".rstrip())
     for update in graph.updates:
-        phase = "" if update.phase == "forward" else f" ({word(update.phase)})"
-        value = operand_text(update.value, names, None)
-        lines.append(f"{indent}{STEP}update {value_name(update.input)} = {value}{phase}")
+        value = f"{operand_text(update.value, names, None)}{phase_text(update.phase)}"
+        lines.append(f"{indent}{STEP}update {value_name(update.input)} = {value}")
     return lines
 
 
@@ -100,11 +111,11 @@ def function(graph: Graph, printer: Printer, head: str, indent: str = "") -> lis
     params = []
     names = complete_names(graph, graph.inputs, {})
     for node in graph.inputs:
-        role = getattr(node.op, "role", "arg")
-        params.append(f"{names[node]}: {node.type} {word(role)}{printer.loc(graph.origins.get(node))}")
-    results = [f"{word(name)}: {node.type}" for name, node in graph.outputs]
-    tail = f" cut={graph.cut} {{" if graph.cut else " {"
-    lines = signature(head, params, results, tail, indent)
+        op = node.op
+        role = parameter_text(op.role, op.of, op.order) if isinstance(op, Input) else " arg"
+        params.append(f"{names[node]}: {node.type}{role}{printer.loc(graph.origins.get(node))}")
+    results = [f"{word(o.name)}: {o.node.type}{output_text(o.role, o.of, o.order, o.phase)}" for o in graph.outputs]
+    lines = signature(head, params, results, " {", indent)
     return [*lines, *statements(graph, printer, indent + STEP), indent + "}"]
 
 

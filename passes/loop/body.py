@@ -22,7 +22,7 @@ DEAR = 10
 def lower_body(body: Graph, form: Form, name: str) -> LoopKernel:
     """The loop kernel of a (canonical) body: its buffers are the inputs, then the outputs."""
     body, form = coalesce(body, form)
-    outs = [Buffer(out, node.tensor, "out") for out, node in body.outputs]
+    outs = [Buffer(out.name, out.node.tensor, "out") for out in body.outputs]
     kernel = _Kernel(body, outs)
     if form.kind == "nest":
         nest = next(node for node in body.nodes() if node.op.nest)
@@ -30,7 +30,7 @@ def lower_body(body: Graph, form: Form, name: str) -> LoopKernel:
         with kernel.b.at(body.origins.get(nest), nest.op.name):
             NESTS[type(nest.op)](kernel.b, nest, reads, kernel.finisher(nest))
     else:
-        first = body.outputs[0][1]
+        first = body.outputs[0].node
         with kernel.b.at(body.origins.get(first), first.op.name):
             if form.kind == "map":
                 kernel.b.nest(form.space, lambda index: kernel.store_all(kernel.results(), index))
@@ -74,7 +74,7 @@ class _Kernel:
 
     def results(self) -> list[Result]:
         """The buffers of the outputs, and what they hold."""
-        return [(buffer, node) for (_, node), buffer in zip(self.body.outputs, self.outs)]
+        return [(buffer, node) for node, buffer in zip(self.body.output_nodes, self.outs)]
 
     def finisher(self, nest: Node) -> Callable[[Index, Ref], None]:
         """Stores the nest's result at an index, after the epilogue."""

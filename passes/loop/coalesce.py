@@ -52,7 +52,7 @@ def coalesce(body: Graph, form: Form) -> tuple[Graph, Form]:
                 new[node] = node.on([new[i] for i in node.inputs])
             if node in body.origins:
                 origins[new[node]] = body.origins[node]
-    outputs = [(name, new[node]) for name, node in body.outputs]
+    outputs = [(output.name, new[output.node]) for output in body.outputs]
     merged_body = finish(body.name, [new[i] for i in body.inputs], outputs, (), {}, origins)
 
     def merged_access(access: Access) -> Access:
@@ -72,7 +72,7 @@ def _spans(body: Graph, form: Form) -> dict[Node, Axes] | None:
     """The axes of the space that each value runs over, in order; None if some value is indexed otherwise."""
     spans: dict[Node, Axes] = {}
     full, outer = form.element, form.row
-    for (_, node), access in zip(body.outputs, form.results):
+    for node, access in zip(body.output_nodes, form.results):
         if access is None or not _assign(spans, node, access):
             return None
     for node in reversed(body.nodes()):

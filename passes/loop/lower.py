@@ -103,7 +103,7 @@ def from_first_slices(body: Graph, low: Mapping[Node, tuple[int, ...]]) -> dict[
 def canonical_body(body: Graph, new: Mapping[Node, Node]) -> Graph:
     """The body with nodes replaced and outputs named by position."""
     origins = {new.get(node, node): origin for node, origin in body.origins.items()}
-    outputs = [(f"out{at}", new.get(node, node)) for at, (_, node) in enumerate(body.outputs)]
+    outputs = [(f"out{at}", new.get(node, node)) for at, node in enumerate(body.output_nodes)]
     return finish("body", body.inputs, outputs, (), {}, origins)
 
 

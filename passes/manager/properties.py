@@ -69,8 +69,8 @@ def _fused(program: Program) -> str:
 def _owned(program: Program) -> str:
     base = bases_of(program)
     written = {r.name for step in program.steps if not isinstance(step, ViewStep) for r in step.results}
-    ends = [(f"output {name}", value) for name, value in program.outputs]
-    ends += [(f"the update of %{parameter}", value) for parameter, value, _ in program.updates]
+    ends = [(f"output {output.name}", output.value) for output in program.outputs]
+    ends += [(f"the update of %{update.input}", update.value) for update in program.updates]
     taken: set[str] = set()
     for what, value in ends:
         if base[value] not in written or base[value] in taken:

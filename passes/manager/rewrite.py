@@ -15,7 +15,7 @@ from typing import Any
 from symc.ir.errors import IRError, TypeMismatch, VerifyError
 from symc.ir.op import Primitive
 from symc.ir.syntax.printing import regions_of
-from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Recorder, Update, finish
+from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Recorder, finish
 
 Match = Callable[[Node], "Node | None"]
 #: rules applied one after the other at one node; more mean that two undo each other
@@ -82,9 +82,9 @@ def rebuild(
             origins[made] = origin
         else:
             origins.setdefault(made, origin)
-    outputs = [(name, new.get(node, node)) for name, node in graph.outputs]
-    updates = [Update(u.input, new.get(u.value, u.value), u.phase) for u in graph.updates]
-    return finish(graph.name, graph.inputs, outputs, updates, names, origins, graph.cut)
+    outputs = [replace(output, node=new.get(output.node, output.node)) for output in graph.outputs]
+    updates = [replace(update, value=new.get(update.value, update.value)) for update in graph.updates]
+    return finish(graph.name, graph.inputs, outputs, updates, names, origins)
 
 
 def in_regions(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:

@@ -11,18 +11,19 @@ from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.op import parameter
 from symc.ir.program.nodes import Program
 from symc.ir.symbol.nodes import SymGraph
+from symc.ir.syntax.printing import output_text, parameter_text
 from symc.ir.tensor.graph import Graph
 from symc.ir.types import Type
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs (name: type and role), outputs (name and type, in order) and updates (input: phase) of a function. Types
-    that a symbol graph does not know are None, and so are its updates."""
+    """Inputs (name: type and role), outputs (name, type and role, in order) and updates (input and phase) of a
+    function. Types that a symbol graph does not know are None, and so are its updates."""
 
     inputs: Mapping[str, tuple[Type | None, str]] = field(default_factory=dict)
-    outputs: Sequence[tuple[str, Type | None]] = ()
-    updates: Mapping[str, str] | None = None
+    outputs: Sequence[tuple[str, Type | None, str]] = ()
+    updates: Sequence[tuple[str, str]] | None = None
 
 
 def signature_of(module: Any) -> Signature:
@@ -31,16 +32,18 @@ def signature_of(module: Any) -> Signature:
         module = module.program
     if isinstance(module, Graph):
         inputs: dict[str, tuple[Type | None, str]] = {
-            parameter(i).input_name: (i.type, parameter(i).role) for i in module.inputs
+            op.input_name: (op.tensor, parameter_text(op.role, op.of, op.order)) for op in map(parameter, module.inputs)
         }
-        outputs: list[tuple[str, Type | None]] = [(name, node.type) for name, node in module.outputs]
-        return Signature(inputs, outputs, {u.input: u.phase for u in module.updates})
+        outputs: list[tuple[str, Type | None, str]] = [
+            (o.name, o.node.type, output_text(o.role, o.of, o.order, o.phase)) for o in module.outputs
+        ]
+        return Signature(inputs, outputs, [(u.input, u.phase) for u in module.updates])
     if isinstance(module, Program):
         types = module.value_types()
         return Signature(
-            {p.name: (p.type, p.role) for p in module.params},
-            [(name, types.get(value)) for name, value in module.outputs],
-            {name: phase for name, _, phase in module.updates},
+            {p.name: (p.type, parameter_text(p.role, p.of, p.order)) for p in module.params},
+            [(o.name, types.get(o.value), output_text(o.role, o.of, o.order, o.phase)) for o in module.outputs],
+            [(u.input, u.phase) for u in module.updates],
         )
     if isinstance(module, SymbolModule):
         states = set(module.graph.variables()[1])
@@ -48,8 +51,8 @@ def signature_of(module: Any) -> Signature:
         roles = {n.name: module.roles.get(n.name, "aux" if n in states else "arg") for n in variables}
         inferred = [module.inferred.get(node, ())[at : at + 1] for node, at in module.graph.outputs]
         return Signature(
-            {name: (module.types.get(name), role) for name, role in roles.items()},
-            [(name, found[0] if found else None) for name, found in zip(module.output_names, inferred)],
+            {name: (module.types.get(name), parameter_text(role, "", 1)) for name, role in roles.items()},
+            [(name, found[0] if found else None, "") for name, found in zip(module.output_names, inferred)],
         )
     assert isinstance(module, SymGraph), f"{type(module).__name__} has no signature"
     return Signature()
@@ -62,15 +65,15 @@ def check_signature(pass_name: str, before: Signature, after: Signature, adds: b
     _outputs(pass_name, before, after, adds)
     if before.updates is None or after.updates is None:
         return
-    for name, phase in before.updates.items():
-        found = after.updates.get(name)
-        if found is None:
-            raise VerifyError("M5", f"pass {pass_name} loses the update of %{name}")
-        if found != phase:
-            raise VerifyError("M5", f"pass {pass_name} moves the update of %{name} from {phase} to {found}")
-    more = [name for name in after.updates if name not in before.updates]
+    for name, phase in before.updates:
+        if (name, phase) not in after.updates:
+            instead = [p for n, p in after.updates if n == name and (name, p) not in before.updates]
+            if instead:
+                raise VerifyError("M5", f"pass {pass_name} moves the update of %{name} from {phase} to {instead[0]}")
+            raise VerifyError("M5", f"pass {pass_name} loses the update of %{name} in the {phase} half")
+    more = [update for update in after.updates if update not in before.updates]
     if more and not adds:
-        raise VerifyError("M5", f"pass {pass_name} adds an update of %{more[0]}")
+        raise VerifyError("M5", f"pass {pass_name} adds an update of %{more[0][0]} in the {more[0][1]} half")
 
 
 def _inputs(pass_name: str, before: Signature, after: Signature, adds: bool, keys: bool) -> None:
@@ -81,18 +84,19 @@ def _inputs(pass_name: str, before: Signature, after: Signature, adds: bool, key
         if tensor is not None and new_tensor != tensor:
             raise VerifyError("M3", f"pass {pass_name} makes the input %{name}, which is {tensor}, {new_tensor}")
         if new_role != role:
-            raise VerifyError("M3", f"pass {pass_name} makes the input %{name}, which is {role}, {new_role}")
+            raise VerifyError("M3", f"pass {pass_name} makes the input %{name}, which is{role},{new_role}")
     for name, (tensor, role) in after.inputs.items():
-        if name not in before.inputs and not adds and not (keys and role == "key"):
-            raise VerifyError("M3", f"pass {pass_name} adds the input %{name}: {tensor} {role}")
+        if name not in before.inputs and not adds and not (keys and role == " key"):
+            raise VerifyError("M3", f"pass {pass_name} adds the input %{name}: {tensor}{role}")
     if [n for n in after.inputs if n in before.inputs] != list(before.inputs):
         raise VerifyError("M3", f"pass {pass_name} puts the inputs in another order")
 
 
 def _outputs(pass_name: str, before: Signature, after: Signature, adds: bool) -> None:
-    names = [name for name, _ in after.outputs]
-    found = dict(after.outputs)
-    for at, (name, tensor) in enumerate(before.outputs):
+    names = [name for name, _, _ in after.outputs]
+    found = {name: tensor for name, tensor, _ in after.outputs}
+    roles = {name: role for name, _, role in after.outputs}
+    for at, (name, tensor, role) in enumerate(before.outputs):
         if name not in found:
             instead = (
                 f" and gives {names[at]} in its place" if len(names) > at and len(names) == len(before.outputs) else ""
@@ -100,9 +104,12 @@ def _outputs(pass_name: str, before: Signature, after: Signature, adds: bool) ->
             raise VerifyError("M4", f"pass {pass_name} loses the output {name}: {tensor}{instead}")
         if tensor is not None and found[name] != tensor:
             raise VerifyError("M4", f"pass {pass_name} makes the output {name}, which is {tensor}, {found[name]}")
-    known = {name for name, _ in before.outputs}
+        if roles[name] != role:
+            wrong = f"{role or ' result'},{roles[name] or ' result'}"
+            raise VerifyError("M4", f"pass {pass_name} makes the output {name}, which is{wrong}")
+    known = {name for name, _, _ in before.outputs}
     more = [name for name in names if name not in known]
     if more and not adds:
         raise VerifyError("M4", f"pass {pass_name} adds the output {more[0]}: {found[more[0]]}")
-    if names[: len(before.outputs)] != [name for name, _ in before.outputs]:
+    if names[: len(before.outputs)] != [name for name, _, _ in before.outputs]:
         raise VerifyError("M4", f"pass {pass_name} puts the outputs in another order")

@@ -27,18 +27,19 @@ from symc.ir.program.nodes import (
     KernelStep,
     LoopStep,
     Program,
+    ProgramOutput,
     ProgramParam,
+    ProgramUpdate,
     Result,
     Step,
     ViewStep,
     operand_node,
 )
-from symc.ir.tensor.graph import Graph, Node, Origin, Recorder, Update
+from symc.ir.tensor.graph import Graph, Node, Origin, Output, Recorder, Update, topological
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
 from symc.passes.program.joins import Cluster, Join, Limits, Refusal, refusal
 from symc.passes.program.units import Unit, demanded_values, is_leaf_const, make_unit
-from symc.passes.tensor.partition import forward_nodes
 
 #: of the kernels that read a value, a unit that reads it too tries to join the latest
 RECENT = 4
@@ -97,7 +98,7 @@ class _Fusion:
         self.graph, self.options, self.rw = graph, options, rw
         self.limits = Limits(options.max_ops, options.epilogues, options.rows)
         self.demanded = demanded_values(graph, options.limit)
-        self.forward = forward_nodes(graph, graph.cut) if graph.cut else set()
+        self.forward = forward_nodes(graph) if graph.halved else None
         self.clusters: list[Cluster] = []
         self.home: dict[Node, Cluster] = {}
         self.unit_of: dict[Node, Unit] = {}
@@ -123,7 +124,7 @@ class _Fusion:
             self._place(unit)
 
     def _place(self, unit: Unit) -> None:
-        half = 0 if not self.forward or unit.root in self.forward else 1
+        half = int(self.forward is not None and unit.root not in self.forward)
         sources = {self.home[leaf] for leaf in unit.reads if leaf in self.home}
         if unit.kind == "get":
             # a result of a nest with several: it is written where the nest runs
@@ -180,12 +181,16 @@ class _Fusion:
         outside = self._read_outside()
         steps = {cluster.number: self._step(cluster, outside) for cluster in self.clusters}
         ordered = self._ordered()
-        params = tuple(ProgramParam(graph.names[i], i.tensor, parameter(i).role) for i in graph.inputs)
+        params = tuple(
+            ProgramParam(graph.names[i], i.tensor, p.role, p.of, p.order) for i in graph.inputs for p in [parameter(i)]
+        )
         kept = {n for n in (*graph.roots, *self.extra) if isinstance(n.op, Const)}
         constants = tuple((self._name(n), n) for n in graph.nodes() if is_leaf_const(n) or n in kept)
-        outputs = tuple((name, graph.names[node]) for name, node in graph.outputs)
-        updates = tuple((u.input, graph.names[u.value], u.phase) for u in graph.updates)
-        cut = sum(1 for c in ordered if c.half == 0) if graph.cut else len(ordered)
+        outputs = tuple(
+            ProgramOutput(o.name, graph.names[o.node], o.role, o.of, o.order, o.phase) for o in graph.outputs
+        )
+        updates = tuple(ProgramUpdate(u.input, graph.names[u.value], u.phase) for u in graph.updates)
+        cut = sum(1 for c in ordered if c.half == 0)
         return Program(graph.name, params, tuple(steps[c.number] for c in ordered), outputs, updates, constants, cut)
 
     def _ordered(self) -> list[Cluster]:
@@ -217,7 +222,7 @@ class _Fusion:
 
         def program(name: str, graph: Graph, first: int = 0) -> Program:
             """The outputs from `first` on are results, those before it are what the first inputs become."""
-            ends = [n for _, n in graph.outputs]
+            ends = graph.output_nodes
             updates = [Update(parameter(i).input_name, n) for i, n in zip(graph.inputs, ends[:first]) if i is not n]
             outputs = graph.outputs[first:]
             inside = Graph(name, graph.inputs, outputs, tuple(updates), graph.names, graph.origins)
@@ -297,6 +302,13 @@ def _form(cluster: Cluster, reads: Sequence[Node], yields: Sequence[Node]) -> Fo
     return Form(kind, cluster.space, axes, tuple(found[leaf] for leaf in reads), tuple(map(stored, yields)), nest)
 
 
+def forward_nodes(graph: Graph) -> set[Node]:
+    """The nodes of the forward half: what its outputs and updates need. The rest waits for the cotangents."""
+    roots = [output.node for output in graph.outputs if output.phase == "forward"]
+    roots += [update.value for update in graph.updates if update.phase == "forward"]
+    return {*topological(roots), *graph.inputs}
+
+
 def extract(graph: Graph, units: Sequence[Unit], yields: Sequence[Node]) -> tuple[list[Node], Graph]:
     """The values that the units read, and the units as a graph over them."""
     new: dict[Node, Node] = {}
@@ -318,7 +330,7 @@ def extract(graph: Graph, units: Sequence[Unit], yields: Sequence[Node]) -> tupl
                         names[made] = graph.names[node]
                     if node in graph.origins:
                         origins[made] = graph.origins[node]
-    outputs = tuple((graph.names[y], new[y]) for y in yields)
+    outputs = tuple(Output(graph.names[y], new[y]) for y in yields)
     return reads, Graph("body", tuple(new[leaf] for leaf in reads), outputs, (), names, origins)
 
 

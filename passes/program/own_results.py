@@ -1,8 +1,11 @@
 """own_results: every output and every update becomes a value of its own, written by a kernel of its half.
 
-Kernels may write straight into the buffers of outputs and parameters. Where they may not, there are copies:
+A parameter read anywhere in a program is what it was before the run; its update is what the caller finds in its buffer
+once the update's half has run. Kernels may write straight into the buffers of outputs and parameters. Where they may
+not, there are copies:
 
-  kept     a parameter that is the update of another and has one itself: all read a copy made at the start
+  kept     a parameter that is read in the backward half, and has its new value by then; or that is the update of
+           another, copied when it may have its new value. All read a copy made before anything else
   output   a value that is a parameter, a constant, another output as well, or computed in an earlier half
   update   the same, and a value computed while its parameter is still read
 """
@@ -15,8 +18,10 @@ from dataclasses import replace
 from symc.ir.errors import IRError
 from symc.ir.program.form import map_form
 from symc.ir.program.nodes import (
+    ControlStep,
     KernelStep,
     Program,
+    ProgramUpdate,
     Result,
     Step,
     ViewStep,
@@ -27,7 +32,7 @@ from symc.ir.program.nodes import (
     results_of,
 )
 from symc.ir.program.text import is_planned
-from symc.ir.tensor.graph import Graph, Origin, SymOrigin
+from symc.ir.tensor.graph import Graph, Origin, Output, SymOrigin, fresh_name, in_order
 from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter
 
@@ -44,49 +49,79 @@ class OwnResults(Pass):
 
 
 class _Copies:
-    """Makes steps that copy a value, named apart from all values of a program."""
+    """Makes steps that copy a value, named apart from all values of a program, for the ends of its halves."""
 
     def __init__(self, program: Program, rw: Rewriter) -> None:
-        self.types, self.rw = program.value_types(), rw
+        self.program, self.rw, self.types = program, rw, program.value_types()
+        self.base = bases_of(program)
+        self.made_by = {r.name: at for at, step in enumerate(program.steps) for r in results_of(step)}
         self._taken = set(self.types)
-        self._any = program.steps[0].origin if program.steps else SymOrigin(program.name, "Group")
+        self._ends: dict[str, list[Step]] = {"forward": [], "backward": []}
 
-    def step(self, rule: str, value: str, label: str, origin: Origin | None) -> KernelStep:
-        """The copy of a value; an action of the pass, which the program is wrong without: a veto only hides it."""
-        name, count = f"{value}.{label}", 0
-        while name in self._taken:
-            count += 1
-            name = f"{value}.{label}.{count}"
+    def step(self, rule: str, value: str, label: str, source: str) -> KernelStep:
+        """The copy of a value, with the origin of what makes the value `source`. An action of the pass, but one that
+        the program is wrong without: a veto does not stop it."""
+        name = fresh_name(f"{value}.{label}", self._taken)
         self._taken.add(name)
-        tensor = self.types[value]
-        origin = origin or self._any
+        origin = self._origin(source)
         origin = self.rw.act(rule, [origin]) or origin
-        node = operand_node(0, tensor)
-        body = Graph("body", (node,), ((name, node),), (), {}, {node: origin})
-        return KernelStep("copy", (value,), (Result(name, tensor),), body, map_form(tensor.shape, 1), origin)
+        node = operand_node(0, self.types[value])
+        body = Graph("body", (node,), (Output(name, node),), (), {}, {node: origin})
+        return KernelStep("copy", (value,), (Result(name, node.tensor),), body, map_form(node.shape, 1), origin)
+
+    def at_end(self, phase: str, rule: str, value: str, label: str) -> str:
+        """A copy made when everything else of the half has run; its name."""
+        step = self.step(rule, value, label, value)
+        self._ends[phase].append(step)
+        return step.results[0].name
+
+    def maker(self, value: str, phase: str) -> tuple[int, KernelStep | ControlStep] | None:
+        """The step that writes the value's memory, if it runs in the half."""
+        at = self.made_by.get(self.base[value])
+        if at is None or phase == "backward" and at < self.program.cut:
+            return None
+        step = self.program.steps[at]
+        return None if isinstance(step, ViewStep) else (at, step)
+
+    def added(self) -> Program:
+        """The program with the copies."""
+        program = self.program
+        forward, backward = self._ends["forward"], self._ends["backward"]
+        steps = (*program.steps[: program.cut], *forward, *program.steps[program.cut :], *backward)
+        return replace(program, steps=steps, cut=program.cut + len(forward))
+
+    def _origin(self, value: str) -> Origin:
+        steps = self.program.steps
+        at = self.made_by.get(self.base[value])
+        if at is not None:
+            return steps[at].origin
+        return steps[0].origin if steps else SymOrigin(self.program.name, "Group")
 
 
 def _keep_old(program: Program, rw: Rewriter) -> Program:
-    """Copies of the parameters that are the update of another: it is copied when they may be overwritten already."""
-    base = bases_of(program)
-    made_by = _made_by(program)
-    # an update that is a parameter is copied at the end of its half, when that may have its new value
-    end_reads = {base[value] for parameter, value, _ in program.updates if value != parameter}
+    """Copies of the parameters whose old value is read when they may have their new one."""
     make = _Copies(program, rw)
+    base = make.base
+    late = {base[o] for step in program.steps[program.cut :] for o in operands_of(step)}
+    late |= {base[output.value] for output in program.outputs if output.phase == "backward"}
+    late |= {base[update.value] for update in program.updates if update.phase == "backward"}
+    others = {base[update.value] for update in program.updates if update.value != update.input}
     kept: dict[str, KernelStep] = {}
-    for parameter, value, _ in program.updates:
-        if parameter in end_reads:
-            writer = made_by.get(base[value])
-            origin = program.steps[writer].origin if writer is not None else None
-            kept[parameter] = make.step("kept", parameter, "kept", origin)
+    for update in program.updates:
+        if update.input in others or update.phase == "forward" and update.input in late:
+            kept[update.input] = make.step("kept", update.input, "kept", update.value)
     if not kept:
         return program
     new = {parameter: step.results[0].name for parameter, step in kept.items()}
-    steps = [_reading(step, new) for step in program.steps]
-    outputs = tuple((name, new.get(value, value)) for name, value in program.outputs)
-    updates = tuple((p, value if value == p else new.get(value, value), phase) for p, value, phase in program.updates)
-    cut = program.cut + len(kept)
-    return replace(program, steps=(*kept.values(), *steps), outputs=outputs, updates=updates, cut=cut)
+    return replace(
+        program,
+        steps=(*kept.values(), *(_reading(step, new) for step in program.steps)),
+        outputs=tuple(replace(o, value=new.get(o.value, o.value)) for o in program.outputs),
+        updates=tuple(
+            u if u.value == u.input else replace(u, value=new.get(u.value, u.value)) for u in program.updates
+        ),
+        cut=program.cut + len(kept),
+    )
 
 
 def _reading(step: Step, new: Mapping[str, str]) -> Step:
@@ -99,77 +134,54 @@ def _reading(step: Step, new: Mapping[str, str]) -> Step:
 
 
 def _own_outputs(program: Program, rw: Rewriter) -> Program:
-    base, made_by = bases_of(program), _made_by(program)
     make = _Copies(program, rw)
     taken: set[str] = set()
-    forward: list[Step] = []
-    backward: list[Step] = []
-    outputs: list[tuple[str, str]] = []
-    for number, (name, value) in enumerate(program.outputs):
-        at = made_by.get(base[value])
-        late = _is_late(program, name, at)
-        direct = at is not None and not isinstance(program.steps[at], ViewStep) and base[value] not in taken
-        if at is not None and direct and (not late or at >= program.cut):
-            taken.add(base[value])
-            outputs.append((name, value))
+    values: list[str] = []
+    for number, output in enumerate(program.outputs):
+        base = make.base[output.value]
+        if base not in taken and make.maker(output.value, output.phase) is not None:
+            taken.add(base)
+            values.append(output.value)
         else:
-            origin = program.steps[at].origin if at is not None else None
-            copy = make.step("output", value, f"out{number}", origin)
-            (backward if late else forward).append(copy)
-            outputs.append((name, copy.results[0].name))
-    return _with_ends(replace(program, outputs=tuple(outputs)), forward, backward)
+            values.append(make.at_end(output.phase, "output", output.value, f"out{number}"))
+    outputs = tuple(replace(output, value=value) for output, value in zip(program.outputs, values))
+    return replace(make.added(), outputs=outputs)
 
 
 def _own_updates(program: Program, rw: Rewriter) -> Program:
-    base, made_by = bases_of(program), _made_by(program)
-    last_read = {base[o]: at for at, step in enumerate(program.steps) for o in operands_of(step)}
     make = _Copies(program, rw)
-    taken = {base[value] for _, value in program.outputs}
-    forward: list[Step] = []
-    backward: list[Step] = []
-    updates: list[tuple[str, str, str]] = []
+    base = make.base
+    last_read = {base[o]: at for at, step in enumerate(program.steps) for o in operands_of(step)}
+    #: what lies in a parameter's buffer, one after the other
+    held = {update.input: [update.input] for update in program.updates}
+    taken = {base[output.value] for output in program.outputs}
 
-    def direct(parameter: str, value: str, late: bool) -> bool:
-        """Whether the kernel that makes the value may write it into the parameter: it runs in the update's half, and
-        nobody reads the old value afterwards."""
-        at = made_by.get(base[value])
-        if at is None or base[value] in taken or late and at < program.cut:
+    def direct(parameter: str, value: str, phase: str) -> bool:
+        """Whether the kernel that makes the value may write it into the parameter: nobody reads the old value after
+        it, and it reads that itself only where it writes."""
+        found = make.maker(value, phase)
+        if found is None or base[value] in taken:
             return False
-        step, last = program.steps[at], last_read.get(parameter, -1)
-        if isinstance(step, ViewStep) or last > at:
+        at, step = found
+        last = max(last_read.get(old, -1) for old in held[parameter])
+        if last > at:
             return False
         if last == at:
             written = [r.name for r in step.results].index(base[value])
-            reads = [i for i, o in enumerate(step.operands) if base[o] == parameter]
-            over = step.overwritable(written)
-            if len(reads) > 1 or step.operands[reads[0]] != parameter or reads[0] not in over:
+            reads = [i for i, o in enumerate(step.operands) if base[o] in held[parameter]]
+            if len(reads) > 1 or step.operands[reads[0]] not in held[parameter]:
+                return False
+            if reads[0] not in step.overwritable(written):
                 return False
         return rw.act("in place", [step.origin]) is not None
 
-    for parameter, value, phase in program.updates:
-        late = phase == "backward" and program.cut < len(program.steps)
-        if direct(parameter, value, late):
+    updates: list[ProgramUpdate] = []
+    for update in in_order(program.updates):
+        value = update.value
+        if direct(update.input, value, update.phase):
             taken.add(base[value])
-            updates.append((parameter, value, phase))
+            held[update.input].append(base[value])
         else:
-            at = made_by.get(base[value])
-            copy = make.step("update", value, f"to.{parameter}", program.steps[at].origin if at is not None else None)
-            (backward if late else forward).append(copy)
-            updates.append((parameter, copy.results[0].name, phase))
-    return _with_ends(replace(program, updates=tuple(updates)), forward, backward)
-
-
-def _with_ends(program: Program, forward: list[Step], backward: list[Step]) -> Program:
-    """Steps added to the ends of the halves."""
-    cut = program.cut
-    steps = (*program.steps[:cut], *forward, *program.steps[cut:], *backward)
-    return replace(program, steps=steps, cut=cut + len(forward))
-
-
-def _made_by(program: Program) -> dict[str, int]:
-    return {r.name: at for at, step in enumerate(program.steps) for r in results_of(step)}
-
-
-def _is_late(program: Program, name: str, at: int | None) -> bool:
-    """Whether an output belongs to the backward half; `at` is the step that computes it."""
-    return name.endswith(".grad") or at is not None and at >= program.cut
+            value = make.at_end(update.phase, "update", value, f"to.{update.input}")
+        updates.append(replace(update, value=value))
+    return replace(make.added(), updates=tuple(updates))

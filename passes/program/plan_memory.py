@@ -87,8 +87,8 @@ class _Planner:
     def _fix_results(self) -> None:
         """Outputs live in the caller's buffers, updates in their parameter's: memory of a kernel's result each."""
         owned = {r.name for step in self.program.steps if not isinstance(step, ViewStep) for r in step.results}
-        ends = [(f"output {name}", value, Place("out", i)) for i, (name, value) in enumerate(self.program.outputs)]
-        ends += [(f"the update of %{p}", value, Place("arg", 0, p)) for p, value, _ in self.program.updates]
+        ends = [(f"output {o.name}", o.value, Place("out", i)) for i, o in enumerate(self.program.outputs)]
+        ends += [(f"the update of %{u.input}", u.value, Place("arg", 0, u.input)) for u in self.program.updates]
         for what, value, place in ends:
             base = self.base[value]
             if base not in owned or base in self.fixed:
@@ -110,8 +110,9 @@ class _Planner:
                     continue
             last = self.last_read.get(result.name, at)
             piece = _Storage(result.type.nbytes, at, last, place or Place())
-            if place is not None and place.kind == "arg" and place.name in step.operands:
-                self.inplace[result.name] = place.name
+            if place is not None and place.kind == "arg":
+                # at most one operand lies there: the parameter, or its update of the forward half
+                self.inplace.update((result.name, o) for o in step.operands if self._place_of(o) == place)
             self.storage[result.name] = piece
             self.pieces.append(piece)
 

@@ -8,6 +8,7 @@ it may be written in place; where that would make a circle, `own_results` copies
 from __future__ import annotations
 
 import heapq
+from dataclasses import replace
 
 from symc.ir.errors import IRError
 from symc.ir.program.nodes import Program, ViewStep, bases_of, in_regions, operands_of, results_of
@@ -49,7 +50,7 @@ class _Scheduler:
                 if operand in self.producer:
                     self._follow(self.producer[operand], number)
         self._updates_last()
-        kept = {v for _, v in program.outputs} | {v for _, v, _ in program.updates}
+        kept = {*(o.value for o in program.outputs), *(u.value for u in program.updates)}
         self.made = [sum(self.size[r.name] for r in results_of(s) if r.name not in kept) for s in self.steps]
         self.freed = [[o for o in operands if o in self.size and o not in kept] for operands in self.reads]
 
@@ -64,7 +65,7 @@ class _Scheduler:
     def _updates_last(self) -> None:
         """Readers of a parameter run before the kernel that computes its new value, where nothing stands against."""
         base = bases_of(self.program)
-        updated = {parameter: base[value] for parameter, value, _ in self.program.updates}
+        updated = {update.input: base[update.value] for update in self.program.updates}
         readers: dict[str, list[int]] = {}
         for number, operands in enumerate(self.reads):
             for parameter in {base[o] for o in operands} & updated.keys():
@@ -93,10 +94,7 @@ class _Scheduler:
     def scheduled(self) -> Program:
         order = self._order()
         program = self.program
-        steps = tuple(self.steps[number] for number in order)
-        return Program(
-            program.name, program.params, steps, program.outputs, program.updates, program.constants, program.cut
-        )
+        return replace(program, steps=tuple(self.steps[number] for number in order))
 
     def _growth(self, number: int) -> int:
         """Bytes that are alive after a step and were not before, if it runs now; 0 if it frees none."""

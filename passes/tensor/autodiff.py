@@ -1,32 +1,34 @@
 """autodiff: gradients join the graph, by reverse mode on primitives.
 
 Every primitive's `grad` is written with primitives, so the result can be differentiated again: the pass applied twice
-gives the gradients `x.grad2` of the outputs `y` and `x.grad`, weighed by `y.head2` and `x.grad.head2`. Loss heads still
-carry their own rule (custom_grad) here; `inline` replaces them afterwards.
+gives the gradients of order 2, `x.grad2`, of the outputs `y` and `x.grad`, weighed by `y.head2` and `x.grad.head2`.
+Those are the names where nobody else has them; what an output or input is, its role tells. Loss heads still carry their
+own rule (custom_grad) here; `inline` replaces them afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from symc.ir.errors import IRError
-from symc.ir.op import input_node, parameter
+from symc.ir.op import Input, input_node, parameter
+from symc.ir.prims.control import CustomGrad
 from symc.ir.prims.elementwise import add, full, zeros_like
 from symc.ir.prims.pullback import pullback, reaching
-from symc.ir.tensor.graph import Graph, Node, Origin, Recorder, Update, finish
+from symc.ir.tensor.graph import Graph, Node, Origin, Output, Recorder, Update, finish, fresh_name
 from symc.ir.types import BOOL
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
 
 
 def head_name(output: str, order: int = 1) -> str:
-    """Name of the input that gives an output's cotangent, when the pass is applied for the `order`-th time."""
+    """Wished name of the input that gives an output's cotangent, when the pass is applied for the `order`-th time."""
     return f"{output}.head{order if order > 1 else ''}"
 
 
 def grad_name(argument: str, order: int = 1) -> str:
-    """Name of an argument's gradient, when the pass is applied for the `order`-th time."""
+    """Wished name of an argument's gradient, when the pass is applied for the `order`-th time."""
     return f"{argument}.grad{order if order > 1 else ''}"
 
 
@@ -50,7 +52,8 @@ class Autodiff(Pass):
         if len(set(wanted)) < len(wanted):
             raise IRError(f"autodiff: an argument stands twice in wrt={':'.join(wanted)}")
         targets = [inputs[name] for name in wanted]
-        order = self._order(graph, wanted)
+        order = 1 + max((of.order for of in self._derived(graph)), default=0)
+        taken = {*inputs, *(output.name for output in graph.outputs)}
         active = reaching(graph.nodes(), targets)
         recorder = Recorder()
         extra: dict[Node, Node] = {}
@@ -61,30 +64,42 @@ class Autodiff(Pass):
             here = rw.act(node.op.name, [graph.origins[node]])
             return None if here is None else recorder.at(here)
 
+        changed: dict[Node, Node] = {}
+
+        def passed(node: Node, arrived: Sequence[Node | None]) -> None:
+            if isinstance(node.op, CustomGrad):
+                changed.update(node.op.states_after(node, arrived))
+
         with recorder:
-            for name, node in graph.outputs:
+            for output in graph.outputs:
+                node = output.node
                 if node in active and node.dtype != BOOL:
                     with recorder.at(graph.origins[node]):
-                        one = full(1, node.tensor)
-                        head = one if self.ones else input_node(head_name(name, order), node.tensor, "head")
+                        if self.ones:
+                            head = full(1, node.tensor)
+                        else:
+                            called = self._name(head_name(output.name, order), taken)
+                            head = input_node(called, node.tensor, "head", output.name, order)
                         heads[node] = add(heads[node], head) if node in heads else head
                     if not self.ones:
                         extra[head] = head
-            cotangents = dict(zip(targets, pullback(list(heads), list(heads.values()), targets, visit)))
+            cotangents = dict(zip(targets, pullback(list(heads), list(heads.values()), targets, visit, passed)))
             outputs, updates, buffers = list(graph.outputs), list(graph.updates), []
+            states = set(graph.inputs)
+            updates += [Update(graph.names[i], value, "backward") for i, value in changed.items() if i in states]
             for name, target in zip(wanted, targets):
-                found, called = cotangents[target], grad_name(name, order)
+                found, called = cotangents[target], self._name(grad_name(name, order), taken)
                 origin = graph.origins[target]
                 with recorder.at(rw.act("argument", [origin]) or origin):
                     gradient = zeros_like(target) if found is None else found
                     if name in self.add:
-                        buffer = input_node(called, target.tensor, "grad")
+                        buffer = input_node(called, target.tensor, "grad", name, order)
                         recorder.origins[buffer] = origin
                         buffers.append(buffer)
                         gradient = add(buffer, gradient)
                         updates.append(Update(called, gradient, "backward"))
                     else:
-                        outputs.append((called, gradient))
+                        outputs.append(Output(called, gradient, "gradient", name, order, "backward"))
                 names.setdefault(gradient, called)
         origins: dict[Node, Origin] = {**recorder.origins, **graph.origins}
         made = finish(graph.name, [*graph.inputs, *extra, *buffers], outputs, updates, names, origins)
@@ -94,12 +109,13 @@ class Autodiff(Pass):
         return Graph(made.name, tuple(kept), made.outputs, made.updates, made.names, made.origins)
 
     @staticmethod
-    def _order(graph: Graph, wanted: Sequence[str]) -> int:
-        """How many times the pass has been applied, this time included."""
-        taken = {*(graph.names[i] for i in graph.inputs), *(name for name, _ in graph.outputs)}
-        order = 1
-        while any(grad_name(name, order) in taken for name in wanted) or any(
-            head_name(name, order) in taken for name, _ in graph.outputs
-        ):
-            order += 1
-        return order
+    def _name(wished: str, taken: set[str]) -> str:
+        name = fresh_name(wished, taken)
+        taken.add(name)
+        return name
+
+    @staticmethod
+    def _derived(graph: Graph) -> Iterator[Input | Output]:
+        """What earlier applications of the pass added."""
+        yield from (op for op in map(parameter, graph.inputs) if op.role in ("head", "grad"))
+        yield from (output for output in graph.outputs if output.role == "gradient")

@@ -6,27 +6,34 @@ inputs, state changes become updates, every node carries the Symbol and the user
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from symc.ir.errors import IRError
 from symc.ir.modules import SymbolModule
 from symc.ir.op import input_node
 from symc.ir.prims.random import fold_key
 from symc.ir.symbol.nodes import SymNode
-from symc.ir.tensor.graph import Graph, Node, Origin, Recorder, Update, finish
+from symc.ir.tensor.graph import Graph, Node, Origin, Recorder, Update, finish, fresh_name
 from symc.ir.types import U32, TensorType
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
 
-__all__ = ["KEY_INPUT", "Context", "Decompose", "SymbolModule"]
+__all__ = ["Context", "Decompose", "SymbolModule", "key_input"]
 
-#: name of the input that seeds a program's random numbers: fresh bits for every run
-KEY_INPUT = "random.key"
+KEY = TensorType(U32, (2,))
+
+
+def key_input(taken: Container[str]) -> Node:
+    """The input that seeds a program's random numbers with fresh bits for every run; its name is none of those."""
+    return input_node(fresh_name("random.key", taken), KEY, "key")
 
 
 class Context:
     """What operators may ask while they build (see symc.ops.base.BuildContext)."""
 
-    def __init__(self, train: bool) -> None:
-        self.train = train
+    def __init__(self, train: bool, taken: Container[str] = ()) -> None:
+        """`taken`: names of other inputs."""
+        self.train, self.taken = train, taken
         self.name = ""
         self.output_shapes: tuple[tuple[int, ...], ...] = ()
         self.is_output = True
@@ -43,7 +50,7 @@ class Context:
 
     def random_key(self) -> Node:
         if self.key is None:
-            self.key = input_node(KEY_INPUT, TensorType(U32, (2,)), "key")
+            self.key = key_input(self.taken)
         self.keys_given += 1
         return fold_key(self.key, self.keys_given)
 
@@ -55,10 +62,10 @@ class Decompose(Pass):
     train: bool = option(False, "the training form: dropout drops, batch norm uses the batch")
 
     def run(self, module: SymbolModule, rw: Rewriter) -> Graph:
-        context = Context(self.train)
         values: dict[tuple[SymNode, int], Node] = {}
         inputs: list[Node] = []
         arguments, states = module.graph.variables()
+        context = Context(self.train, {variable.name for variable in (*arguments, *states)})
         names: dict[Node, str] = {}
         for variable in [*arguments, *states]:
             role = module.roles.get(variable.name, "aux" if variable in set(states) else "arg")

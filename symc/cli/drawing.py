@@ -75,7 +75,7 @@ def _of_graph(graph: Graph) -> Diagram:
         made.box(name, [name, "" if kind == "input" else node.op.name, str(node.type)], kind)
         for source in dict.fromkeys(node.inputs):
             made.edge(graph.names.get(source, ""), name)
-    _add_outputs(made, [(name, graph.names[node]) for name, node in graph.outputs if node in graph.names])
+    _add_outputs(made, [(o.name, graph.names[o.node]) for o in graph.outputs if o.node in graph.names])
     return made
 
 
@@ -86,7 +86,7 @@ def _of_program(program: Program) -> Diagram:
         made.box(p.name, [p.name, str(p.type), p.role], "input")
         home[p.name] = p.name
     _add_steps(made, program, home, "")
-    _add_outputs(made, [(name, home[value]) for name, value in program.outputs if value in home])
+    _add_outputs(made, [(o.name, home[o.value]) for o in program.outputs if o.value in home])
     return made
 
 

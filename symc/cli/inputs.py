@@ -15,7 +15,6 @@ import numpy as np
 from symc.cli.report import INPUT, CliError, some
 from symc.passes.manager.manager import Module, Pass
 from symc.passes.manager.properties import held, level
-from symc.passes.manager.signature import signature_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -191,10 +190,10 @@ def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
         if untyped:
             raise CliError(f"the text gives no types for {', '.join(untyped)}; compile the Symbol itself")
         wrt: Sequence[str] = loaded.wrt if train else ()
-        return pipeline(train, wrt, cut=loaded.outputs if train else 0)
+        return pipeline(train, wrt)
     loops = loop_passes(host_target(), TRAINING_BLOCK if train or _has_backward(loaded.module) else INFERENCE_BLOCK)
     if loaded.level == "tensor":
-        return [*tensor_passes(loaded.module.cut), *loops]
+        return [*tensor_passes(), *loops]
     if loaded.level == "loop":
         return [p for p in loops if p.takes == "loop"]
     plan = [] if "planned" in held(loaded.module) else [p for p in tensor_passes() if p.takes == "program"]
@@ -202,8 +201,6 @@ def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
 
 
 def _has_backward(module: Module) -> bool:
-    """Whether a program computes gradients or updates parameters from them: it is compiled for training then."""
+    """Whether a program has a backward half: it is compiled for training then."""
     program = getattr(module, "program", module)
-    if "backward" in (signature_of(program).updates or {}).values():
-        return True
-    return bool(program.cut) and (not hasattr(program, "steps") or program.cut < len(program.steps))
+    return "backward" in [end.phase for end in (*program.outputs, *program.updates)]

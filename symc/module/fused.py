@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symc.executor import Executor
-from symc.ir.op import input_node
-from symc.ir.tensor.graph import Graph, Node, Recorder, SymOrigin, Update, finish
+from symc.ir.op import input_node, parameter
+from symc.ir.tensor.graph import Graph, Node, Recorder, SymOrigin, Update, finish, fresh_name, in_order
 from symc.ir.types import Array, TensorType
 from symc.ndarray import NDArray
 from symc.optimizer import Optimizer, Updater
 from symc.optimizer.base import flat_states
 from symc.optimizer.compiled import Keys, apply_rule, scalar_type
 from symc.passes.manager.manager import Manager
-from symc.passes.tensor.autodiff import Autodiff, grad_name
-from symc.passes.tensor.decompose import KEY_INPUT, Decompose
+from symc.passes.tensor.autodiff import Autodiff
+from symc.passes.tensor.decompose import Decompose
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
 from symc.typed import module_of
@@ -59,6 +60,8 @@ class FusedStep:
         self._held = {index: updater.states[index] for index, _ in self.params}
         self.names = tuple(_scalar_names(self.optimizer, self.params[0][0]))
         self.values = {name: np.zeros(len(self.names), scalar_type_of(arrays[name])) for _, name in self.params}
+        #: by parameter the names of the program's inputs for its states and numbers
+        self.inputs: dict[str, list[str]] = {}
         self.heads_needed = False
         self.executable = self._compile()
         self.instance: Instance | None = None if self.heads_needed else self._bind()
@@ -91,16 +94,25 @@ class FusedStep:
         module = module_of(self.exe._symbol, self.exe._types)
         wrt = tuple(name for _, name in self.params)
         graph = Manager(verify=False).run([Decompose(train=True), Autodiff(wrt=wrt)], module)
-        self.heads_needed = any(i.op.role == "head" for i in graph.inputs)
+        self.heads_needed = any(parameter(i).role == "head" for i in graph.inputs)
         return compile_graph(self._with_updates(graph))
 
     def _with_updates(self, graph: Graph) -> Graph:
         """The gradients become updates of parameters and states, and are results no more."""
-        inputs = {i.op.input_name: i for i in graph.inputs}  # type: ignore[attr-defined]
-        gradients = {name: node for name, node in graph.outputs if name.endswith(grad_name(""))}
-        outputs = [(name, node) for name, node in graph.outputs if name not in gradients]
-        updates = {u.input: u for u in graph.updates}
-        keys = Keys(inputs.get(KEY_INPUT), _RULE_KEYS)
+        inputs = {parameter(i).input_name: i for i in graph.inputs}
+        gradients = {output.of: output.node for output in graph.outputs if output.role == "gradient"}
+        outputs = [output for output in graph.outputs if output.role != "gradient"]
+        # one run does everything; of two updates of a state the later one counts
+        updates = {u.input: replace(u, phase="forward") for u in in_order(graph.updates)}
+        taken = set(inputs)
+
+        def added(wished: str, tensor: TensorType, role: str, of: str) -> Node:
+            name = fresh_name(wished, taken)
+            taken.add(name)
+            return input_node(name, tensor, role, of)
+
+        key = next((i for i in graph.inputs if parameter(i).role == "key"), None)
+        keys = Keys(key, _RULE_KEYS, taken)
         recorder, extra = Recorder(), []
         with recorder:
             for index, name in self.params:
@@ -111,17 +123,20 @@ class FusedStep:
                 with recorder.at(origin):
                     work = TensorType(scalar_type(weight.dtype), ())
                     states = [
-                        input_node(_state(name, i), TensorType(_dtype(s), s.shape), "state")
+                        added(f"{name}.state{i}", TensorType(_dtype(s), s.shape), "state", name)
                         for i, s in enumerate(self.states[index])
                     ]
-                    scalars: Mapping[str, Node] = {n: input_node(f"{name}.{n}", work, "arg") for n in self.names}
-                    made, new = apply_rule(self.optimizer, keys, before, gradients[grad_name(name)], states, scalars)
+                    scalars: Mapping[str, Node] = {n: added(f"{name}.{n}", work, "arg", name) for n in self.names}
+                    made, new = apply_rule(self.optimizer, keys, before, gradients[name], states, scalars)
                 extra += [*states, *scalars.values()]
-                updates[name] = Update(name, made, "backward")
-                updates.update({_state(name, i): Update(_state(name, i), n, "backward") for i, n in enumerate(new)})
-        if keys.key is not None and KEY_INPUT not in inputs:
+                self.inputs[name] = [parameter(i).input_name for i in (*states, *scalars.values())]
+                updates[name] = Update(name, made)
+                for state, value in zip(states, new):
+                    target = parameter(state).input_name
+                    updates[target] = Update(target, value)
+        if keys.key is not None and keys.key is not key:
             extra.append(keys.key)
-            recorder.origins[keys.key] = SymOrigin(KEY_INPUT, "random")
+            recorder.origins[keys.key] = SymOrigin(parameter(keys.key).input_name, "random")
         origins = {**recorder.origins, **graph.origins}
         return finish(graph.name, [*graph.inputs, *extra], outputs, list(updates.values()), graph.names, origins)
 
@@ -129,23 +144,18 @@ class FusedStep:
         exe, program = self.exe, self.executable.program
         buffers: dict[str, Array] = {n: a._data for n, a in {**exe.arg_dict, **exe.aux_dict}.items()}
         for index, name in self.params:
-            buffers.update({_state(name, i): s._data for i, s in enumerate(self.states[index])})
             values = self.values[name]
-            buffers.update({f"{name}.{n}": values[i : i + 1].reshape(()) for i, n in enumerate(self.names)})
-        wanted = {p.name for p in program.params}
-        self._key: Array | None = np.zeros(2, np.uint32) if KEY_INPUT in wanted else None
+            scalars = [values[i : i + 1].reshape(()) for i in range(len(self.names))]
+            buffers.update(zip(self.inputs[name], [*(s._data for s in self.states[index]), *scalars]))
+        self._key: Array | None = np.zeros(2, np.uint32) if program.key else None
         if self._key is not None:
-            buffers[KEY_INPUT] = self._key
+            buffers[program.key] = self._key
         if exe._outputs is None:
             types = program.value_types()
-            made = [empty(types[value].shape, types[value].dtype.numpy) for _, value in program.outputs]
+            made = [empty(types[o.value].shape, types[o.value].dtype.numpy) for o in program.outputs]
             exe._outputs = [NDArray._of(a, exe._ctx) for a in made]
         outputs = [o._data for o in exe._outputs]
-        return self.executable.bind({n: b for n, b in buffers.items() if n in wanted}, outputs)
-
-
-def _state(name: str, number: int) -> str:
-    return f"{name}.state{number}"
+        return self.executable.bind(buffers, outputs)
 
 
 def _dtype(array: NDArray) -> Any:

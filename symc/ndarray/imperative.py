@@ -21,7 +21,7 @@ from symc.ndarray.pool import Pool
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, parameters, parse
 from symc.ops.functions import METHODS, describe, signature
 from symc.ops.shared.attribute_text import attribute_text
-from symc.passes.tensor.decompose import KEY_INPUT, Context
+from symc.passes.tensor.decompose import Context
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
 
@@ -64,7 +64,8 @@ class _Compiled(NamedTuple):
 
     pool: Pool
     outputs: tuple[TensorType, ...]
-    random: bool
+    #: the input that takes random bits, if there is one
+    key: str
 
 
 @functools.lru_cache(maxsize=KEEP)
@@ -74,8 +75,8 @@ def _program(op: Any, types: tuple[TensorType, ...], train: bool, rows: int | No
 
     executable = compile_graph(_graph(op, types, train, rows))
     values = executable.program.value_types()
-    outputs = tuple(values[value] for _, value in executable.program.outputs)
-    return _Compiled(Pool(executable), outputs, any(p.name == KEY_INPUT for p in executable.program.params))
+    outputs = tuple(values[output.value] for output in executable.program.outputs)
+    return _Compiled(Pool(executable), outputs, executable.program.key)
 
 
 def run_operator(op: Operator, arrays: Sequence[Array], train: bool = False) -> list[Array]:
@@ -86,8 +87,8 @@ def run_operator(op: Operator, arrays: Sequence[Array], train: bool = False) -> 
     rows = None if op.row_chooser is None else op.count_rows(arrays[op.row_chooser])
     compiled = _program(op, types, train, rows)
     buffers = {f"in{i}": a for i, a in enumerate(arrays)}
-    if compiled.random:
-        buffers[KEY_INPUT] = next_key()
+    if compiled.key:
+        buffers[compiled.key] = next_key()
     outputs = [empty(t.shape, t.dtype.numpy) for t in compiled.outputs]
     compiled.pool.run(buffers, outputs)
     return outputs

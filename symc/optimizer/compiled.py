@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,10 +13,10 @@ import numpy as np
 from symc.ir.op import input_node
 from symc.ir.prims import cast, fold_key
 from symc.ir.tensor.graph import Node, Recorder, SymOrigin, Update, finish
-from symc.ir.types import F16, F32, U32, Array, DType, TensorType, dtype_of
+from symc.ir.types import F16, F32, Array, DType, TensorType, dtype_of
 from symc.ndarray import NDArray
 from symc.optimizer.base import Optimizer, State, flat_states
-from symc.passes.tensor.decompose import KEY_INPUT
+from symc.passes.tensor.decompose import key_input
 from symc.runtime.keys import next_key
 
 #: compiled rules kept at a time: one for every rule, shape and type
@@ -29,12 +29,13 @@ _bound: WeakKeyDictionary[Optimizer, dict[Any, _Bound]] = WeakKeyDictionary()
 class Keys:
     """Gives rules keys, all made from one input of the program."""
 
-    def __init__(self, key: Node | None = None, given: int = 0) -> None:
-        self.key, self.given = key, given
+    def __init__(self, key: Node | None = None, given: int = 0, taken: Container[str] = ()) -> None:
+        """`taken`: names of the program's other inputs, for the key that is made where none is given."""
+        self.key, self.given, self.taken = key, given, taken
 
     def random_key(self) -> Node:
         if self.key is None:
-            self.key = input_node(KEY_INPUT, TensorType(U32, (2,)), "key")
+            self.key = key_input(self.taken)
         self.given += 1
         return fold_key(self.key, self.given)
 
@@ -67,8 +68,8 @@ def _program(key: tuple[Any, ...], rule: _Rule) -> Any:
     keys = Keys()
     origin = SymOrigin(f"{name}_update", name)
     with Recorder() as recorder, recorder.at(origin):
-        weight, grad = input_node("weight", rule.types[0], "arg"), input_node("grad", rule.types[1], "grad")
-        states = [input_node(f"state{i}", t, "state") for i, t in enumerate(rule.types[2:])]
+        weight, grad = input_node("weight", rule.types[0], "arg"), input_node("grad", rule.types[1])
+        states = [input_node(f"state{i}", t, "state", "weight") for i, t in enumerate(rule.types[2:])]
         scalars = {n: input_node(n, work, "arg") for n in rule.scalars}
         made, new = apply_rule(optimizer, keys, weight, grad, states, scalars)
     inputs = [weight, grad, *states, *scalars.values(), *([keys.key] if keys.key is not None else [])]
@@ -114,8 +115,8 @@ def bind_step(optimizer: Optimizer, arrays: Sequence[NDArray], names: Sequence[s
     buffers.update({f"state{i}": a._data for i, a in enumerate(arrays[2:])})
     buffers.update({n: values[i : i + 1].reshape(()) for i, n in enumerate(names)})
     key = None
-    if any(p.name == KEY_INPUT for p in program.program.params):
-        key = buffers[KEY_INPUT] = np.zeros(2, np.uint32)
+    if program.program.key:
+        key = buffers[program.program.key] = np.zeros(2, np.uint32)
     return _Bound(list(arrays), rule, program.bind(buffers), values, key)
 
 

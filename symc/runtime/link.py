@@ -199,7 +199,7 @@ def _place(program: Program, held: dict[str, Held], outputs: Sequence[Held], are
 def _host_entry(step: KernelStep, values: Sequence[Held]) -> Entry:
     """A step without a loop nest: operators written by users, and what numpy does, run in Python."""
     inputs = [parameter(i).input_name for i in step.body.inputs]
-    results = [name for name, _ in step.body.outputs]
+    results = [output.name for output in step.body.outputs]
     moving = any(value.moves for value in values)
 
     def run(args: int) -> None:

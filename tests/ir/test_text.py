@@ -39,7 +39,7 @@ from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Pad
 from symc.ir.program.nodes import Program
 from symc.ir.symbol.nodes import SymGraph, SymNode
-from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Recorder, SymOrigin, Update, finish
+from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Output, Recorder, SymOrigin, Update, finish
 from symc.ir.text import (
     collect_constants,
     print_graph,
@@ -56,7 +56,7 @@ ORIGIN = SymOrigin("fc1", "FullyConnected", "mlp.py", 5)
 
 
 def small_graph() -> Graph:
-    """A graph with literals, a constant, a tuple, regions, an update and a cut."""
+    """A graph with literals, a constant, a tuple, regions, an update of the backward half."""
     with Recorder() as recorder:
         x = input_node("data", TensorType(F32, (4, 8)), "data")
         w = input_node("w", TensorType(F32, (3, 8)))
@@ -72,7 +72,7 @@ def small_graph() -> Graph:
             v = select(on, v, 0.5)
             w_new = sub(w, 0.125)
     outputs = [("out", v), ("odd name", get(pair, 1)), ("one", const(1, I64))]
-    return finish("f", [x, w], outputs, [Update("w", w_new, "backward")], {y: 'odd "name"'}, recorder.origins, cut=2)
+    return finish("f", [x, w], outputs, [Update("w", w_new, "backward")], {y: 'odd "name"'}, recorder.origins)
 
 
 def round_trip(module: object) -> object:
@@ -102,9 +102,9 @@ def test_a_graph_is_read_as_the_same_nodes() -> None:
     graph = small_graph()
     made = round_trip(graph)
     assert isinstance(made, Graph)
-    assert made == graph and [n for _, n in made.outputs] == [n for _, n in graph.outputs]
+    assert made == graph and made.output_nodes == graph.output_nodes
     assert all(a is b for a, b in zip(made.nodes(), graph.nodes()))
-    assert made.names == {n: name for n, name in graph.names.items() if n in made.names} and made.cut == 2
+    assert made.names == {n: name for n, name in graph.names.items() if n in made.names}
     lost = [n for n in graph.nodes() if n not in made.names]
     assert all(isinstance(n.op, Const) and not n.shape for n in lost)
 
@@ -131,8 +131,8 @@ def test_deep_chains_of_origins_do_not_recurse() -> None:
         origin = DerivedOrigin("p", action, (origin, ORIGIN))
     x = input_node("x", TensorType(F32, ()))
     y = exp(x)
-    made = round_trip(Graph("f", (x,), (("y", y),), (), {x: "x", y: "y"}, {y: origin}))
-    assert isinstance(made, Graph) and made.outputs[0][1] is y
+    made = round_trip(Graph("f", (x,), (Output("y", y),), (), {x: "x", y: "y"}, {y: origin}))
+    assert isinstance(made, Graph) and made.outputs[0].node is y
 
 
 def test_programs_keep_their_structure() -> None:
@@ -294,7 +294,7 @@ def test_a_named_literal_has_a_line_of_its_own() -> None:
 
 def test_a_broken_graph_still_prints() -> None:
     x = input_node("x", TensorType(F32, ()))
-    graph = Graph("f", (x,), (("y", add(exp(x), exp(exp(x)))),), (), {exp(x): "x"})
+    graph = Graph("f", (x,), (Output("y", add(exp(x), exp(exp(x)))),), (), {exp(x): "x"})
     assert "unnamed" in print_graph(graph)
 
 

@@ -20,9 +20,9 @@ from symc.ir.prims import add, const, exp, mul, reshape, sort
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import CustomGrad
 from symc.ir.program.form import map_form
-from symc.ir.program.nodes import KernelStep, Place, Program, Result, ViewStep
+from symc.ir.program.nodes import KernelStep, Place, Program, ProgramOutput, ProgramUpdate, Result, ViewStep
 from symc.ir.symbol.nodes import SymGraph, SymNode
-from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Recorder, SymOrigin, Update, finish
+from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Output, Recorder, SymOrigin, Update, finish
 from symc.ir.types import BOOL, F32, F64, TensorType
 from symc.ir.verify import verify
 
@@ -108,7 +108,7 @@ def test_t1_types() -> None:
 
 def test_t2_names() -> None:
     g = graph()
-    y = g.outputs[0][1]
+    y = g.outputs[0].node
     breaks("T2", graph(names={n: name for n, name in g.names.items() if n is not y}))
     breaks("T2", graph(names={**g.names, y: "x"}))
     breaks("T2", graph(names={**g.names, g.inputs[0]: "z"}))
@@ -117,7 +117,7 @@ def test_t2_names() -> None:
 
 def test_t3_origins() -> None:
     g = graph()
-    y = g.outputs[0][1]
+    y = g.outputs[0].node
     nowhere = DerivedOrigin("a", 0, (DerivedOrigin("b", 1, ()),))
     breaks("T3", graph(origins={}))
     breaks("T3", graph(origins={**g.origins, y: nowhere}))
@@ -138,7 +138,7 @@ def test_t4_inputs() -> None:
 
 
 def test_t5_updates() -> None:
-    y = graph().outputs[0][1]
+    y = graph().outputs[0].node
     breaks("T5", graph(updates=(Update("v", y),)))
     breaks("T5", graph(updates=(Update("w", const(1.0, F32)),)))
     breaks("T5", graph(updates=(Update("w", y, "sideways"),)))
@@ -146,17 +146,41 @@ def test_t5_updates() -> None:
 
 
 def test_t6_results() -> None:
-    y = graph().outputs[0][1]
-    breaks("T6", graph(outputs=(("y", y), ("y", y))))
-    breaks("T6", graph(cut=2))
+    y = graph().outputs[0].node
+    breaks("T6", graph(outputs=(Output("y", y), Output("y", y))))
+    breaks("T6", graph(outputs=(Output("y", y, phase="sideways"),)))
     x = input_node("x", T)
     breaks("T6", finish("f", [x], [("y", sort(x, 0))]), origins=False)
+
+
+def with_roles(*params: Node, **changes: Any) -> Graph:
+    """y = x w, with more inputs."""
+    made = graph()
+    names = {**made.names, **{p: p.op.input_name for p in params}}
+    return replace(made, inputs=(*made.inputs, *params), updates=(), names=names, **changes)
+
+
+def test_t8_roles() -> None:
+    x, y = graph().inputs[0], graph().outputs[0].node
+    good = (Output("y", y), Output("g", x, "gradient", "x", 1, "backward"), Output("g2", x, "gradient", "x", 2))
+    head, buffer = input_node("any", T, "head", "y"), input_node("thing", T, "grad", "w")
+    verify(with_roles(head, buffer, outputs=good))
+    breaks("T8", with_roles(outputs=(Output("g", x, "gradient", "v"),)))
+    breaks("T8", with_roles(outputs=(Output("g", x, "gradient"),)))
+    breaks("T8", with_roles(outputs=(Output("g", x, "gradient", "x"), Output("h", x, "gradient", "x"))))
+    breaks("T8", with_roles(input_node("v", TensorType(F32, (2,))), outputs=(Output("g", x, "gradient", "v"),)))
+    breaks("T8", with_roles(input_node("any", T, "head", "x")))
+    breaks("T8", with_roles(input_node("any", TensorType(F32, (2,)), "head", "y")))
+    breaks("T8", with_roles(input_node("any", T, "grad", "y")))
+    late = Output("g", head, "gradient", "x", 1, "backward")
+    verify(with_roles(head, outputs=(Output("y", y), late)))
+    breaks("T8", with_roles(head, outputs=(Output("y", y), Output("z", head), late)))
 
 
 def test_t7_regions() -> None:
     x, ct, y = input_node("in0", T), input_node("ct0", T), input_node("y0", T)
     body = finish("body", [x], [("out0", exp(x))])
-    rule = Graph("rule", (x, y, ct), (("d0", mul(ct, y)),), (), {x: "in0", y: "y0", ct: "ct0"})
+    rule = Graph("rule", (x, y, ct), (Output("d0", mul(ct, y)),), (), {x: "in0", y: "y0", ct: "ct0"})
     node = Node.make(CustomGrad(body, rule), [input_node("x", T)])
     breaks("T7", finish("f", [node.inputs[0]], [("y", node)]), origins=False)
 
@@ -178,7 +202,7 @@ def test_twenty_thousand_nodes_take_half_a_second() -> None:
 def body(operand: str, result: str, tensor: TensorType = T) -> Graph:
     x = input_node(operand, tensor)
     y = exp(x)
-    return Graph("body", (x,), ((result, y),), (), {x: operand, y: result}, {y: ORIGIN})
+    return Graph("body", (x,), (Output(result, y),), (), {x: operand, y: result}, {y: ORIGIN})
 
 
 def step(operand: str, result: str, place: str, inplace: str = "", tensor: TensorType = T) -> KernelStep:
@@ -195,7 +219,7 @@ def view(operand: str, result: str, at: int, tensor: TensorType, offset: int = 0
 def program(*steps: Any, **changes: Any) -> Program:
     param = parse("symc ir 1 level=fused\nfunc @f(%x: f32[16] data, %w: f32[16] arg) -> () {\n  return\n}\n")
     assert isinstance(param, Program)
-    settings: dict[str, Any] = {"outputs": (("y", "d"),), "cut": len(steps), "arena": 128}
+    settings: dict[str, Any] = {"outputs": (ProgramOutput("y", "d"),), "cut": len(steps), "arena": 128}
     return replace(param, steps=steps, **{**settings, **changes})
 
 
@@ -216,11 +240,13 @@ def test_p1_to_p5() -> None:
     breaks("P3", program(A, replace(B, body=body("a", "b", TensorType(F64, (16,)))), C, D))
     breaks("P3", program(A, replace(B, body=replace(B.body, outputs=())), C, D))
     breaks("T3", program(A, replace(B, body=replace(B.body, origins={})), C, D))
-    breaks("P4", program(A, B, C, D, outputs=(("y", "z"),)))
-    breaks("P4", program(A, B, C, D, outputs=(("y", "d"), ("y", "d"))))
-    breaks("P4", program(A, B, C, D, updates=(("a", "d", "forward"),)))
-    breaks("P4", program(A, B, C, D, updates=(("w", "d", "later"),)))
-    breaks("P4", program(A, B, C, D, updates=(("w", "z", "forward"),)))
+    breaks("P4", program(A, B, C, D, outputs=(ProgramOutput("y", "z"),)))
+    breaks("P4", program(A, B, C, D, outputs=(ProgramOutput("y", "d", "gradient", "z"),)))
+    breaks("P4", program(A, B, C, D, outputs=(ProgramOutput("y", "d", phase="late"),)))
+    breaks("P4", program(A, B, C, D, outputs=(ProgramOutput("y", "d"), ProgramOutput("y", "d"))))
+    breaks("P4", program(A, B, C, D, updates=(ProgramUpdate("a", "d", "forward"),)))
+    breaks("P4", program(A, B, C, D, updates=(ProgramUpdate("w", "d", "later"),)))
+    breaks("P4", program(A, B, C, D, updates=(ProgramUpdate("w", "z", "forward"),)))
     quarter = TensorType(F32, (4,))
     breaks("P5", program(A, view("a", "v", 52, quarter, 13), B, C, D))
     breaks("P5", program(A, view("a", "v", 0, TensorType(F64, (4,))), B, C, D))
@@ -253,7 +279,7 @@ def test_p8_inplace() -> None:
     both = view("a", "v", 0, T)
     x, v = input_node("a", T), input_node("v", T)
     y = add(x, v)
-    two = Graph("body", (x, v), (("b", y),), (), {x: "a", v: "v", y: "b"}, {y: ORIGIN})
+    two = Graph("body", (x, v), (Output("b", y),), (), {x: "a", v: "v", y: "b"}, {y: ORIGIN})
     twice = KernelStep("add", ("a", "v"), (Result("b", T, Place("arena", 0), "a"),), two, map_form(T.shape, 2), ORIGIN)
     breaks("P8", program(A, both, twice, step("b", "d", "out.0")))
 
@@ -265,13 +291,27 @@ def test_p9_outputs() -> None:
 
 
 def test_p10_parameters() -> None:
-    update = {"updates": (("w", "n", "forward"),)}
+    update = {"updates": (ProgramUpdate("w", "n"),)}
     new = step("w", "n", "arg.w", "w")
     verify(program(A, B, C, D, new, **update))
     breaks("P10", program(A, B, C, D, step("w", "n", "arg.x"), **update))
     breaks("P10", program(A, B, C, D, step("w", "n", "arg.w"), **update))
     breaks("P10", program(new, step("w", "a", "arena.0"), B, C, D, **update))
     breaks("P10", program(A, B, C, D, new))
+
+
+def test_p14_phases() -> None:
+    early, late = ProgramOutput("y", "d"), ProgramOutput("y", "d", phase="backward")
+    verify(program(A, B, C, D, outputs=(early,), cut=4))
+    verify(program(A, B, C, D, outputs=(late,), cut=3))
+    breaks("P14", program(A, B, C, D, outputs=(early,), cut=3))
+    breaks("P14", program(A, B, C, D, outputs=(late,), cut=4))
+    new = step("w", "n", "arg.w", "w")
+    for phase, cut in (("forward", 5), ("backward", 4)):
+        verify(program(A, B, C, D, new, updates=(ProgramUpdate("w", "n", phase),), cut=cut))
+    breaks("P14", program(A, B, C, D, new, updates=(ProgramUpdate("w", "n"),), cut=4))
+    breaks("P14", program(A, B, C, new, D, updates=(ProgramUpdate("w", "n", "backward"),), cut=5))
+    breaks("P14", program(A, B, C, D, step("w", "n", "arena.0"), updates=(ProgramUpdate("w", "n"),)))
 
 
 def test_p11_cut_and_origins() -> None:

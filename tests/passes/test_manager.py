@@ -13,7 +13,7 @@ from symc.ir.op import input_node
 from symc.ir.parse import parse
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
-from symc.ir.tensor.graph import Graph, Node, Recorder, SymOrigin, Update, finish
+from symc.ir.tensor.graph import Graph, Node, Output, Recorder, SymOrigin, Update, finish
 from symc.ir.types import F16, F32, TensorType
 from symc.passes.loop.lower import Lower
 from symc.passes.loop.tiling.tile import Tile
@@ -88,7 +88,7 @@ def f16(node: Node) -> Node:
 def retyped(g: Graph) -> Graph:
     """Output z in half precision."""
     with Recorder() as recorder, recorder.at(ORIGIN):
-        narrow = f16(g.outputs[1][1])
+        narrow = f16(g.outputs[1].node)
     return finish(g.name, g.inputs, [g.outputs[0], ("z", narrow)], g.updates, {}, {**g.origins, **recorder.origins})
 
 
@@ -115,16 +115,25 @@ TENSOR = [
     (lambda g: replace(g, outputs=g.outputs[:1]), "M4", "loses the output z: f32[4]"),
     (lambda g: replace(g, outputs=g.outputs[1:]), "M4", "loses the output y: f32[4]"),
     (
-        lambda g: replace(g, outputs=(g.outputs[0], ("q", g.outputs[1][1]))),
+        lambda g: replace(g, outputs=(g.outputs[0], Output("q", g.outputs[1].node))),
         "M4",
         "loses the output z: f32[4] and gives q",
     ),
     (lambda g: replace(g, outputs=g.outputs[::-1]), "M4", "puts the outputs in another order"),
-    (lambda g: replace(g, outputs=(*g.outputs, ("more", g.outputs[0][1]))), "M4", "adds the output more: f32[4]"),
+    (
+        lambda g: replace(g, outputs=(*g.outputs, Output("more", g.outputs[0].node))),
+        "M4",
+        "adds the output more: f32[4]",
+    ),
     (retyped, "M4", "makes the output z, which is f32[4], f16[4]"),
+    (
+        lambda g: replace(g, outputs=(g.outputs[0], replace(g.outputs[1], role="gradient", of="x", phase="backward"))),
+        "M4",
+        "makes the output z, which is result, gradient of %x (backward)",
+    ),
     (lambda g: replace(g, updates=()), "M5", "loses the update of %w"),
     (lambda g: replace(g, updates=(replace(g.updates[0], phase="backward"),)), "M5", "from forward to backward"),
-    (lambda g: replace(g, updates=(*g.updates, Update("x", g.outputs[0][1]))), "M5", "adds an update of %x"),
+    (lambda g: replace(g, updates=(*g.updates, Update("x", g.outputs[0].node))), "M5", "adds an update of %x"),
     (lambda g: finish(g.name, [*g.inputs, v], g.outputs, g.updates, g.names, g.origins), "M3", "adds the input %v"),
     (lambda g: finish(g.name, g.inputs[::-1], g.outputs, g.updates, g.names, g.origins), "M3", "another order"),
     (lambda g: finish(g.name, [x], [("y", x), ("z", x)], (), {}, g.origins), "M3", "loses the input %w: f32[4]"),
@@ -159,12 +168,14 @@ def test_programs_and_loops_have_the_same_signature() -> None:
 
 
 def test_a_pass_that_extends_may_add_but_not_take_away() -> None:
-    more = run(lambda g: replace(g, outputs=(*g.outputs, ("more", g.outputs[0][1]))), graph(), numerics="extends")
-    assert [name for name, _ in more.outputs] == ["y", "z", "more"]
+    more = run(
+        lambda g: replace(g, outputs=(*g.outputs, Output("more", g.outputs[0].node))), graph(), numerics="extends"
+    )
+    assert [o.name for o in more.outputs] == ["y", "z", "more"]
     with pytest.raises(VerifyError, match="M4: pass saboteur loses the output z"):
         run(lambda g: replace(g, outputs=g.outputs[:1]), graph(), numerics="extends")
     with pytest.raises(VerifyError, match="M4: pass saboteur puts the outputs in another order"):
-        run(lambda g: replace(g, outputs=(("first", g.outputs[0][1]), *g.outputs)), graph(), numerics="extends")
+        run(lambda g: replace(g, outputs=(Output("first", g.outputs[0].node), *g.outputs)), graph(), numerics="extends")
 
 
 # --------------------------------------------------------------------------------------------- properties
@@ -241,7 +252,7 @@ def test_the_text_of_a_pipeline_is_refused_where_it_can_be_known(text: str, mess
 def test_a_pass_that_does_not_do_what_it_says_is_blamed() -> None:
     with pytest.raises(VerifyError, match="M7: pass saboteur establishes that the tensor IR is inlined, but %loss is"):
         run(lambda g: g, with_rule(), establishes=("inlined",))
-    loss = with_rule().outputs[0][1]
+    loss = with_rule().outputs[0].node
 
     def undone(g: Graph) -> Graph:
         return finish(g.name, g.inputs, [("y", loss)], [], {loss: "again"}, {loss: ORIGIN})
@@ -249,7 +260,7 @@ def test_a_pass_that_does_not_do_what_it_says_is_blamed() -> None:
     plain = finish("g", [x], [("y", ew.exp(x))], [], {}, {ew.exp(x): ORIGIN})
     with pytest.raises(VerifyError, match="M7: pass saboteur keeps that the tensor IR is inlined, but %again is"):
         run(undone, plain)
-    assert run(undone, plain, breaks=("inlined",)).outputs[0][1] is loss
+    assert run(undone, plain, breaks=("inlined",)).outputs[0].node is loss
 
 
 def test_declared_properties_are_those_of_the_level() -> None:

@@ -21,7 +21,7 @@ from symc.ir.op import PRIMITIVES
 from symc.ir.prims import add, window_max_grad
 from symc.ir.program.form import Form
 from symc.ir.program.nodes import Program, operand_node
-from symc.ir.tensor.graph import Graph, Node, topological
+from symc.ir.tensor.graph import Graph, Node, Output, topological
 from symc.ir.tensor.interp import evaluate_nodes
 from symc.ir.types import F32, Array, TensorType
 from symc.passes.loop.body import lower_body
@@ -53,7 +53,7 @@ def kernels(nest: Node, epilogue: bool) -> list[LoopKernel]:
         inputs.append(operand_node(len(inputs), node.tensor))
         node = add(node, inputs[-1])
         form = replace(form, operands=(*form.operands, element))
-    plain = lower_body(Graph("body", tuple(inputs), (("out", node),)), form, "k")
+    plain = lower_body(Graph("body", tuple(inputs), (Output("out", node),)), form, "k")
     module = LoopModule(Program("p", (), (), ()), (plain,), ())
     tiles = [Tile(vector_bytes=16, registers=16), Tile(vector_bytes=64, registers=32)]
     return [plain, *(tile.run(module, Rewriter("tile")).kernels[0] for tile in tiles)]

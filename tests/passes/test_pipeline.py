@@ -93,7 +93,6 @@ def test_dashes_defaults_and_spaces() -> None:
         ("batch{least=1}", "must be at least 2, got 1", 7),
         ("layout{widest=1}", "must be at least 2, got 1", 8),
         ("simplify{rounds=0}", "must be at least 1, got 0", 10),
-        ("partition{outputs=-1}", "must be at least 0, got -1", 11),
         ("plan-memory{align=0}", "cannot be 0; there are 8, 16, 32", 13),
         ("plan-memory{align=100}", "cannot be 100; there are 8, 16, 32", 13),
         ("tile{block=0}", "must be at least 2, got 0", 6),
@@ -146,7 +145,6 @@ def test_every_number_of_every_pass_has_a_range() -> None:
 def test_options_that_contradict_the_program_are_told() -> None:
     graph = graph_of(ew.exp(x))
     for text, message in (
-        ("partition{outputs=2}", "partition: outputs=2, but the graph has 1"),
         ("autodiff{wrt=x:x}", "autodiff: an argument stands twice in wrt=x:x"),
         ("autodiff{wrt=z}", "autodiff: 'z' is not an argument"),
     ):
@@ -203,7 +201,7 @@ def test_a_step_tells_its_instruments() -> None:
     log = Log()
     manager = Manager([log])
     after = manager.run(parse_pipeline("simplify,layout"), graph_of(ew.neg(ew.neg(x))))
-    assert after.outputs[0][1] is x
+    assert after.outputs[0].node is x
     assert log.events == ["before simplify", "simplify#0 twice", "after simplify", "before layout", "after layout"]
     assert set(manager.seconds) == {"simplify", "layout", "verify"}
 
@@ -305,7 +303,7 @@ def test_bisect_minus_one_is_no_limit() -> None:
     bisect = Bisect(-1)
     root = ew.mul(ew.neg(ew.neg(x)), 1.0)
     after = Manager([bisect]).step(Simplify(), graph_of(root))
-    assert after.outputs[0][1] is x and bisect.report().startswith("bisect: 2 of 2 rewrites; last: simplify#")
+    assert after.outputs[0].node is x and bisect.report().startswith("bisect: 2 of 2 rewrites; last: simplify#")
     with pytest.raises(OptionError, match="or -1 for all of them, not -5"):
         Bisect(-5)
 
@@ -313,7 +311,7 @@ def test_bisect_minus_one_is_no_limit() -> None:
 def test_bisect_leaves_passes_that_add_results_alone() -> None:
     passes = parse_pipeline("autodiff{wrt=x ones=true},simplify")
     after = Manager([Bisect(0)]).run(passes, graph_of(ew.exp(x)))
-    assert [name for name, _ in after.outputs] == ["out", "x.grad"]
+    assert [o.name for o in after.outputs] == ["out", "x.grad"]
 
 
 def test_reproducer_holds_the_program_and_the_rest_of_the_pipeline(tmp_path: Path, failing: type[Pass]) -> None:
@@ -327,7 +325,7 @@ def test_reproducer_holds_the_program_and_the_rest_of_the_pipeline(tmp_path: Pat
     text = reproducer.path.read_text()
     assert text.startswith('// RUN: symc opt -p "refuse,layout" reproducer-refuse.sir\n// refuse failed:\n')
     assert "//   symc.ir.errors.IRError: no" in text
-    assert parse(text).outputs[0][1] is ew.exp(x)
+    assert parse(text).outputs[0].node is ew.exp(x)
 
 
 def test_reproducer_keeps_large_constants(tmp_path: Path, failing: type[Pass]) -> None:

@@ -9,7 +9,7 @@ from symc.ir.op import input_node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast_to, reshape
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, SymOrigin, Update, finish, symbols_of
+from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Output, SymOrigin, Update, finish, symbols_of
 from symc.ir.types import F16, F32, F64, TensorType
 from symc.passes.manager.rewrite import Rewriter, Rule, rebuild, rewrite
 
@@ -38,7 +38,7 @@ def test_operands_first_and_until_nothing_changes() -> None:
     rw = Rewriter("test")
     root = ew.exp(ew.log(ew.neg(ew.exp(ew.log(ew.neg(x))))))
     after = rewrite(graph_of(root), [NEG_NEG, EXP_LOG], rw)
-    assert after.outputs[0][1] is x
+    assert after.outputs[0].node is x
     assert rw.hits == {"exp-log": 2, "neg-neg": 1} and rw.actions == 3
 
 
@@ -70,7 +70,7 @@ def test_new_nodes_come_from_what_was_matched() -> None:
     assert {s.op for s in symbols_of(origin)} == {"add", "neg"}
     # what stays keeps its origin; what only got new operands keeps that of the node it was
     exp = next(n for n in after.nodes() if n.op.name == "exp")
-    assert after.origins[exp] is graph.origins[graph.outputs[0][1]]
+    assert after.origins[exp] is graph.origins[graph.outputs[0].node]
 
 
 def test_names_move_to_the_replacement() -> None:
@@ -79,7 +79,7 @@ def test_names_move_to_the_replacement() -> None:
     root = ew.add(outer, y)
     graph = graph_of(root, names={root: "sum", outer: "kept"})
     after = rewrite(graph, [EXP_LOG], Rewriter("test"))
-    assert after.names[after.outputs[0][1]] == "sum"
+    assert after.names[after.outputs[0].node] == "sum"
     assert after.names[x] == "x"  # a parameter's own name wins over what it replaces
     assert len(set(after.names.values())) == len(after.names)
 
@@ -94,7 +94,7 @@ def test_vetoes_are_asked_for_every_action_by_number() -> None:
     root = ew.add(ew.neg(ew.neg(x)), ew.exp(ew.log(y)))
     after = rewrite(graph_of(root), [NEG_NEG, EXP_LOG], Rewriter("test", may_act))
     assert asked == [("test", 0, "neg-neg"), ("test", 1, "exp-log")]
-    assert after.outputs[0][1] is ew.add(ew.neg(ew.neg(x)), y)
+    assert after.outputs[0].node is ew.add(ew.neg(ew.neg(x)), y)
 
 
 def test_rules_are_only_asked_about_their_roots() -> None:
@@ -111,14 +111,14 @@ def test_rebuild_replaces_roots_and_updates() -> None:
     root = ew.neg(x)
     graph = finish("g", [x, y], [("out", root)], [Update("y", ew.exp(y))], origins={root: SymOrigin("s", "neg")})
     after = rebuild(graph, {root: x, ew.exp(y): y})
-    assert after.outputs == (("out", x),) and after.updates == (Update("y", y),)
+    assert after.outputs == (Output("out", x),) and after.updates == (Update("y", y),)
 
 
 def test_deep_graphs_need_no_recursion() -> None:
     node = x
     for _ in range(20_000):
         node = ew.exp(ew.log(node))
-    assert rewrite(graph_of(node), [EXP_LOG], Rewriter("test")).outputs[0][1] is x
+    assert rewrite(graph_of(node), [EXP_LOG], Rewriter("test")).outputs[0].node is x
 
 
 @pytest.mark.parametrize(

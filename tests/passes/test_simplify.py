@@ -61,7 +61,7 @@ def graph_of(*roots: Node) -> Graph:
 
 def simplified(*roots: Node) -> list[Node]:
     made = Simplify().run(graph_of(*roots), Rewriter("simplify"))
-    return [node for _, node in made.outputs]
+    return made.output_nodes
 
 
 x, y = tensor("x", 4, 6), tensor("y", 4, 6)
@@ -245,13 +245,13 @@ def test_options_and_vetoes() -> None:
     (pass_,) = parse_pipeline("simplify{without=twice}")
     assert str(pass_) == "simplify{without=twice}"
     root = ew.neg(ew.neg(x))
-    assert pass_.run(graph_of(root), Rewriter("simplify")).outputs[0][1] is root
+    assert pass_.run(graph_of(root), Rewriter("simplify")).outputs[0].node is root
 
     class Never(Instrument):
         def action(self, pass_name: str, number: int, rule: str) -> bool:
             return False
 
-    assert Manager([Never()], verify=False).step(Simplify(), graph_of(root)).outputs[0][1] is root
+    assert Manager([Never()], verify=False).step(Simplify(), graph_of(root)).outputs[0].node is root
 
 
 # --------------------------------------------------------------------------------------------- values stay

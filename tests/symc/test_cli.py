@@ -167,7 +167,7 @@ def test_what_is_dumped_at_any_point_goes_on_to_machine_code(capsys, tmp_path: P
         ran(capsys, "dump", net, f"--level={level}", "--locs=none", *SHAPES, *flags)[0] for level in ("loop", "asm")
     )
     file = tmp_path / "point.sir"
-    for pass_ in ("inline", "simplify", "partition", "fuse", "schedule", "own_results", "plan_memory", "lower", "tile"):
+    for pass_ in ("inline", "simplify", "fuse", "schedule", "own_results", "plan_memory", "lower", "tile"):
         assert ran(capsys, "dump", net, f"--after={pass_}", "-o", str(file), *SHAPES, *flags) == ("", "")
         again, _ = ran(capsys, "dump", str(file), "--level=loop", "--locs=none")
         code, _ = ran(capsys, "dump", str(file), "--level=asm")

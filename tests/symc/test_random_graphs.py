@@ -251,7 +251,7 @@ def run_native(module: LoopModule, arrays: dict[str, Array]) -> dict[str, Array]
         buffers[name][...] = array
     instance = emit(module, host_target()).bind(buffers)
     instance.run()
-    return {name: out for (name, _), out in zip(module.program.outputs, instance.outputs)}
+    return {o.name: out for o, out in zip(module.program.outputs, instance.outputs)}
 
 
 def check(case: Case, subset: Sequence[str]) -> None:

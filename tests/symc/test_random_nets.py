@@ -32,7 +32,6 @@ from symc.passes.manager.manager import Manager
 from symc.passes.tensor.autodiff import Autodiff
 from symc.passes.tensor.decompose import Decompose
 from symc.passes.tensor.inline import Inline
-from symc.passes.tensor.partition import Partition
 from symc.typed import module_of
 
 #: attributes of the table that keep no number whole, and what they are on whole numbers
@@ -176,7 +175,7 @@ def check(net: Net, switches: Sequence[str], tolerance: float, compiled: bool = 
             np.testing.assert_allclose(got[name], value, rtol=0, atol=margin, err_msg=f"{where}: {name}")
 
     manager, module, last = Manager(verify=VERIFY), graph, want
-    for pass_ in [Partition(outputs=sum(".grad" not in name for name, _ in graph.outputs)), *program_passes(switches)]:
+    for pass_ in program_passes(switches):
         module = manager.step(pass_, module)
         if isinstance(module, Graph):
             before, last = last, evaluate(module, arrays).outputs

@@ -146,12 +146,11 @@ class Custom(_Described):
 
         def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
             heads = list(cts[: len(results)]) if top else []
-            # the states as the forward call left them come with the outputs; what the backward call makes of them it
-            # writes to the operands, which are the arrays of the states
-            made = _listed(host_call(backward, [*ins, *outs, *heads], grads))
-            return [g if g.dtype.is_float else None for g in made] + [None] * len(states)
+            # the states as the forward call left them come with the outputs
+            made = _listed(host_call(backward, [*ins[:count], *outs, *heads], [*grads, *states]))
+            return [g if g.dtype.is_float else None for g in made[:count]] + made[count:]
 
-        made = _listed(custom_grad(list(inputs), body, rule))
+        made = _listed(custom_grad(list(inputs), body, rule, states=range(count, len(inputs))))
         for at, value in enumerate(made[len(results) :]):
             ctx.update(count + at, value, "forward")
         return made[: len(results)]
@@ -186,17 +185,13 @@ def _backward(
     def call(*arrays: Array) -> tuple[Array, ...]:
         count = len(grads)
         given = _wrapped(arrays)
-        ins, held = given[:count], arrays[count : count + states]
-        behind = count + states + results
-        outs, aux, heads = given[count + states : behind], given[behind : behind + states], given[behind + states :]
+        behind = count + results
+        ins, outs, aux = given[:count], given[count:behind], given[behind : behind + states]
+        heads = given[behind + states :]
         if not top:
             heads = _wrapped([np.zeros_like(o.asnumpy()) for o in outs])
         made = _wrapped([np.zeros(t.shape, t.dtype.numpy) for t in grads])
         computation.backward(req=["write"] * count, out_grad=heads, in_data=ins, out_data=outs, in_grad=made, aux=aux)
-        for array, before, after in zip(held, arrays[behind:], aux):
-            new = after.asnumpy()
-            if not np.array_equal(new, before, equal_nan=new.dtype.kind == "f"):
-                array[...] = new
-        return tuple(x.asnumpy() for x in made)
+        return tuple(x.asnumpy() for x in (*made, *aux))
 
     return call

@@ -412,7 +412,7 @@ def test_every_level_is_well_formed_and_keeps_its_text():
     assert print_symbols(again.graph) == text
     shapes = {"x": (3, 2), "h": (2,), "w": (2,), "p": (1,)}
     module = module_of(made, {n: TensorType(F32, s) for n, s in shapes.items()})
-    Manager(verify=True).run(pipeline(True, ("x", "h", "w"), (), 2), module)
+    Manager(verify=True).run(pipeline(True, ("x", "h", "w")), module)
     text = print_module(Manager(verify=True).run([Decompose()], module))
     assert print_module(parse(text)) == text
 

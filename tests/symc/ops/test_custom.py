@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 import symc as mx
+from symc.compile import pipeline
+from symc.ir.types import F32, TensorType
+from symc.passes.manager.manager import Manager
+from symc.typed import module_of
 
 
 class Scaled(mx.operator.CustomOp):
@@ -156,3 +160,18 @@ def test_both_halves_change_the_states(req):
         total = (state + 1) + (total if req == "add" else 0)
         assert exe.grad_dict["x"].asnumpy().tolist() == [total, total]
         assert exe.aux_dict["c_count"].asnumpy().tolist() == [10 * (state + 1)]
+
+
+def test_states_that_both_halves_change_pass_the_verifier():
+    """The training program's forward update is there after forward(), the backward one after backward(), and both are
+    updates of the program: nothing writes to its operands."""
+    y = mx.sym.Custom(mx.sym.Variable("x") * 1, op_type="counting", name="c")
+    types = {"x": TensorType(F32, (2,)), "c_count": TensorType(F32, (1,))}
+    program = Manager().run(pipeline(True, ["x"]), module_of(y, types)).program
+    assert [(u.input, u.phase) for u in program.updates] == [("c_count", "forward"), ("c_count", "backward")]
+    exe = y.simple_bind(mx.cpu(), x=(2,))
+    exe.aux_dict["c_count"][:] = 5
+    exe.forward(is_train=True, x=mx.nd.array([1, 2]))
+    assert exe.aux_dict["c_count"].asnumpy().tolist() == [6]
+    exe.backward([mx.nd.array([1, 1])])
+    assert exe.aux_dict["c_count"].asnumpy().tolist() == [60]
