@@ -65,7 +65,7 @@ class _Kernel:
                 element = node.op.element(b, node, index, [self.reader(i) for i in node.inputs])
                 assert element is not None, f"{node.op.name} has no element here"
                 made = element
-        if not b._guard:
+        if not b.is_guarded:
             b.remember((node, index), made)
         return made
 

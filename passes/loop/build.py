@@ -42,6 +42,11 @@ class Builder:
         self._names[stem] = count + 1
         return stem if count == 0 else f"{stem}.{count}"
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether what is computed now holds only where a condition does."""
+        return bool(self._guard)
+
     def _emit(self, stmt: Stmt) -> None:
         self._bodies[-1].append(stmt)
         self.ranges.enter(stmt)

@@ -53,6 +53,7 @@ class Unit:
     space: Shape
     #: reduced axes of the space
     axes: tuple[int, ...] = ()
+    #: the form of its kernel when it is alone, or "view", or "get" (a result of a value with several)
     kind: str = "map"
 
 

@@ -7,7 +7,8 @@ import json
 import re
 from pathlib import Path
 
-from symc.ir.program.nodes import BranchStep, LoopStep, Program, Result, ViewStep, programs_of, results_of
+from symc.ir.program.form import form_text
+from symc.ir.program.nodes import BranchStep, KernelStep, LoopStep, Program, Result, ViewStep, programs_of, results_of
 from symc.ir.tensor.graph import SymOrigin, first_symbol
 
 _TABLE = re.compile(r"^!(\d+) = (.*)$")
@@ -85,11 +86,11 @@ def select(text: str, pattern: str) -> list[str]:
 
 def memory_table(program: Program) -> str:
     """Every value the program writes: where, how many bytes, for which Symbol; and the arena beside the lower bound."""
-    rows = [("step", "kernel", "writes", "place", "bytes", "Symbol", "line")]
+    rows = [("step", "kernel", "form", "writes", "place", "bytes", "Symbol", "line")]
     _add_rows(rows, program, "", 0)
     unplanned = unplanned_bytes(program)
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
-    right = {0, 4}
+    right = {0, 5}
     lines = []
     for row in rows:
         cells = [cell.rjust(w) if c in right else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths))]
@@ -110,7 +111,9 @@ def _add_rows(rows: list[tuple[str, ...]], program: Program, where: str, base: i
         line = f"{Path(symbol.file).name}:{symbol.line}" if symbol is not None and symbol.file else ""
         for result in results_of(step):
             place = _place(result, where, base)
-            rows.append((f"{where}{at}", step.label, f"%{result.name}", place, str(result.type.nbytes), name, line))
+            form = form_text(step.form) if isinstance(step, KernelStep) else ""
+            size = str(result.type.nbytes)
+            rows.append((f"{where}{at}", step.label, form, f"%{result.name}", place, size, name, line))
         if isinstance(step, (LoopStep, BranchStep)):
             for region in step.regions:
                 _add_rows(rows, region.program, f"{where}{at}.{region.name}/", base + step.frame.offset)

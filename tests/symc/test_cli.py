@@ -114,8 +114,9 @@ def test_locs(capsys, net: str) -> None:
 def test_memory(capsys, net: str) -> None:
     out, _ = ran(capsys, "dump", net, "--memory", "--train", *SHAPES)
     lines = out.splitlines()
-    assert lines[0].split() == ["step", "kernel", "writes", "place", "bytes", "Symbol", "line"]
+    assert lines[0].split() == ["step", "kernel", "form", "writes", "place", "bytes", "Symbol", "line"]
     assert any("out.0" in line and "softmax" in line and "net.py:8" in line for line in lines)
+    assert any(" row[4,3 | 1] " in line for line in lines)
     assert re.fullmatch(r"arena \d+ B, -?\d+% less than .*; the largest live set is \d+ B", lines[-1])
     assert "--memory needs a program" in ran(capsys, "dump", net, "--memory", "--level=tensor", *SHAPES, code=2)[1]
 
