@@ -6,6 +6,10 @@ from __future__ import annotations
 class IRError(Exception):
     """Base of every error about a program."""
 
+    def within(self, where: str) -> IRError:
+        """The same error, with a line more that says where in the program it came up."""
+        return type(self)(f"{self}\n  {where}")
+
 
 class TypeMismatch(IRError, TypeError):
     """A primitive was given operands it has no type for."""
@@ -25,8 +29,11 @@ class VerifyError(IRError):
     """A program breaks a numbered invariant of its level."""
 
     def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
+        self.rule, self.message = rule, message
         super().__init__(f"{rule}: {message}")
+
+    def within(self, where: str) -> VerifyError:
+        return VerifyError(self.rule, f"{self.message}\n  {where}")
 
 
 class MissingData(IRError):

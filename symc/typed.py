@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from symc.base import MXNetError
+from symc.ir.modules import SymbolModule
 from symc.ir.symbol.nodes import SymGraph
 from symc.ir.types import TensorType
-from symc.ops.base import Shapes
-from symc.passes.tensor.decompose import SymbolModule
-from symc.passes.tensor.infer_shape import propagate
+from symc.ops.shared.inferred import output_types
 
 
 class HasGraph(Protocol):
@@ -29,24 +28,15 @@ def module_of(
     """A Symbol with the types of its variables, as the compiler takes it. `rows`: how many rows the outputs of
     operators have whose inputs' values decide it (Operator.row_chooser), by the nodes' names."""
     graph: SymGraph = symbol.graph
-    rows = rows or {}
-
-    def complete(node: Any, row: Shapes) -> None:
-        node.definition.complete(row)
-        data = row.ins[0] if row.ins else None
-        if node.name in rows and data is not None:
-            row.set_out(0, (rows[node.name], *data[1:]))
-
-    sources = [n for n in graph.nodes() if not n.is_variable and (not n.inputs or n.name in rows)]
-    shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
-    if sources:
-        known = {(n, 0): types[n.name].shape for part in graph.variables() for n in part}
-        found = propagate(graph, known, Shapes, complete)
-        for node in sources:
-            inferred = [found.get((node, i)) for i in range(node.num_outputs)]
-            if all(s and (all(s) or node.name in rows) for s in inferred):
-                shapes[node.name] = tuple(inferred)  # type: ignore[arg-type]
-    return SymbolModule(symbol.name or "net", graph, types, tuple(distinct(symbol.list_outputs())), roles or {}, shapes)
+    known = {(n, 0): types[n.name] for part in graph.variables() for n in part}
+    inferred = output_types(graph, known, rows)
+    shapes = {
+        node.name: tuple(t.shape for t in found if t is not None)
+        for node, found in inferred.items()
+        if (not node.inputs or node.name in (rows or {})) and None not in found
+    }
+    outputs = tuple(distinct(symbol.list_outputs()))
+    return SymbolModule(symbol.name or "net", graph, types, outputs, roles or {}, shapes, inferred)
 
 
 def check_names(symbol: Any, label: str) -> None:

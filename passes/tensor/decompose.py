@@ -6,9 +6,10 @@ inputs, state changes become updates, every node carries the Symbol and the user
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from typing import Any
 
-from symc.ir.errors import IRError
+from symc.ir.errors import IRError, VerifyError
 from symc.ir.modules import SymbolModule
 from symc.ir.op import input_node
 from symc.ir.prims.random import fold_key
@@ -88,10 +89,8 @@ class Decompose(Pass):
                     try:
                         made = symbol.definition.build(context, *operands)
                     except IRError as problem:
-                        raise type(problem)(
-                            f"{problem}\n  in operator {symbol.op} {symbol.name!r}{_where(symbol)}"
-                        ) from None
-                results = [made] if isinstance(made, Node) else list(made)
+                        raise problem.within(f"in operator {symbol.op} {symbol.name!r}{_where(symbol)}") from None
+                results = built_results(symbol, made, module.inferred.get(symbol, ()))
                 for at, node in enumerate(results):
                     values[symbol, at] = node
                     names.setdefault(node, symbol.name if len(results) == 1 else f"{symbol.name}.{at}")
@@ -100,6 +99,28 @@ class Decompose(Pass):
         origins.update({n: o for n, o in recorder.origins.items() if n not in origins})
         outputs = [(name, values[entry]) for name, entry in zip(module.output_names, module.graph.outputs)]
         return finish(module.name, inputs, outputs, list(context.updates.values()), names, origins)
+
+
+def built_results(symbol: SymNode, made: Any, inferred: Sequence[TensorType | None]) -> list[Node]:
+    """What an operator's `build` made, one value an output. VerifyError M6 where that is not what the operator lists,
+    or not what inference said (None: it does not know): found later, the reader of the value would be blamed."""
+    assert symbol.definition is not None
+    names = symbol.definition.list_outputs()
+    results = [made] if isinstance(made, Node) else list(made) if isinstance(made, (list, tuple)) else [made]
+    problem = ""
+    if not all(isinstance(node, Node) for node in results):
+        wrong = next(node for node in results if not isinstance(node, Node))
+        problem = f"gives a {type(wrong).__name__}, not a value of the program"
+    elif len(results) != len(names):
+        problem = f"gives {len(results)} values, but it lists {len(names)} outputs ({', '.join(names)})"
+    for name, node, wanted in zip(names, results, inferred):
+        if not problem and wanted is not None and node.type != wanted:
+            problem = f"gives its {name} as {node.type}, but what completes shapes and types says {wanted}"
+    if problem:
+        raise VerifyError(
+            "M6", f"the program (build) of operator {symbol.op} {symbol.name!r}{_where(symbol)} {problem}"
+        )
+    return results
 
 
 def _where(symbol: SymNode) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from symc.ir.errors import IRError
 from symc.ir.op import input_node
 from symc.ir.prims.numeric import cast_numpy
+from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.tensor.graph import Graph, Node, Recorder, SymOrigin, Update, finish
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import Array, TensorType, dtype_of
@@ -21,7 +22,8 @@ from symc.ndarray.pool import Pool
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, parameters, parse
 from symc.ops.functions import METHODS, describe, signature
 from symc.ops.shared.attribute_text import attribute_text
-from symc.passes.tensor.decompose import Context
+from symc.ops.shared.inferred import output_types
+from symc.passes.tensor.decompose import Context, built_results
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
 
@@ -48,9 +50,12 @@ def _graph(op: Operator, types: Sequence[TensorType], train: bool, rows: int | N
     context.name = op.op_name
     if rows is not None:
         context.output_shapes = ((rows, *types[0].shape[1:]),)
+    variables = [SymNode("null", f"in{i}") for i in range(len(types))]
+    node = SymNode(op.op_name, op.op_name, {}, [(v, 0) for v in variables], op)
+    known = {(v, 0): t for v, t in zip(variables, types)}
+    inferred = output_types(SymGraph(((node, 0),)), known, {} if rows is None else {node.name: rows})
     with Recorder() as recorder, recorder.at(origin):
-        made = op.build(context, *inputs)
-        outs = [made] if isinstance(made, Node) else list(made)
+        outs = built_results(node, op.build(context, *inputs), inferred[node])
     if context.key is not None:
         inputs.append(context.key)
     recorder.origins.update({node: origin for node in inputs})
@@ -188,17 +193,14 @@ def make_function(cls: type[Operator], called: str) -> Callable[..., Any]:
     """The function of `mx.nd` for an operator under one of its names."""
 
     def function(*args: Any, out: Any = None, name: str | None = None, **kwargs: Any) -> Any:
-        return invoke(cls, called, args, kwargs, out, kwargs.pop("ctx", None))
+        # an operator that is defined anew (in a notebook) replaces the one the function was made for
+        return invoke(OPERATORS.get(cls.op_name, cls), called, args, kwargs, out, kwargs.pop("ctx", None))
 
     function.__name__ = function.__qualname__ = called
     function.__doc__ = describe(cls).replace(": Symbol", ": NDArray")
     function.__module__ = "symc.ndarray"
     function.__signature__ = signature(cls, NDArray)  # type: ignore[attr-defined]
     return function
-
-
-#: the functions of operators that were registered after the module was imported (one defined anew has a new one)
-made_later = functools.cache(make_function)
 
 
 # --------------------------------------------------------------------------------------------- NDArray's operators

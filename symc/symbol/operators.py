@@ -5,7 +5,6 @@ A function is made from an operator's class: inputs first, then its parameters w
 
 from __future__ import annotations
 
-import functools
 import math
 import operator
 from collections.abc import Callable
@@ -22,17 +21,14 @@ def make_function(cls: type[Operator], called: str) -> Callable[..., Symbol]:
 
     def function(*args: Any, name: str | None = None, attr: dict[str, str] | None = None, **kwargs: Any) -> Symbol:
         kwargs.pop("out", None)
-        return compose(cls, called, args, kwargs, name, attr)
+        # an operator that is defined anew (in a notebook) replaces the one the function was made for
+        return compose(OPERATORS.get(cls.op_name, cls), called, args, kwargs, name, attr)
 
     function.__name__ = function.__qualname__ = called
     function.__doc__ = describe(cls)
     function.__module__ = "symc.symbol"
     function.__signature__ = signature(cls, Symbol)  # type: ignore[attr-defined]
     return function
-
-
-#: the functions of operators that were registered after the module was imported (one defined anew has a new one)
-made_later = functools.cache(make_function)
 
 
 # --------------------------------------------------------------------------------------------- Python operators

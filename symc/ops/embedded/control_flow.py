@@ -19,7 +19,9 @@ from symc.ir.prims.movement import reshape
 from symc.ir.prims.random import fold_key
 from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.tensor.graph import Node, Recorder
-from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
+from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, operator
+from symc.ops.shared.inferred import output_types
+from symc.passes.tensor.decompose import built_results
 from symc.passes.tensor.infer_shape import Conflict, propagate
 
 Entry = tuple[SymNode, int]
@@ -59,7 +61,7 @@ class _Inside:
         """The graph's outputs over primitives; `given` are the values of its inputs, in order."""
         variables = inputs_of(graph)
         values: dict[Entry, Node] = {(v, 0): x for v, x in zip(variables, given)}
-        shapes = _shapes_of_sources(graph, {(v, 0): x.shape for v, x in zip(variables, given)})
+        inferred = output_types(graph, {(v, 0): x.tensor for v, x in zip(variables, given)})
         heads = {n for n, _ in graph.outputs}
         recorder = Recorder.active()
         for node in graph.nodes():
@@ -67,27 +69,19 @@ class _Inside:
                 continue
             assert node.definition is not None
             self.is_output = node in heads
-            self.name, self.node, self.output_shapes = node.name, node, shapes.get(node, ())
+            self.name, self.node = node.name, node
+            known = () if node.inputs else inferred[node]  # of operators without inputs: theirs follow from their use
+            self.output_shapes = tuple(t.shape for t in known if t is not None) if None not in known else ()
             with recorder.at(node.origin()):
                 try:
                     made = node.definition.build(self, *(values[e] for e in node.inputs))
                 except IRError as problem:
-                    raise type(problem)(f"{problem}\n  in operator {node.op} {node.name!r}") from None
-            results = [made] if isinstance(made, Node) else list(made)
+                    raise problem.within(f"in operator {node.op} {node.name!r}") from None
+            results = built_results(node, made, inferred[node])
             for at, result in enumerate(results):
                 values[node, at] = result
                 recorder.names.setdefault(result, node.name if len(results) == 1 else f"{node.name}.{at}")
         return [values[e] for e in graph.outputs]
-
-
-def _shapes_of_sources(graph: SymGraph, known: dict[Entry, Any]) -> dict[SymNode, tuple[tuple[int, ...], ...]]:
-    """The outputs' shapes of operators without inputs: theirs follow from their use alone."""
-    sources = [n for n in graph.nodes() if not n.is_variable and not n.inputs]
-    if not sources:
-        return {}
-    found = propagate(graph, known, Shapes, lambda n, row: n.definition.complete(row))  # type: ignore[union-attr]
-    made = {n: tuple(found.get((n, i)) for i in range(n.num_outputs)) for n in sources}
-    return {n: shapes for n, shapes in made.items() if all(map(is_known, shapes))}  # type: ignore[misc]
 
 
 def inputs_of(graph: SymGraph) -> list[SymNode]:
