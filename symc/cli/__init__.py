@@ -1,4 +1,4 @@
-"""The `symc` command: dump, opt, run, passes, ops, demo and bench.
+"""The `symc` command: dump, opt, run, fuzz, passes, ops, demo and bench.
 
 Heavy modules are imported by the command that needs them.
 """

@@ -90,6 +90,12 @@ def _ops(options: argparse.Namespace) -> int:
     return show_operators(options.name)
 
 
+def _fuzz(options: argparse.Namespace) -> int:
+    from symc.cli.fuzz import fuzz
+
+    return fuzz(options)
+
+
 def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
     """`data=32x784,label=32` as shapes by name; `key=` is a scalar's shape."""
     from symc.cli.values import parse_shape
@@ -166,6 +172,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--labels", metavar="FILE", help="names of the classes for --top, one a line")
     run.add_argument("-o", "--output", metavar="FILE", help="write the outputs there (.npy for one, .npz for all)")
+
+    fuzz = command("fuzz", _fuzz, "check random programs after every pass")
+    fuzz.add_argument("--seconds", type=whole(1), metavar="N", help="how long (default: 60, unless --graphs is given)")
+    fuzz.add_argument("--graphs", type=whole(1), metavar="N", help="how many graphs")
+    fuzz.add_argument("--seed", type=whole(0), default=1, metavar="S", help="graph i of a seed is always the same")
+    fuzz.add_argument("--level", choices=("symbol", "tensor", "both"), default="both", help="default: both")
+    fuzz.add_argument("--native", type=whole(0, 100), default=10, metavar="P", help="percent run as machine code too")
+    fuzz.add_argument("--jobs", type=whole(1), default=1, metavar="N", help="processes")
+    fuzz.add_argument("--out", default="fuzz-found", metavar="DIR", help="where failures are written")
+    fuzz.add_argument("--replay", metavar="FILE", help="run a written failure again: exit code 1 if it fails")
 
     commands.add_parser("demo", help="train LeNet on real digits, save, load, predict")
     commands.add_parser("bench", help="measure against the machine's limits, and MXNet where it is installed")

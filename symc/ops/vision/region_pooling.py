@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from symc.ir.prims import elementwise as ew
+from symc.ir.prims.control import custom_grad
 from symc.ir.prims.indexing import gather
-from symc.ir.prims.movement import broadcast, reshape, slice_, transpose
-from symc.ir.prims.reduce import reduce_max, reduce_sum
+from symc.ir.prims.movement import broadcast, iota, reshape, slice_, transpose
+from symc.ir.prims.reduce import argmax, reduce_max, reduce_sum
 from symc.ir.tensor.graph import Node
-from symc.ir.types import I32, TensorType
+from symc.ir.types import I32, I64, TensorType
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, operator
 from symc.ops.shared.layers import check_positive, check_range, indices
 
@@ -31,6 +33,21 @@ def _regions(s: Shapes, pooled: Tuple, channels: int = 0) -> None:
 
 def _batch_index(rois: Node, batch: int) -> Node:
     return ew.minimum(ew.maximum(ew.cast(_column(rois, 0), I32), 0), batch - 1)
+
+
+def _first_max(x: Node) -> Node:
+    """The maximum over the last axis. Its gradient goes to the first of equal elements, as in MXNet: behind a rectifier
+    whole cells are equal."""
+    axis = x.rank - 1
+
+    def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+        shape, kept = ins[0].shape, tuple(range(axis))
+        place = broadcast(argmax(ins[0], axis), shape, kept)
+        return [ew.select(ew.eq(iota(TensorType(I64, shape), axis), place), broadcast(cts[0], shape, kept), 0)]
+
+    made = custom_grad([x], lambda x: reduce_max(x, (axis,)), rule)
+    assert isinstance(made, Node)
+    return made
 
 
 @operator("ROIPooling", inputs="data rois")
@@ -75,11 +92,11 @@ class ROIPooling(Operator):
         low = float("-inf")
         shape = (regions, channels, height, pooled_w, width)
         across = ew.select(broadcast(columns, shape, (0, 3, 4)), broadcast(chosen, shape, (0, 1, 2, 4)), low)
-        by_row = reduce_max(across, (4,))
+        by_row = _first_max(across)
         shape = (regions, channels, pooled_h, pooled_w, height)
         turned = transpose(by_row, (0, 1, 3, 2))
         down = ew.select(broadcast(rows, shape, (0, 2, 4)), broadcast(turned, shape, (0, 1, 3, 4)), low)
-        best = reduce_max(down, (4,))
+        best = _first_max(down)
         return ew.select(ew.eq(best, low), 0.0, best)
 
 

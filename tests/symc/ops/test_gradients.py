@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from operating import Context, gradients, make, symbol_of
-from operator_cases import TABLE, Array, Case, between, whole
 
 import symc as mx
+from symc.fuzz.cases import TABLE, Array, Case, between, whole
 from symc.ir.errors import TypeMismatch
 from symc.ir.op import input_node
 from symc.ir.prims.elementwise import zeros_like

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from operating import Built, check_numerically, forward, infer
+from operating import Built, check_numerically, forward, gradients, infer
 
 from symc.ops.base import ShapeError
 
@@ -44,6 +44,15 @@ def test_the_identity_grid_gives_the_image_back():
     theta = np.array([[1.0, 0, 0, 0, 1, 0]] * 2)
     made = forward("SpatialTransformer", IMAGE, theta, target_shape=(6, 5), **AFFINE)
     assert np.allclose(made, IMAGE)
+
+
+def test_roi_pooling_gives_its_gradient_to_the_first_of_equal_values() -> None:
+    """Recorded from MXNet: cells overlap in the middle row and column."""
+    image = np.ones((1, 1, 5, 5))
+    found = gradients("ROIPooling", image, np.array([[0.0, 0, 0, 4, 4]]), pooled_size=(2, 2), spatial_scale=1.0)[0]
+    expected = np.zeros((5, 5))
+    expected[[0, 0, 2, 2], [0, 2, 0, 2]] = 1
+    np.testing.assert_array_equal(found[0, 0], expected)
 
 
 def test_region_maxima():

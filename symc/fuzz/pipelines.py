@@ -1,0 +1,67 @@
+"""Random pipelines: the compiler's own, without some of the optional passes, with those of the tensor level anywhere
+among the others, and with options anywhere in their ranges."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symc.codegen.target import host_target
+from symc.compile import loop_passes, pipeline, tensor_passes
+from symc.fuzz.varied import flip, one_of
+from symc.passes.manager.manager import Pass
+
+#: options that say what the program is, or what the machine can do
+FIXED = {("simplify", "rounds"), ("tile", "vector_bytes"), ("decompose", "train")}
+
+
+def other_value(rng: np.random.Generator, field: dataclasses.Field[Any]) -> Any:
+    """A value of an option within what it declares, mostly near the least."""
+    default, least, choices = field.default, field.metadata["min"], field.metadata["choices"]
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, tuple):
+        return tuple(name for name in choices or () if flip(rng, 0.1))
+    if choices is not None:
+        return one_of(rng, *choices)
+    return int(least) + int(rng.geometric(0.3)) - 1
+
+
+def varied(rng: np.random.Generator, pass_: Pass) -> Pass:
+    """The pass with other options."""
+    changed = {}
+    for field in dataclasses.fields(pass_):
+        free = pass_.numerics != "extends" and (pass_.name, field.name) not in FIXED
+        if free and flip(rng, 0.3):
+            changed[field.name] = other_value(rng, field)
+    return dataclasses.replace(pass_, **changed)
+
+
+def mixed(rng: np.random.Generator, passes: Sequence[Pass]) -> tuple[Pass, ...]:
+    """Passes of one pipeline with other options, without some that are optional; those of the tensor level may stand
+    anywhere among the passes of their level, and twice."""
+    kept = [varied(rng, p) for p in passes if not p.optional or flip(rng, 0.8)]
+    moving = [p for p in kept if p.optional and p.takes == p.gives == "tensor"]
+    if flip(rng, 0.4):
+        moving += [varied(rng, p) for p in moving if flip(rng, 0.3)]
+        fixed = [p for p in kept if p not in moving]
+        first = next(at for at, p in enumerate(fixed) if p.takes == "tensor")
+        for pass_ in moving:
+            last = next(at for at, p in enumerate(fixed) if p.takes == "tensor" and p.gives != "tensor")
+            fixed.insert(int(rng.integers(first, last + 1)), pass_)
+        kept = fixed
+    return tuple(kept)
+
+
+def symbol_pipeline(rng: np.random.Generator, train: bool, wrt: Sequence[str], add: Sequence[str]) -> tuple[Pass, ...]:
+    """From a Symbol to loops."""
+    return mixed(rng, pipeline(train, wrt, add, host_target()))
+
+
+def graph_pipeline(rng: np.random.Generator) -> tuple[Pass, ...]:
+    """From a tensor graph to loops."""
+    block = int(one_of(rng, 24, 256))
+    return mixed(rng, [*tensor_passes(), *loop_passes(host_target(), block)])

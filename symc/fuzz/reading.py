@@ -1,0 +1,37 @@
+"""What the checks read of modules: their inputs, and which of them and of the outputs belong to a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import symc.ops  # noqa: F401  (registers every operator)
+from symc.fuzz import custom
+from symc.ir.op import parameter
+from symc.ir.tensor.graph import Graph
+from symc.ir.types import TensorType
+from symc.ops.base import OPERATORS, parse
+
+assert custom.NAME  # registered
+
+
+def definition(op: str, attrs: Mapping[str, str]) -> Any:
+    """The rules of an operator that a symbol graph's text names. KeyError if there is none."""
+    return parse(OPERATORS[op], attrs)
+
+
+def inputs_of(graph: Graph) -> list[tuple[str, str, TensorType]]:
+    """Name, role and type of every input."""
+    return [(parameter(n).input_name, parameter(n).role, n.tensor) for n in graph.inputs]
+
+
+def heads_of(graph: Graph) -> dict[str, str]:
+    """By output, the input that is its head gradient."""
+    return {op.of: op.input_name for op in map(parameter, graph.inputs) if op.role == "head"}
+
+
+def gradients_of(graph: Graph) -> dict[str, tuple[str, str]]:
+    """By argument, the output that is its gradient, or the input (a buffer) whose update adds it: ("output", name) or
+    ("update", name)."""
+    found = {o.of: ("output", o.name) for o in graph.outputs if o.role == "gradient"}
+    return found | {op.of: ("update", op.input_name) for op in map(parameter, graph.inputs) if op.role == "grad"}

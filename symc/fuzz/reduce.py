@@ -1,0 +1,115 @@
+"""A failure made small: fewer passes, outputs and nodes, smaller shapes, as long as the same check fails at the same
+place. Any state of it is a trial that fails, so the work may stop at any time."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from symc.fuzz.reading import inputs_of
+from symc.fuzz.shrink import shrunk_graphs, smaller_symbols
+from symc.fuzz.trial import Failure, Trial
+from symc.ir.errors import IRError
+from symc.ir.prims.control import HostCall
+from symc.ir.syntax.printing import regions_of
+from symc.ir.tensor.graph import Graph
+from symc.passes.manager.manager import Manager, Pass
+
+Fails = Callable[[Trial], "Failure | None"]
+
+
+def reduce(trial: Trial, failure: Failure, fails: Fails, seconds: float = 20.0) -> tuple[Trial, Failure]:
+    """A smaller trial that fails the same way, and how it fails now."""
+    return _Reduction(trial, failure, fails, seconds).smallest()
+
+
+class _Reduction:
+    def __init__(self, trial: Trial, failure: Failure, fails: Fails, seconds: float) -> None:
+        self.trial, self.failure, self.fails = trial, failure, fails
+        self.end = time.monotonic() + seconds
+
+    def smallest(self) -> tuple[Trial, Failure]:
+        """Shortest pipelines first, which makes every later try cheaper; until nothing gets smaller."""
+        self._first(_over_primitives(self.trial))
+        changed = True
+        while changed and time.monotonic() < self.end:
+            changed = self._all(_simpler_pipelines)
+            changed |= self._all(shrunk_graphs if isinstance(self.trial.module, Graph) else smaller_symbols)
+        return self.trial, self.failure
+
+    def _holds(self, candidate: Trial) -> bool:
+        """Whether the candidate fails as before; then it is the trial from now on."""
+        try:
+            found = self.fails(candidate)
+        except (IRError, ArithmeticError, ValueError, TypeError, KeyError):
+            return False  # not a trial at all: a candidate is made without looking at all that it breaks
+        if found is None or found.signature != self.failure.signature:
+            return False
+        self.trial, self.failure = candidate, found
+        return True
+
+    def _first(self, candidates: Iterator[Trial]) -> bool:
+        return any(self._holds(c) for c in candidates)
+
+    def _all(self, candidates: Callable[[Trial], Iterator[Trial]]) -> bool:
+        """Take candidates of the trial, as long as one holds."""
+        changed = False
+        while time.monotonic() < self.end:
+            before = self.trial
+            for candidate in candidates(before):
+                if time.monotonic() >= self.end:
+                    return changed
+                if self._holds(candidate):
+                    changed = True
+                    break
+            if self.trial is before:
+                break
+        return changed
+
+
+def _over_primitives(trial: Trial) -> Iterator[Trial]:
+    """A Symbol's trial as one of the graph that the passes before `inline` make of it."""
+    if isinstance(trial.module, Graph):
+        return
+    for at in range(len(trial.passes) - 1, 0, -1):
+        if trial.passes[at - 1].gives != "tensor":
+            continue
+        try:
+            graph = Manager(verify=False).run(trial.passes[:at], trial.module)
+        except IRError:
+            continue
+        if _calls_python(graph):
+            continue  # functions have no text
+        given = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+        yield dataclasses.replace(trial, module=graph, passes=trial.passes[at:], given=given, requests={}, smooth=False)
+
+
+def _calls_python(graph: Graph) -> bool:
+    """Whether the graph, or one that a primitive of it holds, calls a function of the host."""
+    ops = [node.op for node in graph.nodes()]
+    return any(isinstance(op, HostCall) or any(_calls_python(held) for _, held in regions_of(op)) for op in ops)
+
+
+def _simpler_pipelines(trial: Trial) -> Iterator[Trial]:
+    """Without the passes at the end, without veto, without one pass, with default options, without machine code."""
+    passes = trial.passes
+    for at in range(1, len(passes)):
+        yield dataclasses.replace(trial, passes=passes[:at], native=False)
+    if trial.native:
+        yield dataclasses.replace(trial, native=False)
+    if trial.veto:
+        yield dataclasses.replace(trial, veto=0.0)
+    for at, pass_ in enumerate(passes):
+        if pass_.takes == pass_.gives:
+            yield dataclasses.replace(trial, passes=(*passes[:at], *passes[at + 1 :]))
+    for at, pass_ in enumerate(passes):
+        for plain in _plainer(pass_):
+            yield dataclasses.replace(trial, passes=(*passes[:at], plain, *passes[at + 1 :]))
+
+
+def _plainer(pass_: Pass) -> Iterator[Pass]:
+    kept: Mapping[str, tuple[str, ...]] = {"autodiff": ("wrt", "add", "ones"), "decompose": ("train",)}
+    for field in dataclasses.fields(pass_):
+        if getattr(pass_, field.name) != field.default and field.name not in kept.get(pass_.name, ()):
+            yield dataclasses.replace(pass_, **{field.name: field.default})

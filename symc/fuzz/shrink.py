@@ -1,0 +1,202 @@
+"""Smaller programs for the reducer: without outputs, updates or nodes, and with shorter axes.
+
+They are made without asking whether they still make sense: what does not, does not fail the same way and is dropped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symc.fuzz.reading import inputs_of
+from symc.fuzz.trial import Trial
+from symc.ir.errors import IRError
+from symc.ir.modules import SymbolModule
+from symc.ir.op import Input, input_node
+from symc.ir.symbol.nodes import SymGraph, SymNode
+from symc.ir.tensor.graph import Graph, Node, Output, Update, finish
+from symc.ir.tensor.interp import values_of
+from symc.ir.types import Array, TensorType
+
+# --------------------------------------------------------------------------------------------- graphs
+
+
+def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
+    """Trials of a tensor graph with less in it, the largest steps first."""
+    graph = trial.module
+    assert isinstance(graph, Graph)
+    count = len(graph.outputs)
+    if count > 1:
+        for at in range(count):
+            yield _with(trial, graph.outputs[at : at + 1], ())
+        for at in range(count):
+            yield _with(trial, [*graph.outputs[:at], *graph.outputs[at + 1 :]], graph.updates)
+    for at in range(len(graph.updates)):
+        yield _with(trial, graph.outputs, [*graph.updates[:at], *graph.updates[at + 1 :]])
+    arrays = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+    nodes = [n for n in graph.nodes() if n.inputs and getattr(n.type, "shape", None) is not None]
+    try:
+        values = values_of(graph, arrays, nodes)
+    except (IRError, ArithmeticError, IndexError):
+        return
+    for node in reversed(nodes):
+        for operand in node.inputs:
+            if operand.type == node.type:
+                yield _replaced(trial, {node: operand}, {})
+        name = f"cut.{graph.names.get(node, node.op.name)}"
+        yield _replaced(trial, {node: input_node(name, node.tensor)}, {name: values[node]})
+    extents = sorted({e for n in graph.inputs for e in n.shape if e > 1}, reverse=True)
+    for extent in extents:
+        for less in dict.fromkeys((1, 2, extent // 2, extent - 1)):
+            if 0 < less < extent:
+                yield from _resized(trial, extent, less)
+    for name in trial.given:
+        rest = {n: a for n, a in trial.given.items() if n != name}
+        yield dataclasses.replace(trial, given=rest)
+
+
+def _finished(
+    graph: Graph, inputs: Sequence[Node], outputs: Any, updates: Sequence[Update], new: Mapping[Node, Node]
+) -> Graph:
+    names = {new.get(n, n): name for n, name in graph.names.items()}
+    origins = {new.get(n, n): origin for n, origin in graph.origins.items()}
+    made = finish(graph.name, inputs, outputs, updates, names, origins)
+    used = (
+        {i for n in made.nodes() for i in n.inputs}
+        | set(made.roots)
+        | {i for i in inputs if _name(i) in {u.input for u in updates}}
+    )
+    return finish(graph.name, [i for i in inputs if i in used], outputs, updates, names, origins)
+
+
+def _name(node: Node) -> str:
+    return node.op.input_name if isinstance(node.op, Input) else ""
+
+
+def _with(trial: Trial, outputs: Sequence[Output], updates: Sequence[Update]) -> Trial:
+    """With these outputs and updates."""
+    graph = trial.module
+    assert isinstance(graph, Graph)
+    return dataclasses.replace(trial, module=_finished(graph, graph.inputs, list(outputs), list(updates), {}))
+
+
+def _replaced(trial: Trial, first: Mapping[Node, Node], given: Mapping[str, Array]) -> Trial:
+    """With other nodes in the place of some; `given` are the values of those that are new inputs."""
+    graph = trial.module
+    assert isinstance(graph, Graph)
+    new = dict(first)
+    for node in graph.nodes():
+        if node not in new and any(i in new for i in node.inputs):
+            new[node] = node.on([new.get(i, i) for i in node.inputs])
+    inputs = [*graph.inputs, *(n for n in first.values() if _name(n) in given)]
+    outputs = [dataclasses.replace(o, node=new.get(o.node, o.node)) for o in graph.outputs]
+    updates = [dataclasses.replace(u, value=new.get(u.value, u.value)) for u in graph.updates]
+    made = _finished(graph, inputs, outputs, updates, new)
+    return dataclasses.replace(trial, module=made, given={**trial.given, **given})
+
+
+def _resized(trial: Trial, extent: int, less: int) -> Iterator[Trial]:
+    """With another extent wherever there is this one; nothing where that gives no program."""
+    graph = trial.module
+    assert isinstance(graph, Graph)
+
+    def smaller(value: Any) -> Any:
+        if isinstance(value, TensorType):
+            return value.with_shape(tuple(smaller(e) for e in value.shape))
+        if isinstance(value, tuple):
+            return tuple(smaller(v) for v in value)
+        return less if isinstance(value, int) and not isinstance(value, bool) and value == extent else value
+
+    new: dict[Node, Node] = {}
+    given = dict(trial.given)
+    try:
+        for node in graph.nodes():
+            if node.op.is_literal(node):
+                continue
+            changed = {f.name: smaller(getattr(node.op, f.name)) for f in dataclasses.fields(node.op)}
+            new[node] = Node.make(type(node.op)(**changed), [new.get(i, i) for i in node.inputs])
+            name = _name(node)
+            if name in given:
+                given[name] = np.resize(given[name], new[node].shape)
+    except (IRError, ValueError, AssertionError, IndexError):
+        return
+    outputs = [dataclasses.replace(o, node=new.get(o.node, o.node)) for o in graph.outputs]
+    updates = [dataclasses.replace(u, value=new.get(u.value, u.value)) for u in graph.updates]
+    made = _finished(graph, [new[i] for i in graph.inputs], outputs, updates, new)
+    yield dataclasses.replace(trial, module=made, given=given)
+
+
+# --------------------------------------------------------------------------------------------- Symbols
+
+
+def smaller_symbols(trial: Trial) -> Iterator[Trial]:
+    """Trials of a Symbol with fewer outputs, or without one of its nodes (one of its inputs in its place)."""
+    module = trial.module
+    assert isinstance(module, SymbolModule)
+    named = list(zip(module.output_names, module.graph.outputs))
+    if len(named) > 1:
+        for at in range(len(named)):
+            yield _symbols(trial, named[at : at + 1], {})
+        for at in range(len(named)):
+            yield _symbols(trial, [*named[:at], *named[at + 1 :]], {})
+    for node in reversed(module.graph.nodes()):
+        if not node.is_variable:
+            for entry in dict.fromkeys(node.inputs):
+                yield _symbols(trial, named, {node: entry})
+
+
+Entry = tuple[SymNode, int]
+
+
+def _symbols(trial: Trial, named: Sequence[tuple[str, Entry]], without: Mapping[SymNode, Entry]) -> Trial:
+    """With these outputs; the nodes in `without` are replaced by the entries there."""
+    module = trial.module
+    assert isinstance(module, SymbolModule)
+    new: dict[SymNode, SymNode] = {}
+    instead: dict[SymNode, Entry] = {}
+
+    def moved(entry: Entry) -> Entry:
+        node, at = entry
+        return instead[node] if node in instead else (new[node], at)
+
+    for node in SymGraph(tuple(entry for _, entry in named)).nodes():
+        if node in without:
+            instead[node] = moved(without[node])
+        elif node.is_variable:
+            new[node] = node
+        else:
+            new[node] = SymNode(
+                node.op,
+                node.name,
+                node.attrs,
+                [moved(e) for e in node.inputs],
+                node.definition,
+                node.where,
+                node.subgraphs,
+            )
+    graph = SymGraph(tuple(moved(entry) for _, entry in named))
+    names = [n.name for part in graph.variables() for n in part]
+    made = SymbolModule(
+        module.name,
+        graph,
+        {n: module.types[n] for n in names},
+        tuple(name for name, _ in named),
+        module.roles,
+        module.shapes,
+    )
+    passes = tuple(_for_symbol(p, names) for p in trial.passes)
+    requests = {n: r for n, r in trial.requests.items() if n in names}
+    return dataclasses.replace(trial, module=made, passes=passes, requests=requests)
+
+
+def _for_symbol(pass_: Any, names: Sequence[str]) -> Any:
+    """A pass with options that fit what is left."""
+    fits: dict[str, Callable[[Any], Any]] = {
+        "wrt": lambda v: tuple(n for n in v if n in names),
+        "add": lambda v: tuple(n for n in v if n in names),
+    }
+    changed = {f.name: fits[f.name](getattr(pass_, f.name)) for f in dataclasses.fields(pass_) if f.name in fits}
+    return dataclasses.replace(pass_, **changed) if changed else pass_

@@ -1,0 +1,49 @@
+"""Gradients against differences, in double precision, along one random direction of all arguments at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from symc.fuzz.reading import gradients_of, heads_of
+from symc.fuzz.trial import Trial, Wrong
+from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.interp import evaluate
+from symc.ir.types import Array
+
+STEP = 1e-5
+
+
+def check_gradients(trial: Trial, graph: Graph, arrays: Mapping[str, Array], where: str) -> int:
+    """The gradients of a graph are its derivative; 0 checks where there is no derivative to compare with."""
+    gradients, heads = gradients_of(graph), heads_of(graph)
+    if not trial.smooth or trial.whole or not gradients or not heads:
+        return 0
+    rng = np.random.default_rng([trial.seed, 5])
+    moving = {name: rng.uniform(-1.0, 1.0, arrays[name].shape) for name in gradients}
+    found = evaluate(graph, arrays, "f64")
+    expected = size = 0.0
+    for name, (kind, called) in gradients.items():
+        value = found.outputs[called] if kind == "output" else found.updates[called] - arrays[called]
+        parts = value * moving[name]
+        expected, size = expected + float(parts.sum()), size + float(np.abs(parts).sum())
+
+    def loss(step: float) -> float:
+        moved = {n: a + step * moving[n] if n in moving else a for n, a in arrays.items()}
+        made = evaluate(graph, {n: a.astype(np.float64) if n in moving else a for n, a in moved.items()}, "f64").outputs
+        return sum(float((made[out] * arrays[head]).sum()) for out, head in heads.items())
+
+    middle = loss(0.0)
+    near, far = ((loss(s) - loss(-s)) / (2 * s) for s in (STEP, 4 * STEP))
+    right, left = (loss(STEP) - middle) / STEP, (middle - loss(-STEP)) / STEP
+    margin = 1e-6 * max(1.0, size, abs(middle))
+    if (
+        not np.isfinite([expected, near, far]).all()
+        or abs(near - far) > margin
+        or abs(right - left) > 1e-2 * max(1, size)
+    ):
+        return 0  # no derivative here: a kink or a step lies within reach
+    if abs(near - expected) > 10 * margin:
+        raise Wrong("gradient", where, "differences", f"{expected:.9g}, but differences give {near:.9g}")
+    return 1

@@ -1,0 +1,91 @@
+"""A trial: a program, the passes to run on it, and the values of its inputs."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from symc.fuzz.cases import between
+from symc.ir.modules import SymbolModule
+from symc.ir.tensor.graph import Graph
+from symc.ir.types import BOOL, Array, TensorType
+from symc.passes.manager.manager import Pass
+from symc.runtime.memory import empty
+
+#: whole numbers are drawn from this one up to its negative
+LEAST = -4
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What is checked, and all that it depends on.
+
+    `whole`: the inputs are small whole numbers; where all values stay such, every bit must agree. `smooth`: gradients
+    are derivatives, so differences show them. `native`: machine code runs too, and (for a Symbol) an Executor.
+    `requests` are the Executor's grad_req by argument; `veto` is the share of rewrites that are not allowed to happen,
+    chosen by `seed` as the inputs are, but for those that `given` has.
+    """
+
+    module: SymbolModule | Graph
+    passes: tuple[Pass, ...]
+    seed: int
+    whole: bool = False
+    smooth: bool = False
+    native: bool = False
+    train: bool = True
+    veto: float = 0.0
+    requests: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, Array] = field(default_factory=dict)
+
+    def value(self, name: str, role: str, tensor: TensorType) -> Array:
+        """The value of an input: the same wherever it is asked for. C-contiguous, of the input's type."""
+        made = empty(tensor.shape, tensor.dtype.numpy)
+        given = self.given.get(name)
+        if given is not None:
+            made[...] = given
+            return made
+        rng = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+        if role == "key":
+            made[...] = rng.integers(0, 2**32, tensor.shape, dtype=np.uint32)
+        elif tensor.dtype == BOOL:
+            made[...] = rng.integers(0, 2, tensor.shape)
+        elif self.whole or not tensor.dtype.is_float:
+            made[...] = rng.integers(LEAST if tensor.dtype.kind != "u" else 0, 1 - LEAST, tensor.shape)
+        elif role in ("head", "grad"):
+            made[...] = rng.uniform(0.5, 1.5, tensor.shape)
+        else:
+            made[...] = (
+                between(-2.0, 2.0, *tensor.shape, seed=int(rng.integers(2**31))) if math.prod(tensor.shape) else 0
+            )
+        return made
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong: the check that failed, the pass (or stage) after which, and what tells it from others there (the
+    verifier's number, the kind of the error, the interpreter)."""
+
+    check: str
+    where: str
+    rule: str
+    message: str = ""
+
+    @property
+    def signature(self) -> tuple[str, str, str]:
+        """What stays the same while the program gets smaller."""
+        return self.check, self.where, self.rule
+
+    def __str__(self) -> str:
+        return f"{self.check} after {self.where} ({self.rule}): {self.message}"
+
+
+class Wrong(Exception):
+    """A check failed."""
+
+    def __init__(self, check: str, where: str, rule: str, message: str) -> None:
+        self.failure = Failure(check, where, rule, message)
+        super().__init__(str(self.failure))

@@ -1,0 +1,181 @@
+"""Protects the whole compiler at once: random Symbols with their gradients, and random graphs over primitives, through
+random passes with random options, give the same after every pass, interpreted and as machine code; and `symc fuzz`
+itself: that it finds planted faults, makes them small, and writes files that show them again."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import ran
+
+from symc.codegen.target import host_target
+from symc.compile import loop_passes, tensor_passes
+from symc.fuzz import cases, nets
+from symc.fuzz.campaign import Campaign, Settings
+from symc.fuzz.checks import check, stays_whole
+from symc.fuzz.files import read_text, text_of
+from symc.fuzz.generate import make_trial
+from symc.fuzz.graphs import graph_of
+from symc.fuzz.nets import Net
+from symc.fuzz.reading import inputs_of
+from symc.fuzz.reduce import reduce
+from symc.fuzz.trial import Trial
+from symc.fuzz.worker import Worker
+from symc.ir.prims import elementwise as ew
+from symc.ir.prims.movement import broadcast
+from symc.ir.prims.reduce import reduce_sum
+from symc.ir.tensor.graph import Graph, Node
+from symc.ir.types import F32, F64, TensorType
+from symc.passes.manager.manager import Manager
+from symc.passes.manager.rewrite import Rule
+from symc.passes.pipeline import parse_pipeline
+from symc.passes.tensor import simplify
+from symc.passes.tensor.autodiff import Autodiff
+from symc.passes.tensor.decompose import Decompose
+from symc.passes.tensor.inline import Inline
+
+PIECES = 8
+
+
+@pytest.mark.parametrize("piece", range(PIECES))
+@pytest.mark.parametrize("level", ["symbol", "tensor"])
+def test_random_programs_agree_after_every_pass(level: str, piece: int) -> None:
+    for number in range(piece, 160, PIECES):
+        trial, _ = make_trial(1, number, level, native=0.08)
+        report = check(trial)
+        assert report.failure is None, f"trial {number}: {report.failure}\n{text_of(trial, report.failure)}"
+
+
+def test_lanes_beyond_a_short_outer_loop_count_nothing() -> None:
+    """The outer loop of a sum over both axes is spread over more lanes than it has turns."""
+
+    def build(x: Node) -> list[Node]:
+        return [reduce_sum(ew.neg(broadcast(x, (2, 2), (1,))), (0, 1))]
+
+    graph = graph_of(build, {"x": TensorType(F32, (2,))})
+    passes = (*tensor_passes(), *loop_passes(host_target()))
+    assert check(Trial(graph, passes, 1, whole=True, native=True)).failure is None
+
+
+def net_of(case: cases.Case, seed: int) -> Net:
+    """A net of one node, in double precision where the operator has that."""
+    for dtype in (F64, F32):
+        net = Net(np.random.default_rng(seed), True, dtype)
+        with net.names:
+            net.add(case)
+        if net.pool:
+            return net
+    raise AssertionError(f"{case} takes no type")
+
+
+def test_every_sample_is_a_net() -> None:
+    """Each operator that has a sample takes part; most of them keep whole numbers whole, with their gradients."""
+    whole = set()
+    for at, case in enumerate([*cases.TABLE, *cases.OTHERS]):
+        net = net_of(case, at)
+        assert net.ops == {nets.OPERATORS[case.op].op_name}, case
+        module = net.module()
+        wrt = tuple(n for n in net.wrt if n in module.types)
+        gradients = [Autodiff(wrt=wrt)] if wrt else []
+        graph = Manager().run([Decompose(train=True), *gradients, Inline()], module)
+        trial = Trial(module, (), at, whole=True, given=net.given)
+        arrays = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+        try:
+            if stays_whole(graph, arrays):
+                whole.add(case.op)
+        except np.linalg.LinAlgError:
+            continue
+    assert len(whole) >= 150
+
+
+PRINT = """
+from symc.fuzz.generate import make_trial
+from symc.fuzz.files import text_of
+for number in (3, 0, 1, 8, 9):
+    trial, ops = make_trial(3, number)
+    print(text_of(trial), sorted(ops))
+"""
+
+
+def test_a_trial_depends_on_its_number_only() -> None:
+    """Not on the trials before it, nor on Python's hashes."""
+    command, environment = [sys.executable, "-c", PRINT], {**os.environ, "PYTHONHASHSEED": "77"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    for number in (8, 9):
+        trial, ops = make_trial(3, number)
+        assert f"{text_of(trial)} {sorted(ops)}" in done.stdout
+
+
+def lost_sign(node: Node) -> Node | None:
+    """-(a * b) -> a * b: wrong."""
+    return node.inputs[0] if node.inputs[0].op == ew.mul else None
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that is wrong."""
+    rule = Rule("lost-sign", lost_sign, (type(ew.neg),))
+    monkeypatch.setattr(simplify, "RULES", (rule, *simplify.RULES))
+
+
+def failing() -> Trial:
+    """The first trial that shows the planted fault."""
+    for number in range(400):
+        trial, _ = make_trial(1, number, "symbol", 0.0)
+        failure = check(trial).failure
+        if failure is not None and failure.where == "simplify":
+            return trial
+    raise AssertionError("no trial shows the fault")
+
+
+def test_a_planted_fault_is_found_reduced_and_shown_again(planted: None) -> None:
+    trial = failing()
+    failure = check(trial).failure
+    assert failure is not None and failure.signature == ("values", "simplify", "tensor")
+    small, found = reduce(trial, failure, lambda t: check(t).failure)
+    assert found.signature == failure.signature
+    assert isinstance(small.module, Graph)
+    assert [p.name for p in small.passes] == ["simplify"]
+    assert len([n for n in small.module.nodes() if n.inputs]) <= 3
+    text = text_of(small, found)
+    again, expected = read_text(text)
+    assert expected == failure.signature
+    assert check(again).failure == found
+    assert text_of(again, found) == text
+
+
+def test_a_file_is_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1 while the failure shows, 0 when it does not."""
+    trial, _ = make_trial(1, 0, "tensor", 0.0)
+    path = tmp_path / "trial.sir"
+    path.write_text(text_of(trial))
+    assert ran(capsys, "fuzz", "--replay", str(path))[0] == "fine\n"
+    cut = (*parse_pipeline("simplify,autodiff{wrt=nothing}"), *trial.passes)
+    path.write_text(text_of(dataclasses.replace(trial, passes=cut)))
+    assert "autodiff" in ran(capsys, "fuzz", "--replay", str(path), code=1)[0]
+
+
+def test_a_process_that_dies_is_a_result() -> None:
+    """The trial and the stage are known; the campaign goes on with another process."""
+    worker = Worker()
+    worker.send("check", 1, 1, "tensor", 0.0)
+    worker.process.kill()
+    with pytest.raises(EOFError):
+        while worker.answer() is None:
+            continue
+    failure = worker.death(hung=False)
+    assert failure.signature[0] == "crash" and failure.where
+    worker.close()
+
+
+def test_a_campaign_counts_what_it_did(tmp_path: Path) -> None:
+    totals = Campaign(Settings(seed=1, graphs=6, jobs=2, folder=tmp_path)).run()
+    assert totals.graphs == 6 and totals.checks > 50 and not totals.failures
+    assert "failures  0" in totals.summary()
