@@ -22,6 +22,7 @@ from native import (
     check_steps,
     compile_one,
     constant_kernel,
+    in_child,
     in_new_process,
 )
 
@@ -175,6 +176,82 @@ def test_compiling_from_many_threads() -> None:
     for worker in workers:
         worker.join()
     assert len(results) == 4 and all(result == results[0] for result in results)
+
+
+class Slow:
+    """A text that is made when it is told to, and how often it was."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.made = text, 0
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self) -> str:
+        self.made += 1
+        self.asked.set()
+        assert self.go_on.wait(30)
+        return self.text
+
+
+def compiling(key: str, text: Slow, results: list[object]) -> threading.Thread:
+    """A thread that is about to compile `text`."""
+
+    def work() -> None:
+        try:
+            results.append(jit.compile_kernels([(key, "kernel", text)], host_target())[key])
+        except CompileError as error:
+            results.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_a_kernel_that_another_thread_makes_is_waited_for_and_others_are_not() -> None:
+    text, results = Slow(constant_kernel(71)), []
+    first = compiling("slow", text, results)
+    assert text.asked.wait(30)
+    second = compiling("slow", text, results)
+    assert jit.compile_kernels([("quick", "kernel", constant_kernel(72))], host_target())
+    assert not results
+    text.go_on.set()
+    for thread in (first, second):
+        thread.join(30)
+    assert text.made == 1 and len(results) == 2 and results[0] == results[1]
+
+
+def test_a_kernel_that_another_thread_fails_to_make_is_tried_again() -> None:
+    text, results = Slow("define i32 @kernel() {\n  ret i64 0\n}"), []
+    threads = [compiling("slow and bad", text, results) for _ in range(2)]
+    assert text.asked.wait(30)
+    text.go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert [type(r) for r in results] == [CompileError] * 2 and text.made == 2
+
+
+def test_a_child_makes_what_a_thread_of_its_parent_was_making() -> None:
+    text, results = Slow(constant_kernel(73)), []
+    thread = compiling("slow in the parent", text, results)
+    assert text.asked.wait(30)
+
+    def child() -> None:
+        text.go_on.set()
+        assert jit.compile_kernels([("slow in the parent", "kernel", text)], host_target())
+        assert text.made == 2
+
+    assert in_child(child) == 0
+    text.go_on.set()
+    thread.join(30)
+    assert text.made == 1 and len(results) == 1
+
+
+def test_without_threads_to_start_the_calling_one_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    modules = [(f"alone {i}", "kernel", functools.partial(constant_kernel, 500 + i)) for i in range(5)]
+    assert len(jit.compile_kernels(modules, host_target())) == 5
 
 
 def test_a_refused_kernel_leaves_nothing_behind() -> None:
