@@ -49,9 +49,10 @@ class LockOrder(RuntimeError):
 
 
 class _Mine(threading.local):
-    """What the running thread holds."""
+    """What the running thread is within, and what it holds."""
 
     sections = 0
+    forks = False
 
     def __init__(self) -> None:
         self.ranks: list[tuple[int, str]] = []
@@ -201,6 +202,7 @@ class once(Generic[T]):
 # --------------------------------------------------------------------------------------------- forks
 
 _in_child: list[Callable[[], None]] = []
+#: what the thread that forks has taken, beside `_quiet`
 _taken: list[Any] = []
 
 
@@ -213,17 +215,29 @@ def _before_fork() -> None:
     global _forks
     _quiet.acquire()
     _forks += 1
+    _mine.forks = True
     patience = time.monotonic() + LONGEST_IMPORT
     while True:
         _quiet.wait_for(lambda: _sections == bool(_mine.sections))
         for name in ORDER:
             if name in _locks:
-                _locks[name].acquire()
+                _take(_locks[name])
         if not _importing() or time.monotonic() > patience:
             break
-        _release_locks()
+        _give_back()
         _quiet.wait(0.001)
-    _taken[:] = [held for held in _turns if held.acquire(blocking=False)]
+    for held in _turns:
+        _take(held, blocking=False)
+
+
+def _take(held: Any, blocking: bool = True) -> None:
+    if held.acquire(blocking):
+        _taken.append(held)
+
+
+def _give_back() -> None:
+    while _taken:
+        _taken.pop().release()
 
 
 def _importing() -> bool:
@@ -232,40 +246,35 @@ def _importing() -> bool:
     return any(name.partition(".")[0] in IMPORTED for name in under_way)
 
 
-def _release_locks() -> None:
-    for name in reversed(ORDER):
-        if name in _locks:
-            _locks[name].release()
-
-
-def _release() -> None:
-    for held in _taken:
-        held.release()
-    _taken.clear()
-    _release_locks()
-    _quiet.notify_all()
-    _quiet.release()
+def _forked_here() -> bool:
+    """Whether `_before_fork` of this thread has begun: not if this module was imported during the fork, or if a signal
+    came before, whose exception Python lets pass."""
+    begun, _mine.forks = _mine.forks, False
+    return begun
 
 
 def _after_fork_in_parent() -> None:
     global _forks
-    if _forks:  # else the fork began before this module was there
+    if _forked_here():
         _forks -= 1
-        _release()
+        _give_back()
+        _quiet.notify_all()
+        _quiet.release()
 
 
 def _after_fork_in_child() -> None:
     global _forks
-    if not _forks:
-        return
-    _forks = 0
-    free = {id(held) for held in _taken}
-    for held in _turns:
-        if id(held) not in free:  # its holder is not in this process
-            held._at_fork_reinit()
-    _release()
-    for renew in _in_child:
-        renew()
+    if _forked_here():
+        _forks = 0
+        free = {id(held) for held in _taken}
+        for held in _turns:
+            if id(held) not in free:  # its holder is not in this process
+                held._at_fork_reinit()
+        _give_back()
+        _quiet.notify_all()
+        _quiet.release()
+        for renew in _in_child:
+            renew()
 
 
 # Hooks that are registered later run before ours. Those of logging take a lock that modules take too when they are

@@ -148,6 +148,26 @@ def test_forks_of_several_threads() -> None:
     assert codes == [0] * 15
 
 
+def test_an_exception_while_a_fork_waits_leaves_everything_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt, say: Python reports it and forks."""
+
+    def interrupted() -> bool:
+        raise KeyboardInterrupt
+
+    def use() -> None:
+        with forks_wait(), lock("code"), lock("nodes"):
+            pass
+
+    reported: list[object] = []
+    monkeypatch.setattr(process, "_importing", interrupted)
+    monkeypatch.setattr(sys, "unraisablehook", lambda report: reported.append(report.exc_type))
+    assert in_child(use) == 0 and reported == [KeyboardInterrupt]
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive() and not process._forks
+
+
 def test_children_renew_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_in_child", [])
     seen: list[int] = []

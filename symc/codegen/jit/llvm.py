@@ -80,6 +80,11 @@ class Compiler:
         options.loop_vectorization = options.slp_vectorization = False
         options.loop_unrolling = options.loop_interleaving = False
         self._builder = llvm.create_pass_builder(self.machine, options)
+        # made once: llvmlite never frees what it builds for a pipeline, some 20 KiB
+        self._inline = llvm.create_new_module_pass_manager()
+        self._inline.add_always_inliner_pass()
+        self._inline.add_global_dead_code_eliminate_pass()
+        self._simplify = self._builder.getFunctionPassManager()
 
     def optimise(self, module: ModuleRef) -> None:
         """Inline the helpers, then simplify each function once (mem2reg, common subexpressions, invariant code, ...).
@@ -87,14 +92,10 @@ class Compiler:
         Whole-module level 1 takes twice the time for the same kernel speed: it simplifies everything again after
         inlining. The code is already vectorised and unrolled as its generator wants it.
         """
-        passes = binding().create_new_module_pass_manager()
-        passes.add_always_inliner_pass()
-        passes.add_global_dead_code_eliminate_pass()
-        _alone("LLVMPY_RunNewModulePassManager", passes, module, self._builder)
-        simplify = self._builder.getFunctionPassManager()
+        _alone("LLVMPY_RunNewModulePassManager", self._inline, module, self._builder)
         for function in module.functions:
             if not function.is_declaration:
-                _alone("LLVMPY_RunNewFunctionPassManager", simplify, function, self._builder)
+                _alone("LLVMPY_RunNewFunctionPassManager", self._simplify, function, self._builder)
 
     def emit_object(self, module: ModuleRef) -> bytes:
         """Relocatable object code. Raises RuntimeError with LLVM's words if it has none for this target."""
