@@ -40,6 +40,13 @@ def parse(
         with np.load(data) as archive:
             data = {key: archive[key] for key in archive.files}
     p = Reader(text, data)
+    try:
+        return _module(p, definitions)
+    except RecursionError:
+        raise p.error("the text is nested too deeply") from None
+
+
+def _module(p: Reader, definitions: Definitions | None) -> Module:
     for token in ("symc", "ir"):
         p.expect(token)
     version = p.integer()

@@ -19,13 +19,16 @@ table   = emit(loops)                      LLVM IR, machine code, one table of k
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from symc.base import MXNetError
 from symc.codegen.emit.description import NativeKernel, describe
 from symc.codegen.emit.kernel import emit_kernel
 from symc.codegen.jit.compile import compile_kernels
 from symc.codegen.target import Target, host_target
+from symc.ir.errors import TypeMismatch
 from symc.ir.process import once
 from symc.ir.program.nodes import Program, programs_of
 from symc.ir.tensor.graph import Graph, Node
@@ -44,7 +47,7 @@ from symc.passes.tensor.inline import Inline
 from symc.passes.tensor.layout import Layout
 from symc.passes.tensor.simplify import Simplify
 from symc.runtime.link import Held, Linker
-from symc.runtime.memory import constant, empty
+from symc.runtime.memory import constant, empty, need_for
 from symc.runtime.programs import program_of
 from symc.runtime.table import Table, aligned_empty
 
@@ -82,13 +85,25 @@ def compile_symbol(
     manager: Manager | None = None,
 ) -> Executable:
     """Native code for a symbol graph with known types. A program that is in use already is not made again, unless a
-    `manager` is to see how it is made."""
+    `manager` is to see how it is made. MXNetError for operators that cannot be built with these types."""
     target = host_target()
     passes = pipeline(train, wrt, add, target)
-    if manager is not None:
-        return emit(manager.run(passes, module), target)
-    options = (train, tuple(wrt), tuple(add), target)
-    return program_of(module, options, lambda: emit(Manager(verify=False).run(passes, module), target))
+    with refusals(module.name):
+        if manager is not None:
+            return emit(manager.run(passes, module), target)
+        options = (train, tuple(wrt), tuple(add), target)
+        return program_of(module, options, lambda: emit(Manager(verify=False).run(passes, module), target))
+
+
+@contextmanager
+def refusals(name: str) -> Iterator[None]:
+    """What an operator's program, or the lack of memory for its constants, refuses is a refusal of the Symbol."""
+    try:
+        yield
+    except TypeMismatch as problem:
+        raise MXNetError(str(problem)) from problem
+    except MemoryError as problem:
+        raise MXNetError(f"compiling {name} needs more memory than there is: {problem}") from None
 
 
 def compile_graph(graph: Graph) -> Executable:
@@ -122,7 +137,9 @@ class Executable:
 
 
 def emit(loops: LoopModule, target: Target) -> Executable:
-    """Machine code for every kernel; equal kernels are compiled once, in this process and on disk."""
+    """Machine code for every kernel; equal kernels are compiled once, in this process and on disk. MXNetError if the
+    program needs more memory than there is."""
+    need_for(loops.program)
     kernels = tuple(describe(kernel, target) for kernel in loops.kernels)
     # the text is written only where neither this process nor the cache has the code
     wanted = [

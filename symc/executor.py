@@ -19,7 +19,7 @@ from symc.ir.process import turns
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray import NDArray
 from symc.runtime.keys import next_key
-from symc.runtime.memory import address_of, empty
+from symc.runtime.memory import address_of, empty, zeros
 from symc.sharing import arrays_for, copy_all, resized
 from symc.typed import check_names, distinct, module_of
 
@@ -320,7 +320,8 @@ class Executor:
             if output.role == "gradient":
                 outputs.append(grads[output.of])
             else:
-                outputs.append(shared[at] if shared is not None else _empty(types[output.value]))
+                t = types[output.value]
+                outputs.append(shared[at] if shared is not None else zeros(t.shape, t.dtype.numpy))
         if self._outputs is None:
             self._outputs = [NDArray._of(a, self._ctx) for a in outputs[: len(self._output_names)]]
         return executable.bind(buffers, outputs)
@@ -385,7 +386,7 @@ class Executor:
         self, given: Mapping[str, tuple[int, ...]], partial_shaping: bool, allow_up_sizing: bool, advice: str
     ) -> Executor:
         """`reshape`; `advice` is what a refusal says to do."""
-        shapes, _, states = infer_shapes(self._symbol, False, (), given)
+        shapes, _, states = infer_shapes(self._symbol, False, (), given, bound=True)
         if shapes is None:
             raise MXNetError(f"{self._label()}: the given shapes do not determine the others: {dict(given)}")
         wanted = dict(zip([*self._arg_names, *self._aux_names], [*shapes, *states]))
@@ -453,9 +454,3 @@ class Executor:
 
 def _output_name(node: Any, index: int) -> str:
     return f"{node.name}_{node.definition.list_outputs()[index]}"
-
-
-def _empty(t: TensorType) -> Array:
-    made = empty(t.shape, t.dtype.numpy)
-    made[...] = 0
-    return made

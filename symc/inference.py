@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from symc.base import MXNetError
 from symc.ir.symbol.nodes import SymNode
 from symc.ndarray.files import DTYPE_BY_FLAG, FLAG_BY_DTYPE
 from symc.ops.base import Shapes, Types
+from symc.ops.shared.attribute_text import literal
 from symc.passes.tensor.infer_shape import Conflict, propagate
+from symc.runtime.memory import fits, need
 from symc.typed import HasGraph
 
 Entry = tuple[SymNode, int]
@@ -21,11 +23,13 @@ Answer = tuple[Any, Any, Any]
 
 
 def infer_shapes(
-    symbol: HasGraph, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any], dynamic: bool = True
-) -> Answer:
+    symbol: HasGraph, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any], dynamic: bool = True,
+    bound: bool = False,
+) -> Answer:  # fmt: skip
     """Shapes of arguments, outputs and states; (None, None, None) if some are unknown, unless `partial`.
 
-    With `dynamic` False the shapes end, as MXNet's do, at operators that have to run first (Operator.dynamic).
+    With `dynamic` False the shapes end, as MXNet's do, at operators that have to run first (Operator.dynamic). With
+    `bound` the program will run: results that no memory can hold are refused.
     """
 
     def read(shape: Any, label: str) -> tuple[int, ...] | None:
@@ -36,7 +40,7 @@ def infer_shapes(
     known = _known(symbol, args, kwargs, "shape", read)
     for node in _undeclared(symbol, known, "__shape__"):
         try:
-            declared = ast.literal_eval(node.attrs["__shape__"].replace("L", ""))
+            declared = literal(node.attrs["__shape__"])
             known[node, 0] = read(tuple(declared) if isinstance(declared, (tuple, list)) else (declared,), node.name)
         except (ValueError, SyntaxError, TypeError, OverflowError):
             raise MXNetError(f"variable {node.name!r}: __shape__={node.attrs['__shape__']!r} is not a shape") from None
@@ -47,6 +51,8 @@ def infer_shapes(
             definition.complete(row)
 
     found = _propagated(symbol, known, "shape", Shapes, complete)
+    if bound:
+        _check_sizes(found)
     if not partial and any(s is None or 0 in s for part in _answer(symbol, found.get) for s in part):
         return None, None, None
     return _answer(symbol, lambda entry: tuple(found.get(entry) or ()))
@@ -137,6 +143,16 @@ def _propagated(symbol: HasGraph, known: Mapping[Entry, Any], what: str, table: 
         raise MXNetError(
             f"Error in operator {node.name}: {node.op}({inputs}){where}: {what} inference failed: {problem.reason}"
         ) from None
+
+
+def _check_sizes(shapes: Mapping[Entry, Any]) -> None:
+    """MXNetError for a result of more elements than there are bytes, before the operators' constants are made."""
+    for (node, at), shape in shapes.items():
+        if shape and not node.is_variable and not fits(prod(shape)):
+            file, line = node.where
+            place = f" ({file}:{line})" if file else ""
+            what = f"{node.op} {node.name!r}{place}: output {at} of shape {tuple(shape)}"
+            need(prod(shape), what, "; that is a byte an element")
 
 
 def _answer(symbol: HasGraph, pick: Callable[[Entry], Any]) -> Answer:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from symc.base import MXNetError
 from symc.ir.types import Array
 from symc.ndarray import NDArray, array
 
@@ -421,10 +422,14 @@ class CSVIter(DataIter):
 
 
 def _read_csv(path: str, shape: Sequence[int], dtype: Any) -> Array:
-    rows = np.loadtxt(path, dtype=dtype, delimiter=",", ndmin=2)
+    """Rows of a file as samples. MXNetError for what is no table of numbers of that shape."""
+    try:
+        rows = np.loadtxt(path, dtype=dtype, delimiter=",", ndmin=2, encoding="utf-8")
+    except (ValueError, OverflowError) as problem:
+        raise MXNetError(f"{path} is no table of comma-separated numbers: {problem}") from None
     try:
         return rows.reshape(-1, *shape)
     except ValueError:
-        raise ValueError(
+        raise MXNetError(
             f"{path}: rows of {rows.shape[1]} numbers do not make samples of shape {tuple(shape)}"
         ) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from symc import ndarray
 from symc.base import MXNetError
 from symc.context import Context
 from symc.ndarray import NDArray
+from symc.runtime.memory import need
 
 Shape = tuple[int, ...]
 
@@ -119,6 +120,18 @@ class Pool:
         self.who, self.symbol, self.ctx, self.buffer = who, symbol, ctx, buffer
         self.executor = executor if buffer is not None else None
         self.names = set(names or ()) if buffer is not None else set()
+
+    def check(self, wanted: Sequence[Wanted]) -> None:
+        """MXNetError if all of these arrays are more than a process can have, before the first is made."""
+        sizes = [
+            (math.prod(shape) * np.dtype(dtype).itemsize, name, shape)
+            for name, shape, dtype in wanted
+            if name not in self.names
+        ]
+        if sizes:
+            _, name, shape = max(sizes)
+            remark = f"; the largest, {name!r}, {place_of(self.symbol, name)}, has shape {shape}"
+            need(sum(size for size, _, _ in sizes), f"{self.who}: making the arrays", remark)
 
     def argument(self, wanted: Wanted) -> NDArray:
         """The array of an argument."""

@@ -217,7 +217,7 @@ class ProgramParser:
             p.at += 1
             if not token[5:].isdigit():
                 raise p.error("expected the number of an output, like @out.0", p.at - 1)
-            return Place("out", int(token[5:]))
+            return Place("out", p.whole(token[5:]))
         if token.startswith("@arg."):
             p.at += 1
             name = token[5:]

@@ -20,6 +20,10 @@ from symc.ir.tensor.graph import DerivedOrigin, Origin, SymOrigin
 from symc.ir.types import BOOL, DTYPES, Array, DType, TensorType, TupleType, Type
 
 END = "\0"
+#: digits of a 64-bit number; longer ones are damage, and would cost as much as they are long
+_DIGITS = 20
+#: axes an array can have
+_RANK = 64
 _TOKEN = re.compile(
     r"""(?:\s+|//[^\n]*)*(
       %(?:[\w.]+|"(?:[^"\\\n]|\\.)*")(?:\#\d+)?
@@ -86,7 +90,7 @@ class Reader:
 
     def next(self) -> str:
         token = self.tokens[self.at]
-        self.at += 1
+        self.at += token != END
         return token
 
     def accept(self, token: str) -> bool:
@@ -121,7 +125,7 @@ class Reader:
         if token[0] != "%" or len(token) == 1:
             self.unexpected("a value like %x")
         self.at += 1
-        return json.loads(token[1:]) if token[1] == '"' else token[1:]
+        return self._quoted(token[1:]) if token[1] == '"' else token[1:]
 
     def global_name(self) -> str:
         """`@name`."""
@@ -129,7 +133,7 @@ class Reader:
         if token[0] != "@" or len(token) == 1:
             self.unexpected("a name like @f")
         self.at += 1
-        return json.loads(token[1:]) if token[1] == '"' else token[1:]
+        return self._quoted(token[1:]) if token[1] == '"' else token[1:]
 
     def word(self) -> str:
         """A bare word or one in quotes."""
@@ -147,7 +151,22 @@ class Reader:
         if token[0] != '"' or len(token) < 2:
             self.unexpected("a text in quotes")
         self.at += 1
-        return str(json.loads(token))
+        return self._quoted(token)
+
+    def _quoted(self, token: str) -> str:
+        """The text of the token just read."""
+        try:
+            text = str(json.loads(token))
+            text.encode()
+        except ValueError as problem:
+            raise self.error(f"{token} is not a text: {problem}", self.at - 1) from None
+        return text
+
+    def whole(self, digits: str) -> int:
+        """The number that the digits of the token just read are."""
+        if len(digits) > _DIGITS:
+            raise self.error(f"a number of {len(digits)} digits is too large", self.at - 1)
+        return int(digits)
 
     def integer(self) -> int:
         """A whole number with or without a sign."""
@@ -156,7 +175,7 @@ class Reader:
         if not token.isdigit():
             self.unexpected("a whole number")
         self.at += 1
-        return -int(token) if negative else int(token)
+        return -self.whole(token) if negative else self.whole(token)
 
     # -- types
 
@@ -175,7 +194,12 @@ class Reader:
         if token[-1] != "]" or len(token) == 1:
             self.unexpected("a type like f32[2,3]")
         self.at += 1
-        return tensor_of(token)
+        if max(map(len, token.split(","))) > _DIGITS + len(token.partition("[")[0]) + 2 or token.count(",") >= _RANK:
+            raise self.error("the type has more axes, or larger ones, than an array can have", self.at - 1)
+        try:
+            return tensor_of(token)
+        except ValueError:
+            raise self.error(f"{token} is no type: extents stand between commas", self.at - 1) from None
 
     def type(self) -> Type:
         """A tensor type, or several in parentheses."""
@@ -196,7 +220,7 @@ class Reader:
             if dtype == BOOL and not negative and token in ("true", "false"):
                 return np.array(token == "true")
             if dtype.is_int and token.isdigit():
-                return np.array(-int(token) if negative else int(token), dtype.numpy)
+                return np.array(-self.whole(token) if negative else self.whole(token), dtype.numpy)
             if dtype.is_float and token == "nan" and self.accept("("):
                 bits = int(self.next(), 16).to_bytes(dtype.itemsize, "little")
                 self.expect(")")

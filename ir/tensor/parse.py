@@ -92,8 +92,8 @@ def attribute(p: Reader) -> Any:
     negative = p.accept("-")
     token = p.next()
     if token.isdigit():
-        return -int(token) if negative else int(token)
-    if token[0].isdigit() or token in ("inf", "nan"):
+        return -p.whole(token) if negative else p.whole(token)
+    if (token[0].isdigit() and token[1:2] != "x") or token in ("inf", "nan"):
         return -float(token) if negative else float(token)
     p.at -= 1
     p.unexpected("the value of an attribute")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any
 
-from symc.ir.errors import IRError, VerifyError
+from symc.ir.errors import IRError, TypeMismatch, VerifyError
 from symc.ir.modules import SymbolModule
 from symc.ir.op import input_node
 from symc.ir.prims.random import fold_key
@@ -22,6 +22,8 @@ from symc.passes.manager.rewrite import Rewriter
 __all__ = ["Context", "Decompose", "SymbolModule", "key_input"]
 
 KEY = TensorType(U32, (2,))
+#: what an operator's code raises by mistake
+_ACCIDENTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def key_input(taken: Container[str]) -> Node:
@@ -90,6 +92,10 @@ class Decompose(Pass):
                         made = symbol.definition.build(context, *operands)
                     except IRError as problem:
                         raise problem.within(f"in operator {symbol.op} {symbol.name!r}{_where(symbol)}") from None
+                    except _ACCIDENTS as problem:
+                        # an operator's own code, or attributes that it did not check
+                        refusal = TypeMismatch(f"{type(problem).__name__}: {problem}")
+                        raise refusal.within(f"in operator {symbol.op} {symbol.name!r}{_where(symbol)}") from problem
                 results = built_results(symbol, made, module.inferred.get(symbol, ()))
                 for at, node in enumerate(results):
                     values[symbol, at] = node

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from symc.cli.report import INPUT, CliError, some
+from symc.cli.values import arrays_of, text_of
 from symc.passes.manager.manager import Module, Pass
 from symc.passes.manager.properties import held, level
 
@@ -32,12 +33,10 @@ class Loaded:
 def load(text: str, shapes: Shapes | None = None, needs_types: bool = True, verify: bool = True) -> Loaded:
     """What INPUT names. A Symbol is completed with `shapes`, unless only its structure is looked at."""
     if text == "-":
-        return load_text(sys.stdin.read(), {}, verify)
+        return load_text(text_of(text), {}, verify)
     if text.endswith(".sir"):
-        path = Path(text)
-        beside = path.with_suffix(".npz")
-        constants = dict(np.load(beside, allow_pickle=False)) if beside.exists() else {}
-        return load_text(path.read_text(encoding="utf-8"), constants, verify)
+        beside = Path(text).with_suffix(".npz")
+        return load_text(text_of(text), arrays_of(str(beside)) if beside.exists() else {}, verify)
     symbol = load_symbol(text)
     if not hasattr(symbol, "list_arguments"):
         return Loaded(symbol, level_of(symbol))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from symc.cli.inputs import load_symbol, symbol_input
 from symc.cli.report import INPUT, CliError, some
-from symc.cli.values import Shape, read_inputs, read_parameters
+from symc.cli.values import Shape, read_inputs, read_parameters, text_of
 from symc.ir.types import Array
 
 #: names that a message spells out
@@ -32,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     if options.summary:
         return _summarise(symbol, {**shapes, **_shapes_of(inputs)}, _shapes_of(parameters))
     results = _results(symbol, parameters, inputs, shapes)
-    labels = Path(options.labels).read_text(encoding="utf-8").splitlines() if options.labels else []
+    labels = text_of(options.labels).splitlines() if options.labels else []
     for name, array in results.items():
         if options.top:
             print("\n".join(_top(name, array, options.top, labels)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,10 +61,27 @@ def _load(path: str) -> Array | dict[str, Array]:
     try:
         loaded = np.load(path, allow_pickle=False)
         return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (ValueError, EOFError, OSError) as problem:
-        if isinstance(problem, FileNotFoundError):
-            raise
+    except FileNotFoundError:
+        raise
+    except Exception:
+        # numpy, zipfile and zlib have a class of error for every kind of damage
         raise CliError(f"{path} is not a .npy or .npz file of numbers, nor an image", INPUT) from None
+
+
+def arrays_of(path: str) -> dict[str, Array]:
+    """Arrays by name of an .npz file."""
+    loaded = _load(path)
+    if not isinstance(loaded, dict):
+        raise CliError(f"{path} is no .npz file: it holds one array", INPUT)
+    return loaded
+
+
+def text_of(path: str) -> str:
+    """The text of a file, or of standard input for `-`."""
+    try:
+        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        raise CliError(f"{path} is not a text: {problem}", INPUT) from None
 
 
 def _image(path: str, shape: Shape | None) -> Array:
@@ -78,7 +96,8 @@ def _image(path: str, shape: Shape | None) -> Array:
         ) from None
     try:
         picture = Image.open(path).convert("L" if shape is not None and len(shape) == 4 and shape[1] == 1 else "RGB")
-    except OSError as problem:
+    except Exception as problem:
+        # as above: each format's reader raises what it likes
         raise CliError(f"{path}: {problem}", INPUT) from None
     if shape is not None and len(shape) == 4:
         picture = picture.resize((shape[3], shape[2]))

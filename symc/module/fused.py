@@ -89,11 +89,12 @@ class FusedStep:
     # -- making it
 
     def _compile(self) -> Executable:
-        from symc.compile import compile_graph
+        from symc.compile import compile_graph, refusals
 
         module = module_of(self.exe._symbol, self.exe._types)
         wrt = tuple(name for _, name in self.params)
-        graph = Manager(verify=False).run([Decompose(train=True), Autodiff(wrt=wrt)], module)
+        with refusals(module.name):
+            graph = Manager(verify=False).run([Decompose(train=True), Autodiff(wrt=wrt)], module)
         self.heads_needed = any(parameter(i).role == "head" for i in graph.inputs)
         return compile_graph(self._with_updates(graph))
 

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from symc.base import MXNetError
+from symc.runtime.memory import amount
 
 LIST_MAGIC = 0x112
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
@@ -35,6 +36,8 @@ _NAMES = (
 DTYPE_BY_FLAG = {flag: np.dtype(name) for flag, name in enumerate(_NAMES)}
 FLAG_BY_DTYPE = {dtype: flag for flag, dtype in DTYPE_BY_FLAG.items()}
 _BFLOAT16 = 12
+#: a sparse array is read if it is no larger than this when dense, or so many times the file
+_LARGE, _SPARSE = 1 << 30, 1000
 _ROW_SPARSE = 1
 #: index arrays of the sparse storage types: row_sparse has rows, csr has row pointers and columns
 _AUXILIARY = {_ROW_SPARSE: 1, 2: 2}
@@ -140,15 +143,32 @@ class _Reader:
             stored = ((parts[0][1] or (0,))[0], *shape[1:])
         values = self.data_of(stored, kind)
         where = [self.data_of(s or (), k).astype(np.int64) for k, s in parts]
+        self._check_dense(shape, values.dtype)
         dense = np.zeros(shape, values.dtype)
         try:
             if storage == _ROW_SPARSE:
                 dense[where[0]] = values
             else:
-                dense[np.repeat(np.arange(shape[0]), np.diff(where[0])), where[1]] = values
+                dense[self._rows(where[0], shape[0], len(values)), where[1]] = values
         except (IndexError, ValueError):
             raise MXNetError(f"{self.what} has a sparse array with indices outside of {shape}; it is corrupt") from None
         return dense
+
+    def _check_dense(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """MXNetError for a sparse array that would be out of all proportion as a dense one."""
+        size = prod(shape) * dtype.itemsize
+        if size > max(_LARGE, _SPARSE * len(self.data)):
+            raise MXNetError(
+                f"{self.what} has a sparse array of shape {shape} at offset {self.at}, which takes {amount(size)} as a "
+                "dense one, as all are here; it is corrupt, or too large"
+            )
+
+    def _rows(self, pointers: Array, rows: int, count: int) -> Array:
+        """The row of every stored element of a csr array; ValueError for pointers that are none."""
+        counts = np.diff(pointers)
+        if len(pointers) != rows + 1 or (counts < 0).any() or counts.sum() != count:
+            raise ValueError("row pointers")
+        return np.repeat(np.arange(rows), counts)
 
 
 def loads(data: bytes | memoryview, what: str = "buffer") -> tuple[list[Array], list[str]]:

@@ -13,6 +13,9 @@ from symc.context import Context, cpu, current_context
 from symc.ir.types import Array
 from symc.ndarray import files as params
 from symc.ops.base import MXNetError
+from symc.runtime.memory import empty as allocate
+from symc.runtime.memory import need
+from symc.runtime.memory import zeros as allocate_zeros
 
 DTYPES = (np.float32, np.float64, np.float16, np.uint8, np.int32, np.int8, np.int64, np.bool_)
 
@@ -307,8 +310,6 @@ def _index(key: Any) -> Any:
 
 def aligned(data: Array) -> Array:
     """A contiguous copy in aligned memory."""
-    from symc.runtime.memory import empty as allocate
-
     made = allocate(data.shape, data.dtype)
     made[...] = data
     return made
@@ -340,8 +341,6 @@ def _dtype(dtype: Any) -> np.dtype[Any]:
 
 def empty(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any = None) -> NDArray:
     """An array whose content is not defined."""
-    from symc.runtime.memory import empty as allocate
-
     return NDArray._of(allocate(_shape(shape), _dtype(dtype)), located(ctx))
 
 
@@ -349,7 +348,7 @@ def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any 
     """An array of zeros."""
     if stype not in (None, "default"):
         raise MXNetError(f"storage type {stype!r} is not supported: symc's arrays are dense")
-    return full(shape, 0, ctx, dtype)
+    return NDArray._of(allocate_zeros(_shape(shape), _dtype(dtype)), located(ctx))
 
 
 def ones(shape: Any, ctx: Context | None = None, dtype: Any = None, **kwargs: Any) -> NDArray:
@@ -390,6 +389,8 @@ def arange(
     """Numbers from start (0 if only one bound is given) below stop, each `repeat` times."""
     if stop is None:
         start, stop = 0, start
+    if step:
+        _check_count(max(0.0, (stop - start) / step) * repeat, "arange")
     return array(np.repeat(np.arange(start, stop, step), repeat), ctx, dtype)
 
 
@@ -397,12 +398,19 @@ def linspace(
     start: float, stop: float, num: int, endpoint: bool = True, ctx: Context | None = None, dtype: Any = np.float32
 ) -> NDArray:
     """`num` evenly spaced numbers."""
+    _check_count(num, "linspace")
     return array(np.linspace(start, stop, num, endpoint=endpoint), ctx, dtype)
 
 
 def eye(N: int, M: int = 0, k: int = 0, ctx: Context | None = None, dtype: Any = None, **kwargs: Any) -> NDArray:
     """Ones on the k-th diagonal."""
+    _check_count(N * (M or N), "eye")
     return array(np.eye(N, M or N, k), ctx, dtype or np.float32)
+
+
+def _check_count(elements: float, what: str) -> None:
+    """MXNetError for more numbers than memory holds while they are made."""
+    need(int(min(elements, 2.0**90)) * np.dtype(np.float64).itemsize, what)
 
 
 def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = True) -> NDArray:

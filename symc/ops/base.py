@@ -181,6 +181,8 @@ class Operator:
     variadic: ClassVar[str] = ""
     #: that number need not be given: it is how many inputs there are
     counts_itself: ClassVar[bool] = True
+    #: parameters besides that count something the operator has: outputs, layers
+    counts: ClassVar[tuple[str, ...]] = ()
     #: "yes"; "zero": gradients are zero; "none": asking for a gradient through it refuses at bind
     gradient: ClassVar[str] = "yes"
     #: MXNet's backward overwrites the gradient of its first input even where it should be added to what is there
@@ -394,6 +396,9 @@ def parameters(cls: type[Operator]) -> tuple[Parameter, ...]:
     return tuple({**{name: found[name] for name in cls.first_parameters}, **found}.values())
 
 
+#: more inputs, outputs or layers than this an operator has only in a damaged file
+MOST_PARTS = 1 << 16
+
 #: attributes that any node may carry without the operator knowing them
 _IGNORED_BY_ALL = ("name",)
 
@@ -414,6 +419,9 @@ def _parse_cached(cls: type[Operator], items: tuple[tuple[str, str], ...]) -> Op
     if attrs:
         known = ", ".join(p.name for p in parameters(cls)) or "none"
         raise MXNetError(f"{cls.op_name}: unknown parameter {', '.join(sorted(attrs))}; it has {known}")
+    for name in (cls.variadic, *cls.counts):
+        if name and values.get(name, 0) > MOST_PARTS:
+            raise MXNetError(f"{cls.op_name}: parameter {name}={values[name]} is more than the {MOST_PARTS} possible")
     op = cls(**values)
     op.check()
     return op

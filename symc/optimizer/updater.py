@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import pickletools
+from collections.abc import Iterable
 from typing import Any
 
 from symc.base import MXNetError
@@ -52,6 +54,7 @@ class Updater:
         found, optimizer = loaded if isinstance(loaded, tuple) and len(loaded) == 2 else (loaded, self.optimizer)
         if not isinstance(found, dict) or not isinstance(optimizer, Optimizer):
             raise MXNetError(f"these are not the states of an optimizer: {type(loaded).__name__}")
+        _try_out(optimizer, found)
         self.states, self.optimizer = found, optimizer
         self.states_synced = dict.fromkeys(self.states, False)
 
@@ -90,3 +93,19 @@ def _unpickled(data: bytes) -> Any:
     except Exception as problem:
         # any class may be named in damaged bytes, and raise what it likes
         raise MXNetError(f"optimizer states cannot be read: {type(problem).__name__}: {problem}") from None
+
+
+def _try_out(optimizer: Optimizer, indices: Iterable[Any]) -> None:
+    """MXNetError for an optimizer out of damaged bytes: one that lacks what it needs for a step."""
+    try:
+        probe = copy.deepcopy(optimizer)
+        probe.rule_key()
+        for index in indices:
+            probe._update_count(index)
+            if type(probe).update is Optimizer.update:
+                probe.scalars(index)
+        missing = vars(Optimizer()).keys() - vars(optimizer).keys()
+    except Exception as problem:
+        raise MXNetError(f"optimizer states cannot be read: {type(problem).__name__}: {problem}") from None
+    if missing:
+        raise MXNetError(f"optimizer states cannot be read: the optimizer has no {min(missing)}")

@@ -87,7 +87,7 @@ def bind(
     grads = [None] * len(names) if args_grad is None else _arrays("args_grad", args_grad, names, True)
     aux = _arrays("aux_states", [] if aux_states is None else aux_states, states, False)
     reqs = requests(symbol, grad_req)
-    shapes, _, aux_shapes = infer_shapes(symbol, True, (), {n: a.shape for n, a in zip(names, arrays)})
+    shapes, _, aux_shapes = infer_shapes(symbol, True, (), {n: a.shape for n, a in zip(names, arrays)}, bound=True)
     for name, array, shape in [*zip(names, arrays, shapes), *zip(states, aux, aux_shapes)]:
         if shape and all(shape):
             keep("bind", symbol, name, array, shape, None, "it is what the other arrays' shapes tell")
@@ -117,7 +117,7 @@ def simple_bind(
     label = "simple_bind error. Arguments:\n" + "".join(f"{k}: {v}\n" for k, v in shapes.items())
     try:
         reqs = requests(symbol, grad_req)
-        arg_shapes, _, aux_shapes = infer_shapes(symbol, True, (), known)
+        arg_shapes, _, aux_shapes = infer_shapes(symbol, True, (), known, bound=True)
         types = {k: v for k, v in (type_dict or {}).items() if k in {*names, *states}}
         arg_types, _, aux_types = infer_types(symbol, True, (), types, bound=True)
     except (MXNetError, ValueError) as problem:
@@ -130,8 +130,9 @@ def simple_bind(
     arg_types = [t or np.float32 for t in arg_types]
     aux_types = [t or np.float32 for t in aux_types]
     pool = Pool("simple_bind", symbol, ctx, shared_exec, shared_arg_names, shared_buffer)
-    wanted = list(zip(names, arg_shapes, arg_types))
+    wanted, kept = list(zip(names, arg_shapes, arg_types)), list(zip(states, aux_shapes, aux_types))
+    pool.check([*wanted, *(w for w, r in zip(wanted, reqs) if r != "null"), *kept])
     args = [pool.argument(w) for w in wanted]
     grads = [pool.gradient(w) if r != "null" else None for w, r in zip(wanted, reqs)]
-    aux = [pool.state(w) for w in zip(states, aux_shapes, aux_types)]
+    aux = [pool.state(w) for w in kept]
     return Executor(symbol, ctx, args, grads, reqs, aux, group2ctx)

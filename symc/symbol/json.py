@@ -11,6 +11,7 @@ import difflib
 import gzip
 import json as _json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -162,6 +163,8 @@ def load(fname: str | os.PathLike[str]) -> Symbol:
             return load_json(file.read())
     except OSError as problem:
         raise MXNetError(f"cannot read the Symbol of {path!r}: {problem.strerror or problem}") from problem
+    except (UnicodeDecodeError, EOFError, zlib.error) as problem:
+        raise MXNetError(f"{path!r} is not a symbol JSON: {problem}") from None
 
 
 def load_json(json_str: str) -> Symbol:
@@ -172,6 +175,8 @@ def load_json(json_str: str) -> Symbol:
         document = _json.loads(json_str)
     except ValueError as problem:
         raise MXNetError(f"this is not a symbol JSON: {problem}") from None
+    except RecursionError:
+        raise MXNetError("this is not a symbol JSON: it is nested too deeply") from None
     if not isinstance(document, dict) or not {"nodes", "heads"} <= document.keys():
         raise MXNetError("this is not a symbol JSON: it has no nodes and heads")
     return from_document(document)
@@ -189,7 +194,7 @@ def from_document(document: Mapping[str, Any], version: int | None = None) -> Sy
             nodes.append(_node(record, nodes, version))
         where = "the heads"
         heads = [_entry(nodes, h) for h in document["heads"]]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as problem:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as problem:
         raise MXNetError(f"symbol JSON: {where} cannot be read: {type(problem).__name__} {problem}") from None
     if not heads:
         raise MXNetError("symbol JSON: it has no heads, so it computes nothing")
@@ -216,6 +221,8 @@ def _node(record: Mapping[str, Any], nodes: Sequence[SymNode], version: int) -> 
         raise TypeError(f"an operator {op!r} named {name!r}")
     entries = [_entry(nodes, i) for i in record["inputs"]]
     attrs, upgraded = _attributes(record, version)
+    # half of a surrogate pair is a text that can be read but never written
+    "".join([op, name, *attrs.keys(), *attrs.values(), *upgraded.keys(), *upgraded.values()]).encode()
     if op == "null":
         return SymNode("null", name, {**attrs, **upgraded})
     cls = OPERATORS.get(op)

@@ -139,5 +139,5 @@ def test_only_arrays_are_saved(tmp_path):
     ],
 )  # fmt: skip
 def test_impossible_sizes_are_refused(array):
-    with pytest.raises(mx.MXNetError, match="too large for memory"):
+    with pytest.raises(mx.MXNetError, match="too large"):
         mx.nd.load_frombuffer(file_of(array))

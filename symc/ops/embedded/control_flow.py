@@ -120,6 +120,8 @@ class _Part(NamedTuple):
 class _Control(Operator):
     """Base of the three: the number of bodies, and inference through them."""
 
+    counts: ClassVar[tuple[str, ...]] = ("num_outputs", "num_out_data")
+
     subgraphs: Any  # list[SymGraph]; not a parameter, so not one of the fields
     num_args: int
     num_outputs: int

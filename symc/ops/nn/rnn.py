@@ -184,6 +184,7 @@ class RNN(Operator):
     """
 
     floats_only: ClassVar[bool] = True
+    counts: ClassVar[tuple[str, ...]] = ("num_layers",)
 
     state_size: int
     num_layers: int

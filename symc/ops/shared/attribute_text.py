@@ -29,6 +29,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
+
+
 def parse_value(annotation: Any, text: str) -> Any:
     """One attribute's text as its annotated type. ValueError or SyntaxError where it is none."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
@@ -63,7 +66,7 @@ def parse_value(annotation: Any, text: str) -> Any:
 
 
 def _parse_int(text: str) -> int:
-    if "_" in text or not -(1 << 63) <= (value := _whole(text)) < 1 << 63:
+    if "_" in text or not _LEAST <= (value := _whole(text)) <= _MOST:
         raise ValueError("expected a whole number of at most 64 bits")
     return value
 
@@ -87,15 +90,25 @@ def _parse_float(text: str) -> float:
 _TUPLE_TEXT = re.compile(r"\s*(-?\d[\d.eE+-]*|[(\[].*[)\]])\s*", re.DOTALL)
 
 
+def literal(text: str) -> Any:
+    """Numbers in brackets (MXNet once wrote 2L), as Python values. ValueError or SyntaxError for anything else."""
+    try:
+        return ast.literal_eval(text.replace("L", "").strip())
+    except (MemoryError, RecursionError):
+        raise ValueError("it is nested too deeply") from None
+
+
 def _parse_tuple(text: str, item: Any) -> tuple[Any, ...]:
     if text == "None":
         return ()
     if not _TUPLE_TEXT.fullmatch(text):
         raise ValueError("expected numbers in brackets")
-    value = ast.literal_eval(text.replace("L", "").strip())
+    value = literal(text)
     value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     kinds = (int, float) if item is float else (int, type(None)) if type(None) in typing.get_args(item) else int
     for v in value:
         if not isinstance(v, kinds) or isinstance(v, bool):
             raise ValueError(f"{v!r} cannot be an element")
+        if isinstance(v, int) and not _LEAST <= v <= _MOST:
+            raise ValueError("an element has more than 64 bits")
     return value

@@ -201,6 +201,8 @@ def _numbered(count: int) -> tuple[str, ...]:
 class SliceChannel(Operator):
     """The data in `num_outputs` equal pieces along an axis, which `squeeze_axis` drops (pieces of extent 1)."""
 
+    counts: ClassVar[tuple[str, ...]] = ("num_outputs",)
+
     num_outputs: int
     axis: int = 1
     squeeze_axis: bool = False
@@ -239,6 +241,7 @@ class SplitV2(Operator):
     """The data cut along an axis before each of `indices` (the first is 0), or into `sections` nearly equal pieces."""
 
     ignores_add: ClassVar[bool] = True
+    counts: ClassVar[tuple[str, ...]] = ("sections",)
 
     indices: Tuple
     axis: int = 1
