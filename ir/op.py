@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 from symc.ir.definitions import define
 from symc.ir.errors import TypeMismatch
 from symc.ir.index import Affine
-from symc.ir.tensor.graph import Graph, Node
+from symc.ir.tensor.graph import Graph, Node, Origin
 from symc.ir.types import Array, DType, TensorType, Type
 
 if TYPE_CHECKING:
@@ -119,6 +119,10 @@ class Primitive:
     def marks(self) -> tuple[object, ...]:
         """What keeps nodes of this primitive apart beside the primitive and its operands."""
         return ()
+
+    def placed(self, origin: Origin) -> Primitive:
+        """The primitive with this origin for the values in its graphs that have none."""
+        return self
 
     def is_literal(self, node: Node) -> bool:
         """Whether the node is a scalar constant that is printed in place and needs no name."""

@@ -4,9 +4,18 @@ from symc.passes.loop import lower
 from symc.passes.loop.tiling import tile
 from symc.passes.manager.manager import PASSES
 from symc.passes.program import fuse, own_results, plan_memory, schedule
-from symc.passes.tensor import autodiff, batch, decompose, inline, layout, simplify
+from symc.passes.tensor import (
+    autodiff,
+    batch,
+    decompose,
+    inline,
+    layout,
+    merge_loops,
+    prune,
+    simplify,
+)
 
 __all__ = [
-    "PASSES", "autodiff", "batch", "decompose", "fuse", "inline", "layout", "lower", "own_results",
-    "plan_memory", "schedule", "simplify", "tile",
+    "PASSES", "autodiff", "batch", "decompose", "fuse", "inline", "layout", "lower", "merge_loops", "own_results",
+    "plan_memory", "prune", "schedule", "simplify", "tile",
 ]  # fmt: skip

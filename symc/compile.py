@@ -4,7 +4,9 @@ types   = infer_shape, infer_type          complete what the user left out      
 graph   = decompose(symbol, types)         MXNet's operators become primitives, with types
 graph   = batch(graph)                     products by one weight of the steps of an unrolled net are one product
 graph   = autodiff(graph, wrt)             gradients join the graph, as its backward half; loss heads keep their rule
+graph   = merge_loops(graph)               turns that a gradient takes again are taken once
 graph   = inline(graph)                    ... and from here all is ordinary arithmetic
+graph   = prune(graph)                     what nobody takes of a loop is not computed
 graph   = simplify(graph)                  fewer, canonical nodes for fuse to see
 graph   = layout(graph)                    where blocked layouts are chosen
 program = fuse(graph)                      which values get memory, and which kernels compute them
@@ -45,6 +47,8 @@ from symc.passes.tensor.batch import Batch
 from symc.passes.tensor.decompose import Decompose, SymbolModule
 from symc.passes.tensor.inline import Inline
 from symc.passes.tensor.layout import Layout
+from symc.passes.tensor.merge_loops import MergeLoops
+from symc.passes.tensor.prune import Prune
 from symc.passes.tensor.simplify import Simplify
 from symc.runtime.link import Held, Linker
 from symc.runtime.memory import constant, empty, need_for
@@ -58,7 +62,7 @@ TRAINING_BLOCK, INFERENCE_BLOCK = Tile().block, 256
 
 def tensor_passes() -> list[Pass]:
     """From a tensor graph to a planned program."""
-    return [Inline(), Simplify(), Layout(), Fuse(), Schedule(), OwnResults(), PlanMemory()]
+    return [Inline(), Prune(), Simplify(), Layout(), Fuse(), Schedule(), OwnResults(), PlanMemory()]
 
 
 def pipeline(
@@ -67,7 +71,7 @@ def pipeline(
     """The passes from a symbol graph to loops. `wrt`: arguments whose gradients are wanted; `add`: those of them whose
     gradient is added to what its buffer holds."""
     target = target or host_target()
-    gradients: list[Pass] = [Autodiff(wrt=tuple(wrt), add=tuple(add))] if wrt else []
+    gradients: list[Pass] = [Autodiff(wrt=tuple(wrt), add=tuple(add)), MergeLoops()] if wrt else []
     loops = loop_passes(target, TRAINING_BLOCK if train or wrt else INFERENCE_BLOCK)
     return [Decompose(train=train), Batch(), *gradients, *tensor_passes(), *loops]
 

@@ -54,7 +54,11 @@ def instantiate(graph: Graph, inputs: Sequence[Node], origins: bool = False) -> 
         if node not in new:
             own = graph.origins.get(node) if origins else None
             with recorder.at(own or recorder.origin):
-                new[node] = node.on([new[i] for i in node.inputs])
+                inputs = [new[i] for i in node.inputs]
+                if node.op.is_control and recorder.origin is not None:
+                    new[node] = Node.make(node.op.placed(recorder.origin), inputs)
+                else:
+                    new[node] = node.on(inputs)
     return [new[node] for node in graph.output_nodes]
 
 

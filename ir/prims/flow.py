@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar
@@ -11,7 +12,7 @@ import numpy as np
 from symc.ir.op import Primitive, RunGraph, primitive, require
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import instantiate, placeholders, results, trace
-from symc.ir.prims.movement import iota, reverse
+from symc.ir.prims.movement import iota
 from symc.ir.prims.pullback import pullback, reached
 from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Output, Recorder, finish
 from symc.ir.types import BOOL, I64, Array, TensorType, TupleType, Type
@@ -30,6 +31,23 @@ def _origins(graph: Graph) -> list[Origin | None]:
     return [graph.origins.get(node) for node in graph.nodes()]
 
 
+def _placed(graph: Graph, origin: Origin) -> Graph:
+    """The graph with this origin for values that have none, those of loops and branches in it too."""
+    if all(node in graph.origins for node in graph.nodes()):
+        return graph
+    new: dict[Node, Node] = {}
+    for node in graph.nodes():
+        inputs = [new.get(i, i) for i in node.inputs]
+        op = node.op.placed(graph.origins.get(node, origin))
+        if op is not node.op or any(a is not b for a, b in zip(inputs, node.inputs)):
+            new[node] = Node.make(op, inputs)
+    origins = {new.get(node, node): graph.origins.get(node, origin) for node in graph.nodes()}
+    names = {new.get(node, node): name for node, name in graph.names.items()}
+    return finish(
+        graph.name, graph.inputs, [(o.name, new.get(o.node, o.node)) for o in graph.outputs], (), names, origins
+    )
+
+
 def _or_zero(ct: Node | None, like: Node) -> Node:
     return ew.zeros_like(like) if ct is None else ct
 
@@ -43,7 +61,8 @@ class Loop(Primitive):
 
     Operands: carries, xs (with a leading axis of `trips`; the body gets one row), constants. Both graphs take them
     in this order; the body gives the new carries, then ys; `cond` gives one i1. Results: with `cond` first the
-    number of turns taken (i64), then the last carries, then the ys stacked (rows of turns not taken are zero).
+    number of turns taken (i64), then the last carries, then the ys stacked (rows of turns not taken are zero). A loop
+    that runs `backwards` reads and writes the last row first; it has no `cond`.
     """
 
     body: Graph
@@ -51,11 +70,16 @@ class Loop(Primitive):
     carries: int = 0
     xs: int = 0
     trips: int = 0
+    backwards: bool = False
     cost: ClassVar[int] = 1000
     is_control: ClassVar[bool] = True
 
     def marks(self) -> tuple[object, ...]:
         return (*_origins(self.body), *(_origins(self.cond) if self.cond is not None else ()))
+
+    def placed(self, origin: Origin) -> Loop:
+        cond = _placed(self.cond, origin) if self.cond is not None else None
+        return dataclasses.replace(self, body=_placed(self.body, origin), cond=cond)
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         rows = range(self.carries, self.carries + self.xs)
@@ -67,6 +91,7 @@ class Loop(Primitive):
         require(made[: self.carries] == given[: self.carries], self, "the body changes the carries' types", *made)
         count: list[TensorType] = []
         if self.cond is not None:
+            require(not self.backwards, self, "only a loop of fixed turns runs backwards", *ins)
             ok = given == [i.tensor for i in self.cond.inputs]
             require(
                 ok and [n.tensor for n in self.cond.output_nodes] == [TensorType(BOOL, ())], self, "cond gives one i1"
@@ -81,19 +106,20 @@ class Loop(Primitive):
         ys = [np.zeros(t.shape, t.dtype.numpy) for t in out[len(out) - len(self.body.outputs) + first :]]
         done = 0
         while done < self.trips:
-            given = [*state, *(x[done] for x in args[first:last]), *args[last:]]
+            row = self.trips - 1 - done if self.backwards else done
+            given = [*state, *(x[row] for x in args[first:last]), *args[last:]]
             if self.cond is not None and not run(self.cond, given)[0]:
                 break
             made = run(self.body, given)
             state = list(made[:first])
             for stacked, y in zip(ys, made[first:]):
-                stacked[done] = y
+                stacked[row] = y
             done += 1
         count = [np.asarray(done, np.int64)] if self.cond is not None else []
         return (*count, *state, *ys)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
-        """The loop again with the carries of every turn stacked, then the turns backwards over them."""
+        """The loop again with the carries of every turn stacked, then the turns over them the other way round."""
         first, last = self.carries, self.carries + self.xs
         carries, xs, consts = node.inputs[:first], node.inputs[first:last], node.inputs[last:]
         head = 0 if self.cond is None else 1
@@ -126,12 +152,12 @@ class Loop(Primitive):
         stacks = [*mask, *saved, *xs, *(y for i in rows if (y := ct_ys[i]) is not None)]
         if not start and not xf:
             return [None] * len(node.inputs)
-        ended, dxs, _ = loop(turn, start, [reverse(s, [0]) for s in stacks], consts, self.trips)
+        ended, dxs, _ = loop(turn, start, stacks, consts, self.trips, backwards=not self.backwards)
         found: list[Node | None] = [None] * len(node.inputs)
         for i, g in zip([*lf, *(last + i for i in cf)], ended):
             found[i] = g
         for i, g in zip(xf, dxs):
-            found[first + i] = reverse(g, [0])
+            found[first + i] = g
         return found
 
     def _reached(self, carries: Sequence[int], rows: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
@@ -156,7 +182,7 @@ class Loop(Primitive):
         body = self.body
         named = [*body.outputs[: self.carries], *(Output(f"before{i}", body.inputs[i]) for i in range(self.carries))]
         saving = finish("body", body.inputs, named, (), body.names, body.origins)
-        made = results(Node.make(Loop(saving, self.cond, self.carries, self.xs, self.trips), node.inputs))
+        made = results(Node.make(dataclasses.replace(self, body=saving), node.inputs))
         return (None if self.cond is None else made[0]), made[len(made) - self.carries :] if self.carries else []
 
 
@@ -171,9 +197,10 @@ def loop(
     consts: Sequence[Node] = (),
     trips: int | None = None,
     cond: Condition | None = None,
+    backwards: bool = False,
 ) -> tuple[list[Node], list[Node], Node | None]:
     """Repeat body(carries, rows of xs, consts) -> (new carries, ys). `trips` turns (the xs' leading extent if not
-    given), with `cond` (of the same arguments) only as long as it holds.
+    given), with `cond` (of the same arguments) only as long as it holds; `backwards` from the last row to the first.
 
     Returns (last carries, ys stacked, number of turns taken or None without `cond`). The functions must reach values
     from outside through `consts`. TypeMismatch if they do not, or if a carry changes its type.
@@ -191,7 +218,7 @@ def loop(
         outs = [(f"c{i}", n) for i, n in enumerate(new)] + [(f"y{i}", n) for i, n in enumerate(ys)]
         traced = trace("body", ins, outs, recorder)
         test = None if cond is None else trace("cond", ins, [("go", cond(*parts))], recorder)
-    node = Node.make(Loop(traced, test, first, len(xs), trips), [*carries, *xs, *consts])
+    node = Node.make(Loop(traced, test, first, len(xs), trips, backwards), [*carries, *xs, *consts])
     made = results(node)
     head = 0 if cond is None else 1
     return made[head : head + first], made[head + first :], made[0] if head else None
@@ -211,6 +238,9 @@ class Branch(Primitive):
 
     def marks(self) -> tuple[object, ...]:
         return (*_origins(self.then), *_origins(self.other))
+
+    def placed(self, origin: Origin) -> Branch:
+        return dataclasses.replace(self, then=_placed(self.then, origin), other=_placed(self.other, origin))
 
     def type(self, ins: Sequence[TensorType]) -> Type:
         require(bool(ins) and ins[0] == TensorType(BOOL, ()), self, "takes an i1 scalar first", *ins)

@@ -14,7 +14,18 @@ import numpy as np
 
 from symc.ir.errors import IRError
 from symc.ir.prims.elementwise import Const
-from symc.ir.program.nodes import Bound, BranchStep, ControlStep, KernelStep, Place, Program, Region, Result, ViewStep
+from symc.ir.program.nodes import (
+    Bound,
+    BranchStep,
+    ControlStep,
+    KernelStep,
+    LoopStep,
+    Place,
+    Program,
+    Region,
+    Result,
+    ViewStep,
+)
 from symc.ir.program.text import is_planned
 from symc.ir.program.verify_form import form_fault
 from symc.ir.tensor.graph import Node, in_order
@@ -200,7 +211,10 @@ def run_control(step: ControlStep, memory: Memory, run: Callable[[int, Memory], 
             if bound.of == "truth":
                 return truth
             whole = (operands if bound.of == "operand" else results)[bound.number]
-            return whole[turn : turn + 1].reshape(whole.shape[1:]) if bound.moves else whole
+            if not bound.moves:
+                return whole
+            row = len(whole) - 1 - turn if isinstance(step, LoopStep) and step.backwards else turn
+            return whole[row : row + 1].reshape(whole.shape[1:])
 
         inside = memory.inside(step, found, [buffer(b) for b in found.params], [buffer(b) for b in found.outputs])
         run(at, inside)

@@ -112,7 +112,8 @@ class LoopStep:
 
     The body updates its parameters of the carries, in the memory of the results that are the last carries; the others
     it reads where the operands lie, xs row by row. Its outputs are rows of the other results. Results: with `cond`
-    first the number of turns taken, then the carries, then the stacked outputs (rows of turns not taken are zero).
+    first the number of turns taken, then the carries, then the stacked outputs (rows of turns not taken are zero). A
+    loop that runs `backwards` takes the last row first.
     """
 
     operands: tuple[str, ...]
@@ -124,6 +125,7 @@ class LoopStep:
     cond: Program | None
     origin: Origin
     frame: Place = Place()
+    backwards: bool = False
 
     label = "loop"
 

@@ -265,11 +265,15 @@ class ProgramParser:
 
         p.expect("(")
         p.list_of(")", operand)
-        trips = 0
+        trips, backwards = 0, False
         if kind == "loop":
             for token in ("{", "trips", "="):
                 p.expect(token)
             trips = p.integer()
+            if p.accept(","):
+                for token in ("backwards", "=", "true"):
+                    p.expect(token)
+                backwards = True
             p.expect("}")
         frame = self._place() if p.accept("frame") else Place()
         p.expect("{")
@@ -289,7 +293,7 @@ class ProgramParser:
         if kind == "loop":
             carries, rows = accesses.count("carry"), accesses.count("row")
             cond = programs[1] if len(programs) == 2 else None
-            step = LoopStep(tuple(operands), made, carries, rows, trips, programs[0], cond, origin, frame)
+            step = LoopStep(tuple(operands), made, carries, rows, trips, programs[0], cond, origin, frame, backwards)
         else:
             step = BranchStep(tuple(operands), made, programs[0], programs[1], origin, frame)
         return step, tuple(calls)

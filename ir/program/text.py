@@ -153,7 +153,9 @@ def label_text(label: str) -> str:
 def control_text(step: ControlStep) -> str:
     """`loop(%h: carry, %x: row, %w: whole) {trips=5} frame @A+64`, or the same of a branch."""
     operands = [f"{value_name(o)}: {access}" for o, access in zip(step.operands, step.accesses)]
-    trips = f" {{trips={step.trips}}}" if isinstance(step, LoopStep) else ""
+    trips = ""
+    if isinstance(step, LoopStep):
+        trips = f" {{trips={step.trips}{', backwards=true' if step.backwards else ''}}}"
     frame = f" frame{place_text(step.frame)}" if step.frame.kind else ""
     return f"{step.label}({', '.join(operands)}){trips}{frame}"
 

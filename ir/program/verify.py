@@ -138,6 +138,8 @@ def _control(step: ControlStep, types: dict[str, TensorType], where: str) -> Non
         if step.trips < 0 or min(step.carries, step.xs) < 0 or step.carries + step.xs > len(step.operands):
             counts = f"{step.trips} turns, {step.carries} carries, {step.xs} rows, {len(step.operands)} operands"
             raise fail(f"these numbers do not fit: {counts}")
+        if step.cond is not None and step.backwards:
+            raise fail("a loop with a condition does not run backwards")
         if step.cond is not None and (not step.results or step.results[0].type != TensorType(I64, ())):
             raise fail("the first result of a loop with a condition is the number of turns, an i64")
         changed = {p.name for p in step.body.params[: step.carries]}

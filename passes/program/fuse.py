@@ -231,7 +231,7 @@ class _Fusion:
         if isinstance(op, Loop):
             cond = program("cond", op.cond) if op.cond is not None else None
             body = program("body", op.body, op.carries)
-            return LoopStep(operands, results, op.carries, op.xs, op.trips, body, cond, origin)
+            return LoopStep(operands, results, op.carries, op.xs, op.trips, body, cond, origin, backwards=op.backwards)
         assert isinstance(op, Branch)
         return BranchStep(operands, results, program("then", op.then), program("other", op.other), origin)
 

@@ -118,7 +118,7 @@ class Linker:
                     buffers.append(Held(frame[-1:].view(np.bool_).reshape(())))
                     continue
                 whole = (operands if bound.of == "operand" else results)[bound.number]
-                buffers.append(_row(whole, loop) if bound.moves else whole)
+                buffers.append(_row(whole, loop, step) if bound.moves else whole)
             names = [p.name for p in region.program.params]
             given = dict(zip(names, buffers))
             linked = self.link(module, given, buffers[len(names) :], frame, [frame, buffers])
@@ -170,12 +170,14 @@ def _word(records: Array, name: str, at: int = 0) -> int:
     return address_of(records) + at * dtype.itemsize + dtype.fields[name][1]
 
 
-def _row(whole: Held, loop: int) -> Held:
-    """The first row of an array, which moves on with the loop."""
-    array = whole.array
+def _row(whole: Held, loop: int, step: ControlStep) -> Held:
+    """The row of an array that the first turn of a loop takes, which moves on with the loop."""
+    array, backwards = whole.array, isinstance(step, LoopStep) and step.backwards
     if not len(array):  # no turn is taken
         return Held(empty(array.shape[1:], array.dtype))
-    return Held(array[0:1].reshape(array.shape[1:]), (*whole.moves, (loop, array.nbytes // len(array))))
+    first = array[-1:] if backwards else array[:1]
+    by = array.nbytes // len(array)
+    return Held(first.reshape(array.shape[1:]), (*whole.moves, (loop, -by if backwards else by)))
 
 
 def _place(program: Program, held: dict[str, Held], outputs: Sequence[Held], arena: Array) -> None:

@@ -113,6 +113,20 @@ def rows_of_rows() -> Graph:
     return graph_of(net, x=t(2, 3, 4, 5), s=t(5))
 
 
+def from_the_end() -> Graph:
+    """The last row first, with a loop inside that goes on from it."""
+
+    def net(x, h):
+        def turn(c, r, _):
+            inner, ys, _ = loop(lambda c, r, _: ([ew.add(c[0], r[0])], [c[0]]), [c[0]], [r[0]])
+            return inner, [ys[0], c[0]]
+
+        last, ys, _ = loop(turn, [h], [x], backwards=True)
+        return [*last, *ys]
+
+    return graph_of(net, x=t(3, 2, 4), h=t(4))
+
+
 def in_the_host() -> Graph:
     """Steps that numpy and Python run, on rows."""
     register_host("twice", lambda a: a * 2)
@@ -128,7 +142,7 @@ def in_the_host() -> Graph:
     return graph_of(net, x=t(3, 4), s=t(4))
 
 
-GRAPHS = [recurrence, exchange, fibonacci, no_turns, rows_of_rows, in_the_host]
+GRAPHS = [recurrence, exchange, fibonacci, no_turns, rows_of_rows, from_the_end, in_the_host]
 
 
 @pytest.mark.parametrize("make", GRAPHS)

@@ -1,8 +1,8 @@
 """Recurrent layers: packed parameters, any number of layers, one or both directions.
 
-The input projection of a layer is one matrix product over all steps; the steps themselves are unrolled. Their
-gradient is back-propagation through time written out, so that the weight gradients are one product over all steps
-too instead of one per step.
+The input projection of a layer is one matrix product over all steps; the steps themselves are a loop. Their gradient
+is back-propagation through time written out, so that the weight gradients are one product over all steps too instead
+of one per step. (Unrolled steps run no faster, however few they are, and take longer to compile.)
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import ClassVar, Literal, Optional
 
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
+from symc.ir.prims.flow import loop
 from symc.ir.prims.linear import dot
-from symc.ir.prims.movement import broadcast, concat, reshape, slice_, stack
+from symc.ir.prims.movement import broadcast, concat, iota, reshape, slice_, stack
 from symc.ir.prims.random import uniform
 from symc.ir.prims.reduce import reduce_sum
 from symc.ir.tensor.graph import Node
-from symc.ir.types import I32
+from symc.ir.types import I32, TensorType
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
 from symc.ops.shared.layers import along, narrow, refuse, types_from_data, wide
 
@@ -35,6 +36,14 @@ def _cut(x: Node, axis: int, begin: int, end: int) -> Node:
 def _at(x: Node, t: int) -> Node:
     """Row t of axis 0."""
     return reshape(_cut(x, 0, t, t + 1), x.shape[1:])
+
+
+def _shifted(rows: Node, first: Node, backward: bool) -> Node:
+    """The row before each: `first`, then all rows but the last (backward: all but the first, then `first`)."""
+    steps, edge = rows.shape[0], reshape(first, (1, *first.shape))
+    if backward:
+        return concat([_cut(rows, 0, 1, steps), edge], 0)
+    return concat([edge, _cut(rows, 0, 0, steps - 1)], 0)
 
 
 def _gates(x: Node, count: int) -> list[Node]:
@@ -59,6 +68,8 @@ class _Cell:
 
     gates = 1
     saved = 1
+    #: what goes from step to step: h, or h and c
+    states = 1
 
     def forward(self, x: Node, a: Node, h: Node, c: Node) -> Step:
         raise NotImplementedError
@@ -88,6 +99,7 @@ class _LSTM(_Cell):
 
     gates = 4
     saved = 5
+    states = 2
 
     def forward(self, x: Node, a: Node, h: Node, c: Node) -> Step:
         i, f, g, o = _gates(x + a, 4)
@@ -132,47 +144,42 @@ class _GRU(_Cell):
 _CELLS: dict[str, _Cell] = {"rnn_relu": _Plain(True), "rnn_tanh": _Plain(False), "lstm": _LSTM(), "gru": _GRU()}
 
 
-def run_steps(cell: _Cell, x: Node, h0: Node, c0: Node, weight: Node, bias: Node, backward: bool) -> tuple[Node, Node]:
-    """All steps over x (T, N, gates*H), the projected input: h and c after every step, each (T, N, H).
+def run_steps(cell: _Cell, x: Node, states: Sequence[Node], weight: Node, bias: Node, backward: bool) -> list[Node]:
+    """All steps over x (T, N, gates*H), the projected input, from the states h (and c), each (N, H): the states after
+    every step, each (T, N, H).
 
-    weight (gates*H, H) and bias (gates*H) act on the state; `backward` goes from the last step to the first.
+    weight (gates*H, H) and bias (gates*H) act on h; `backward` goes from the last step to the first.
     """
-    steps = x.shape[0]
-    order = list(range(steps))[::-1] if backward else list(range(steps))
+    count = len(states)
 
-    def body(x: Node, h: Node, c: Node, weight: Node, bias: Node) -> list[Node]:
-        made: list[Step] = [(h, c, [])] * steps
-        for t in order:
-            a = dot(h, weight, tb=True)
-            h, c, saved = cell.forward(_at(x, t), a + along(bias, a.shape, 1), h, c)
-            made[t] = (h, c, saved)
-        return [
-            stack([m[0] for m in made], 0),
-            stack([m[1] for m in made], 0),
-            *(stack(list(parts), 0) for parts in zip(*(m[2] for m in made))),
-        ]
+    def body(x: Node, *rest: Node) -> list[Node]:
+        def turn(state: list[Node], row: list[Node], fixed: list[Node]) -> tuple[list[Node], list[Node]]:
+            a = dot(state[0], fixed[0], tb=True)
+            h, c, saved = cell.forward(row[0], a + along(fixed[1], a.shape, 1), state[0], state[-1])
+            return [h, c][:count], [*[h, c][:count], *saved]
+
+        return loop(turn, rest[:count], [x], rest[count:], backwards=backward)[1]
 
     def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
-        _, h0, c0, weight, bias = ins
-        hs, cs, *saved = outs
-        before = {t: order[at - 1] for at, t in enumerate(order) if at}
-        dh, dc = ew.zeros_like(h0), ew.zeros_like(c0)
-        dx: list[Node] = [h0] * steps
-        da: list[Node] = [h0] * steps
-        for t in reversed(order):
-            h_before = _at(hs, before[t]) if t in before else h0
-            c_before = _at(cs, before[t]) if t in before else c0
-            kept = [_at(s, t) for s in saved]
-            dx[t], da[t], direct, dc = cell.backward(_at(cts[0], t) + dh, _at(cts[1], t) + dc, h_before, c_before, kept)
-            dh = dot(da[t], weight)
-            dh = dh if direct is None else dh + direct
-        previous = concat([reshape(_at(hs, before[t]) if t in before else h0, h0.shape) for t in range(steps)], 0)
-        states = concat(da, 0)
-        return [stack(dx, 0), dh, dc, dot(states, previous, ta=True), reduce_sum(states, (0,))]
+        previous = [_shifted(rows, first, backward) for rows, first in zip(outs, ins[1 : 1 + count])]
 
-    made = custom_grad([x, h0, c0, weight, bias], body, rule, saved=cell.saved)
+        def turn(state: list[Node], row: list[Node], fixed: list[Node]) -> tuple[list[Node], list[Node]]:
+            arrived = [there + here for there, here in zip(row, state)]
+            before, saved = row[count : 2 * count], row[2 * count :]
+            dx, da, direct, dc = cell.backward(arrived[0], arrived[-1], before[0], before[-1], saved)
+            dh = dot(da, fixed[0])
+            dh = dh if direct is None else dh + direct
+            return [dh, dc][:count], [dx] if dx is da else [dx, da]
+
+        start = [ew.zeros_like(state) for state in ins[1 : 1 + count]]
+        rows = [*cts[:count], *previous, *outs[count:]]
+        ended, made, _ = loop(turn, start, rows, ins[-2:-1], backwards=not backward)
+        da, h = (reshape(stacked, (x.shape[0] * x.shape[1], stacked.shape[2])) for stacked in (made[-1], previous[0]))
+        return [made[0], *ended, dot(da, h, ta=True), reduce_sum(da, (0,))]
+
+    made = custom_grad([x, *states, weight, bias], body, rule, saved=cell.saved)
     assert isinstance(made, list)
-    return made[0], made[1]
+    return made[:count]
 
 
 @operator("RNN", inputs="data parameters state state_cell sequence_length", random=True)
@@ -321,22 +328,27 @@ class RNN(Operator):
         flat = dot(reshape(x, (steps * batch, width)), w_in, tb=True)
         flat = flat + along(b_in, flat.shape, 1)
         projected = reshape(flat, (steps, batch, flat.shape[1]))
+        states = [h0, c0][: cell.states]
         if not projection and lengths is None:
-            hs, cs = run_steps(cell, projected, h0, c0, w_state, b_state, backward)
-            end = 0 if backward else steps - 1
-            return hs, _at(hs, end), _at(cs, end)
-        h, c, outs = h0, c0, [h0] * steps
-        for t in reversed(range(steps)) if backward else range(steps):
-            a = dot(h, w_state, tb=True)
-            new_h, new_c, _ = cell.forward(_at(projected, t), a + along(b_state, a.shape, 1), h, c)
+            made = run_steps(cell, projected, states, w_state, b_state, backward)
+            ends = [_at(rows, 0 if backward else steps - 1) for rows in made]
+            return made[0], ends[0], ends[-1]
+
+        def turn(state: list[Node], row: list[Node], fixed: list[Node]) -> tuple[list[Node], list[Node]]:
+            a = dot(state[0], fixed[0], tb=True)
+            h, c, _ = cell.forward(row[0], a + along(fixed[1], a.shape, 1), state[0], state[-1])
             if projection:
-                new_h = dot(new_h, projection[0], tb=True)
-            outs[t] = new_h
-            if lengths is not None:
-                # a sequence that has ended keeps its state and gives zeros; backward it starts at its own end
-                running = ew.gt(lengths, t)
-                outs[t] = ew.select(broadcast(running, new_h.shape, (0,)), new_h, 0.0)
-                new_h = ew.select(broadcast(running, new_h.shape, (0,)), new_h, h)
-                new_c = ew.select(broadcast(running, new_c.shape, (0,)), new_c, c)
-            h, c = new_h, new_c
-        return stack(outs, 0), h, c
+                h = dot(h, fixed[2], tb=True)
+            if lengths is None:
+                return [h, c][: cell.states], [h]
+            # a sequence that has ended keeps its state and gives zeros; backward it starts at its own end
+            running = ew.gt(fixed[-1], row[1])
+            kept = [ew.select(broadcast(running, new.shape, (0,)), new, old) for new, old in zip([h, c], state)]
+            return kept, [ew.select(broadcast(running, h.shape, (0,)), h, 0.0)]
+
+        rows, fixed = [projected], [w_state, b_state, *projection]
+        if lengths is not None:
+            rows.append(iota(TensorType(I32, (steps,)), 0))
+            fixed.append(lengths)
+        ended, (outs,), _ = loop(turn, states, rows, fixed, backwards=backward)
+        return outs, ended[0], ended[-1]
