@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,12 @@ class Context:
         self.key = input_node("key", TensorType(U32, (2,)), "key")
         self.keys = 0
 
-    def update(self, position: int, value: Node, phase: str = "backward") -> None:
+    def update(
+        self, position: int, value: Node, phase: str = "backward", again: Callable[[Node], Node] | None = None
+    ) -> None:
         self.updates[position] = value
+
+    def becomes(self, position: int, value: Node) -> None: ...
 
     def random_key(self) -> Node:
         from symc.ir.prims.random import fold_key

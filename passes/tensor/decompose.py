@@ -6,12 +6,13 @@ inputs, state changes become updates, every node carries the Symbol and the user
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from symc.ir.errors import IRError, TypeMismatch, VerifyError
 from symc.ir.modules import SymbolModule
 from symc.ir.op import input_node
+from symc.ir.prims.control import custom_grad
 from symc.ir.prims.random import fold_key
 from symc.ir.symbol.nodes import SymNode
 from symc.ir.tensor.graph import Graph, Node, Origin, Recorder, Update, finish, fresh_name
@@ -41,15 +42,42 @@ class Context:
         self.output_shapes: tuple[tuple[int, ...], ...] = ()
         self.is_output = True
         self.node: SymNode | None = None
-        self.updates: dict[str, Update] = {}
+        #: what variables are for the operators that follow, and after the forward half
+        self.rebound: dict[SymNode, Node] = {}
+        self._forward: dict[str, Node] = {}
+        self._backward: dict[str, list[tuple[Node, Callable[[Node], Node] | None, Origin]]] = {}
         self.key: Node | None = None
         self.keys_given = 0
 
-    def update(self, position: int, value: Node, phase: str = "backward") -> None:
+    def update(
+        self, position: int, value: Node, phase: str = "backward", again: Callable[[Node], Node] | None = None
+    ) -> None:
+        assert self.node is not None
+        target, _ = self.node.inputs[position]
+        if not target.is_variable:
+            return
+        if phase == "forward":
+            self._forward[target.name] = value
+            self.becomes(position, value)
+        else:
+            self._backward.setdefault(target.name, []).append((value, again, self.node.origin()))
+
+    def becomes(self, position: int, value: Node) -> None:
         assert self.node is not None
         target, _ = self.node.inputs[position]
         if target.is_variable:
-            self.updates[target.name] = Update(target.name, value, phase)
+            self.rebound[target] = value
+
+    def updates(self, recorder: Recorder) -> list[Update]:
+        """All updates. The backward half runs through the operators from the last to the first."""
+        made = [Update(name, value) for name, value in self._forward.items()]
+        for name, values in self._backward.items():
+            (held, _, _), *others = reversed(values)
+            for value, again, origin in others:
+                with recorder.at(origin):
+                    held = value if again is None else again(held)
+            made.append(Update(name, held, "backward"))
+        return made
 
     def random_key(self) -> Node:
         if self.key is None:
@@ -86,7 +114,7 @@ class Decompose(Pass):
                 context.name, context.node = symbol.name, symbol
                 context.output_shapes = module.shapes.get(symbol.name, ())
                 context.is_output = symbol in heads
-                operands = [values[entry] for entry in symbol.inputs]
+                operands = [self._read(entry, values, context, recorder) for entry in symbol.inputs]
                 with recorder.at(symbol.origin()):
                     try:
                         made = symbol.definition.build(context, *operands)
@@ -102,9 +130,25 @@ class Decompose(Pass):
                     names.setdefault(node, symbol.name if len(results) == 1 else f"{symbol.name}.{at}")
             if context.key is not None:
                 inputs.append(context.key)
+            results = [self._read(entry, values, context, recorder) for entry in module.graph.outputs]
+            updates = context.updates(recorder)
         origins.update({n: o for n, o in recorder.origins.items() if n not in origins})
-        outputs = [(name, values[entry]) for name, entry in zip(module.output_names, module.graph.outputs)]
-        return finish(module.name, inputs, outputs, list(context.updates.values()), names, origins)
+        outputs = list(zip(module.output_names, results))
+        return finish(module.name, inputs, outputs, updates, names, origins)
+
+    @staticmethod
+    def _read(
+        entry: tuple[SymNode, int], values: dict[tuple[SymNode, int], Node], context: Context, recorder: Recorder
+    ) -> Node:
+        """The value of an entry. An argument that an operator has overwritten gets the gradients of all who read it,
+        whatever it was to them."""
+        new = context.rebound.pop(entry[0], None)
+        if new is not None:
+            with recorder.at(entry[0].origin()):
+                made = custom_grad([values[entry], new], lambda old, new: new, lambda ins, outs, cts: [cts[0], None])
+            assert isinstance(made, Node)
+            values[entry] = made
+        return values[entry]
 
 
 def built_results(symbol: SymNode, made: Any, inferred: Sequence[TensorType | None]) -> list[Node]:

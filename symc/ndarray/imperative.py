@@ -38,8 +38,12 @@ class _Build(Context):
         super().__init__(train)
         self.changed: dict[int, Node] = {}
 
-    def update(self, position: int, value: Node, phase: str = "backward") -> None:
+    def update(
+        self, position: int, value: Node, phase: str = "backward", again: Callable[[Node], Node] | None = None
+    ) -> None:
         self.changed[position] = value
+
+    def becomes(self, position: int, value: Node) -> None: ...
 
 
 def _graph(op: Operator, types: Sequence[TensorType], train: bool, rows: int | None = None) -> Graph:
@@ -87,7 +91,7 @@ def _program(op: Any, types: tuple[TensorType, ...], train: bool, rows: int | No
 def run_operator(op: Operator, arrays: Sequence[Array], train: bool = False) -> list[Array]:
     """Outputs of an operator on numpy arrays; inputs that it changes are changed in place."""
     types = tuple([TensorType(dtype_of(a.dtype), a.shape) for a in arrays])
-    if op.op_name.endswith("_update"):
+    if op.is_update:
         return _interpret(op, arrays, types, train)
     rows = None if op.row_chooser is None else op.count_rows(arrays[op.row_chooser])
     compiled = _program(op, types, train, rows)
@@ -100,12 +104,12 @@ def run_operator(op: Operator, arrays: Sequence[Array], train: bool = False) -> 
 
 
 def _interpret(op: Operator, arrays: Sequence[Array], types: Sequence[TensorType], train: bool) -> list[Array]:
-    """Optimizer updates have the learning rate among their attributes: a program for each rate would be compiled once
-    and never used again. (Optimizer objects take it as an input of a compiled program.)"""
-    made = evaluate(_graph(op, types, train), {f"in{i}": a for i, a in enumerate(arrays)})
+    """See Operator.is_update. (Optimizer objects take the rate as an input of a compiled program.)"""
+    given = {f"in{i}": a for i, a in enumerate(arrays)}
+    made = evaluate(_graph(op, types, train), given)
     found = [aligned(a) for a in made.outputs.values()]
     for name, value in made.updates.items():
-        arrays[int(name.removeprefix("in"))][...] = value
+        given[name][...] = value
     return found
 
 

@@ -159,9 +159,16 @@ class BuildContext(Protocol):
     #: the operator's result is a result of the whole program: its cotangent comes from outside
     is_output: bool
 
-    def update(self, position: int, value: Node, phase: str = "backward") -> None:
+    def update(
+        self, position: int, value: Node, phase: str = "backward", again: Callable[[Node], Node] | None = None
+    ) -> None:
         """The input at `position` (an auxiliary state, or an argument the operator overwrites) becomes `value` when
-        that half of the program ("forward" or "backward") has run."""
+        that half of the program ("forward" or "backward") has run. Operators after this one read a forward update.
+        `again`: the value where operators that come later, and so earlier in the backward half, have changed the
+        state to what it is given."""
+
+    def becomes(self, position: int, value: Node) -> None:
+        """Operators after this one read `value` for the input at `position`; its array stays as it is."""
 
     def random_key(self) -> Node:
         """A fresh key (u32[2]) for random bits, different for every node and every run of the program."""
@@ -202,6 +209,9 @@ class Operator:
     dynamic: ClassVar[bool] = False
     #: the input whose values decide how many rows the output has, if there is one: programs are compiled for a number
     row_chooser: ClassVar[int | None] = None
+    #: a step of an optimizer, whose learning rate is an attribute: called on arrays it is interpreted, as a program for
+    #: every rate would be compiled once and never used again
+    is_update: ClassVar[bool] = False
     #: number of symbol graphs the operator runs; its function takes them before the inputs
     graphs: ClassVar[int] = 0
     #: input name -> the text of the initializer its variable gets when the user chose none
@@ -300,7 +310,11 @@ class _ShapeContext:
     output_shapes: tuple[tuple[int, ...], ...] = ()
     is_output = True
 
-    def update(self, position: int, value: Node, phase: str = "backward") -> None: ...
+    def update(
+        self, position: int, value: Node, phase: str = "backward", again: Callable[[Node], Node] | None = None
+    ) -> None: ...
+
+    def becomes(self, position: int, value: Node) -> None: ...
 
     def random_key(self) -> Node:
         from symc.ir.op import input_node

@@ -45,11 +45,15 @@ class _Inside:
         self.written: dict[SymNode, tuple[Node, str]] = {}
         self.keys_given = 0
 
-    def update(self, position: int, value: Node, phase: str = "backward") -> None:
+    def update(
+        self, position: int, value: Node, phase: str = "backward", again: Callable[[Node], Node] | None = None
+    ) -> None:
         assert self.node is not None
         target, _ = self.node.inputs[position]
         if target.is_variable:
             self.written[target] = value, phase
+
+    def becomes(self, position: int, value: Node) -> None: ...
 
     def random_key(self) -> Node:
         if self.key is None:

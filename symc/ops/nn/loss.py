@@ -358,5 +358,5 @@ class IdentityAttachKLSparseReg(Operator):
         made = custom_grad([data, moving], lambda x, moving: x, rule)
         assert isinstance(made, Node)
         if ctx.train:
-            ctx.update(1, averaged(data, moving))
+            ctx.update(1, averaged(data, moving), again=lambda held: averaged(data, held))
         return made

@@ -165,8 +165,12 @@ class _BatchNorm(Operator):
     def build(self, ctx: BuildContext, *inputs: Node) -> Sequence[Node]:
         data, gamma, beta, moving_mean, moving_var = inputs
         axis = self.channel_axis(data.rank)
-        if self.fix_gamma and ctx.train:
-            ctx.update(1, ew.full(1, gamma.tensor), "forward")
+        if self.fix_gamma:
+            ones = ew.full(1, gamma.tensor)
+            if ctx.train:
+                ctx.update(1, ones, "forward")
+            else:
+                ctx.becomes(1, ones)
         if self.use_global_stats or not ctx.train:
             scale = ew.rsqrt(wide(moving_var) + self.eps)
             mean = wide(moving_mean)
@@ -174,8 +178,12 @@ class _BatchNorm(Operator):
         y, mean, scale, variance = normalise_batch(data, gamma, beta, axis, self.eps, self.fix_gamma)
         kept = np.float32(self.momentum)
         left = float(np.float32(1) - kept)  # MXNet subtracts in single precision
-        ctx.update(3, moving_mean * float(kept) + narrow(mean, moving_mean) * left)
-        ctx.update(4, moving_var * float(kept) + narrow(variance, moving_var) * left)
+        for at, moving, new in ((3, moving_mean, mean), (4, moving_var, variance)):
+
+            def moved(held: Node, new: Node = new) -> Node:
+                return held * float(kept) + narrow(new, held) * left
+
+            ctx.update(at, moved(moving), again=moved)
         return [self.after(y), mean, self.shown(scale)]
 
     def shown(self, scale: Node) -> Node:

@@ -30,6 +30,7 @@ class _Multi(Operator):
 
     floats_only: ClassVar[bool] = True
     counts_itself: ClassVar[bool] = False
+    is_update: ClassVar[bool] = True
 
     roles: ClassVar[tuple[str, ...]]
     #: inputs behind the weights' own

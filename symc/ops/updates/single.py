@@ -34,6 +34,7 @@ class InPlace(Operator):
 
     floats_only: ClassVar[bool] = True
     composable: ClassVar[bool] = False
+    is_update: ClassVar[bool] = True
 
 
 class Update(InPlace):

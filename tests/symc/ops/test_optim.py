@@ -7,7 +7,9 @@ import pytest
 from operating import Built
 
 import symc as mx
-from symc.ops.base import MXNetError
+from symc.ir.prims import elementwise as ew
+from symc.ndarray import imperative
+from symc.ops.base import OPERATORS, MXNetError, Operator, operator, parse
 from symc.ops.updates.single import InPlace
 
 RNG = np.random.default_rng(3)
@@ -181,3 +183,26 @@ def test_symbols_are_refused():
     assert not InPlace.composable
     many = mx.sym.multi_sgd_update(x, lrs=(0.1,), wds=(0.0,), num_weights=1, name="m")
     assert many.list_arguments() == ["x", "m_grad_0"]
+
+
+def test_what_an_operator_is_called_does_not_decide_how_it_runs(monkeypatch) -> None:
+    """Steps of optimizers are interpreted on arrays, as they say of themselves; other operators are compiled, whatever
+    their name."""
+
+    @operator("tanh_update", inputs="data")
+    class Tanh(Operator):
+        def complete(self, s):
+            s.all_alike()
+
+        def build(self, ctx, data):
+            return ew.tanh(data)
+
+    interpreted = []
+    monkeypatch.setattr(imperative, "_interpret", lambda op, arrays, *rest: interpreted.append(op.op_name) or arrays)
+    for update in ("sgd_update", "lamb_update_phase2", "multi_sgd_update"):
+        assert OPERATORS[update].is_update
+    mx.nd.sgd_update(mx.nd.ones(2), mx.nd.ones(2), lr=0.5)
+    found = imperative.run_operator(parse(OPERATORS["tanh_update"], {}), [np.ones(2, np.float32)])
+    assert interpreted == ["sgd_update"]
+    np.testing.assert_allclose(found[0], np.tanh(1), rtol=1e-6)
+    del OPERATORS["tanh_update"]
