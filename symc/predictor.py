@@ -27,7 +27,6 @@ from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray import NDArray
 from symc.ndarray import load as load_arrays
 from symc.ndarray.ndarray import aligned, array
-from symc.passes.tensor.decompose import KEY_INPUT
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
 from symc.sharing import keep
@@ -224,7 +223,9 @@ class _Program:
         self.executable, self.count = executable, outputs
         read, written = _uses(executable.program)
         self.inputs = {p.name: p.type for p in executable.program.params if p.name in read and p.name not in held}
-        self.random = self.inputs.pop(KEY_INPUT, None) is not None
+        #: the name of the input that seeds random numbers, if the program draws some
+        self.key = executable.program.key
+        self.inputs.pop(self.key, None)
         #: what all runs read, and what each has to itself, as it writes there
         self.shared: dict[str, Array] = {}
         self.own: dict[str, Array] = {}
@@ -256,9 +257,10 @@ class _Run:
         self._inputs = {n: empty(t.shape, t.dtype.numpy) for n, t in program.inputs.items()}
         own = {n: empty(a.shape, a.dtype) for n, a in program.own.items()}
         self._own = [(own[n], a) for n, a in program.own.items()]
-        self._key = np.zeros(2, np.uint32)
-        self._random = program.random
-        buffers = {**program.shared, **own, **self._inputs, **({KEY_INPUT: self._key} if self._random else {})}
+        self._key = np.zeros(2, np.uint32) if program.key else None
+        buffers = {**program.shared, **own, **self._inputs}
+        if self._key is not None:
+            buffers[program.key] = self._key
         self._instance = program.executable.bind(buffers)
         self._go = self._instance.table.runner()
         self._outputs = self._instance.outputs[: program.count]
@@ -268,7 +270,7 @@ class _Run:
             np.copyto(buffer, given[name], casting="unsafe")
         for copy, before in self._own:
             copy[...] = before
-        if self._random:
+        if self._key is not None:
             self._key[:] = next_key()
         self._go()
         return [output.copy() for output in self._outputs]
