@@ -1,8 +1,13 @@
-"""The reference interpreter of the loop level.
+"""The reference interpreter of the loop level: it does what the machine does.
 
-Loops whose turns are independent (parallel, vector, jam) run in lockstep: every statement for all turns at once, as
-axes of numpy arrays, outer loops first. Serial loops, and loops that carry values, run turn by turn. With
-`serial=True` every loop does: the reference of the reference.
+Serial loops run turn by turn, and so do parallel ones where order could show: where memory that the turns share is
+both loaded and stored. The turns of a jam loop, and those in one chunk of a vector loop (width * unroll), run in
+lockstep: every statement for all of them before the next one, as axes of numpy arrays. What they carry are partial
+results, one a turn, that start from the combination's neutral value and are folded as registers and lanes are. So an
+illegal vector loop gives the wrong numbers of native code. Where no order can show, whole loops run in lockstep.
+
+`serial=True` runs every loop turn by turn: what the loops would mean without their schedule. `precision` "f64" takes
+floats as f64: the truth that a schedule's rounding is compared with.
 
 A scalar is an array with one axis for every open lockstep loop (extent 1 where it does not depend on it). Guards
 are kept: memory is not touched where they fail, and an access outside of a buffer is an error.
@@ -18,13 +23,13 @@ from numpy.lib.stride_tricks import as_strided
 
 from symc.ir.errors import IRError
 from symc.ir.index import Affine, Quotient, Var
-from symc.ir.loop.nodes import LOCKSTEP, Alloc, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.loop.nodes import Alloc, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, walk
 from symc.ir.modules import LoopModule
 from symc.ir.prims import numeric
 from symc.ir.program.interp import POISON, Memory, run_body, run_control
 from symc.ir.program.nodes import BranchStep, ControlStep, LoopStep, Program, ViewStep
 from symc.ir.tensor.interp import Results
-from symc.ir.types import Array, TensorType, strides_of
+from symc.ir.types import F64, Array, DType, TensorType, strides_of
 
 #: turns taken at once over all open lockstep loops: longer loops go in pieces, to bound memory
 LANES = 1 << 20
@@ -39,17 +44,31 @@ class _Storage:
         self.name, self.tensor, self.flat, self.lanes = name, tensor, flat, lanes
         self.strides = strides_of(tensor.shape)
 
+    def shares(self, other: _Storage) -> bool:
+        """Whether both have memory in common."""
+        first, second = self.flat.ctypes.data, other.flat.ctypes.data
+        return first < second + other.flat.nbytes and second < first + self.flat.nbytes
+
 
 class _Machine:
     """The state of one kernel's run."""
 
-    def __init__(self, kernel: LoopKernel, serial: bool) -> None:
-        self.kernel, self.serial = kernel, serial
+    def __init__(self, kernel: LoopKernel, serial: bool, wide: bool) -> None:
+        self.kernel, self.serial, self.wide = kernel, serial, wide
         self.values: dict[str, Array] = {}
         self.variables: dict[str, Array] = {}
         self.buffers: dict[str, _Storage] = {}
         self.lanes: tuple[int, ...] = ()
         self.mask: Array | None = None
+        #: whether order could show in a loop, by its identity
+        self._ordered: dict[int, bool] = {}
+
+    def type(self, tensor: TensorType) -> TensorType:
+        """A type at the precision of this run."""
+        return tensor.with_dtype(F64) if self.wide and tensor.dtype.is_float else tensor
+
+    def dtype(self, dtype: DType) -> DType:
+        return F64 if self.wide and dtype.is_float else dtype
 
     # -- scalars
 
@@ -62,7 +81,7 @@ class _Machine:
         """The value of a scalar operand."""
         if ref.is_literal:
             with np.errstate(over="ignore"):
-                return self.spread(np.asarray(ref.value, ref.dtype.numpy))
+                return self.spread(np.asarray(ref.value, self.dtype(ref.dtype).numpy))
         return self.spread(self.values[ref.name])
 
     def index(self, index: Affine) -> Array:
@@ -114,11 +133,11 @@ class _Machine:
         storage = self.buffers[stmt.buffer]
         where = self.inside(stmt.guard)
         if where is not None and not where.any():
-            found = self.spread(np.zeros((), stmt.dtype.numpy))
+            found = self.spread(np.zeros((), self.dtype(stmt.dtype).numpy))
         else:
             found = storage.flat[self.offsets(storage, stmt.index, where, f"load %{stmt.name}")]
         if where is not None:
-            other = self.ref(stmt.other) if stmt.other is not None else np.zeros((), stmt.dtype.numpy)
+            other = self.ref(stmt.other) if stmt.other is not None else np.zeros((), self.dtype(stmt.dtype).numpy)
             found = np.where(where, found, other)
         self.values[stmt.name] = np.asarray(found)
 
@@ -149,18 +168,18 @@ class _Machine:
             if isinstance(stmt, Let):
                 args = [self.ref(a) for a in stmt.args]
                 with np.errstate(all="ignore"):
-                    made = stmt.op.value(args, [TensorType(stmt.dtype, ())])
+                    made = stmt.op.value(args, [self.type(TensorType(stmt.dtype, ()))])
                 self.values[stmt.name] = np.asarray(made)
             elif isinstance(stmt, Load):
                 self.load(stmt)
             elif isinstance(stmt, Store):
                 self.store(stmt)
             elif isinstance(stmt, IndexValue):
-                self.values[stmt.name] = numeric.cast(self.index(stmt.index), stmt.dtype)
+                self.values[stmt.name] = numeric.cast(self.index(stmt.index), self.dtype(stmt.dtype))
             elif isinstance(stmt, For):
                 self.loop(stmt)
             elif isinstance(stmt, Alloc):
-                tensor = stmt.buffer.type
+                tensor = self.type(stmt.buffer.type)
                 count = int(np.prod(self.lanes, dtype=np.int64))
                 flat = np.full(tensor.nbytes * count, POISON, np.uint8).view(tensor.dtype.numpy)
                 self.buffers[stmt.buffer.name] = _Storage(stmt.buffer.name, tensor, flat, self.lanes)
@@ -178,17 +197,11 @@ class _Machine:
             self.mask = outer
 
     def loop(self, loop: For) -> None:
-        """A loop, in lockstep or turn by turn."""
+        """A loop, turn by turn or many turns at once."""
         turns = np.arange(loop.trips, dtype=np.int64) * loop.step + loop.lo
-        if loop.kind in LOCKSTEP and not loop.carries and not self.serial:
-            outer = self.lanes
-            piece = max(1, LANES // max(1, int(np.prod(outer, dtype=np.int64))))
-            for start in range(0, loop.trips, piece):
-                some = turns[start : start + piece]
-                self.lanes = (*outer, len(some))
-                self.variables[loop.var] = some.reshape((1,) * len(outer) + (len(some),))
-                self.run(loop.body)
-                self.lanes = outer
+        at_once = 0 if self.serial else self.turns_at_once(loop)
+        if at_once:
+            self.lockstep(loop, turns, at_once)
             return
         carried = [self.ref(c.init) for c in loop.carries]
         for turn in turns:
@@ -200,29 +213,114 @@ class _Machine:
         for c, value in zip(loop.carries, carried):
             self.values[c.result] = value
 
+    def turns_at_once(self, loop: For) -> int:
+        """How many turns go in lockstep; 0: one after the other."""
+        if loop.kind == "jam":
+            return loop.trips
+        if loop.kind == "vector" and (loop.carries or self.ordered(loop)):
+            return loop.width * loop.unroll
+        if loop.kind not in ("vector", "parallel") or loop.carries or self.ordered(loop):
+            return 0
+        return max(1, LANES // max(1, int(np.prod(self.lanes, dtype=np.int64))))
 
-def run_kernel(kernel: LoopKernel, arrays: Mapping[str, Array] | Sequence[Array], serial: bool = False) -> None:
+    def ordered(self, loop: For) -> bool:
+        """Whether a loop loads and stores memory that its turns share."""
+        found = self._ordered.get(id(loop))
+        if found is None:
+            inside = list(walk(loop.body))
+            own = {s.buffer.name for s in inside if isinstance(s, Alloc)}
+            stored = {s.buffer for s in inside if isinstance(s, Store)} - own
+            loaded = {s.buffer for s in inside if isinstance(s, Load)} - own
+            held = self.buffers
+            found = any(held[a].shares(held[b]) for a in stored for b in loaded)
+            self._ordered[id(loop)] = found
+        return found
+
+    def lockstep(self, loop: For, turns: Array, at_once: int) -> None:
+        """The turns, `at_once` of them at a time; the last ones, if they are fewer, start from new partial results."""
+        outer = self.lanes
+        totals = [self.ref(c.init) for c in loop.carries]
+        parts: list[Array] = []
+        for start in range(0, len(turns), at_once):
+            some = turns[start : start + at_once]
+            self.lanes = (*outer, len(some))
+            self.variables[loop.var] = some.reshape((1,) * len(outer) + (len(some),))
+            if parts and len(some) < at_once:
+                totals, parts = self.folded(loop, totals, parts), []
+            for at, c in enumerate(loop.carries):
+                self.values[c.name] = parts[at] if parts else self.ref(Ref("", c.init.dtype, _neutral(c)))
+            self.run(loop.body)
+            parts = [
+                np.broadcast_to(value, (*value.shape[:-1], len(some)))
+                for value in (self.ref(c.yields) for c in loop.carries)
+            ]
+        self.lanes = outer
+        for c, total in zip(loop.carries, self.folded(loop, totals, parts) if parts else totals):
+            self.values[c.result] = total
+
+    def folded(self, loop: For, totals: list[Array], parts: list[Array]) -> list[Array]:
+        """Partial results and what they continue as one: registers pair by pair, then their lanes half by half."""
+        made = []
+        for c, total, part in zip(loop.carries, totals, parts):
+            dtype = self.dtype(c.init.dtype)
+
+            def both(a: Array, b: Array, c: Carry = c, dtype: DType = dtype) -> Array:
+                assert c.combine is not None
+                with np.errstate(all="ignore"):
+                    found = c.combine.value([a, b], [TensorType(dtype, ())])
+                assert isinstance(found, np.ndarray)
+                return found
+
+            width = loop.width or 1
+            missing = -part.shape[-1] % width
+            filled = np.concatenate([part, np.full((*part.shape[:-1], missing), _neutral(c), part.dtype)], -1)
+            registers = list(np.moveaxis(filled.reshape(*part.shape[:-1], -1, width), -2, 0))
+            while len(registers) > 1:
+                paired = [both(a, b) for a, b in zip(registers[::2], registers[1::2])]
+                registers = paired + registers[2 * len(paired) :]
+            lanes = registers[0]
+            while lanes.shape[-1] > 1:
+                half = lanes.shape[-1] // 2
+                lanes = both(lanes[..., :half], lanes[..., half:])
+            made.append(both(total, lanes[..., 0]))
+        return made
+
+
+def _neutral(carry: Carry) -> float | int | bool:
+    """What a carry's partial results start from."""
+    found = carry.combine.neutral(carry.init.dtype) if carry.combine is not None else None
+    if found is None:
+        raise IRError(f"the turns of a loop that carries %{carry.name} cannot be taken at once: it combines nothing")
+    return found
+
+
+def run_kernel(
+    kernel: LoopKernel, arrays: Mapping[str, Array] | Sequence[Array], serial: bool = False,
+    precision: str = "declared",
+) -> None:  # fmt: skip
     """Run one kernel on its parameters' arrays (by name, or in order), writing into those it stores to.
 
-    Arrays are C-contiguous and of the parameters' types. IRError for an access outside of a buffer."""
-    machine = _Machine(kernel, serial)
+    Arrays are C-contiguous and of the parameters' types (at the precision). IRError for an access outside of a buffer,
+    and for turns at once that carry what does not combine."""
+    machine = _Machine(kernel, serial, precision == "f64")
     given = [arrays[b.name] for b in kernel.buffers] if isinstance(arrays, Mapping) else list(arrays)
     for buffer, array in zip(kernel.buffers, given, strict=True):
-        if array.shape != buffer.type.shape or array.dtype != buffer.type.dtype.numpy or not array.flags.c_contiguous:
+        tensor = machine.type(buffer.type)
+        if array.shape != tensor.shape or array.dtype != tensor.dtype.numpy or not array.flags.c_contiguous:
             got = f"{array.dtype}{list(array.shape)}"
-            raise IRError(f"kernel @{kernel.name}: %{buffer.name} needs contiguous {buffer.type}, got {got}")
-        machine.buffers[buffer.name] = _Storage(buffer.name, buffer.type, array.reshape(-1))
+            raise IRError(f"kernel @{kernel.name}: %{buffer.name} needs contiguous {tensor}, got {got}")
+        machine.buffers[buffer.name] = _Storage(buffer.name, tensor, array.reshape(-1))
     machine.run(kernel.body)
 
 
 def run_loops(
     program: Program, kernels: Kernels, buffers: Mapping[str, Array], serial: bool = False,
-    shifts: Sequence[tuple[int, ...]] = (), inside: Inside = lambda step: [],
+    shifts: Sequence[tuple[int, ...]] = (), inside: Inside = lambda step: [], precision: str = "declared",
 ) -> Results:  # fmt: skip
     """Run a program by loop kernels (`kernels[i]` is that of step i; a step without one runs by its body), in the
     arena. `buffers` are arrays by parameter name; they are not changed. `shifts[i]` are the elements by which the
     kernel of step i sees its operands moved on, `inside(i)` the regions of step i with their kernels."""
-    memory = Memory(program, buffers)
+    memory = Memory(program, buffers, precision)
     _run_steps(memory, kernels, shifts, serial, inside)
     return memory.results()
 
@@ -239,7 +337,7 @@ def _run_steps(
             continue
         kernel = kernels.get(at) if isinstance(kernels, Mapping) else kernels[at]
         if kernel is None:
-            run_body(step, memory)
+            run_body(step, memory, memory.precision)
         else:
             arrays = [*(memory.held[o] for o in step.operands), *(memory.result(r) for r in step.results)]
             # A kernel may see a buffer under another shape; the memory is one and the same.
@@ -248,7 +346,7 @@ def _run_steps(
                 if shift:
                     # what lies beyond the operand's end is never read: the kernel was made for its slice
                     seen[i] = as_strided(seen[i].reshape(-1)[shift:], seen[i].shape, seen[i].strides)
-            run_kernel(kernel, seen, serial)
+            run_kernel(kernel, seen, serial, memory.precision)
 
 
 def _run_control(step: ControlStep, memory: Memory, regions: Sequence[LoopModule], serial: bool) -> None:
@@ -266,6 +364,8 @@ def _called(module: LoopModule) -> list[LoopKernel | None]:
     return [None if number is None else module.kernels[number] for number in module.calls]
 
 
-def run_loop_module(module: LoopModule, buffers: Mapping[str, Array], serial: bool = False) -> Results:
+def run_loop_module(
+    module: LoopModule, buffers: Mapping[str, Array], serial: bool = False, precision: str = "declared"
+) -> Results:
     """Run a loop module on arrays by parameter name."""
-    return run_loops(module.program, _called(module), buffers, serial, module.shifts, module.inside)
+    return run_loops(module.program, _called(module), buffers, serial, module.shifts, module.inside, precision)

@@ -1,5 +1,6 @@
 """Protects the interpreters below the tensor level: all levels of one program agree, bit for bit on small integers;
-memory is shared for good, so a wrong plan gives wrong numbers; guards keep loads inside; lockstep equals serial."""
+memory is shared for good, so a wrong plan gives wrong numbers; guards keep loads inside; loops run
+as the machine runs them: in order where it does, many turns at once where it does."""
 
 from __future__ import annotations
 
@@ -57,11 +58,12 @@ def test_the_program_in_double_precision_is_the_graph_in_double_precision() -> N
     same(run_program(PROGRAM, given, "f64"), evaluate(GRAPH, given, "f64"), 1e-14)  # type: ignore[arg-type]
 
 
-def test_lockstep_and_serial_agree_bit_for_bit() -> None:
+def test_schedules_change_rounding_only() -> None:
     given = inputs()
-    a, b = run_loop_module(LOOPS, given), run_loop_module(LOOPS, given, serial=True)
-    for name, value in a.outputs.items():
-        assert np.array_equal(value, b.outputs[name]), name
+    same(run_loop_module(LOOPS, given), run_loop_module(LOOPS, given, serial=True), 1e-6)
+    truth = evaluate(GRAPH, given, "f64")  # type: ignore[arg-type]
+    for serial in (False, True):
+        same(run_loop_module(LOOPS, given, serial, "f64"), truth, 1e-14)
 
 
 def test_integers_are_exact_up_to_the_first_exp() -> None:
@@ -259,3 +261,76 @@ def test_empty_loops_and_buffers() -> None:
     for serial in (False, True):
         run_kernel(one("%x: inout f32[0], %y: out f32[]", body), [x, y], serial)
         assert y == 2
+
+
+def ran(text: str, *arrays: Array, serial: bool = False, precision: str = "declared") -> None:
+    run_kernel(one("%x: in f32[24], %y: inout f32[24]", text), list(arrays), serial, precision)
+
+
+PREFIX = """%s: f32 = for %i in 0..24 carry(%c: f32 = 100.0 combine=add) {HINT} {
+  %a: f32 = load %x[%i]
+  %n: f32 = add(%c, %a)
+  store %n, %y[%i]
+  yield %n
+}"""
+
+
+def test_a_prefix_sum_in_lanes_gives_what_the_machine_would_give() -> None:
+    x, y = np.arange(1, 25, dtype=np.float32), np.zeros(24, np.float32)
+    ran(PREFIX.replace("HINT", "vector=4, unroll=2"), x, y)
+    np.testing.assert_array_equal(y, np.cumsum(x.reshape(3, 8), 0).reshape(-1))  # every lane by itself, from 0
+    ran(PREFIX.replace("HINT", "jam"), x, y)
+    np.testing.assert_array_equal(y, x)
+    for text, serial in (("vector=4, unroll=2", True), ("unroll", False), ("parallel", False)):
+        ran(PREFIX.replace("HINT", text), x, y, serial=serial)
+        np.testing.assert_array_equal(y, 100 + np.cumsum(x))
+
+
+def test_turns_at_once_need_a_combination() -> None:
+    x, y = np.ones(24, np.float32), np.zeros(24, np.float32)
+    with pytest.raises(IRError, match="combines nothing"):
+        ran(PREFIX.replace(" combine=add", "").replace("HINT", "vector=4"), x, y)
+
+
+def test_turns_that_read_what_others_store() -> None:
+    """y[i + 1] = y[i]: in order the first element spreads; in lockstep it moves by one a chunk."""
+    text = "for %i in 0..23 {HINT} { %a: f32 = load %y[%i] store %a, %y[%i + 1] }"
+    first = np.arange(24, dtype=np.float32)
+    chunks = first.copy()
+    for start in (0, 8, 16):  # each begins with what the one before has stored last
+        piece = chunks[start : min(start + 8, 23)].copy()
+        chunks[start + 1 : start + 1 + len(piece)] = piece
+    moved = np.r_[0, first[:-1]]
+    for hint, want in (("parallel", 0 * first), ("unroll", 0 * first), ("jam", moved), ("vector=8", chunks)):
+        y = first.copy()
+        ran(text.replace("HINT", hint), first, y)
+        np.testing.assert_array_equal(y, want, hint)
+
+
+def test_memory_that_operand_and_result_share_is_one_memory() -> None:
+    """A kernel that turns its operand round in place runs wrong here as it does natively."""
+    both = np.arange(24, dtype=np.float32)
+    ran("for %i in 0..24 {parallel} { %a: f32 = load %x[23 - %i] store %a, %y[%i] }", both, both)
+    want = np.arange(24, dtype=np.float32)
+    for i in range(24):
+        want[i] = want[23 - i]
+    np.testing.assert_array_equal(both, want)
+
+
+@pytest.mark.parametrize("combine", ["add", "mul", "maximum", "minimum"])
+@pytest.mark.parametrize("hint", ["vector=4", "vector=8, unroll=2", "vector=4, unroll=3", "jam", "vector=32"])
+def test_partial_results_of_every_combination(combine: str, hint: str) -> None:
+    text = f"""for %j in 0..2 {{parallel}} {{
+      %s: f32 = for %i in 0..11 carry(%c: f32 = 0.5 combine={combine}) {{{hint}}} {{
+        %a: f32 = load %x[12*%j + %i]
+        %n: f32 = {combine}(%c, %a)
+        yield %n
+      }}
+      store %s, %y[%j]
+    }}"""
+    x = np.random.default_rng(0).normal(size=24).astype(np.float32)
+    for precision, dtype, tolerance in (("declared", np.float32, 1e-6), ("f64", np.float64, 1e-15)):
+        got, want = np.zeros(24, dtype), np.zeros(24, dtype)
+        ran(text, x.astype(dtype), got, precision=precision)
+        ran(text, x.astype(dtype), want, serial=True, precision=precision)
+        np.testing.assert_allclose(got, want, tolerance)
