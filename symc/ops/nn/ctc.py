@@ -13,7 +13,7 @@ from symc.ir.prims.movement import broadcast
 from symc.ir.prims.reduce import reduce_min
 from symc.ir.tensor.graph import Node
 from symc.ir.types import I32, Array
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
+from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Types, operator
 from symc.ops.shared.layers import indices, narrow, wide
 
 
@@ -25,6 +25,13 @@ def _ctc(data: Array, labels: Array, counts: Array, lengths: Array, blank: Array
     with np.errstate(all="ignore"):
         for n in range(data.shape[1]):
             steps, word = int(lengths[n]), labels[n, : counts[n]]
+            wrong = word[(word < 0) | (word >= data.shape[2])]
+            if wrong.size:
+                classes = f"the {data.shape[2]} classes of data are 0 to {data.shape[2] - 1}"
+                raise MXNetError(f"CTCLoss: sequence {n} has the label {wrong[0]}, but {classes}")
+            # a word that cannot be spelled in so few steps costs nothing, as in MXNet
+            if len(word) + np.count_nonzero(word[1:] == word[:-1]) > steps or not steps:
+                continue
             loss[n], grad[:steps, n] = _ctc_one(logs[:steps, n], word, int(blank))
     return loss.astype(data.dtype), grad.astype(data.dtype)
 
@@ -73,7 +80,9 @@ register_host("ctc", _ctc)
 class CTCLoss(Operator):
     """-log of the probability that data (T, N, C), not normalised, spells label (N, L).
 
-    The blank is class 0 (labels from 1, padded with 0) or the last one (padded with -1).
+    The blank is class 0 (labels from 1, padded with 0) or the last one (padded with -1). A label that is no class is
+    an error when it is met (MXNet reads beyond its arrays); lengths outside of 0 to T, and 0 to L, are the nearest
+    ones. A word that cannot be spelled in the steps there are costs 0.
     """
 
     floats_only: ClassVar[bool] = True
@@ -118,9 +127,10 @@ class CTCLoss(Operator):
         padding = 0 if self.blank_label == "first" else -1
         rest = list(inputs[2:])
         lengths = ew.cast(rest.pop(0), I32) if self.use_data_lengths else ew.const(np.full(batch, steps, np.int32))
+        lengths = ew.minimum(ew.maximum(lengths, 0), steps)
         word = ew.cast(label, I32)
         if self.use_label_lengths:
-            counts = ew.cast(rest.pop(0), I32)
+            counts = ew.minimum(ew.maximum(ew.cast(rest.pop(0), I32), 0), label.shape[1])
         else:
             counts = _used(word, padding)
 

@@ -72,7 +72,7 @@ class SequenceMask(_Sequence):
 
 @operator("SequenceLast", inputs="data sequence_length")
 class SequenceLast(_Sequence):
-    """The last step of every sequence."""
+    """The last step of every sequence; lengths are taken as at least 1 and at most the data's."""
 
     def complete(self, s: Shapes) -> None:
         """(T, N, *S), or (N, T, *S) for axis 1, gives (N, *S); sequence_length is (N,)."""
@@ -93,7 +93,8 @@ class SequenceLast(_Sequence):
 
 @operator("SequenceReverse", inputs="data sequence_length")
 class SequenceReverse(_Sequence):
-    """Turns every sequence round within its length; steps behind it stay."""
+    """Turns every sequence round within its length; steps behind it stay. A length beyond the data's is the data's, one
+    below 0 is 0 (MXNet reads and writes beyond its arrays)."""
 
     def check(self) -> None:
         if self.axis != 0:
@@ -104,5 +105,5 @@ class SequenceReverse(_Sequence):
         if not self.use_sequence_length:
             return reverse(data, (0,))
         at = indices(data.shape, 0)
-        length = self.lengths(inputs, data.shape)
+        length = ew.minimum(self.lengths(inputs, data.shape), data.shape[0])
         return gather_along(data, ew.select(ew.lt(at, length), length - 1 - at, at), 0)

@@ -10,7 +10,18 @@ import numpy as np
 from symc.ir.prims.control import host_call
 from symc.ir.tensor.graph import Node
 from symc.ir.types import Array, TensorType
-from symc.ops.base import BuildContext, Floats, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
+from symc.ops.base import (
+    BuildContext,
+    Floats,
+    MXNetError,
+    Operator,
+    ShapeError,
+    Shapes,
+    Tuple,
+    Types,
+    is_known,
+    operator,
+)
 from symc.ops.shared.layers import check_range, float32_only, refuse
 from symc.ops.vision.boxes import host_of, without_gradient
 from symc.ops.vision.suppression import best_first, extents, overlaps, survivors
@@ -207,13 +218,22 @@ def _bilinear(image: Array, x: Array, y: Array) -> Array:
     return np.where(inside, upper * (1 - down) + lower * down, 0)
 
 
+#: points of a cell: a larger region is an error of what made it
+MOST_TAPS = 1 << 22
+
+
 def _rotated(data: Array, rois: Array, op: RROIAlign) -> Array:
     cells = np.array(op.pooled_size)
     out = np.zeros((len(rois), data.shape[1], *op.pooled_size))
-    for n, roi in enumerate(rois.astype(np.float64)):
+    for n, roi in enumerate(np.nan_to_num(rois.astype(np.float64), posinf=0.0, neginf=0.0)):
         middle_x, middle_y = roi[1:3] * op.spatial_scale
         size = np.maximum(roi[4:2:-1] * op.spatial_scale, 1.0)
-        taps = np.ceil(size / cells).astype(int) if op.sampling_ratio <= 0 else np.full(2, op.sampling_ratio)
+        taps = np.ceil(size / cells) if op.sampling_ratio <= 0 else np.full(2, op.sampling_ratio)
+        if np.prod(taps) > MOST_TAPS:
+            raise MXNetError(
+                f"RROIAlign: region {n} is {size[1]:g} x {size[0]:g}: give sampling_ratio for ones so large"
+            )
+        taps = taps.astype(int)
         along_y, along_x = ((np.arange(c * t) + 0.5) * (s / (c * t)) - s / 2 for c, t, s in zip(cells, taps, size))
         sin, cos = np.sin(np.radians(roi[5])), np.cos(np.radians(roi[5]))
         x = along_x[None, :] * cos + along_y[:, None] * sin + middle_x

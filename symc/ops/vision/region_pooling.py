@@ -52,7 +52,11 @@ def _first_max(x: Node) -> Node:
 
 @operator("ROIPooling", inputs="data rois")
 class ROIPooling(Operator):
-    """The maximum of every cell of a pooled_size grid over each region (batch index, x1, y1, x2, y2). Girshick 2015."""
+    """The maximum of every cell of a pooled_size grid over each region (batch index, x1, y1, x2, y2). Girshick 2015.
+
+    A region of an image that is not in the batch gives zeros, as in MXNet; the other operators here take the nearest
+    image (MXNet reads beyond its arrays).
+    """
 
     floats_only: ClassVar[bool] = True
 
@@ -95,7 +99,9 @@ class ROIPooling(Operator):
         by_row = _first_max(across)
         shape = (regions, channels, pooled_h, pooled_w, height)
         turned = transpose(by_row, (0, 1, 3, 2))
-        down = ew.select(broadcast(rows, shape, (0, 2, 4)), broadcast(turned, shape, (0, 1, 3, 4)), low)
+        images = ew.cast(_column(rois, 0), I32)
+        there = broadcast(ew.and_(ew.ge(images, 0), ew.lt(images, batch)), rows.shape, (0,))
+        down = ew.select(broadcast(ew.and_(rows, there), shape, (0, 2, 4)), broadcast(turned, shape, (0, 1, 3, 4)), low)
         best = _first_max(down)
         return ew.select(ew.eq(best, low), 0.0, best)
 

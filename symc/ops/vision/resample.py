@@ -177,7 +177,8 @@ def sample(data: Node, x: Node, y: Node) -> Node:
             )
             at = ew.cast(ew.select(inside, row * float(width) + column, 0.0), I32)
             picked = gather_along(flat, broadcast(at, (batch, channels, points), (0, 2)), 2)
-            weight = broadcast(ew.select(inside, weight, 0.0), picked.shape, (0, 2))
+            # not a select: at a place that is nan so is the result, as in MXNet
+            weight = broadcast(weight * ew.cast(inside, weight.dtype), picked.shape, (0, 2))
             total = picked * weight if total is None else total + picked * weight
     assert total is not None
     return total
