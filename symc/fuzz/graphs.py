@@ -17,18 +17,28 @@ from symc.fuzz.varied import flip, one_of
 from symc.ir.op import input_node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import get
-from symc.ir.prims.indexing import gather, scatter_add, sort
+from symc.ir.prims.flow import branch, loop
+from symc.ir.prims.indexing import gather, gather_along, gather_nd, scatter_add, scatter_along_add, scatter_nd, sort
 from symc.ir.prims.linear import conv, dot
 from symc.ir.prims.movement import broadcast, concat, iota, pad, reshape, reverse, slice_, transpose
-from symc.ir.prims.reduce import argmax, cumsum, reduce_max, reduce_min, reduce_sum
+from symc.ir.prims.random import fold_key, random_bits
+from symc.ir.prims.reduce import argmax, argmin, cumsum, reduce_max, reduce_min, reduce_prod, reduce_sum
 from symc.ir.prims.window import window_max, window_max_grad, window_pick, window_spread, window_sum
 from symc.ir.tensor.graph import Graph, Node, Output, Recorder, SymOrigin, Update, finish, topological
-from symc.ir.types import F16, F32, F64, I32, I64, DType, TensorType
+from symc.ir.types import F16, F32, F64, I32, I64, U32, DType, TensorType
 
 EXTENTS = (1, 2, 3, 4, 5, 8, 17)
 SIZE = 600
 #: magnitudes that whole numbers, and that other numbers may reach; beyond them a value is clamped
 WHOLE, REAL = 2.0**20, 30.0
+
+
+#: functions that take any value of up to 1, only positive ones, only those below 1
+ANYWHERE = "cos atan asinh erf expm1 softrelu sinh cosh tan cbrt exp floor".split()
+POSITIVE = "sqrt rsqrt log log2 log10 log1p gamma gammaln digamma".split()
+INSIDE = "asin acos atanh erfinv".split()
+#: the input that random numbers come from
+KEY = input_node("key", TensorType(U32, (2,)), "key")
 
 
 class Value(NamedTuple):
@@ -65,7 +75,9 @@ class Maker:
         self.pool.append(Value(node, size))
 
     def step(self) -> None:
-        steps = "unary binary binary spread fold product move move join choose window scan pick_rows convolve"
+        steps = "unary unary binary binary binary spread fold product move move join choose window scan places convolve"
+        if flip(self.rng, 0.15):
+            steps = "turns sides bits draw"
         getattr(self, self.pick(steps.split()))(self.value())
 
     def value(self) -> Value:
@@ -90,15 +102,39 @@ class Maker:
     # -- steps
 
     def unary(self, x: Value) -> None:
-        exact = [(ew.neg, x.size), (ew.abs_, x.size), (ew.relu, x.size), (ew.sign, 1.0)]
-        smooth = [(ew.tanh, 1.0), (ew.sigmoid, 1.0), (ew.sin, 1.0), (lambda v: ew.exp(ew.neg(ew.abs_(v))), 1.0)]
-        function, size = self.pick(exact if self.whole else [*exact[:3], *smooth])
-        self.kept(function(x.node), size)
+        if self.whole or flip(self.rng, 0.3):
+            words = "neg abs_ relu sign" + (
+                " floor ceil trunc rint round_" if self.dtype.is_float and self.whole else ""
+            )
+            name = self.pick(words.split())
+            self.kept(getattr(ew, name)(x.node), 1.0 if name == "sign" else x.size)
+            return
+        # a value below 1, brought to where the function is tame
+        small = ew.tanh(x.node)
+        name = self.pick(["tanh", "sigmoid", "sin", *ANYWHERE, *POSITIVE, *INSIDE])
+        if name in POSITIVE:
+            small = ew.abs_(small) + 0.5
+        elif name in INSIDE:
+            small = small * 0.9
+        self.kept(getattr(ew, name)(x.node if name in ("tanh", "sigmoid", "sin") else small), 10.0)
 
     def binary(self, x: Value) -> None:
         y = self.like(x)
-        name = self.pick(["add", "sub", "mul", "maximum", "minimum", "scale", *([] if self.whole else ["ratio"])])
-        if name == "scale":
+        exact = ["add", "sub", "mul", "maximum", "minimum", "scale", *(["fma"] if self.dtype.is_float else [])]
+        name = self.pick([*exact, "compare"] if self.whole else [*exact, "ratio", "hypot", "atan2", "pow", "mod"])
+        if name == "compare":
+            test = getattr(ew, self.pick("eq ne lt le gt ge".split()))(x.node, y.node)
+            self.kept(ew.cast(ew.not_(test) if flip(self.rng) else test, self.dtype), 1.0)
+        elif name == "fma":
+            z = self.like(x)
+            self.kept(ew.Fma()(x.node, y.node, z.node), x.size * y.size + z.size)
+        elif name in ("hypot", "atan2"):
+            self.kept(getattr(ew, name)(x.node, ew.add(ew.abs_(y.node), 0.5)), x.size + y.size + 4)
+        elif name == "pow":
+            self.kept(ew.pow_(ew.add(ew.abs_(ew.tanh(x.node)), 0.5), ew.tanh(y.node)), 2.0)
+        elif name == "mod":
+            self.kept(ew.mod(x.node, ew.add(ew.abs_(y.node), 1.0)), y.size + 1)
+        elif name == "scale":
             factor = self.number(-3, 3)
             self.kept(ew.mul(x.node, factor), x.size * abs(factor))
         elif name == "ratio":
@@ -140,8 +176,12 @@ class Maker:
             return
         axes = sorted(self.rng.permutation(x.node.rank)[: self.number(1, x.node.rank)].tolist())
         count = math.prod(x.node.shape[a] for a in axes)
-        function = self.pick([reduce_sum, reduce_sum, reduce_max, reduce_min])
-        self.kept(function(x.node, axes), x.size * (count if function is reduce_sum else 1))
+        function = self.pick([reduce_sum, reduce_sum, reduce_max, reduce_min, reduce_prod])
+        if function is reduce_prod:
+            below = ew.maximum(ew.minimum(x.node, 1), -1)
+            self.kept(reduce_prod(below, axes), 1.0)
+        else:
+            self.kept(function(x.node, axes), x.size * (count if function is reduce_sum else 1))
 
     def product(self, x: Value) -> None:
         """A matrix product with another value, or with itself."""
@@ -199,26 +239,76 @@ class Maker:
         if not x.node.rank:
             return
         axis = self.number(0, x.node.rank - 1)
-        kind = self.pick(["cumsum", "cumsum", "sort", "argmax"])
+        kind = self.pick(["cumsum", "cumsum", "sort", "argmax", "argmin"])
         if kind == "cumsum":
             self.kept(cumsum(x.node, axis, flip(self.rng)), x.size * x.node.shape[axis])
         elif kind == "sort":
             self.kept(get(sort(x.node, axis, flip(self.rng)), 0), x.size)
         elif self.whole:
-            self.kept(ew.cast(argmax(x.node, axis), self.dtype), float(x.node.shape[axis]))
+            found = (argmax if kind == "argmax" else argmin)(x.node, axis)
+            self.kept(ew.cast(found, self.dtype), float(x.node.shape[axis]))
 
-    def pick_rows(self, x: Value) -> None:
-        """Rows at computed places, read or added to."""
+    def places(self, x: Value) -> None:
+        """Elements at computed places, read or written; a place may lie outside."""
         if not x.node.rank:
             return
-        rows = x.node.shape[0]
-        count = self.number(1, 4)
-        places = ew.mod(iota(TensorType(I32, (count,)), 0) * self.number(1, 3), rows)
-        if flip(self.rng):
-            self.kept(gather(x.node, places, 0), x.size)
+        node, rows, count = x.node, x.node.shape[0], self.number(1, 4)
+        at = iota(TensorType(I32, (count,)), 0) * self.number(1, 3) - self.number(0, 2)
+        kind = self.pick(["gather", "scatter", "along", "scatter_along", "nd", "scatter_nd"])
+        if kind in ("gather", "scatter"):
+            read = gather(node, at, 0)
+            self.kept(read if kind == "gather" else scatter_add(node, at, read, 0), x.size * (1 + count))
+        elif kind in ("along", "scatter_along"):
+            wide = broadcast(at, (count, *node.shape[1:]), (0,))
+            read = gather_along(node, wide, 0)
+            self.kept(read if kind == "along" else scatter_along_add(node, wide, read, 0), x.size * (1 + count))
         else:
-            added = gather(x.node, ew.mod(places + 1, rows), 0)
-            self.kept(scatter_add(x.node, places, added, 0), x.size * (1 + count))
+            pairs = broadcast(ew.mod(at, rows), (min(node.rank, 2), count), (1,))
+            read = gather_nd(node, pairs)
+            made = read if kind == "nd" else scatter_nd(node, pairs, read, "add")
+            self.kept(made, x.size * (1 + count))
+
+    def turns(self, x: Value) -> None:
+        """A loop over the rows of a value."""
+        if x.node.rank < 2 or x.node.dtype != self.dtype:
+            return
+        start = slice_(x.node, [0] * x.node.rank, [1, *x.node.shape[1:]])
+        state = reshape(start, x.node.shape[1:])
+        low, high = (-4, 4) if self.dtype.is_int or self.whole else (-1.0, 1.0)
+
+        def body(carries: Sequence[Node], rows: Sequence[Node], _: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+            held = ew.minimum(ew.maximum(carries[0] + rows[0], low), high)
+            return [held], [carries[0] - rows[0]]
+
+        (last,), (rows,), _ = loop(body, [state], [x.node])
+        self.kept(rows, 2 * x.size + 8)
+        self.kept(last, x.size + 8)
+
+    def sides(self, x: Value) -> None:
+        """A branch that looks at one element."""
+        if not x.node.rank or x.node.dtype != self.dtype:
+            return
+        one = reshape(slice_(x.node, [0] * x.node.rank, [1] * x.node.rank), ())
+        (made,) = branch(ew.gt(one, 0), lambda a: [a + 1], lambda a: [ew.relu(a)], [x.node])
+        self.kept(made, x.size + 1)
+
+    def bits(self, x: Value) -> None:
+        """Integers bit by bit, truth values together."""
+        if self.dtype.is_int:
+            y = self.like(x)
+            name = self.pick(["and_", "or_", "xor", "shr"])
+            low = ew.and_(y.node, 7)
+            self.kept(getattr(ew, name)(x.node, low) if name != "shr" else ew.shr(ew.abs_(x.node), low), x.size + 8)
+        else:
+            test = ew.gt(x.node, 0)
+            both = getattr(ew, self.pick(["and_", "or_", "xor"]))(test, ew.lt(x.node, 1))
+            self.kept(ew.cast(both, self.dtype), 1.0)
+
+    def draw(self, x: Value) -> None:
+        """Random numbers of a key that the graph is given."""
+        if x.node.dtype == self.dtype:
+            drawn = ew.and_(random_bits(fold_key(KEY, len(self.pool)), x.node.shape), 3)
+            self.kept(x.node + ew.cast(drawn, self.dtype), x.size + 3)
 
     def move(self, x: Value) -> None:
         """Elements elsewhere; values stay."""
@@ -283,7 +373,8 @@ def graph_of(
     origins = {**recorder.origins, **{i: origin for i in inputs.values()}}
     in_phase = [*phases, *["forward"] * len(outs)]
     outputs = [Output(f"out{i}", o, phase=phase) for i, (o, phase) in enumerate(zip(outs, in_phase))]
-    return finish("net", list(inputs.values()), outputs, changed, {}, origins)
+    keys = [KEY] if KEY in topological(outs) else []
+    return finish("net", [*inputs.values(), *keys], outputs, changed, {}, origins)
 
 
 def random_graph(rng: np.random.Generator, whole: bool) -> Graph:
