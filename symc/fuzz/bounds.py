@@ -57,7 +57,7 @@ def rounding_bounds(
     for node, far in found.items():
         value = np.abs(truth[node].astype(np.float64))
         size = float(value[np.isfinite(value)].max(initial=0.0))
-        made_bounds[node] = MARGIN * far + 4 * _unit(node.dtype.numpy) * size + 1e-30
+        made_bounds[node] = MARGIN * far + 4 * _unit(node.dtype.numpy) * size + 4 * _least(node.dtype.numpy)
     return made_bounds
 
 
@@ -68,6 +68,11 @@ class _NotANumber(Exception):
 def _unit(dtype: Any) -> float:
     """The rounding error of 1 in an element type."""
     return float(np.finfo(dtype).eps) if np.dtype(dtype).kind == "f" else 0.0
+
+
+def _least(dtype: Any) -> float:
+    """The smallest number above 0: what lies below is lost."""
+    return float(np.finfo(dtype).smallest_subnormal) if np.dtype(dtype).kind == "f" else 0.0
 
 
 def _perturbed(graph: Graph, args: Sequence[Array], rng: np.random.Generator) -> dict[Node, Array]:
@@ -90,14 +95,14 @@ def _perturbed(graph: Graph, args: Sequence[Array], rng: np.random.Generator) ->
         with np.errstate(all="ignore"):
             made = node.op.evaluate(given, types, run)
             if isinstance(made, tuple):
-                units = [_unit(t.dtype.numpy) for t in _types(node)]
-                values[node] = tuple(_wrong(np.asarray(m), m, unit, rng) for m, unit in zip(made, units))
+                dtypes = [t.dtype.numpy for t in _types(node)]
+                values[node] = tuple(_wrong(np.asarray(m), m, dtype, 1.0, rng) for m, dtype in zip(made, dtypes))
                 continue
             size = node.op.value([np.abs(a) for a in given], types) if isinstance(node.op, _SUMS) else made
         # elementary functions may be off by a few units in the last place; a constant is what it is
         exact = not given or isinstance(node.op, _EXACT) or node.op.name in _EXACT_NAMES
         times = 0.0 if exact else 4.0 if isinstance(node.op, Elementwise) and node.op.cost > 2 else 1.0
-        values[node] = _wrong(np.asarray(made), size, times * _unit(node.dtype.numpy), rng)
+        values[node] = _wrong(np.asarray(made), size, node.dtype.numpy, times, rng)
     return {node: values[node] for node in dict.fromkeys(graph.roots)}
 
 
@@ -105,12 +110,13 @@ def _types(node: Node) -> Any:
     return node.type.items  # type: ignore[union-attr]
 
 
-def _wrong(value: Array, size: Any, unit: float, rng: np.random.Generator) -> Array:
-    """The value with errors of up to `unit` of `size`."""
+def _wrong(value: Array, size: Any, dtype: Any, times: float, rng: np.random.Generator) -> Array:
+    """The value with errors of up to `times` what rounding a number of `size` to an element type may cost."""
     if value.dtype.kind == "f" and np.isnan(value).any():
         raise _NotANumber
-    if value.dtype.kind != "f" or not unit:
+    if value.dtype.kind != "f" or not times:
         return value
     with np.errstate(all="ignore"):
-        wrong = value + unit * np.abs(np.asarray(size)) * rng.uniform(-1.0, 1.0, value.shape)
+        far = times * (_unit(dtype) * np.abs(np.asarray(size)) + _least(dtype))
+        wrong = value + far * rng.uniform(-1.0, 1.0, value.shape)
     return np.where(value == np.rint(value), value, wrong)  # whole numbers come of exact operations
