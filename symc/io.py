@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -179,6 +180,7 @@ class PrefetchingIter(_Held):
         self._start()
 
     def _start(self) -> None:
+        self._process = os.getpid()
         self._stop = threading.Event()
         self._queues: list[queue.Queue[Any]] = [queue.Queue(1) for _ in self.iters]
         self._threads = [
@@ -207,6 +209,10 @@ class PrefetchingIter(_Held):
     def iter_next(self) -> bool:
         if self._ended:
             return False
+        if self._process != os.getpid():
+            raise MXNetError(
+                "PrefetchingIter: its threads are in the process that this one was forked from; call reset() here first"
+            )
         found = [q.get() for q in self._queues]
         for made in found:
             if isinstance(made, BaseException):

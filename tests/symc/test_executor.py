@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 
 import loading
 import numpy as np
@@ -260,6 +261,24 @@ def test_threads_that_share_an_executor_take_turns() -> None:
 
     in_threads(work, 3)
     assert (bound.outputs[0].asnumpy() == 12).all() and (bound.grad_dict["x"].asnumpy() == 7).all()
+
+
+def test_threads_that_ask_for_outputs_before_any_run_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound, compiled, found = square(40), [], []
+    both, compile_one = threading.Barrier(2), type(bound)._compile
+
+    def slow(self: mx.executor.Executor, train: bool) -> object:
+        compiled.append(train)
+        time.sleep(0.05)
+        return compile_one(self, train)
+
+    def work(number: int) -> None:
+        both.wait(30)
+        found.append(bound.outputs[0])
+
+    monkeypatch.setattr(type(bound), "_compile", slow)
+    in_threads(work, 2)
+    assert compiled == [False] and found[0] is found[1]
 
 
 def test_threads_that_call_operators() -> None:

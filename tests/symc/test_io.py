@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import numpy as np
 import pytest
+from native import in_child
 
 import symc as mx
 
@@ -132,3 +134,19 @@ def test_iterators_of_ones_own():
     for missing in (mx.io.DataIter().iter_next, mx.io.DataIter().getdata, mx.io.DataIter().getlabel):
         with pytest.raises(NotImplementedError):
             missing()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_prefetching_in_a_forked_child() -> None:
+    """The threads stay in the parent: the child is told so, and starts its own."""
+    it = mx.io.PrefetchingIter(mx.io.NDArrayIter(X, Y, 3))
+
+    def child() -> None:
+        with pytest.raises(mx.MXNetError, match="forked from; call reset"):
+            next(it)
+        it.reset()
+        assert sum(1 for _ in it) == 3
+
+    assert in_child(child) == 0
+    assert sum(1 for _ in it) == 3

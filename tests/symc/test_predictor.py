@@ -3,6 +3,7 @@ one program for one set of shapes, and refusals that name what does not fit."""
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import pickle
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 import symc as mx
 from symc import predictor as module
+from symc.ir.modules import SymbolModule
 
 RNG = np.random.default_rng(3)
 SHAPE = (4, 2, 6, 6)
@@ -346,6 +348,13 @@ def test_equal_types_have_one_program_while_somebody_uses_it() -> None:
     del ask, other, exe, first, second
     gc.collect()
     assert kept() is None
+
+
+def test_the_key_of_a_program_has_all_that_it_is_made_from() -> None:
+    """Whoever gives SymbolModule a field decides whether symc.runtime.programs tells programs apart by it."""
+    follows = {"inferred"}
+    fields = {f.name for f in dataclasses.fields(SymbolModule)} - follows
+    assert fields == {"name", "graph", "types", "output_names", "roles", "shapes"}
 
 
 def test_what_differs_in_anything_is_another_program() -> None:
