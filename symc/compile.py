@@ -50,7 +50,7 @@ from symc.passes.tensor.layout import Layout
 from symc.passes.tensor.merge_loops import MergeLoops
 from symc.passes.tensor.prune import Prune
 from symc.passes.tensor.simplify import Simplify
-from symc.runtime.link import Held, Linker
+from symc.runtime.link import Linker, Word
 from symc.runtime.memory import constant, empty, need_for
 from symc.runtime.programs import program_of
 from symc.runtime.table import Table, aligned_empty
@@ -165,8 +165,8 @@ class Instance:
     table: Table = field(init=False)
     forward_entries: int = field(init=False, default=0)
     entries: int = field(init=False, default=0)
-    #: an array over the memory of every value of the program (those in regions apart)
-    memory: dict[str, Array] = field(init=False)
+    #: where the addresses of the buffers are: of the program's parameters in order, then of its outputs
+    words: list[Word] = field(init=False)
 
     def __post_init__(self) -> None:
         program = self.executable.program
@@ -181,13 +181,11 @@ class Instance:
                 raise ValueError(f"buffer {p.name}: needs contiguous {p.type}, got {array.dtype}{list(array.shape)}")
         self.arena = aligned_empty(max(program.arena, 64))
         exe = self.executable
-        buffers = {p.name: Held(self.buffers[p.name]) for p in program.params}
-        keep = [self.arena, self.outputs, self.buffers, exe.constants]
         linker = Linker(exe.kernels, exe.addresses, exe.constants)
-        linked = linker.link(exe.loops, buffers, [Held(array) for array in self.outputs], self.arena, keep)
+        linked = linker.link(exe.loops, self.buffers, self.outputs, self.arena)
         self.table, self.forward_entries = linked.table, linked.forward
         self.entries = len(self.table.entries)
-        self.memory = {name: held.array for name, held in linked.held.items()}
+        self.words = linker.words
 
     def run_forward(self) -> None:
         self.table.run(0, self.forward_entries)

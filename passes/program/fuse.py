@@ -106,6 +106,8 @@ class _Fusion:
         #: names in use, and those of values that the graph does not name
         self.names = set(graph.names.values())
         self.extra: dict[Node, str] = {}
+        #: numbers that loops and branches read from memory
+        self.numbers: set[Node] = set()
         #: why a value did not join a cluster, where somebody asks
         self.refusals: dict[tuple[Node, int], Refusal] | None = None
 
@@ -184,7 +186,7 @@ class _Fusion:
         params = tuple(
             ProgramParam(graph.names[i], i.tensor, p.role, p.of, p.order) for i in graph.inputs for p in [parameter(i)]
         )
-        kept = {n for n in (*graph.roots, *self.extra) if isinstance(n.op, Const)}
+        kept = {n for n in (*graph.roots, *self.numbers) if isinstance(n.op, Const)}
         constants = tuple((self._name(n), n) for n in graph.nodes() if is_leaf_const(n) or n in kept)
         outputs = tuple(
             ProgramOutput(o.name, graph.names[o.node], o.role, o.of, o.order, o.phase) for o in graph.outputs
@@ -218,6 +220,7 @@ class _Fusion:
     def _control(self, node: Node, origin: Origin) -> Step:
         """A loop or branch: its graphs become programs as this one does."""
         op, operands = node.op, tuple(self._name(i) for i in node.inputs)
+        self.numbers.update(i for i in node.inputs if isinstance(i.op, Const))
         results = tuple(Result(self._name(get), get.tensor) for get in control_results(node))
 
         def program(name: str, graph: Graph, first: int = 0) -> Program:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ctypes import c_int64
 
 from symc.compile import Executable, Instance
-from symc.ir.program.nodes import ViewStep
 from symc.ir.types import Array
 from symc.runtime.memory import address_of
 
@@ -20,16 +20,11 @@ class Pool:
         self.executable = executable
         #: taking from a list and adding to it need no lock
         self._free: list[_Movable] = []
-        program = executable.program
-        calls = executable.loops.calls
-        native = all(calls[at] is not None for at, s in enumerate(program.steps) if not isinstance(s, ViewStep))
         #: Python callbacks hold their arrays, so programs that have some are bound anew for every call
-        self._movable = native and program.arena <= LARGEST
+        self._movable = executable.loops.native and executable.program.arena <= LARGEST
 
     def run(self, buffers: Mapping[str, Array], outputs: Sequence[Array]) -> None:
         """Run on these arrays: parameters by name, and one for each output."""
-        places = [*buffers.values(), *outputs]
-        addresses = [address_of(a) for a in places]
         if not self._movable:
             self.executable.bind(buffers, outputs).run()
             return
@@ -38,39 +33,26 @@ class Pool:
         except IndexError:
             instance = self.executable.bind(buffers, outputs)
             instance.run()
-            spans = sorted((start, start + a.nbytes) for start, a in zip(addresses, places))
-            if any(end > start for (_, end), (start, _) in zip(spans, spans[1:])) or not all(a.size for a in places):
-                return  # which address stands for which array cannot be told here
-            found = _Movable(instance, [(start, start + a.nbytes) for start, a in zip(addresses, places)])
+            found = _Movable(instance)
         else:
-            found.run(addresses)
+            names = found.parameters
+            found.run([*(address_of(buffers[name]) for name in names), *map(address_of, outputs)])
         if len(self._free) < KEEP:
             self._free.append(found)
 
 
 class _Movable:
-    """An instance without its arrays: where their addresses are in the table."""
+    """An instance without its arrays: where their addresses are."""
 
-    def __init__(self, instance: Instance, spans: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, instance: Instance) -> None:
         executable, table = instance.executable, instance.table
-        #: (position in the table's arguments, number of the array, bytes to move its address by)
-        self._slots: list[tuple[int, int, int]] = []
-        at = 0
-        for step in executable.program.steps:
-            if isinstance(step, ViewStep):
-                continue
-            for name in (*step.operands, *(r.name for r in step.results)):
-                address = address_of(instance.memory[name])
-                for number, (start, end) in enumerate(spans):
-                    if start <= address < end:
-                        self._slots.append((at, number, int(table.args[at]) - start))
-                at += 1
-        self._args, self._go = table.args, table.runner()
+        self.parameters = [p.name for p in executable.program.params]
+        self._words = [(c_int64.from_address(w.address), w.buffer, w.offset) for w in instance.words]
+        self._go = table.runner()
         self._keep = (table, instance.arena, executable.constants)
         table.release(instance.outputs, instance.buffers)
 
     def run(self, addresses: Sequence[int]) -> None:
-        args = self._args
-        for at, number, shift in self._slots:
-            args[at] = addresses[number] + shift
+        for word, buffer, offset in self._words:
+            word.value = addresses[buffer] + offset
         self._go()

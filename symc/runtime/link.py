@@ -29,11 +29,20 @@ GRAIN = 16384
 
 
 class Held(NamedTuple):
-    """The memory of a value: an array over it, as it is in the first turn of all loops around, and by how many bytes
-    which of them move it on after every turn."""
+    """The memory of a value: an array over it, as it is in the first turn of all loops around, by how many bytes which
+    of them move it on after every turn, and in which of the caller's buffers it lies (-1: in none)."""
 
     array: Array
     moves: tuple[tuple[int, int], ...] = ()
+    buffer: int = -1
+
+
+class Word(NamedTuple):
+    """The address of a word that holds an address in one of the caller's buffers, `offset` bytes from its beginning."""
+
+    address: int
+    buffer: int
+    offset: int
 
 
 class Linked(NamedTuple):
@@ -45,16 +54,28 @@ class Linked(NamedTuple):
 
 
 class Linker:
-    """Links one program: `kernels` and `addresses` are those of its loop kernels, `constants` its constants' memory."""
+    """Links one program: `kernels` and `addresses` are those of its loop kernels, `constants` its constants' memory.
+    Afterwards `words` are those that other buffers' addresses may be written into."""
 
     def __init__(
         self, kernels: Sequence[NativeKernel], addresses: Sequence[int], constants: Mapping[Node, Array]
     ) -> None:
         self.kernels, self.addresses, self.constants = kernels, addresses, constants
+        self.words: list[Word] = []
+        self._begins: list[int] = []
         #: for every loop: the words that it moves on, and by how many bytes
         self._moving: list[list[tuple[int, int]]] = []
 
-    def link(
+    def link(self, module: LoopModule, buffers: Mapping[str, Array], outputs: Sequence[Array], arena: Array) -> Linked:
+        """The table of a program on the caller's buffers: parameters by name, then outputs."""
+        names = [p.name for p in module.program.params]
+        arrays = [*(buffers[name] for name in names), *outputs]
+        self._begins = [address_of(array) for array in arrays]
+        held = [Held(array, (), number) for number, array in enumerate(arrays)]
+        keep = [arena, outputs, buffers, self.constants]
+        return self._link(module, dict(zip(names, held)), held[len(names) :], arena, keep)
+
+    def _link(
         self, module: LoopModule, buffers: Mapping[str, Held], outputs: Sequence[Held], arena: Array, keep: list[Any]
     ) -> Linked:
         """The table of a program on buffers by parameter name, outputs' buffers and an arena; `keep` is what else must
@@ -64,13 +85,13 @@ class Linker:
         held.update((name, Held(self.constants[node])) for name, node in program.constants)
         _place(program, held, outputs, arena)
         entries: list[Entry] = []
-        moves: list[list[tuple[tuple[int, int], ...]]] = []
+        read: list[Sequence[Held]] = []
         scratch = forward = 0
         for at, step in enumerate(program.steps):
             if isinstance(step, ViewStep):
                 continue
             if isinstance(step, (LoopStep, BranchStep)):
-                entry, moved = self._control(step, module.inside(at), held, arena, keep), []
+                entry, values = self._control(step, module.inside(at), held, arena, keep), []
             else:
                 call = module.calls[at]
                 values = [held[name] for name in (*step.operands, *(r.name for r in step.results))]
@@ -85,22 +106,22 @@ class Linker:
                     grain = max(1, GRAIN // max(kernel.work, 1)) if shared else 0
                     entry = Entry(self.addresses[call], args, kernel.extent, grain)
                     scratch = max(scratch, kernel.scratch)
-                moved = [value.moves for value in values] if entry.args else []
             entries.append(entry)
-            moves.append(moved)
+            read.append(values)
             forward += at < program.cut
         table = make_table(entries, scratch, keep)
-        for at, moved in enumerate(moves):
-            if any(moved):
-                first = address_of(table.arguments(at))
-                for i, of_one in enumerate(moved):
-                    self._note(first + 8 * i, of_one)
+        for at, values in enumerate(read):
+            arguments = table.arguments(at)
+            for i, (value, address) in enumerate(zip(values, arguments.tolist())):
+                self._note(address_of(arguments) + 8 * i, value, address)
         return Linked(table, forward, held)
 
-    def _note(self, word: int, moves: tuple[tuple[int, int], ...]) -> None:
-        """The address in this word is moved on by these loops."""
-        for loop, nbytes in moves:
+    def _note(self, word: int, value: Held, address: int) -> None:
+        """This word holds an address in the memory of the value."""
+        for loop, nbytes in value.moves:
             self._moving[loop].append((word, nbytes))
+        if value.buffer >= 0:
+            self.words.append(Word(word, value.buffer, address - self._begins[value.buffer]))
 
     def _control(
         self, step: ControlStep, modules: Sequence[LoopModule], held: Mapping[str, Held], arena: Array, keep: list[Any]
@@ -113,21 +134,20 @@ class Linker:
         tables: list[Table] = []
         for region, module in zip(step.regions, modules):
             buffers: list[Held] = []
+            own: list[Any] = [frame]
             for bound in (*region.params, *region.outputs):
                 if bound.of == "truth":
                     buffers.append(Held(frame[-1:].view(np.bool_).reshape(())))
                     continue
                 whole = (operands if bound.of == "operand" else results)[bound.number]
-                buffers.append(_row(whole, loop, step) if bound.moves else whole)
+                buffers.append(_row(whole, loop, step, own) if bound.moves else whole)
             names = [p.name for p in region.program.params]
-            given = dict(zip(names, buffers))
-            linked = self.link(module, given, buffers[len(names) :], frame, [frame, buffers])
+            linked = self._link(module, dict(zip(names, buffers)), buffers[len(names) :], frame, own)
             tables.append(linked.table)
         keep += tables
         if isinstance(step, BranchStep):
             record = np.zeros((), BRANCH)
-            record["truth"] = address_of(operands[0].array)
-            self._note(_word(record, "truth"), operands[0].moves)
+            self._put(record, "truth", operands[0])
             record["then"], record["other"] = (table.launch() for table in tables)
             keep.append(record)
             return Entry(branch_kernel(), [address_of(record)])
@@ -142,42 +162,42 @@ class Linker:
         begins = [(t, s) for t, s in zip(carries, operands) if address_of(t.array) != address_of(s.array)]
         copies = np.zeros(len(begins), COPY)
         for at, (target, source) in enumerate(begins):
-            copies[at] = address_of(target.array), address_of(source.array), target.array.nbytes
-            self._note(_word(copies, "target", at), target.moves)
-            self._note(_word(copies, "source", at), source.moves)
+            copies["nbytes"][at] = target.array.nbytes
+            self._put(copies, "target", target, at)
+            self._put(copies, "source", source, at)
         stacked = results[step.head + step.carries :] if step.cond is not None else []
         rests = np.zeros(len(stacked), REST)
         for at, result in enumerate(stacked):
-            rests[at] = address_of(result.array), result.array.nbytes // max(step.trips, 1)
-            self._note(_word(rests, "target", at), result.moves)
+            rests["nbytes"][at] = result.array.nbytes // max(step.trips, 1)
+            self._put(rests, "target", result, at)
         moving = np.array(self._moving[loop], MOVE)
         record = np.zeros((), LOOP)
         record["trips"], record["body"] = step.trips, tables[0].launch()
         if step.cond is not None:
             record["cond"], record["truth"] = tables[1].launch(), address_of(frame) + step.truth
-            record["count"] = address_of(results[0].array)
-            self._note(_word(record, "count"), results[0].moves)
+            self._put(record, "count", results[0])
         for name, listed in (("copies", copies), ("moving", moving), ("rests", rests)):
             record[name] = address_of(listed), len(listed)
         keep += [copies, rests, moving, record]
         return record
 
+    def _put(self, records: Array, name: str, value: Held, at: int = 0) -> None:
+        """The address of the value's memory, in a field of a record."""
+        dtype, address = records.dtype, address_of(value.array)
+        assert dtype.fields is not None
+        records.reshape(-1)[name][at] = address
+        self._note(address_of(records) + at * dtype.itemsize + dtype.fields[name][1], value, address)
 
-def _word(records: Array, name: str, at: int = 0) -> int:
-    """The address of a field of a record."""
-    dtype = records.dtype
-    assert dtype.fields is not None
-    return address_of(records) + at * dtype.itemsize + dtype.fields[name][1]
 
-
-def _row(whole: Held, loop: int, step: ControlStep) -> Held:
+def _row(whole: Held, loop: int, step: ControlStep, keep: list[Any]) -> Held:
     """The row of an array that the first turn of a loop takes, which moves on with the loop."""
     array, backwards = whole.array, isinstance(step, LoopStep) and step.backwards
     if not len(array):  # no turn is taken
-        return Held(empty(array.shape[1:], array.dtype))
+        keep.append(empty(array.shape[1:], array.dtype))
+        return Held(keep[-1])
     first = array[-1:] if backwards else array[:1]
     by = array.nbytes // len(array)
-    return Held(first.reshape(array.shape[1:]), (*whole.moves, (loop, -by if backwards else by)))
+    return Held(first.reshape(array.shape[1:]), (*whole.moves, (loop, -by if backwards else by)), whole.buffer)
 
 
 def _place(program: Program, held: dict[str, Held], outputs: Sequence[Held], arena: Array) -> None:
@@ -187,13 +207,13 @@ def _place(program: Program, held: dict[str, Held], outputs: Sequence[Held], are
         if place.kind == "arena":
             return Held(arena[place.offset : place.offset + t.nbytes].view(t.dtype.numpy).reshape(t.shape))
         found = outputs[place.offset] if place.kind == "out" else held[place.name]
-        return Held(found.array.reshape(t.shape), found.moves)
+        return Held(found.array.reshape(t.shape), found.moves, found.buffer)
 
     for step in program.steps:
         if isinstance(step, ViewStep):
             source, t = held[step.operand], step.result.type
             part = source.array.reshape(-1)[step.offset : step.offset + t.size]
-            held[step.result.name] = Held(part.reshape(t.shape), source.moves)
+            held[step.result.name] = Held(part.reshape(t.shape), source.moves, source.buffer)
         else:
             held.update([(result.name, at(result.place, result.type)) for result in step.results])
 
@@ -217,7 +237,7 @@ def _moved(args: int, values: Sequence[Held]) -> list[Array]:
     """The arrays at the addresses that a table's arguments hold now."""
     addresses = (ctypes.c_uint64 * len(values)).from_address(args)
     made: list[Array] = []
-    for address, (array, moves) in zip(addresses, values):
+    for address, (array, moves, _) in zip(addresses, values):
         if moves and array.nbytes:
             memory = (ctypes.c_uint8 * array.nbytes).from_address(address)
             array = np.frombuffer(memory, array.dtype).reshape(array.shape)

@@ -23,7 +23,7 @@ from symc.ir.program.nodes import BranchStep, LoopStep, Place, Program, programs
 from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_module
-from symc.ir.types import F32, TensorType
+from symc.ir.types import BOOL, F32, TensorType
 from symc.ir.verify import verify
 from symc.passes.loop.lower import Lower
 from symc.passes.loop.tiling.tile import Tile
@@ -204,6 +204,20 @@ def test_regions_lie_in_the_arena_around_them() -> None:
     parts = programs_of(program)
     assert len(parts) == 6 and all(part.arena <= program.arena for part in parts)
     verify(program)
+
+
+def test_a_number_that_has_a_name_is_in_memory_where_a_loop_reads_it() -> None:
+    """simplify makes a number of a named value, which keeps its name."""
+
+    def net(x):
+        zero = ew.select(ew.full(True, TensorType(BOOL, ())), ew.full(0.0, F), ew.full(1.0, F))
+        last, _, _ = loop(lambda c, r, _: ([ew.add(c[0], r[0])], []), [zero], [x])
+        return last
+
+    graph = graph_of(net, x=t(4))
+    program = to_program(graph)
+    arrays = arrays_for(graph, kind="int")
+    assert_close(run_program(program, arrays).outputs["out0"], arrays["x"].sum())
 
 
 def test_equal_kernels_of_regions_are_one() -> None:

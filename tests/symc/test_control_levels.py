@@ -114,3 +114,25 @@ def test_binding_again_compiles_nothing(monkeypatch) -> None:
         instance = executable.bind(buffers)
         instance.run()
         np.testing.assert_allclose(instance.outputs[0], np.tanh(2.0), rtol=1e-6)
+
+
+def test_an_operator_with_a_loop_moves_from_arrays_to_arrays(monkeypatch) -> None:
+    """A call on other arrays writes their addresses into the program; it is not bound anew."""
+
+    def call(seed: int):
+        rs = np.random.RandomState(seed)
+        given = [rs.uniform(-1, 1, s).astype(np.float32) for s in ((5, 2, 3), (36,), (1, 2, 4))]
+        made = mx.nd.RNN(*map(mx.nd.array, given), state_size=4, num_layers=1, mode="rnn_tanh", state_outputs=True)
+        x, p, h = given
+        w, u, b, c = p[:12].reshape(4, 3), p[12:28].reshape(4, 4), p[28:32], p[32:36]
+        state, rows = h[0], []
+        for row in x:
+            state = np.tanh(row @ w.T + b + state @ u.T + c)
+            rows.append(state)
+        np.testing.assert_allclose(made[0].asnumpy(), rows, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(made[1].asnumpy()[0], state, rtol=1e-5, atol=1e-6)
+
+    call(0)
+    monkeypatch.setattr(compiler.Executable, "bind", lambda *_: pytest.fail("bound anew"))
+    for seed in range(1, 4):
+        call(seed)
