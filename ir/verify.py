@@ -49,10 +49,12 @@ Loop level (verify_loops)
   L7  loads, stores and operations have an origin that reaches a Symbol
   L8  loops, buffers and hints are well formed; an index variable has the range of its loop, or that which the
       conditions around leave of it
-  L9  a step and the kernel it calls agree on buffers
+  L9  a step and the kernel it calls agree on buffers, and on those that share memory
   L10 a carry combines what it says: a turn yields that operation of the carried value and of something that does not
       depend on it, and nothing else reads the carried value
   L11 what a parallel, vector or jam loop carries combines
+  L12 where an `out` buffer may take over the memory of an `in` buffer (alias), no load of that follows the store of
+      the same element
 Across a pass (the rewriter and the manager, symc.passes.manager; M6: decompose)
   M1  what replaces a value has its type
   M2  a pass gives the level it says

@@ -46,12 +46,12 @@ class Ref:
 @dataclass(frozen=True)
 class Buffer:
     """Memory a kernel sees, row-major: mode in, out, inout (kernel parameters) or scratch (private to one turn of
-    the loop that encloses its Alloc). `alias` names the `in` parameter whose memory an `out` takes over."""
+    the loop that encloses its Alloc). `alias` names the `in` parameters whose memory an `out` may take over."""
 
     name: str
     type: TensorType
     mode: str = "in"
-    alias: str = ""
+    alias: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -71,14 +71,13 @@ class KernelParser:
         if mode not in MODES:
             p.suggest("mode", mode, MODES, p.at - 1)
         tensor = p.tensor()
-        alias = ""
+        alias: list[str] = []
         if p.accept("alias"):
             p.expect("(")
-            alias = p.name()
-            p.expect(")")
+            p.list_of(")", lambda: alias.append(p.name()))
         if name in self.buffers:
             raise p.error(f"%{name} is defined twice", at)
-        self.buffers[name] = Buffer(name, tensor, mode, alias)
+        self.buffers[name] = Buffer(name, tensor, mode, tuple(alias))
 
     def _define(self, token: str, name: str, dtype: DType) -> None:
         # The last definition counts: loops side by side may use a name each.

@@ -159,7 +159,7 @@ def kernel_lines(kernel: LoopKernel, printer: Printer) -> list[str]:
     """One kernel."""
     params = []
     for b in kernel.buffers:
-        alias = f" alias({value_name(b.alias)})" if b.alias else ""
+        alias = f" alias({', '.join(map(value_name, b.alias))})" if b.alias else ""
         params.append(f"{value_name(b.name)}: {b.mode} {b.type}{alias}")
     body = KernelPrinter(printer, kernel.buffers)
     body.body(kernel.body, STEP)

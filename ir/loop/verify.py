@@ -10,7 +10,7 @@ from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
 from symc.ir.loop.parse import KINDS, MODES
 from symc.ir.loop.ranges import Known, Range, Ranges, whole
-from symc.ir.loop.verify_accesses import FAR, Access, Fact, Scalar, bounds_of, meeting, outside
+from symc.ir.loop.verify_accesses import FAR, Access, Fact, Scalar, bounds_of, meeting, outside, overwritten
 from symc.ir.loop.verify_carries import broken_carry
 from symc.ir.modules import Calls, LoopModule
 from symc.ir.program.nodes import KernelStep, regions_of_step
@@ -65,6 +65,10 @@ def _calls(module: LoopModule) -> None:
             if not same or (mode == "in") != (buffer.mode == "in"):
                 taken = f"%{buffer.name}: {buffer.mode} {buffer.type}"
                 raise VerifyError("L9", f"step {at} passes {mode} {tensor} for {taken} of @{kernel.name}")
+        for result, buffer in zip(step.results, kernel.buffers[len(step.operands) :]):
+            if result.inplace and kernel.buffers[step.operands.index(result.inplace)].name not in buffer.alias:
+                over = f"@{kernel.name} does not say that %{buffer.name} may take over that memory"
+                raise VerifyError("L9", f"step {at}: %{result.name} inplace(%{result.inplace}), but {over}")
 
 
 def verify_kernel(kernel: LoopKernel, origins: bool = True, check: OriginCheck | None = None) -> None:
@@ -86,8 +90,9 @@ class _Kernel:
         self.facts: tuple[Fact, ...] = ()
         self.known: Known | None = None
         self.ranges = Ranges()
-        #: every access that may happen, by the buffer whose memory it touches
+        #: every access that may happen, by buffer
         self.accesses: dict[str, list[Access]] = {}
+        self.count = 0
 
     def fail(self, rule: str, message: str) -> VerifyError:
         return VerifyError(rule, f"kernel @{self.kernel.name}: {message}")
@@ -99,13 +104,15 @@ class _Kernel:
             if b.mode == "scratch":
                 raise self.fail("L8", f"%{b.name} is scratch, but stands among the parameters")
         for b in self.kernel.buffers:
-            if b.alias:
-                other = self.buffers.get(b.alias)
-                if other is None or other.mode != "in" or other.type.nbytes != b.type.nbytes:
-                    raise self.fail("L8", f"%{b.name} takes over %{b.alias}, which is no `in` parameter of its size")
+            for name in b.alias:
+                other = self.buffers.get(name)
+                if b.mode != "out" or other is None or other.mode != "in" or other.type.nbytes != b.type.nbytes:
+                    what = "which is no `in` parameter of its size" if b.mode == "out" else "but is no `out`"
+                    raise self.fail("L8", f"%{b.name} takes over %{name}, {what}")
         self._body(self.kernel.body)
-        for found in self.accesses.values():
-            self._apart(found)
+        for name, found in self.accesses.items():
+            alias = self.buffers[name].alias
+            self._apart(found if not alias else self._memory(name, alias))
 
     def _buffer(self, b: Buffer) -> None:
         if b.mode not in MODES:
@@ -291,13 +298,14 @@ class _Kernel:
         expressions = (*stmt.index, *(e for e, _, _ in (*stmt.guard, *self.facts)))
         scalars = {v.name: self._scalar(v) for e in expressions for v in e.variables() if v.dynamic}
         bounds = tuple(bounds_of(index, scalars) for index in stmt.index)
-        access = Access(stmt, buffer, self.depths[f"%{buffer.name}"], loops, self.facts, scalars, bounds)
+        self.count += 1
+        access = Access(stmt, buffer, self.depths[f"%{buffer.name}"], loops, self.facts, scalars, bounds, self.count)
         found = outside(access)
         if found is not None:
             axis, low, high = found
             runs = f"%{buffer.name}: {buffer.type} may be {low}..{high} ({stmt.index[axis]})"
             raise self.fail("L4", f"{where}: index {axis} of {runs}")
-        self.accesses.setdefault(buffer.alias or buffer.name, []).append(access)
+        self.accesses.setdefault(buffer.name, []).append(access)
         return buffer
 
     def _scalar(self, var: Var) -> Scalar:
@@ -305,6 +313,16 @@ class _Kernel:
         made = self.ranges.definition(var.name)
         low, high = self.ranges.bounds(Affine.of(var), self.known)
         return Scalar(low, high, self.depths.get(var.name, 0), id(made[0]) if made else 0)
+
+    def _memory(self, name: str, alias: Sequence[str]) -> list[Access]:
+        """The accesses to a buffer and to those whose memory it may take over, which nobody may need any more where it
+        is stored."""
+        found = [access for buffer in (name, *alias) for access in self.accesses.get(buffer, ())]
+        late = overwritten(found)
+        if late is not None:
+            store, load = late
+            raise self.fail("L12", f"{load.what} may come after {store.what}, which takes over its memory")
+        return found
 
     def _apart(self, accesses: Sequence[Access]) -> None:
         found = meeting(accesses)

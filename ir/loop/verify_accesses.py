@@ -46,6 +46,8 @@ class Access:
     scalars: Mapping[str, Scalar]
     #: smallest and largest index of every axis
     bounds: tuple[tuple[int, int], ...]
+    #: its place in the text
+    at: int = 0
 
     @property
     def what(self) -> str:
@@ -222,6 +224,29 @@ def meeting(accesses: Sequence[Access]) -> tuple[Access, Access, For] | None:
                 system.unknown(("difference", common[at].var), first, last)
                 if not system.contradicts():
                     return one, other, common[at]
+    return None
+
+
+def overwritten(accesses: Sequence[Access]) -> tuple[Access, Access] | None:
+    """A store and a load of another buffer at the same memory that may read an element when it has been stored: in a
+    later turn of a serial loop, or further down in the same turns. (Other loops are the question of `meeting`.)"""
+    for store, load in _pairs(accesses):
+        if isinstance(load.stmt, Store) or store.buffer is load.buffer or _disjoint(store, load):
+            continue
+        common = [a for a, b in zip(store.loops, load.loops) if a is b]
+        later = [
+            at
+            for at, loop in enumerate(common)
+            if loop.kind not in LOCKSTEP and loop.trips > 1 and not _obvious(store, load, at)
+        ]
+        for at in [*later, *([len(common)] if store.at < load.at else [])]:
+            system = _together(store, load, len(common), at)
+            for loop in common[:at]:
+                system.unknown(("difference", loop.var), 0, 0)
+            if at < len(common):
+                system.unknown(("difference", common[at].var), -FAR, -1)
+            if not system.contradicts():
+                return store, load
     return None
 
 

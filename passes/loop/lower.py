@@ -33,7 +33,7 @@ class Lower(Pass):
     def run(self, program: Program, rw: Rewriter) -> LoopModule:
         kernels = _Kernels()
         calls = kernels.calls(program)
-        return LoopModule(program, tuple(kernels.made), calls.calls, calls.shifts, calls.regions)
+        return LoopModule(program, kernels.kernels(), calls.calls, calls.shifts, calls.regions)
 
 
 #: a step's kernel (None: it runs in the host), and the elements by which its operands' addresses are moved on
@@ -47,13 +47,33 @@ class _Kernels:
         self.made: list[LoopKernel] = []
         self._known: dict[tuple[Node, ...], int] = {}
         self._found: dict[tuple[Node, ...], Call] = {}
+        #: operands whose memory a result of a kernel takes over, in some call
+        self._over: dict[tuple[int, int], set[int]] = {}
 
     def calls(self, program: Program) -> Calls:
         """What runs the steps of a program, and of those inside of its steps."""
         found = [self.call(step) if isinstance(step, KernelStep) else (None, ()) for step in program.steps]
         shifts = tuple(moved for _, moved in found)
         regions = tuple(tuple(self.calls(region.program) for region in regions_of_step(step)) for step in program.steps)
+        for step, (number, _) in zip(program.steps, found):
+            if number is not None and isinstance(step, KernelStep):
+                self._overwrite(number, step)
         return Calls(tuple(at for at, _ in found), shifts if any(shifts) else (), regions if any(regions) else ())
+
+    def _overwrite(self, number: int, step: KernelStep) -> None:
+        for at, result in enumerate(step.results):
+            if result.inplace:
+                self._over.setdefault((number, at), set()).add(step.operands.index(result.inplace))
+
+    def kernels(self) -> tuple[LoopKernel, ...]:
+        """All kernels, with the memory that their buffers may share."""
+        for (number, at), operands in self._over.items():
+            kernel = self.made[number]
+            buffers = list(kernel.buffers)
+            out = next(i for i, b in enumerate(buffers) if b.mode == "out") + at
+            buffers[out] = replace(buffers[out], alias=tuple(buffers[i].name for i in sorted(operands)))
+            self.made[number] = replace(kernel, buffers=tuple(buffers))
+        return tuple(self.made)
 
     def call(self, step: KernelStep) -> Call:
         """What runs a step."""

@@ -4,6 +4,7 @@ that are planned, lowered or explained by what somebody guessed of them."""
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def kernel(head: str, *body: str, result: str = "%y: f32[4,4]") -> Program:
     return program(f"  {result} = fuse {head} {{\n{lines}\n    yield {name}\n  }}", result)
 
 
-def refused(rule: str, made: Program, message: str) -> None:
+def refused(rule: str, made: Any, message: str) -> None:
     """The verifier says so, with the rule's number."""
     with pytest.raises(VerifyError, match=f"^{rule}: .*{message}"):
         verify(made)
@@ -308,7 +309,7 @@ def test_a_form_that_is_not_true_does_not_deceive_the_interpreter() -> None:
 def test_p8_holds_for_loop_programs_too() -> None:
     """Where the bodies are no more, the forms are."""
     legal = """symc ir 1 level=loop
-kernel @k0.neg(%x: in f32[4,4], %y: out f32[4,4]) {
+kernel @k0.neg(%x: in f32[4,4], %y: out f32[4,4] alias(%x)) {
   for %i in 0..4 {parallel} !1 {
     for %j in 0..4 {parallel} !1 {
       %a: f32 = load %x[%i, %j] !1
@@ -329,8 +330,78 @@ func @f(%x: f32[4,4] data) -> (out: f32[4,4]) {
     made = parse(legal)
     verify(made)
     assert print_module(made) == legal
+    refused("L9", parse(legal.replace(" alias(%x)", "")), r"step 1: %b inplace\(%a\), but @k0.neg does not say")
     refused("P8", parse(legal.replace("(%a: element)", "(%a: whole)")), "step 1")
     unsaid = legal.replace("call map[4,4] @k0.neg(%a: element)", "call @k0.neg(%a)")
     assert print_module(parse(unsaid)) == unsaid
     refused("P8", parse(unsaid), "step 1.* says no form")
     verify(parse(unsaid.replace("@A+0 inplace(%a)", "@A+64").replace("size=64", "size=128")))
+
+
+# --------------------------------------------------------------------------------------------- loops
+
+
+def loops(body: str) -> Any:
+    """A kernel whose results may take over its operands' memory: %y that of %x, %r that of %s."""
+    buffers = "%x: in f32[4,4], %s: in f32[4], %y: out f32[4,4] alias(%x), %r: out f32[4] alias(%s)"
+    return parse(f"symc ir 1 level=loop\nkernel @k({buffers}) {{\n{body}\n}}\nfunc @f() -> () {{\n  return\n}}\n")
+
+
+KEEPS = {
+    "element by element": """for %i in 0..4 {parallel} { for %j in 0..4 {vector=4} {
+      %a: f32 = load %x[%i, %j]
+      store %a, %y[%i, %j]
+    } }""",
+    "a row after its sum": """for %i in 0..4 {parallel} {
+      %t: f32 = for %k in 0..4 carry(%h: f32 = 0.0 combine=add) {
+        %a: f32 = load %x[%i, %k]
+        %n: f32 = add(%h, %a)
+        yield %n
+      }
+      for %j in 0..4 {parallel} {
+        %b: f32 = load %x[%i, %j]
+        %c: f32 = load %s[%i]
+        %d: f32 = add(%b, %c)
+        store %d, %y[%i, %j]
+      }
+      store %t, %r[%i]
+    }""",
+    "backwards, turn by turn": """for %i in 0..3 {
+      %a: f32 = load %s[%i + 1]
+      store %a, %r[%i]
+    }""",
+}
+
+LOSES = {
+    "a transpose, at once": ("L6", "for %i in 0..4 {parallel} { for %j in 0..4 { LOAD STORE } }"),
+    "a transpose, turn by turn": ("L12", "for %i in 0..4 { for %j in 0..4 { LOAD STORE } }"),
+    "a value of a row before its elements": (
+        "L12",
+        """for %i in 0..4 {parallel} {
+      store 0.0, %r[%i]
+      for %j in 0..4 { %b: f32 = load %s[%i] store %b, %y[%i, %j] }
+    }""",
+    ),
+    "places cleared before some are computed": (
+        "L12",
+        """for %i in 0..4 {parallel} {
+      for %j in 0..4 {parallel} { %a: f32 = load %x[%i, %j] %b: f32 = mul(%a, 0.0) store %b, %y[%i, %j] }
+      for %k in 0..2 {parallel} { %c: f32 = load %x[%i, 2*%k] store %c, %y[%i, 2*%k] }
+    }""",
+    ),
+    "forwards, turn by turn": ("L12", "for %i in 0..3 { %a: f32 = load %s[%i] store %a, %r[%i + 1] }"),
+}
+
+
+@pytest.mark.parametrize("name", KEEPS)
+def test_loops_that_read_before_they_store(name: str) -> None:
+    verify(loops(KEEPS[name]), origins=False)
+
+
+@pytest.mark.parametrize("name", LOSES)
+def test_l12_loops_that_read_what_they_have_overwritten(name: str) -> None:
+    rule, body = LOSES[name]
+    body = body.replace("LOAD", "%a: f32 = load %x[%j, %i]").replace("STORE", "store %a, %y[%i, %j]")
+    with pytest.raises(VerifyError, match=f"^{rule}: kernel @k: "):
+        verify(loops(body), origins=False)
+    verify(parse(print_module(loops(body)).replace(" alias(%x)", "").replace(" alias(%s)", "")), origins=False)
