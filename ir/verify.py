@@ -80,38 +80,56 @@ from symc.ir.types import TensorType
 PHASES = ("forward", "backward")
 
 
-def verify(module: Any, origins: bool = True) -> None:
-    """Check a module of any level. `origins=False` leaves out the rules about provenance (hand-written IR)."""
+def verify(module: Any, origins: bool = True, checked: Checked | None = None) -> None:
+    """Check a module of any level. `origins=False` leaves out the rules about provenance (hand-written IR). `checked`
+    is what earlier calls (with the same `origins`) have found right, and learns what this one does."""
     level = level_of(module)
     if level == "symbol":
         from symc.ir.symbol.verify import verify_symbol
 
         verify_symbol(module)
     elif level == "tensor":
-        verify_graph(module, origins)
+        verify_graph(module, origins, checked)
     elif level == "loop":
         from symc.ir.loop.verify import verify_loops
 
-        verify_loops(module, origins)
+        verify_loops(module, origins, checked)
     else:
         from symc.ir.program.verify import verify_program
 
-        verify_program(module, origins)
+        verify_program(module, origins, None, checked)
 
 
-class OriginCheck:
-    """Whether origins reach a Symbol; remembers what it found, so that a shared DAG is walked once."""
+class Checked:
+    """What has been found right. Nodes, bodies, kernels, programs and origins do not change, so what one holds is
+    looked at once, however many passes hand it on. (Things are known by their ids, and held so that these stay.)"""
 
     def __init__(self) -> None:
+        #: nodes whose types are those of their primitives, and whose graphs follow the rules
+        self.typed: set[Node] = set()
+        self._known: dict[int, object] = {}
         self._reaches: dict[int, bool] = {}
+        self._origins: list[Origin] = []
+
+    def knows(self, thing: object) -> bool:
+        """Whether a body, kernel or program has been found right before."""
+        return id(thing) in self._known
+
+    def add(self, thing: object) -> None:
+        """A body, kernel or program is right."""
+        self._known[id(thing)] = thing
 
     def reaches(self, origin: Origin | None) -> bool:
-        """No recursion: chains of passes may be deep."""
+        """Whether an origin reaches a Symbol. No recursion: chains of passes may be deep."""
         if origin is None:
             return False
         if isinstance(origin, SymOrigin):
             return True
         known = self._reaches
+        found = known.get(id(origin))
+        if found is not None:
+            return found
+        self._origins.append(origin)  # and with it its parents
         stack: list[Origin] = [origin]
         while stack:
             here = stack[-1]
@@ -129,12 +147,12 @@ class OriginCheck:
 
 
 def verify_graph(
-    graph: Graph, origins: bool = True, check: OriginCheck | None = None, where: str = "", body: bool = False
+    graph: Graph, origins: bool = True, check: Checked | None = None, where: str = "", body: bool = False
 ) -> None:
     """Check a tensor graph (rules T). `where` names the enclosing step or primitive for messages; `body`: it is
     that of a step."""
     where = where or f"graph {graph.name}"
-    check = check or OriginCheck()
+    check = check or Checked()
     nodes = graph.nodes()
     _inputs(graph, nodes, where)
     _types(graph, nodes, where, origins, check)
@@ -165,10 +183,13 @@ def _inputs(graph: Graph, nodes: Iterable[Node], where: str) -> None:
             raise VerifyError("T4", f"{where}: %{node.op.input_name} is used, but is none of the inputs")
 
 
-def _types(graph: Graph, nodes: Iterable[Node], where: str, origins: bool, check: OriginCheck) -> None:
+def _types(graph: Graph, nodes: Iterable[Node], where: str, origins: bool, check: Checked) -> None:
     seen: set[Node] = set()
     regions: dict[type, bool] = {}
     for node in nodes:
+        if node in check.typed:
+            seen.add(node)
+            continue
         for source in node.inputs:
             if source not in seen:
                 raise VerifyError("T1", f"{where}: {_called(graph, node)} reads a value that comes after it")
@@ -193,6 +214,7 @@ def _types(graph: Graph, nodes: Iterable[Node], where: str, origins: bool, check
                     )
                 except VerifyError as problem:
                     raise VerifyError("T7", str(problem)) from None
+        check.typed.add(node)
 
 
 def _called(graph: Graph, node: Node) -> str:

@@ -16,18 +16,20 @@ from symc.ir.modules import Calls, LoopModule
 from symc.ir.program.nodes import KernelStep, regions_of_step
 from symc.ir.tensor.graph import Origin
 from symc.ir.types import BOOL, DType, TensorType
-from symc.ir.verify import OriginCheck
+from symc.ir.verify import Checked
 
 
-def verify_loops(module: Any, origins: bool = True) -> None:
+def verify_loops(module: Any, origins: bool = True, checked: Checked | None = None) -> None:
     """Check a loop module: every kernel, the program, and the calls."""
     from symc.ir.program.verify import verify_program
 
-    check = OriginCheck()
+    check = checked or Checked()
     for kernel in module.kernels:
-        verify_kernel(kernel, origins, check)
+        if not check.knows(kernel):
+            verify_kernel(kernel, origins, check)
+            check.add(kernel)
     _numbers(module)
-    verify_program(module.program, origins, Calls(module.calls, module.shifts, module.regions))
+    verify_program(module.program, origins, Calls(module.calls, module.shifts, module.regions), check)
     _calls(module)
 
 
@@ -71,15 +73,15 @@ def _calls(module: LoopModule) -> None:
                 raise VerifyError("L9", f"step {at}: %{result.name} inplace(%{result.inplace}), but {over}")
 
 
-def verify_kernel(kernel: LoopKernel, origins: bool = True, check: OriginCheck | None = None) -> None:
+def verify_kernel(kernel: LoopKernel, origins: bool = True, check: Checked | None = None) -> None:
     """Check one kernel (rules L1 to L8, L10 and L11)."""
-    _Kernel(kernel, (check or OriginCheck()) if origins else None).check()
+    _Kernel(kernel, (check or Checked()) if origins else None).check()
 
 
 class _Kernel:
     """Walks a kernel with the scalars, buffers and loops that are visible."""
 
-    def __init__(self, kernel: LoopKernel, origins: OriginCheck | None) -> None:
+    def __init__(self, kernel: LoopKernel, origins: Checked | None) -> None:
         self.kernel, self.origins = kernel, origins
         self.scalars: dict[str, DType] = {}
         self.buffers: dict[str, Buffer] = {}

@@ -26,14 +26,16 @@ from symc.ir.program.nodes import (
 from symc.ir.program.text import is_planned, place_text
 from symc.ir.program.verify_form import form_fault
 from symc.ir.types import BOOL, I64, TensorType
-from symc.ir.verify import PHASES, OriginCheck, verify_graph, verify_roles
+from symc.ir.verify import PHASES, Checked, verify_graph, verify_roles
 
 
 def verify_program(
-    program: Program, origins: bool = True, called: Calls | None = None, check: OriginCheck | None = None
+    program: Program, origins: bool = True, called: Calls | None = None, check: Checked | None = None
 ) -> None:
     """Check a program. `called`: the loop kernels of the steps, whose bodies are not looked at."""
-    check = check or OriginCheck()
+    check = check or Checked()
+    if check.knows(program):
+        return
     types = _names(program)
     calls = set() if called is None else {at for at, number in enumerate(called.calls) if number is not None}
     for at, step in enumerate(program.steps):
@@ -55,7 +57,9 @@ def verify_program(
                     ) from None
         elif at not in calls:
             _body(step, types, where)
-            verify_graph(step.body, origins, check, f"body of {where}", body=True)
+            if not check.knows(step.body):
+                verify_graph(step.body, origins, check, f"body of {where}", body=True)
+                check.add(step.body)
     _ends(program, types)
     if not 0 <= program.cut <= len(program.steps):
         raise VerifyError("P11", f"cut={program.cut}, but there are {len(program.steps)} steps")
@@ -67,6 +71,8 @@ def verify_program(
             fault = form_fault(step)
             if fault is not None:
                 raise VerifyError("P12", f"{_where(at, step)}: {fault.about(step)}")
+    if called is None:
+        check.add(program)
 
 
 def _where(at: int, step: Step) -> str:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar
 from symc.ir.definitions import define
 from symc.ir.errors import IRError, VerifyError
 from symc.ir.process import in_child, lock
-from symc.ir.verify import verify
+from symc.ir.verify import Checked, verify
 from symc.passes.manager.properties import PROPERTIES, held, level
 from symc.passes.manager.rewrite import Rewriter
 from symc.passes.manager.signature import check_signature, signature_of
@@ -247,6 +247,7 @@ class Manager:
         self.seconds: dict[str, float] = {}
         #: what the last step gave, and the properties that it has
         self._last: tuple[Module, set[str]] | None = None
+        self._checked = Checked()
 
     def step(self, pass_: Pass, module: Module) -> Module:
         """The module after the pass. PipelineError if the module is not what the pass takes. Errors of the pass or of
@@ -320,5 +321,5 @@ class Manager:
                 raise VerifyError("M7", f"pass {pass_.name} {word} that the {gives} IR is {name}, but {missing}")
         self._last = after, found
         if self.verify:
-            verify(after)
+            verify(after, checked=self._checked)
         self.seconds["verify"] = self.seconds.get("verify", 0.0) + time.perf_counter() - start
