@@ -30,7 +30,9 @@ from symc.codegen.emit.description import NativeKernel, describe
 from symc.codegen.emit.kernel import emit_kernel
 from symc.codegen.jit.compile import compile_kernels
 from symc.codegen.target import Target, host_target
-from symc.ir.errors import TypeMismatch
+from symc.ir.errors import TypeMismatch, VerifyError
+from symc.ir.loop.nodes import LoopKernel
+from symc.ir.loop.verify import verify_kernel
 from symc.ir.process import once
 from symc.ir.program.nodes import Program, programs_of
 from symc.ir.tensor.graph import Graph, Node
@@ -54,6 +56,7 @@ from symc.runtime.link import Linker, Word
 from symc.runtime.memory import constant, empty, need_for
 from symc.runtime.programs import program_of
 from symc.runtime.table import Table, aligned_empty
+from symc.settings import verification
 
 #: Terms of a block of a long sum. Short blocks cost a tenth of a convolution's speed. Gradients need them, as they turn
 #: on the signs of values near zero, which rounding decides; a prediction does not.
@@ -96,7 +99,7 @@ def compile_symbol(
         if manager is not None:
             return emit(manager.run(passes, module), target)
         options = (train, tuple(wrt), tuple(add), target)
-        return program_of(module, options, lambda: emit(Manager(verify=False).run(passes, module), target))
+        return program_of(module, options, lambda: emit(Manager(verify=verification()).run(passes, module), target))
 
 
 @contextmanager
@@ -106,6 +109,10 @@ def refusals(name: str) -> Iterator[None]:
         yield
     except TypeMismatch as problem:
         raise MXNetError(str(problem)) from problem
+    except VerifyError as problem:
+        if problem.rule != "M6":  # the compiler's own fault
+            raise
+        raise MXNetError(str(problem)) from problem
     except MemoryError as problem:
         raise MXNetError(f"compiling {name} needs more memory than there is: {problem}") from None
 
@@ -113,7 +120,7 @@ def refusals(name: str) -> Iterator[None]:
 def compile_graph(graph: Graph) -> Executable:
     """Native code for a tensor graph."""
     target = host_target()
-    return emit(Manager(verify=False).run([*tensor_passes(), *loop_passes(target)], graph), target)
+    return emit(Manager(verify=verification()).run([*tensor_passes(), *loop_passes(target)], graph), target)
 
 
 @dataclass(frozen=True)
@@ -147,11 +154,18 @@ def emit(loops: LoopModule, target: Target) -> Executable:
     kernels = tuple(describe(kernel, target) for kernel in loops.kernels)
     # the text is written only where neither this process nor the cache has the code
     wanted = [
-        (native.key, "kernel", functools.partial(emit_kernel, kernel, target))
+        (native.key, "kernel", functools.partial(_text, kernel, target))
         for native, kernel in zip(kernels, loops.kernels)
     ]
     found = compile_kernels(wanted, target) if wanted else {}
     return Executable(loops, target, kernels, tuple(found[native.key] for native in kernels))
+
+
+def _text(kernel: LoopKernel, target: Target) -> str:
+    """The LLVM IR of a kernel that is compiled for the first time: equal ones have been verified then."""
+    if verification() is not False:
+        verify_kernel(kernel, origins=False)
+    return emit_kernel(kernel, target)
 
 
 @dataclass

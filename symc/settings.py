@@ -12,6 +12,7 @@ VARIABLES: Mapping[str, str] = {
     "SYMC_TARGET": "avx512, avx2 or baseline: the instructions that code may use (default: the best the host has)",
     "SYMC_CACHE": "0: compiled kernels are not kept on disk",
     "SYMC_CACHE_DIR": "where they are kept (default: symc in $XDG_CACHE_HOME or in ~/.cache)",
+    "SYMC_VERIFY": "1: programs are verified after every pass; 0: not at all (default: at the end of every level)",
     "SYMC_CHECK_LOCKS": "1: an error where symc takes its locks out of order (for work on symc itself)",
 }
 
@@ -26,6 +27,12 @@ def switch(name: str) -> bool | None:
     if text not in ("", "0", "1"):
         raise SettingError(f"{name}={text!r}: expected 0 or 1")
     return None if not text else text == "1"
+
+
+def verification() -> bool | None:
+    """How programs are verified that users compile (the argument of Manager): after every pass, not at all, or (None,
+    the default) at the end of every level and where a kernel is compiled for the first time."""
+    return switch("SYMC_VERIFY")
 
 
 def count(name: str) -> int | None:

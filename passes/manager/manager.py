@@ -18,10 +18,11 @@ from typing import Any, ClassVar, TypeVar
 from symc.ir.definitions import define
 from symc.ir.errors import IRError, VerifyError
 from symc.ir.process import in_child, lock
+from symc.ir.tensor.graph import Graph
 from symc.ir.verify import Checked, verify
 from symc.passes.manager.properties import PROPERTIES, held, level
 from symc.passes.manager.rewrite import Rewriter
-from symc.passes.manager.signature import check_signature, signature_of
+from symc.passes.manager.signature import Signature, check_signature, signature_of
 
 Module = Any  # SymbolModule | Graph | Program | LoopModule: the level is checked by the verifier
 
@@ -237,21 +238,31 @@ def passes_that_establish(name: str) -> list[str]:
     return [p.name for p in PASSES.values() if name in p.establishes]
 
 
+#: nodes of a graph up to which it is verified by default: beyond, that is a tenth of the time a program takes
+LARGE = 8000
+
+
 class Manager:
     """Runs passes one by one. What a pass requires is checked before it; after it that it keeps the function's
     signature, gives the level it says, and establishes and keeps the properties it promises (rules M of
-    symc.ir.verify); with `verify`, all rules of the level (always in tests and tools)."""
+    symc.ir.verify); with `verify`, all rules of the level (always in tests and tools). `verify` None, for users, checks
+    what the passes of each level leave in the end, unless the graph is LARGE; but no kernel, as they are checked where
+    they are compiled for the first time. Where that fails, the passes run again with all checks, to find the one at
+    fault."""
 
-    def __init__(self, instruments: Sequence[Instrument] = (), verify: bool = True) -> None:
+    def __init__(self, instruments: Sequence[Instrument] = (), verify: bool | None = True) -> None:
         self.instruments, self.verify = list(instruments), verify
         self.seconds: dict[str, float] = {}
-        #: what the last step gave, and the properties that it has
-        self._last: tuple[Module, set[str]] | None = None
+        #: what the last step gave, its properties, and its signature
+        self._last: tuple[Module, set[str], Signature] | None = None
         self._checked = Checked()
 
     def step(self, pass_: Pass, module: Module) -> Module:
         """The module after the pass. PipelineError if the module is not what the pass takes. Errors of the pass or of
         the verifier pass through, after the instruments have been told."""
+        return self._step(pass_, module, self.verify is not False)
+
+    def _step(self, pass_: Pass, module: Module, verify: bool) -> Module:
         properties = self._admit(pass_, module)
         if not all([i.before_pass(pass_, module) for i in self.instruments]):
             if pass_.takes != pass_.gives:
@@ -265,7 +276,7 @@ class Manager:
             after = pass_.run(module, rewriter)
             seconds = time.perf_counter() - start
             self.seconds[pass_.name] = self.seconds.get(pass_.name, 0.0) + seconds
-            self._check(pass_, module, properties, after)
+            self._check(pass_, module, properties, after, verify)
         except Exception as error:
             for instrument in self.instruments:
                 instrument.failed_pass(pass_, module, error)
@@ -275,9 +286,20 @@ class Manager:
         return after
 
     def run(self, passes: Iterable[Pass], module: Module) -> Module:
+        """The module after the passes, as by `step`."""
+        order, first = list(passes), module
+        small = True
         with collections_paused():
-            for pass_ in passes:
-                module = self.step(pass_, module)
+            for at, pass_ in enumerate(order):
+                ends = at + 1 == len(order) or order[at + 1].takes != order[at + 1].gives
+                small = small and not (isinstance(module, Graph) and len(module.nodes()) > LARGE)
+                try:
+                    module = self._step(pass_, module, self.verify is True or self.verify is None and ends and small)
+                except Exception as error:
+                    refused = isinstance(error, IRError) and not isinstance(error, VerifyError)
+                    if self.verify is None and at and not refused:
+                        Manager(verify=True).run(order, first)
+                    raise
         return module
 
     def _may_act(self, pass_name: str, number: int, rule: str) -> bool:
@@ -304,14 +326,16 @@ class Manager:
                 )
         return found
 
-    def _check(self, pass_: Pass, before: Module, properties: set[str], after: Module) -> None:
+    def _check(self, pass_: Pass, before: Module, properties: set[str], after: Module, verified: bool) -> None:
         start = time.perf_counter()
         gives = level(after)
         if gives != pass_.gives:
             raise VerifyError("M2", f"pass {pass_.name} gives {pass_.gives} IR, but this is {gives} IR")
+        known = self._last[2] if self._last is not None and self._last[0] is before else signature_of(before)
+        signature = known if after is before else signature_of(after)
         if after is not before:
             adds = pass_.numerics == "extends"
-            check_signature(pass_.name, signature_of(before), signature_of(after), adds, pass_.takes == "symbol")
+            check_signature(pass_.name, known, signature, adds, pass_.takes == "symbol")
         found = properties if after is before else held(after)
         kept = [n for n in properties if PROPERTIES[n].level == gives and n not in pass_.breaks]
         for name in [*pass_.establishes, *kept]:
@@ -319,7 +343,13 @@ class Manager:
                 word = "establishes" if name in pass_.establishes else "keeps"
                 missing = PROPERTIES[name].missing(after)
                 raise VerifyError("M7", f"pass {pass_.name} {word} that the {gives} IR is {name}, but {missing}")
-        self._last = after, found
-        if self.verify:
-            verify(after, checked=self._checked)
+        self._last = after, found, signature
+        if verified:
+            if self.verify is None and gives == "loop":
+                for kernel in after.kernels:
+                    self._checked.add(kernel)
+            try:
+                verify(after, checked=self._checked)
+            except VerifyError as problem:
+                raise problem.within(f"after pass {pass_}") from None
         self.seconds["verify"] = self.seconds.get("verify", 0.0) + time.perf_counter() - start

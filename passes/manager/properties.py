@@ -19,7 +19,7 @@ from typing import Any
 from symc.ir.modules import LoopModule
 from symc.ir.prims.control import CustomGrad
 from symc.ir.program.nodes import Program, ViewStep, bases_of, programs_of, results_of
-from symc.ir.syntax.printing import graphs_of
+from symc.ir.syntax.printing import regions_of
 from symc.ir.tensor.graph import Graph
 from symc.ir.text import level_of
 
@@ -43,10 +43,15 @@ class Property:
 
 
 def _inlined(graph: Graph) -> str:
-    for part in graphs_of(graph):
-        node = next((n for n in part.nodes() if isinstance(n.op, CustomGrad)), None)
-        if node is not None:
+    waiting = [graph]
+    for part in waiting:
+        # after every pass: the kinds of operations are looked at, not every node
+        kinds = {node.op.__class__ for node in part.nodes()}
+        if CustomGrad in kinds:
+            node = next(n for n in part.nodes() if isinstance(n.op, CustomGrad))
             return f"%{part.names.get(node, '?')} is an operator with a gradient rule of its own"
+        if any(kind.is_control for kind in kinds):
+            waiting += [region for node in part.nodes() if node.op.is_control for _, region in regions_of(node.op)]
     return ""
 
 
@@ -67,10 +72,13 @@ def _fused(program: Program) -> str:
 
 
 def _owned(program: Program) -> str:
-    base = bases_of(program)
     written = {r.name for step in program.steps if not isinstance(step, ViewStep) for r in step.results}
     ends = [(f"output {output.name}", output.value) for output in program.outputs]
     ends += [(f"the update of %{update.input}", update.value) for update in program.updates]
+    values = [value for _, value in ends]
+    if len(set(values)) == len(values) and written.issuperset(values):
+        return ""
+    base = bases_of(program)
     taken: set[str] = set()
     for what, value in ends:
         if base[value] not in written or base[value] in taken:
@@ -80,14 +88,11 @@ def _owned(program: Program) -> str:
 
 
 def _planned(program: Program) -> str:
-    missing = _owned(program)
-    if missing:
-        return missing
     for at, step in enumerate(program.steps):
         for result in results_of(step):
             if not result.place.kind:
                 return f"%{result.name}, written by step {at}, has no place in memory"
-    return ""
+    return _owned(program)
 
 
 def _scheduled(module: LoopModule) -> str:

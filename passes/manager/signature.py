@@ -46,9 +46,8 @@ def signature_of(module: Any) -> Signature:
             [(u.input, u.phase) for u in module.updates],
         )
     if isinstance(module, SymbolModule):
-        states = set(module.graph.variables()[1])
-        variables = [n for part in module.graph.variables() for n in part]
-        roles = {n.name: module.roles.get(n.name, "aux" if n in states else "arg") for n in variables}
+        parts = zip(("arg", "aux"), module.graph.variables())
+        roles = {n.name: module.roles.get(n.name, role) for role, part in parts for n in part}
         inferred = [module.inferred.get(node, ())[at : at + 1] for node, at in module.graph.outputs]
         return Signature(
             {name: (module.types.get(name), parameter_text(role, "", 1)) for name, role in roles.items()},

@@ -14,6 +14,7 @@ from symc.ir.tensor.graph import Graph, Node, first_symbol
 from symc.ir.types import TensorType
 from symc.passes.manager.manager import Manager
 from symc.passes.tensor.decompose import Decompose, SymbolModule
+from symc.settings import verification
 
 ROW = ("layer", "operator", "output", "parameters", "multiply-adds")
 
@@ -49,7 +50,7 @@ def summarise(symbol: Any, module: SymbolModule, inputs: Collection[str]) -> str
     """The table of a Symbol and its module. Variables among `inputs` are data, the others parameters."""
     from symc.compile import tensor_passes
 
-    manager = Manager(verify=False)
+    manager = Manager(verify=verification())
     graph = manager.run([Decompose()], module)
     program = manager.run(tensor_passes(), graph)
     arguments, states = ({n.name for n in part} for part in module.graph.variables())

@@ -21,6 +21,7 @@ from symc.passes.tensor.autodiff import Autodiff
 from symc.passes.tensor.decompose import Decompose
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
+from symc.settings import verification
 from symc.typed import module_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class FusedStep:
         module = module_of(self.exe._symbol, self.exe._types)
         wrt = tuple(name for _, name in self.params)
         with refusals(module.name):
-            graph = Manager(verify=False).run([Decompose(train=True), Autodiff(wrt=wrt)], module)
+            graph = Manager(verify=verification()).run([Decompose(train=True), Autodiff(wrt=wrt)], module)
         self.heads_needed = any(parameter(i).role == "head" for i in graph.inputs)
         return compile_graph(self._with_updates(graph))
 

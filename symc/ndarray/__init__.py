@@ -47,5 +47,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in OPERATORS:  # registered after this module was imported
-        return globals().setdefault(name, _imperative.make_function(OPERATORS[name], name))
+        return _imperative.made_later(OPERATORS[name], name)
     raise AttributeError(f"mx.nd has no function {name!r}{_suggestion(name)}")

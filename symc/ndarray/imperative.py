@@ -207,6 +207,10 @@ def make_function(cls: type[Operator], called: str) -> Callable[..., Any]:
     return function
 
 
+#: the functions of operators that were registered after the module was imported
+made_later = functools.cache(make_function)
+
+
 # --------------------------------------------------------------------------------------------- NDArray's operators
 
 

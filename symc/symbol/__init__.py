@@ -25,7 +25,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _operators.OPERATORS:  # registered after this module was imported
-        return globals().setdefault(name, _operators.make_function(_operators.OPERATORS[name], name))
+        return _operators.made_later(_operators.OPERATORS[name], name)
     if name in ("linalg", "image"):
         return _functions.submodule(globals(), __name__, name)
     raise AttributeError(f"mx.sym has no function {name!r}{_functions.suggestion(name)}")

@@ -5,6 +5,7 @@ A function is made from an operator's class: inputs first, then its parameters w
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable
@@ -29,6 +30,10 @@ def make_function(cls: type[Operator], called: str) -> Callable[..., Symbol]:
     function.__module__ = "symc.symbol"
     function.__signature__ = signature(cls, Symbol)  # type: ignore[attr-defined]
     return function
+
+
+#: the functions of operators that were registered after the module was imported
+made_later = functools.cache(make_function)
 
 
 # --------------------------------------------------------------------------------------------- Python operators

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import symc as mx
+import symc.ndarray
+import symc.symbol
 from symc.ir.op import PRIMITIVES, Primitive, primitive
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import Dot
