@@ -149,7 +149,7 @@ class _Reader:
             if storage == _ROW_SPARSE:
                 dense[where[0]] = values
             else:
-                dense[self._rows(where[0], shape[0], len(values)), where[1]] = values
+                dense[self._rows(where[0], shape[0], values.size), where[1]] = values
         except (IndexError, ValueError):
             raise MXNetError(f"{self.what} has a sparse array with indices outside of {shape}; it is corrupt") from None
         return dense

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 import random
+import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from damaging import VALUES, damaged_bytes, damaged_document, damaged_text
 
@@ -17,6 +21,8 @@ import symc as mx
 from symc.cli.inputs import load_text
 from symc.cli.report import CliError, explain
 from symc.ir.errors import IRError
+from symc.ndarray.files import dumps
+from symc.ops.base import OPERATORS, Operator, Shapes, operator
 from symc.runtime import memory
 
 SIR = Path(__file__).parents[1] / "ir" / "sir"
@@ -89,18 +95,19 @@ def test_damaged_symbols(net: int) -> None:
     assert answers and refusals
 
 
+def sparse_file() -> bytes:
+    """A row_sparse array of zeros and a csr array with 5 and 6."""
+    rows = struct.pack("<Iiiqqiqq", 0xF993FAC9, 1, 2, 2, 2, 2, 1000, 2) + struct.pack("<iiiiiq", 1, 0, 0, 6, 1, 2)
+    cells = struct.pack("<Iiiqiqq", 0xF993FAC9, 2, 1, 2, 2, 2, 3) + struct.pack("<iiiiiqiiq", 1, 0, 0, 6, 1, 3, 6, 1, 2)
+    cells += struct.pack("<ffqqqqq", 5, 6, 0, 1, 2, 0, 2)
+    return dumps([])[:16] + struct.pack("<Q", 2) + rows + bytes(16 + 16) + cells + struct.pack("<Q", 0)
+
+
 def test_damaged_parameters() -> None:
-    arrays = {
-        "arg:w": mx.nd.ones((3, 4)),
-        "aux:m": mx.nd.ones(2, dtype="float16"),
-        "arg:i": mx.nd.array([1], dtype="int64"),
-    }
-    sparse = mx.nd.zeros((2,))
-    named = mx.ndarray.files.dumps([a._data for a in arrays.values()], list(arrays))
-    listed = mx.ndarray.files.dumps([sparse._data])
-    answers, refusals = many(
-        lambda rng: mx.nd.load_frombuffer(damaged_bytes(rng.choice((named, listed)), rng)), 1500, 1
-    )
+    arrays = [np.ones((3, 4), "f"), np.ones(2, np.float16), np.arange(2)]
+    files = [dumps(arrays, ["arg:w", "aux:m", "arg:i"]), dumps(arrays[:1]), sparse_file()]
+    assert [a.asnumpy().sum() for a in mx.nd.load_frombuffer(files[-1])] == [0, 11]
+    answers, refusals = many(lambda rng: mx.nd.load_frombuffer(damaged_bytes(rng.choice(files), rng)), 2000, 1)
     assert answers and refusals
 
 
@@ -259,9 +266,33 @@ def test_arrays_of_the_command_line(content: bytes, tmp_path: Path) -> None:
         text_of(str(tmp_path / "t.sir"))
 
 
-def test_operators_whose_code_fails_are_named() -> None:
+@pytest.fixture
+def failing() -> Iterator[None]:
+    """An operator whose program cannot be made."""
+
+    @operator("failing", inputs="data")
+    class Failing(Operator):
+        """Fails."""
+
+        def complete(self, s: Shapes) -> None:
+            s.all_alike()
+
+        def build(self, ctx: Any, data: Any) -> Any:
+            return {}[data]
+
+    yield
+    del OPERATORS["failing"]
+
+
+def test_operators_whose_code_fails_are_named(failing: None) -> None:
     """What an operator's own code raises while it is built is a refusal that names the operator and the Symbol."""
-    net = S.Crop(S.Variable("x"), num_args=1, offset=(1,), h_w=(2, 2), name="it")
-    with pytest.raises(mx.MXNetError, match="in operator Crop 'it'.*test_damaged_files.py") as found:
-        net.simple_bind(mx.cpu(), "null", x=(1, 1, 4, 4)).forward()
+    net = S.failing(S.Variable("x"), name="it")
+    with pytest.raises(mx.MXNetError, match="KeyError.*\n.*in operator failing 'it'.*test_damaged_files.py") as found:
+        net.simple_bind(mx.cpu(), "null", x=(1, 4)).forward()
     assert "internal error" not in explain(found.value)[0]
+
+
+@pytest.mark.parametrize("attrs", [{"h_w": (2,)}, {"h_w": (2, 2, 2)}, {"offset": (1,), "h_w": (2, 2)}])
+def test_cuts_have_two_axes(attrs: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(mx.MXNetError, match="two numbers each"):
+        S.Crop(S.Variable("x"), num_args=1, **attrs)

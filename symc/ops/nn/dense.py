@@ -159,6 +159,8 @@ class Crop(Operator):
     def check(self) -> None:
         if self.num_args not in (1, 2):
             raise refuse(self, f"takes one or two inputs, not {self.num_args}")
+        if len(self.h_w) != 2 or len(self.offset) != 2:
+            raise refuse(self, f"h_w={self.h_w} and offset={self.offset} need two numbers each, for y and x")
 
     def list_inputs(self) -> tuple[str, ...]:
         return ("data", "crop_like")[: self.num_args]

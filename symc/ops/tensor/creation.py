@@ -10,7 +10,7 @@ import numpy as np
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.tensor.graph import Node
-from symc.ir.types import I64, TensorType
+from symc.ir.types import F64, I64, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.shared.families import Number, NumberOrBool, constant, element_type, ir_type, one_axis, wanted_shape
 
@@ -189,8 +189,13 @@ class Linspace(Operator):
         t.set_out(0, element_type(self, self.dtype))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        values = np.linspace(self.start, self.stop, self.num, endpoint=self.endpoint)
-        return ew.const(values.astype(element_type(self, self.dtype)))
+        places = mv.iota(TensorType(I64, (self.num,)), 0)
+        steps = max(1, self.num - 1 if self.endpoint else self.num)
+        values = ew.cast(places, F64) * ((self.stop - self.start) / steps) + self.start
+        if self.endpoint and self.num > 1:
+            # exactly the end, whatever the steps add up to
+            values = ew.select(ew.eq(places, self.num - 1), self.stop, values)
+        return ew.cast(values, ir_type(self.dtype))
 
 
 @operator("_contrib_arange_like", hint="arange_like", gradient="zero")
