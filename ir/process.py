@@ -124,6 +124,7 @@ def turns() -> Lock:
     thread that forked holds it."""
     made: Any = threading.RLock()
     if _checked:
+        _check(_SECTION, "turns")
         made = _Checked(made, _TURNS, "turns")
     with _quiet:
         _turns.add(made)

@@ -100,7 +100,7 @@ class Predictor:
         """The shapes that the predictor was made for, by input."""
         return {n: self._shapes[n] for n in self._needed}
 
-    def predict(self, *arrays: Any, **named: Any) -> list[Array]:
+    def predict(self, /, *arrays: Any, **named: Any) -> list[Array]:
         """The Symbol's outputs, in its order, as numpy arrays that belong to the caller.
 
         Inputs are NDArrays, numpy arrays or what numpy makes arrays of, by name or in the order of the arguments; they
@@ -167,6 +167,8 @@ class Predictor:
                     f"{self._label}: input {name!r} has shape {shape}, but its shape was given as "
                     f"{self._shapes[name]}: the number of axes differs"
                 )
+            if 0 in shape:
+                raise MXNetError(f"{self._label}: input {name!r} has shape {shape}, which is empty")
         needed = self._infer_shapes(shapes)
         advice = f"that is for inputs of shapes {', '.join(f'{n}: {s}' for n, s in shapes.items())}"
         for name, held in self._held.items():
@@ -303,6 +305,8 @@ def _symbol(given: Symbol | str | os.PathLike[str]) -> tuple[Symbol, str | None]
     """The Symbol, and the prefix of the checkpoint it was read from."""
     if isinstance(given, Symbol):
         return given, None
+    if not isinstance(given, (str, os.PathLike)):
+        raise TypeError(f"Predictor: symbol must be a Symbol, its file or its JSON text, got {type(given).__name__}")
     text = os.fspath(given)
     if text.lstrip().startswith("{"):
         return load_json(text), None

@@ -277,6 +277,7 @@ def test_idle_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"image": 1}, "input 'image' does not exist; the inputs are data"),
         ({"data": IMAGES[0], "fc_weight": 1}, "input 'fc_weight' is a parameter"),
         ({"data": IMAGES[0][0]}, r"'data' has shape \(2, 6, 6\), but its shape was given as \(4, 2, 6, 6\)"),
+        ({"data": IMAGES[0][:0]}, r"'data' has shape \(0, 2, 6, 6\), which is empty"),
         (
             {"data": IMAGES[0][:, :1]},
             r"'conv_weight', the weight of Convolution 'conv' .*, has shape \(4, 2, 3, 3\), but \(4, 1, 3, 3\) is "
@@ -294,6 +295,8 @@ def test_wrong_inputs_are_refused(inputs: dict[str, object], words: str) -> None
 def test_inputs_in_order() -> None:
     a, b = mx.sym.Variable("a"), mx.sym.Variable("b")
     ask = mx.Predictor(a - b, None, {"b": (2,), "a": (2,)})
+    own = mx.Predictor(mx.sym.Variable("self") * 2, None, {"self": (1,)})
+    assert own.predict(self=[4])[0].tolist() == [8]
     assert ask([3, 4], [1, 1])[0].tolist() == ask([3, 4], b=mx.nd.ones(2))[0].tolist() == [2, 3]
     with pytest.raises(mx.MXNetError, match="3 inputs given, but it has a, b"):
         ask([1, 1], [1, 1], [1, 1])
@@ -325,6 +328,8 @@ def test_what_does_not_fit_together_is_refused(params: object, shapes: dict[str,
 def test_other_refusals() -> None:
     with pytest.raises(TypeError, match="params must be arrays by name, a file or an epoch, got float"):
         mx.Predictor(NET, 1.5, {"data": SHAPE})
+    with pytest.raises(TypeError, match="symbol must be a Symbol, its file or its JSON text, got int"):
+        mx.Predictor(3, None, {"data": SHAPE})
     twice = mx.sym.Variable("x") + mx.sym.Variable("x")
     with pytest.raises(mx.MXNetError, match="'x' is the name of several variables"):
         mx.Predictor(twice, None, {"x": (2,)})
