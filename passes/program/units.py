@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symc.ir.op import Primitive, has_element
+from symc.ir.op import Input, Primitive, has_element
 from symc.ir.prims.control import Get
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.linear import Conv
@@ -67,7 +67,7 @@ def demanded_values(graph: Graph, limit: int) -> set[Node]:
     size: dict[Node, int] = {}
     for node in nodes:
         op = node.op
-        if not node.inputs and not has_element(op):
+        if isinstance(op, (Input, Const)) and not has_element(op):
             continue  # parameters and constants are in memory anyway
         if is_view(node):
             demanded.update((node, node.inputs[0]))
@@ -83,7 +83,7 @@ def demanded_values(graph: Graph, limit: int) -> set[Node]:
             demanded.add(node)
         if len(users[node]) > 1 and recompute > limit and node.inputs and not isinstance(op, Broadcast):
             demanded.add(node)
-    return {n for n in demanded if n.inputs or has_element(n.op) and not isinstance(n.op, Const)}
+    return {n for n in demanded if not isinstance(n.op, (Input, Const))}
 
 
 def _in_memory(nest: Node) -> Sequence[Node]:
