@@ -11,9 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from symc.ir.errors import TypeMismatch
 from symc.ir.op import Primitive, primitive, require
-from symc.ir.prims.movement import swapaxes
+from symc.ir.prims.movement import pad, slice_, swapaxes
 from symc.ir.tensor.graph import Node
 from symc.ir.types import F16, F32, Array, Shape, TensorType, Type
 
@@ -205,12 +204,12 @@ class ConvDx(_Conv):
         y, w = node.inputs
         if ct[0] is None:
             return [None, None]
-        if self.low:
-            raise TypeMismatch("conv_dx is differentiated before a halo is put around its operand")
-        return [
-            conv(ct[0], w, self.stride, self.dilate, self.groups),
-            conv_dw(ct[0], y, self.stride, self.dilate, self.groups, w.shape[2:]),
-        ]
+        found = conv(ct[0], w, self.stride, self.dilate, self.groups)
+        if self.low:  # what stands around y is not looked at
+            found = pad(found, (0, 0, *self.low), (0, 0, *self.high))
+            ends = [lo + n for lo, n in zip(self.low, self.places(y.shape))]
+            y = slice_(y, (0, 0, *self.low), (*y.shape[:2], *ends))
+        return [found, conv_dw(ct[0], y, self.stride, self.dilate, self.groups, w.shape[2:])]
 
 
 @primitive("conv_dw")

@@ -10,6 +10,8 @@ import numpy as np
 
 from primitive_samples.sample import Sample, floats
 from symc.ir import prims as p
+from symc.ir.prims.linear import ConvDx
+from symc.ir.tensor.graph import Node
 
 
 def convolution(x: np.ndarray, w: np.ndarray, stride: Sequence[int], dilate: Sequence[int], groups: int) -> np.ndarray:
@@ -33,6 +35,13 @@ def adjoint(function: Callable[[np.ndarray], np.ndarray], shape: Sequence[int], 
         unit[at] = 1
         made[at] = (function(unit) * ct).sum()
     return made
+
+
+def haloed(ct: Node, w: Node, rule: tuple[Any, ...], spatial: Sequence[int]) -> Node:
+    """conv_dx of an operand that has one zero more on every side than it needs."""
+    around = (1,) * len(spatial)
+    wide = p.pad(ct, (0, 0, *around), (0, 0, *around))
+    return Node.make(ConvDx(*rule, tuple(spatial), around, around), [wide, w])
 
 
 def linear_samples() -> list[Sample]:
@@ -64,6 +73,10 @@ def linear_samples() -> list[Sample]:
             Sample(
                 "conv_dx", lambda c, b, r=rule, s=xs[2:]: p.conv_dx(c, b, *r, s), (ct, w),
                 lambda c, b, r=rule, s=xs: adjoint(lambda a: convolution(a, b, *r), s, c), note=note,
+            ),
+            Sample(
+                "conv_dx", lambda c, b, r=rule, s=xs[2:]: haloed(c, b, r, s), (ct, w),
+                lambda c, b, r=rule, s=xs: adjoint(lambda a: convolution(a, b, *r), s, c), note=f"{note} halo",
             ),
             Sample(
                 "conv_dw", lambda a, c, r=rule, k=ws[2:]: p.conv_dw(a, c, *r, k), (x, ct),
