@@ -9,6 +9,7 @@ from symc.fuzz.nets import random_net
 from symc.fuzz.pipelines import graph_pipeline, symbol_pipeline
 from symc.fuzz.trial import Trial
 from symc.fuzz.varied import flip, one_of
+from symc.passes.tensor.autodiff import Autodiff
 
 LEVELS = ("symbol", "tensor")
 
@@ -32,6 +33,10 @@ def _symbol(rng: np.random.Generator, number: int, native: bool) -> tuple[Trial,
     wrt = [n for n in wanted if requests[n] != "null"] if train else []
     add = [n for n in wrt if requests[n] == "add"]
     passes = symbol_pipeline(rng, train, wrt, add)
+    written = tuple(n for n in wrt if n not in add)
+    if net.second and written and flip(rng, 0.1):
+        first = next(at for at, p in enumerate(passes) if isinstance(p, Autodiff))
+        passes = (*passes[: first + 1], Autodiff(wrt=written), *passes[first + 1 :])
     veto = float(one_of(rng, 0, 0, 0, 0.1, 0.5))
     trial = Trial(
         module, passes, number, net.whole, net.smooth, native, train, veto, requests if train else {}, net.given

@@ -27,8 +27,9 @@ from symc.ir.prims.window import window_max, window_max_grad, window_pick, windo
 from symc.ir.tensor.graph import Graph, Node, Output, Recorder, SymOrigin, Update, finish, topological
 from symc.ir.types import F16, F32, F64, I32, I64, U32, DType, TensorType
 
-EXTENTS = (1, 2, 3, 4, 5, 8, 17)
-SIZE = 600
+#: extents and elements of values; of a few graphs they are large, so that products have tiles and panels
+SMALL, SMALL_SIZE = (1, 2, 3, 4, 5, 8, 17), 600
+LARGE, LARGE_SIZE = (1, 3, 8, 16, 17, 24, 33, 40), 4000
 #: magnitudes that whole numbers, and that other numbers may reach; beyond them a value is clamped
 WHOLE, REAL = 2.0**20, 30.0
 
@@ -53,6 +54,7 @@ class Maker:
 
     def __init__(self, rng: np.random.Generator, whole: bool, dtype: DType) -> None:
         self.rng, self.whole, self.dtype = rng, whole, dtype
+        self.extents, self.most = (LARGE, LARGE_SIZE) if flip(rng, 0.12) else (SMALL, SMALL_SIZE)
         self.pool: list[Value] = []
 
     def pick(self, choices: Sequence[Any]) -> Any:
@@ -64,7 +66,7 @@ class Maker:
     def shape(self, rank: int) -> tuple[int, ...]:
         made: list[int] = []
         for _ in range(rank):
-            made.append(int(self.pick([e for e in EXTENTS if e * math.prod(made) <= SIZE])))
+            made.append(int(self.pick([e for e in self.extents if e * math.prod(made) <= self.most])))
         return tuple(made)
 
     def kept(self, node: Node, size: float) -> None:
@@ -165,7 +167,7 @@ class Maker:
         """A new axis, along which the value is repeated."""
         at = self.number(0, x.node.rank)
         extent = self.pick([1, 2, 5])
-        if x.node.rank < 4 and x.node.tensor.size * extent <= SIZE:
+        if x.node.rank < 4 and x.node.tensor.size * extent <= self.most:
             shape = (*x.node.shape[:at], extent, *x.node.shape[at:])
             dims = [a for a in range(len(shape)) if a != at]
             self.pool.append(Value(broadcast(x.node, shape, dims), x.size))
@@ -206,7 +208,7 @@ class Maker:
         kernel = [self.number(1, min(3, e)) for e in spatial]
         stride = [self.number(1, 3) for _ in spatial]
         weight = slice_(x.node, [0] * x.node.rank, [x.node.shape[0], channels, *kernel])
-        if x.node.tensor.size * weight.tensor.size <= SIZE * 40:
+        if x.node.tensor.size * weight.tensor.size <= self.most * 40:
             made = conv(x.node, weight, stride, [1] * len(spatial))
             self.kept(made, x.size * x.size * channels * math.prod(kernel))
 
@@ -332,7 +334,7 @@ class Maker:
         else:
             low, high, inner = ([self.number(0, 2) for _ in range(rank)] for _ in range(3))
             grown = pad(node, low, high, [min(i, 1) for i in inner], value=float(self.number(-1, 1)))
-            node = grown if grown.tensor.size <= SIZE else node
+            node = grown if grown.tensor.size <= self.most else node
         self.pool.append(Value(node, max(x.size, 1.0)))
 
     def join(self, x: Value) -> None:
@@ -345,7 +347,7 @@ class Maker:
                 if v.node.rank == x.node.rank and [e for a, e in enumerate(v.node.shape) if a != axis] == rest
             ]
             y = self.pick(others)
-            if flip(self.rng) and x.node.tensor.size + y.node.tensor.size <= SIZE:
+            if flip(self.rng) and x.node.tensor.size + y.node.tensor.size <= self.most:
                 self.pool.append(Value(concat([x.node, y.node], axis), max(x.size, y.size)))
                 return
 

@@ -49,6 +49,8 @@ class Net:
     def __init__(self, rng: np.random.Generator, whole: bool, dtype: DType) -> None:
         self.rng, self.whole, self.dtype = rng, whole, dtype
         self.names = NameManager()
+        #: values may have thousands of elements
+        self.large = flip(rng, 0.1)
         #: variables by name: their types, and the values of those that cannot be any numbers
         self.types: dict[str, TensorType] = {}
         self.given: dict[str, Array] = {}
@@ -60,6 +62,8 @@ class Net:
         self.pool: list[Value] = []
         self.read: set[int] = set()
         self.smooth = True
+        #: gradients can be differentiated again
+        self.second = True
         self.ops: set[str] = set()
 
     # -- inputs
@@ -170,6 +174,7 @@ class Net:
         except ShapeError:  # not for the net's type
             return
         # inside a net prelu's gradient is MXNet's, see symc.ops.nn.activation
+        self.second &= case.second and case not in OTHERS
         prelu = case.attrs.get("act_type") == "prelu"
         self.smooth &= not prelu and not case.symmetric and case.op not in varied.STEPS
         for at in range(op.num_visible_outputs()):
@@ -192,7 +197,7 @@ class Net:
             self.start()
         source = self.latest()
         size = math.prod(source.shape)
-        if not 0 < size <= 300:
+        if not 0 < size <= (3000 if self.large else varied.LARGE):
             self.start()
             source = self.latest()
         case = varied.draw(self.rng, source.shape)
@@ -204,6 +209,21 @@ class Net:
 
     def start(self) -> None:
         """A fresh variable as a value."""
+        if self.large:
+            large = (
+                (8, 33),
+                (17, 24),
+                (40, 40),
+                (4, 16, 10),
+                (2, 8, 12, 12),
+                (1, 16, 9, 9),
+                (2, 24, 7, 7),
+                (700,),
+                (3, 130),
+            )
+            shape = one_of(self.rng, *large)
+            self.pool.append(Value(self.variable(shape), shape))
+            return
         shape = one_of(
             self.rng, (2, 3), (4, 5), (3, 8), (2, 17), (2, 3, 4), (1, 5, 3), (2, 2, 5), (1, 2, 5, 5), (2, 3, 4, 4),
             (1, 4, 6, 3), (1, 1, 8, 8), (2, 2, 3, 3), (1, 2, 3, 3, 3), (5,), (1, 1), (9,),
@@ -271,6 +291,7 @@ class Net:
         symbol, shape = self.latest()
         state = self.variable(shape, given=np.ones(shape), wanted=False)
         self.ops.add("Custom")
+        self.second = False
         self.smooth = False  # Python computes in the declared types whatever the interpreter's precision
         made = mx.sym.Custom(symbol, state, op_type=custom.NAME, factor=2)
         self.pool.append(Value(made, shape))

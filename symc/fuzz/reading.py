@@ -25,13 +25,19 @@ def inputs_of(graph: Graph) -> list[tuple[str, str, TensorType]]:
     return [(parameter(n).input_name, parameter(n).role, n.tensor) for n in graph.inputs]
 
 
-def heads_of(graph: Graph) -> dict[str, str]:
-    """By output, the input that is its head gradient."""
-    return {op.of: op.input_name for op in map(parameter, graph.inputs) if op.role == "head"}
+def order_of(graph: Graph) -> int:
+    """How often the graph was differentiated; 0: never."""
+    return max((o.order for o in graph.outputs if o.role == "gradient"), default=int(bool(gradients_of(graph))))
 
 
-def gradients_of(graph: Graph) -> dict[str, tuple[str, str]]:
-    """By argument, the output that is its gradient, or the input (a buffer) whose update adds it: ("output", name) or
-    ("update", name)."""
-    found = {o.of: ("output", o.name) for o in graph.outputs if o.role == "gradient"}
-    return found | {op.of: ("update", op.input_name) for op in map(parameter, graph.inputs) if op.role == "grad"}
+def heads_of(graph: Graph, order: int = 1) -> dict[str, str]:
+    """By output, the input that is its head gradient, of the gradients of an order."""
+    return {op.of: op.input_name for op in map(parameter, graph.inputs) if op.role == "head" and op.order == order}
+
+
+def gradients_of(graph: Graph, order: int = 1) -> dict[str, tuple[str, str]]:
+    """By argument, the output that is its gradient of an order, or the input (a buffer) whose update adds it, as
+    ("output", name) or ("update", name)."""
+    found = {o.of: ("output", o.name) for o in graph.outputs if o.role == "gradient" and o.order == order}
+    added = [op for op in map(parameter, graph.inputs) if op.role == "grad" and op.order == order]
+    return found | {op.of: ("update", op.input_name) for op in added}

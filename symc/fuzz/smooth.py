@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from symc.fuzz.reading import gradients_of, heads_of
+from symc.fuzz.reading import gradients_of, heads_of, order_of
 from symc.fuzz.trial import Trial, Wrong
 from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import evaluate
@@ -17,7 +17,8 @@ STEP = 1e-5
 
 def check_gradients(trial: Trial, graph: Graph, arrays: Mapping[str, Array], where: str) -> int:
     """The gradients of a graph are its derivative; 0 checks where there is no derivative to compare with."""
-    gradients, heads = gradients_of(graph), heads_of(graph)
+    order = order_of(graph)
+    gradients, heads = gradients_of(graph, order), heads_of(graph, order)
     if not trial.smooth or trial.whole or not gradients or not heads:
         return 0
     rng = np.random.default_rng([trial.seed, 5])

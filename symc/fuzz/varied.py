@@ -12,6 +12,8 @@ import numpy as np
 from symc.fuzz.cases import Case, between, made
 
 Shape = tuple[int, ...]
+#: elements beyond which a value is large
+LARGE = 300
 Maker = Callable[[Any, Shape], "Case | None"]
 
 #: least and most axes of the values that each function takes, and the function
@@ -40,6 +42,11 @@ def one_of(rng: np.random.Generator, *choices: Any) -> Any:
 
 def flip(rng: np.random.Generator, chance: float = 0.5) -> bool:
     return bool(rng.random() < chance)
+
+
+def some_number(rng: np.random.Generator, shape: Shape, most: int) -> int:
+    """From 1 to `most`, or to a multiple of it beside large values: there products have tiles and panels."""
+    return int(rng.integers(1, (most if math.prod(shape) <= LARGE else 6 * most) + 1))
 
 
 def some_axes(rng: np.random.Generator, rank: int) -> tuple[int, ...]:
@@ -250,7 +257,7 @@ def _pad(rng: np.random.Generator, shape: Shape) -> Case:
 
 @varied(2)
 def _fully_connected(rng: np.random.Generator, shape: Shape) -> Case:
-    flatten, hidden, bias = flip(rng), int(rng.integers(1, 7)), flip(rng)
+    flatten, hidden, bias = flip(rng), some_number(rng, shape, 6), flip(rng)
     inner = math.prod(shape[1:]) if flatten else shape[-1]
     more = [(hidden,)] if bias else []
     return made("FullyConnected", shape, (hidden, inner), *more, num_hidden=hidden, no_bias=not bias, flatten=flatten)
@@ -258,14 +265,14 @@ def _fully_connected(rng: np.random.Generator, shape: Shape) -> Case:
 
 @varied(2, 2)
 def _dot(rng: np.random.Generator, shape: Shape) -> Case:
-    ta, tb, columns = flip(rng), flip(rng), int(rng.integers(1, 6))
+    ta, tb, columns = flip(rng), flip(rng), some_number(rng, shape, 5)
     inner = shape[0] if ta else shape[1]
     return made("dot", shape, (columns, inner) if tb else (inner, columns), transpose_a=ta, transpose_b=tb)
 
 
 @varied(3, 3)
 def _batch_dot(rng: np.random.Generator, shape: Shape) -> Case:
-    ta, tb, columns = flip(rng), flip(rng), int(rng.integers(1, 6))
+    ta, tb, columns = flip(rng), flip(rng), some_number(rng, shape, 5)
     inner = shape[1] if ta else shape[2]
     other = (shape[0], columns, inner) if tb else (shape[0], inner, columns)
     return made("batch_dot", shape, other, transpose_a=ta, transpose_b=tb)
@@ -279,7 +286,7 @@ def _convolution(rng: np.random.Generator, shape: Shape) -> Case:
     fits = [(e + 2 * p - 1) // 2 + 1 >= k for e, p, k in zip(spatial, pad, kernel)]
     dilate = tuple(2 if ok and len(spatial) < 3 and flip(rng, 0.2) else 1 for ok in fits)
     groups = int(one_of(rng, *[g for g in (1, 1, 2, channels) if channels % g == 0]))
-    filters = groups * int(rng.integers(1, 4))
+    filters = groups * some_number(rng, shape, 3)
     bias = flip(rng)
     return made(
         "Convolution", shape, (filters, channels // groups, *kernel), *([(filters,)] if bias else []), kernel=kernel,
@@ -294,7 +301,7 @@ def _deconvolution(rng: np.random.Generator, shape: Shape) -> Case:
     kernel = tuple(int(rng.integers(1, 4)) for _ in spatial)
     stride = tuple(int(rng.integers(1, 4)) for _ in spatial)
     pad = tuple(int(rng.integers(0, (k - 1) // 2 + 1)) for k in kernel)
-    filters = int(rng.integers(1, 4))
+    filters = some_number(rng, shape, 3)
     return made(
         "Deconvolution", shape, (channels, filters, *kernel), kernel=kernel, stride=stride, pad=pad,
         adj=tuple(int(rng.integers(s)) for s in stride), num_filter=filters,
