@@ -1,4 +1,4 @@
-"""The questions a primitive answers.
+"""Nodes, and the questions their primitives answer.
 
 A primitive is a frozen dataclass; its fields are its attributes, so `Dot(tb=True)` is both the operation and
 its parameters. Beside each other it answers:
@@ -11,24 +11,28 @@ its parameters. Beside each other it answers:
     neutral   what partial results start from that the operation combines in any order; None: it combines none
 
 A new primitive registers itself under its text name with `@primitive("name")`.
+
+Nodes are immutable and interned: two with the same primitive and inputs are the same object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, Union
 
 from symc.ir.definitions import define
 from symc.ir.errors import TypeMismatch
 from symc.ir.index import Affine
-from symc.ir.tensor.graph import Graph, Node, Origin
-from symc.ir.types import Array, DType, TensorType, Type
+from symc.ir.origins import Origin
+from symc.ir.process import lock
+from symc.ir.types import Array, DType, Shape, TensorType, TupleType, Type
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
-
-    from symc.ir.loop.nodes import Ref
 else:
 
     def dataclass_transform(**_: object) -> Callable[[P], P]:
@@ -37,6 +41,20 @@ else:
 
 
 Index = tuple[Affine, ...]
+Scalar = Union[int, float, bool]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A scalar operand: the SSA value `name`, or (name "") the literal `value`."""
+
+    name: str
+    dtype: DType
+    value: float | int | bool | None = None
+
+    @property
+    def is_literal(self) -> bool:
+        return not self.name
 
 
 class Scalars(Protocol):
@@ -58,8 +76,9 @@ class Scalars(Protocol):
         """`then()` where lo <= index < hi for every (index, lo, hi), else `other`; `then` loads nothing outside."""
 
 
-Read = Callable[[Index], "Ref"]
-RunGraph = Callable[[Graph, Sequence[Array]], Sequence[Array]]
+Read = Callable[[Index], Ref]
+#: (graph, values of its inputs) -> values of its outputs
+RunGraph = Callable[[Any, Sequence[Array]], Sequence[Array]]
 
 
 class Primitive:
@@ -169,6 +188,194 @@ def require(condition: bool, op: Primitive, message: str, *types: Type) -> None:
     """Raise TypeMismatch with the operand types unless `condition` holds."""
     if not condition:
         raise TypeMismatch(f"{op.name}: {message}; got {', '.join(map(str, types))}")
+
+
+class Recorder:
+    """Notes, while active, the origin and the wished name of every node that is built.
+
+    `with Recorder() as rec: rec.origin = o; ...` gives all nodes built in between the origin `o`
+    (the first one noted for a node stays).
+    """
+
+    def __init__(self) -> None:
+        self.origin: Origin | None = None
+        self.origins: dict[Node, Origin] = {}
+        self.names: dict[Node, str] = {}
+
+    @classmethod
+    def inside(cls) -> Recorder:
+        """One for a graph that is traced while another is built: its nodes are not part of that one, but have the
+        origin that is set there unless they get their own."""
+        made = cls()
+        made.origin = _active.recorder.origin if _active.recorder is not None else None
+        return made
+
+    @staticmethod
+    def active() -> Recorder:
+        """The recorder that notes what is built now; one that nobody reads if there is none."""
+        return _active.recorder if _active.recorder is not None else Recorder()
+
+    @contextmanager
+    def at(self, origin: Origin | None) -> Iterator[None]:
+        previous, self.origin = self.origin, origin
+        try:
+            yield
+        finally:
+            self.origin = previous
+
+    def __enter__(self) -> Recorder:
+        self._outer = _active.recorder
+        _active.recorder = self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _active.recorder = self._outer
+
+
+class _Active(threading.local):
+    recorder: Recorder | None = None
+
+
+_active = _Active()
+
+
+# --------------------------------------------------------------------------------------------- nodes
+
+
+# A WeakValueDictionary in the few operations needed here, which every node made goes through.
+class _Entry(weakref.ref["Node"]):
+    __slots__ = ("key",)
+
+    key: tuple[Primitive, tuple[object, ...]]
+
+
+_interned: dict[tuple[Primitive, tuple[object, ...]], _Entry] = {}
+_intern_lock = lock("nodes")
+
+
+def _forget(entry: _Entry) -> None:
+    with _intern_lock:
+        if _interned.get(entry.key) is entry:
+            del _interned[entry.key]
+
+
+def _interned_node(op: Primitive, inputs: tuple[Node, ...], known: Type | None) -> Node:
+    """The node op(inputs); its type where it is known already."""
+    # Keyed by the inputs' ids, which are stable while the node (and so its inputs) lives; holding the
+    # inputs themselves in the key would make freeing a deep chain recurse.
+    key = (op, (*map(id, inputs), *op.marks()) if op.is_control else tuple(map(id, inputs)))
+    entry = _interned.get(key)
+    node = entry() if entry is not None else None
+    if node is None:
+        made = Node()
+        made.op, made.inputs = op, inputs
+        if known is not None:
+            made.type = known
+        else:
+            made.type = op.type([tensor_type(i, op) for i in inputs]) if op.takes_tensors else op.type_of_nodes(inputs)
+        entry = _Entry(made, _forget)
+        entry.key = key
+        with _intern_lock:  # another thread may have made it meanwhile
+            earlier = _interned.get(key)
+            node = earlier() if earlier is not None else None
+            if node is None:
+                _interned[key] = entry
+                node = made
+    recorder = _active.recorder
+    if recorder is not None and recorder.origin is not None:
+        recorder.origins.setdefault(node, recorder.origin)
+    return node
+
+
+#: what Python's operators on nodes build; symc.ir.prims.elementwise says it
+ARITHMETIC: dict[str, Callable[..., Node]] = {}
+
+
+class Node:
+    """One SSA value: a primitive applied to other nodes. Make them with `Node.make` (or a primitive's function)."""
+
+    __slots__ = ("op", "inputs", "type", "__weakref__")
+
+    op: Primitive
+    inputs: tuple[Node, ...]
+    type: Type
+
+    @staticmethod
+    def make(op: Primitive, inputs: Sequence[Node] = ()) -> Node:
+        """The node op(inputs), typed and interned. Raises TypeMismatch where the op has no type for the inputs."""
+        return _interned_node(op, tuple(inputs), None)
+
+    def on(self, inputs: Sequence[Node]) -> Node:
+        """The same operation on other operands, as Node.make. Operands of the same types need no new type."""
+        op, before = self.op, self.inputs
+        same = op.takes_tensors and len(inputs) == len(before)
+        for a, b in zip(before, inputs):
+            same = same and (a.type is b.type or a.type == b.type)
+        return _interned_node(op, tuple(inputs), self.type if same else None)
+
+    @property
+    def tensor(self) -> TensorType:
+        """The type of a node with one result."""
+        if isinstance(self.type, TupleType):
+            raise TypeMismatch(f"{self.op.name} has several results; take one with get")
+        return self.type
+
+    @property
+    def shape(self) -> Shape:
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.tensor.dtype
+
+    @property
+    def rank(self) -> int:
+        return len(self.tensor.shape)
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name}: {self.type}>"
+
+    def __add__(self, other: Node | Scalar) -> Node:
+        return ARITHMETIC["add"](self, other)
+
+    def __radd__(self, other: Scalar) -> Node:
+        return ARITHMETIC["add"](other, self)
+
+    def __sub__(self, other: Node | Scalar) -> Node:
+        return ARITHMETIC["sub"](self, other)
+
+    def __rsub__(self, other: Scalar) -> Node:
+        return ARITHMETIC["sub"](other, self)
+
+    def __mul__(self, other: Node | Scalar) -> Node:
+        return ARITHMETIC["mul"](self, other)
+
+    def __rmul__(self, other: Scalar) -> Node:
+        return ARITHMETIC["mul"](other, self)
+
+    def __truediv__(self, other: Node | Scalar) -> Node:
+        return ARITHMETIC["div"](self, other)
+
+    def __rtruediv__(self, other: Scalar) -> Node:
+        return ARITHMETIC["div"](other, self)
+
+    def __neg__(self) -> Node:
+        return ARITHMETIC["neg"](self)
+
+
+def tensor_type(node: Node, user: Primitive) -> TensorType:
+    if isinstance(node.type, TupleType):
+        raise TypeMismatch(f"{user.name}: operand has several results {node.type}; take one with get")
+    return node.type
+
+
+def made_by(name: str, inputs: Sequence[Node], **attributes: object) -> Node:
+    """A node of the primitive registered under `name`. Gradients need it that lead to primitives of modules which
+    import their own: those of a broadcast are sums, those of a sum broadcasts."""
+    return Node.make(PRIMITIVES[name](**attributes), inputs)
+
+
+# --------------------------------------------------------------------------------------------- inputs
 
 
 @primitive("input")

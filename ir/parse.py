@@ -12,11 +12,12 @@ import numpy as np
 import symc.ir.prims  # noqa: F401  (registers the primitives)
 from symc.ir.loop.parse import parse_loops
 from symc.ir.modules import LoopModule, SymbolModule
+from symc.ir.op import Recorder
 from symc.ir.program.nodes import Program
 from symc.ir.program.parse import parse_program
 from symc.ir.symbol.parse import Definitions, parse_symbols
 from symc.ir.syntax.tokens import END, Reader
-from symc.ir.tensor.graph import Graph, Recorder
+from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.parse import parse_graph
 from symc.ir.types import Array
 

@@ -33,9 +33,10 @@ from symc.codegen.target import Target, host_target
 from symc.ir.errors import TypeMismatch, VerifyError
 from symc.ir.loop.nodes import LoopKernel
 from symc.ir.loop.verify import verify_kernel
+from symc.ir.op import Node
 from symc.ir.process import once
 from symc.ir.program.nodes import Program, programs_of
-from symc.ir.tensor.graph import Graph, Node
+from symc.ir.tensor.graph import Graph
 from symc.ir.types import Array
 from symc.passes.loop.lower import LoopModule, Lower
 from symc.passes.loop.tiling.tile import Tile

@@ -9,9 +9,10 @@ import numpy as np
 
 from symc.codegen.target import host_target
 from symc.compile import Executable, emit
-from symc.ir.op import input_node
+from symc.ir.op import Node, Recorder, input_node
+from symc.ir.origins import SymOrigin
 from symc.ir.program.nodes import Program
-from symc.ir.tensor.graph import Graph, Node, Recorder, SymOrigin, finish
+from symc.ir.tensor.graph import Graph, finish
 from symc.ir.types import Array, TensorType
 from symc.passes.loop.lower import Lower
 from symc.passes.loop.tiling.tile import Tile

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 import symc.ops  # noqa: F401  (registers every operator)
-from symc.ir.op import input_node
+from symc.ir.op import Node, input_node
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.control import Get
-from symc.ir.tensor.graph import Node, topological
+from symc.ir.prims.tuples import Get
+from symc.ir.tensor.graph import topological
 from symc.ir.tensor.interp import evaluate_nodes
 from symc.ir.types import U32, TensorType, TupleType, dtype_of
 from symc.ops.base import OPERATORS, Operator, Shapes, Types, parse

@@ -23,8 +23,9 @@ from numpy.lib.stride_tricks import as_strided
 
 from symc.ir.errors import IRError
 from symc.ir.index import Affine, Quotient, Var
-from symc.ir.loop.nodes import Alloc, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, walk
+from symc.ir.loop.nodes import Alloc, Carry, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
 from symc.ir.modules import LoopModule
+from symc.ir.op import Ref
 from symc.ir.prims import numeric
 from symc.ir.program.interp import POISON, Memory, run_body, run_control
 from symc.ir.program.nodes import BranchStep, ControlStep, LoopStep, Program, ViewStep

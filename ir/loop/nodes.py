@@ -25,22 +25,9 @@ from dataclasses import dataclass, field, replace
 from typing import Union
 
 from symc.ir.index import Affine
-from symc.ir.op import Primitive
-from symc.ir.tensor.graph import Origin
+from symc.ir.op import Primitive, Ref
+from symc.ir.origins import Origin
 from symc.ir.types import DType, TensorType
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A scalar operand: the SSA value `name`, or (name "") the literal `value`."""
-
-    name: str
-    dtype: DType
-    value: float | int | bool | None = None
-
-    @property
-    def is_literal(self) -> bool:
-        return not self.name
 
 
 @dataclass(frozen=True)

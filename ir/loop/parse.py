@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from symc.ir.index import Affine, Atom, Quotient, Remainder, Var
-from symc.ir.loop.nodes import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.loop.nodes import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store
 from symc.ir.modules import LoopModule
-from symc.ir.op import Primitive
+from symc.ir.op import Primitive, Ref
 from symc.ir.program.parse import ProgramParser
 from symc.ir.syntax.tokens import Reader
 from symc.ir.tensor.parse import make_op, operands, operation

@@ -16,7 +16,8 @@ from typing import Union
 import numpy as np
 
 from symc.ir.index import Affine, Quotient, Var
-from symc.ir.loop.nodes import Carry, For, IndexValue, Let, Load, Ref, Stmt
+from symc.ir.loop.nodes import Carry, For, IndexValue, Let, Load, Stmt
+from symc.ir.op import Ref
 from symc.ir.types import BOOL, DType
 
 #: How far a question goes: answers of conditions within answers of conditions, such answers in all, and statements

@@ -22,8 +22,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from symc.ir.index import Affine, Quotient, Var
-from symc.ir.loop.nodes import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.loop.nodes import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store
 from symc.ir.modules import Calls, LoopModule
+from symc.ir.op import Ref
 from symc.ir.program.text import program_lines
 from symc.ir.syntax.printing import Printer, global_name, scalar_text, value_name
 from symc.ir.tensor.text import STEP

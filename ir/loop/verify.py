@@ -7,16 +7,17 @@ from typing import Any
 
 from symc.ir.errors import IRError, VerifyError
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store
 from symc.ir.loop.parse import KINDS, MODES
 from symc.ir.loop.ranges import Known, Range, Ranges, whole
 from symc.ir.loop.verify_accesses import FAR, Access, Fact, Scalar, bounds_of, meeting, outside, overwritten
 from symc.ir.loop.verify_carries import broken_carry
 from symc.ir.modules import Calls, LoopModule
+from symc.ir.op import Ref
+from symc.ir.origins import Origin
 from symc.ir.program.nodes import KernelStep, regions_of_step
-from symc.ir.tensor.graph import Origin
+from symc.ir.tensor.verify import Checked
 from symc.ir.types import BOOL, DType, TensorType
-from symc.ir.verify import Checked
 
 
 def verify_loops(module: Any, origins: bool = True, checked: Checked | None = None) -> None:

@@ -1,6 +1,6 @@
 """The primitives of the tensor level, one file a family; see symc.ir.op for what each answers."""
 
-from symc.ir.prims.control import custom_grad, get, host_call, instantiate, register_host, results
+from symc.ir.prims.control import custom_grad, host_call, instantiate, register_host
 from symc.ir.prims.elementwise import (
     abs_,
     acos,
@@ -113,6 +113,7 @@ from symc.ir.prims.reduce import (
     reduce_prod,
     reduce_sum,
 )  # fmt: skip
+from symc.ir.prims.tuples import get, results
 from symc.ir.prims.window import window_max, window_max_grad, window_pick, window_spread, window_sum
 
 __all__ = [

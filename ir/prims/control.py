@@ -1,48 +1,18 @@
-"""Control: results of tuples, operators with their own gradient rule, and calls into the host."""
+"""Control: operators with their own gradient rule, and calls into the host."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 import numpy as np
 
 from symc.ir.errors import TypeMismatch
-from symc.ir.op import Input, Primitive, RunGraph, input_node, primitive, require
-from symc.ir.tensor.graph import Graph, Node, Recorder, finish
+from symc.ir.op import Input, Node, Primitive, Recorder, RunGraph, input_node, primitive, require
+from symc.ir.prims.elementwise import add, zeros_like
+from symc.ir.prims.pullback import pullback
+from symc.ir.prims.tuples import results
+from symc.ir.tensor.graph import Graph, finish
 from symc.ir.types import Array, TensorType, TupleType, Type
-
-
-@primitive("get")
-class Get(Primitive):
-    """One result of a node with several."""
-
-    index: int = 0
-    takes_tensors: ClassVar[bool] = False
-    cost: ClassVar[int] = 0
-
-    def type_of_nodes(self, inputs: Sequence[Node]) -> Type:
-        source = inputs[0].type
-        require(isinstance(source, TupleType), self, "takes a node with several results", source)
-        assert isinstance(source, TupleType)
-        require(0 <= self.index < len(source.items), self, f"there is no result {self.index}", source)
-        return source.items[self.index]
-
-    def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
-        return args[0]
-
-    def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
-        raise AssertionError("autodiff hands the cotangent of a result to its tuple")
-
-
-def get(node: Node, index: int) -> Node:
-    """Result number `index` of a node with several."""
-    return Node.make(Get(index), [node])
-
-
-def results(node: Node) -> list[Node]:
-    """All results of a node, one by one."""
-    return [get(node, i) for i in range(len(node.type.items))] if isinstance(node.type, TupleType) else [node]
 
 
 def instantiate(graph: Graph, inputs: Sequence[Node], origins: bool = False) -> list[Node]:
@@ -105,9 +75,6 @@ class CustomGrad(Primitive):
         return self.saved > 0 or any(output.name == f"d{at}" for output in self.rule.outputs)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
-        from symc.ir.prims.elementwise import add
-        from symc.ir.prims.pullback import pullback
-
         outs = results(node)
         by_name = self._ruled(node, ct)
         found = [by_name.get(f"d{i}") for i in range(len(node.inputs))]
@@ -125,8 +92,6 @@ class CustomGrad(Primitive):
 
     def _ruled(self, node: Node, ct: Sequence[Node | None]) -> dict[str, Node]:
         """What the rule makes, by the names of its outputs."""
-        from symc.ir.prims.elementwise import zeros_like
-
         outs = results(node)
         given = [zeros_like(o) if c is None else c for o, c in zip(outs, ct)]
         made = instantiate(self.rule, [*node.inputs, *outs, *given])

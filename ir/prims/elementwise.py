@@ -11,10 +11,8 @@ from typing import ClassVar, Union
 
 import numpy as np
 
-from symc.ir.loop.nodes import Ref
-from symc.ir.op import Index, Primitive, Read, Scalars, primitive, require
+from symc.ir.op import ARITHMETIC, Index, Node, Primitive, Read, Ref, Scalars, made_by, primitive, require
 from symc.ir.prims import numeric
-from symc.ir.tensor.graph import Node
 from symc.ir.types import BOOL, F64, Array, DType, TensorType, Type, dtype_of
 
 Operand = Union[Node, int, float, bool]
@@ -83,10 +81,8 @@ def _constant(value: Array | int | float | bool, dtype: DType | None) -> Node:
 
 def full(value: float, type: TensorType) -> Node:
     """A tensor filled with one value: a scalar constant broadcast."""
-    from symc.ir.prims.movement import broadcast
-
     scalar = const(value, type.dtype)
-    return broadcast(scalar, type.shape, ()) if type.shape else scalar
+    return made_by("broadcast", [scalar], shape=type.shape, dims=()) if type.shape else scalar
 
 
 def zeros_like(x: Node) -> Node:
@@ -227,9 +223,7 @@ def _fit(ct: Node | None, operand: Node) -> Node | None:
     """The cotangent of a scalar operand used everywhere is the sum over all uses."""
     if ct is None or ct.shape == operand.shape:
         return ct
-    from symc.ir.prims.reduce import reduce_sum
-
-    return reduce_sum(ct, tuple(range(ct.rank)))
+    return made_by("sum", [ct], axes=tuple(range(ct.rank)))
 
 
 # The derivative of a whole number's function is truncated before it is multiplied with the cotangent, as in MXNet:
@@ -405,7 +399,7 @@ shr: Elementwise = _define(
     "shr", np.right_shift, None, arity=2, kinds="iu", doc="a shifted right by b bits; arithmetic for signed"
 )
 
-binary_functions: dict[str, Elementwise] = {"add": add, "sub": sub, "mul": mul, "div": div}
+ARITHMETIC.update({"add": add, "sub": sub, "mul": mul, "div": div, "neg": neg})
 
 # --------------------------------------------------------------------------------------------- others
 

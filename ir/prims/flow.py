@@ -9,12 +9,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from symc.ir.op import Primitive, RunGraph, primitive, require
+from symc.ir.op import Node, Primitive, Recorder, RunGraph, primitive, require
+from symc.ir.origins import DerivedOrigin, Origin
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.control import instantiate, placeholders, results, trace
+from symc.ir.prims.control import instantiate, placeholders, trace
 from symc.ir.prims.movement import iota
 from symc.ir.prims.pullback import pullback, reached
-from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Output, Recorder, finish
+from symc.ir.prims.tuples import results
+from symc.ir.tensor.graph import Graph, Output, finish
 from symc.ir.types import BOOL, I64, Array, TensorType, TupleType, Type
 
 

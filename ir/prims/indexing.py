@@ -11,10 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from symc.ir.index import Affine
-from symc.ir.loop.nodes import Ref
-from symc.ir.op import Index, Primitive, Read, Scalars, primitive, require
+from symc.ir.op import Index, Node, Primitive, Read, Ref, Scalars, primitive, require
 from symc.ir.prims import elementwise as ew
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I64, Array, Shape, TensorType, TupleType, Type
 
 
@@ -230,7 +228,7 @@ class Sort(Primitive):
         return np.take_along_axis(x, order, self.axis), np.ascontiguousarray(order).astype(np.int64)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
-        from symc.ir.prims.control import get
+        from symc.ir.prims.tuples import get
 
         x = node.inputs[0]
         return [None if ct[0] is None else scatter_along_add(ew.zeros_like(x), get(node, 1), ct[0], self.axis)]

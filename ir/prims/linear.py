@@ -11,9 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from symc.ir.op import Primitive, primitive, require
+from symc.ir.op import Node, Primitive, primitive, require
 from symc.ir.prims.movement import pad, slice_, swapaxes
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F16, F32, Array, Shape, TensorType, Type
 
 

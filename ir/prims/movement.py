@@ -8,9 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from symc.ir.index import Affine, linear, unravel
-from symc.ir.loop.nodes import Ref
-from symc.ir.op import Index, Primitive, Read, Scalars, primitive, require
-from symc.ir.tensor.graph import Node
+from symc.ir.op import Index, Node, Primitive, Read, Ref, Scalars, made_by, primitive, require
 from symc.ir.types import F32, Array, Shape, TensorType, Type, strides_of
 
 
@@ -41,14 +39,13 @@ class Broadcast(Movement):
         return np.broadcast_to(args[0].reshape(expanded), self.shape)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
-        from symc.ir.prims.reduce import reduce_sum
-
         if ct[0] is None:
             return [None]
         x = node.inputs[0]
         repeated = [a for a in range(len(self.shape)) if a not in self.dims]
         repeated += [d for k, d in enumerate(self.dims) if x.shape[k] != self.shape[d]]
-        return [reshape(reduce_sum(ct[0], tuple(sorted(repeated))), x.shape)]
+        kept = made_by("sum", [ct[0]], axes=tuple(sorted(repeated))) if repeated else ct[0]
+        return [reshape(kept, x.shape)]
 
     def element(self, k: Scalars, node: Node, index: Index, reads: Sequence[Read]) -> Ref | None:
         source = node.inputs[0].shape

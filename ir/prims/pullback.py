@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from symc.ir.prims.control import Get
+from symc.ir.op import Node
 from symc.ir.prims.total import total
-from symc.ir.tensor.graph import Node, topological
+from symc.ir.prims.tuples import Get
+from symc.ir.tensor.graph import topological
 from symc.ir.types import BOOL, TupleType
 
 #: what is entered while a node's gradient is built; None leaves the node out

@@ -12,10 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from symc.ir.index import Affine, linear
-from symc.ir.loop.nodes import Ref
-from symc.ir.op import Index, Primitive, Read, Scalars, primitive, require
+from symc.ir.op import Index, Node, Primitive, Read, Ref, Scalars, primitive, require
 from symc.ir.prims import elementwise as ew
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F16, F32, F64, U32, Array, DType, Shape, TensorType, Type, strides_of
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))

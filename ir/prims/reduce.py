@@ -8,10 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from symc.ir.op import Primitive, primitive, require
+from symc.ir.op import Node, Primitive, primitive, require
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast, reshape, reverse
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F16, F32, I64, Array, DType, Shape, TensorType, Type
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import Dot
 from symc.ir.prims.movement import Pad, concat, pad, reshape
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.tensor.graph import Node
 
 #: fewer products or matrices than this are added one by one: stacking copies them
 MANY_TERMS = 8

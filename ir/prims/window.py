@@ -8,8 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from symc.ir.op import Primitive, primitive, require
-from symc.ir.tensor.graph import Node
+from symc.ir.op import Node, Primitive, primitive, require
 from symc.ir.types import F16, Array, Shape, TensorType, Type
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from symc.ir.errors import IRError
+from symc.ir.op import Node
 from symc.ir.prims.elementwise import Const
 from symc.ir.program.nodes import (
     Bound,
@@ -28,7 +29,7 @@ from symc.ir.program.nodes import (
 )
 from symc.ir.program.text import is_planned
 from symc.ir.program.verify_form import form_fault
-from symc.ir.tensor.graph import Node, in_order
+from symc.ir.tensor.graph import in_order
 from symc.ir.tensor.interp import Results, evaluate_nodes
 from symc.ir.types import F64, Array, TensorType
 

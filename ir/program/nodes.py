@@ -16,10 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Union
 
-from symc.ir.op import input_node
+from symc.ir.op import Node, input_node
+from symc.ir.origins import Origin
 from symc.ir.process import once
 from symc.ir.program.form import Form, overwrite_refusal
-from symc.ir.tensor.graph import Graph, Node, Origin
+from symc.ir.tensor.graph import Graph
 from symc.ir.types import TensorType
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from symc.ir.modules import Calls
-from symc.ir.op import input_node
+from symc.ir.op import Node, input_node
+from symc.ir.origins import Origin
 from symc.ir.prims.elementwise import Const
 from symc.ir.program.form import KINDS, Access, Form, unstated
 from symc.ir.program.nodes import (
@@ -25,7 +26,7 @@ from symc.ir.program.nodes import (
     results_of,
 )  # fmt: skip
 from symc.ir.syntax.tokens import Reader
-from symc.ir.tensor.graph import Graph, Node, Origin, Output
+from symc.ir.tensor.graph import Graph, Output
 from symc.ir.tensor.parse import (
     Declared,
     GraphBody,

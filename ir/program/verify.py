@@ -25,8 +25,8 @@ from symc.ir.program.nodes import (
 )
 from symc.ir.program.text import is_planned, place_text
 from symc.ir.program.verify_form import form_fault
+from symc.ir.tensor.verify import PHASES, Checked, verify_graph, verify_roles
 from symc.ir.types import BOOL, I64, TensorType
-from symc.ir.verify import PHASES, Checked, verify_graph, verify_roles
 
 
 def verify_program(

@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Ref
-from symc.ir.op import Index, Input, Primitive, has_element
-from symc.ir.prims.control import Get
+from symc.ir.op import Index, Input, Node, Primitive, Ref, has_element
 from symc.ir.prims.elementwise import Const, Elementwise
 from symc.ir.prims.reduce import Reduction
+from symc.ir.prims.tuples import Get
 from symc.ir.program.form import KINDS, Access, Form, access_text, form_text
 from symc.ir.program.nodes import KernelStep
-from symc.ir.tensor.graph import Node, topological
+from symc.ir.tensor.graph import topological
 from symc.ir.types import DType, TensorType
 
 #: An index that depends on data.

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
 
-from symc.ir.tensor.graph import Node, SymOrigin
+from symc.ir.op import Node
+from symc.ir.origins import SymOrigin
 
 PartialShape = Optional[tuple[int, ...]]
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 
 from symc.ir.modules import SymbolModule
+from symc.ir.origins import SymOrigin
 from symc.ir.symbol.nodes import Definition, SymGraph, SymNode
 from symc.ir.syntax.tokens import Reader
-from symc.ir.tensor.graph import SymOrigin
 from symc.ir.tensor.parse import attribute
 from symc.ir.types import TensorType
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from symc.ir.op import Primitive
+from symc.ir.origins import Origin, SymOrigin
 from symc.ir.prims.elementwise import Const
-from symc.ir.tensor.graph import Graph, Origin, SymOrigin
+from symc.ir.tensor.graph import Graph
 from symc.ir.types import BOOL, Array, DType, TensorType, TupleType, Type
 
 _BARE = re.compile(r"[A-Za-z0-9_.]+\Z", re.ASCII)

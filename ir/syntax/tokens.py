@@ -15,8 +15,8 @@ from typing import NoReturn
 import numpy as np
 
 from symc.ir.errors import MissingData, ParseError
+from symc.ir.origins import DerivedOrigin, Origin, SymOrigin
 from symc.ir.syntax.printing import data_hash
-from symc.ir.tensor.graph import DerivedOrigin, Origin, SymOrigin
 from symc.ir.types import BOOL, DTYPES, Array, DType, TensorType, TupleType, Type
 
 END = "\0"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from symc.ir.errors import IRError
-from symc.ir.op import Input, RunGraph
-from symc.ir.prims.control import Get
-from symc.ir.tensor.graph import Graph, Node, in_order, topological
+from symc.ir.op import Input, Node, RunGraph
+from symc.ir.prims.tuples import Get
+from symc.ir.tensor.graph import Graph, in_order, topological
 from symc.ir.types import F64, Array, TensorType, TupleType
 
 

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from symc.ir.errors import IRError, TypeMismatch
-from symc.ir.op import PRIMITIVES, Input, Primitive
+from symc.ir.op import PRIMITIVES, Input, Node, Primitive
+from symc.ir.origins import Origin
 from symc.ir.prims.elementwise import Const
 from symc.ir.syntax.printing import fields_of, implied
 from symc.ir.syntax.tokens import END, Reader
-from symc.ir.tensor.graph import Graph, Node, Origin, Output, Update
+from symc.ir.tensor.graph import Graph, Output, Update
 from symc.ir.types import DTYPES, Array, DType, TensorType, TupleType, Type
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from symc.ir.op import Input
+from symc.ir.op import Input, Node
 from symc.ir.prims.elementwise import Const
 from symc.ir.syntax.printing import (
     Printer,
@@ -28,7 +28,7 @@ from symc.ir.syntax.printing import (
     value_name,
     word,
 )  # fmt: skip
-from symc.ir.tensor.graph import Graph, Node
+from symc.ir.tensor.graph import Graph
 from symc.ir.types import DType, TensorType
 
 STEP = "  "

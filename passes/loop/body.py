@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from symc.ir.index import Affine
-from symc.ir.loop.nodes import Buffer, LoopKernel, Ref
-from symc.ir.op import Index, parameter
+from symc.ir.loop.nodes import Buffer, LoopKernel
+from symc.ir.op import Index, Node, Ref, parameter
 from symc.ir.prims.movement import Broadcast
 from symc.ir.prims.reduce import Reduction, reduction_of
 from symc.ir.program.form import Form
-from symc.ir.tensor.graph import Graph, Node
+from symc.ir.tensor.graph import Graph
 from symc.passes.loop.build import Builder
 from symc.passes.loop.coalesce import coalesce
 from symc.passes.loop.nests import NESTS, accumulator

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 import numpy as np
 
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, Ref, Stmt, Store
+from symc.ir.loop.nodes import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, Stmt, Store
 from symc.ir.loop.ranges import Ranges
-from symc.ir.op import Index, Primitive
+from symc.ir.op import Index, Primitive, Ref
+from symc.ir.origins import Origin
 from symc.ir.prims import elementwise as ew
-from symc.ir.tensor.graph import Origin
 from symc.ir.types import BOOL, F16, F32, I64, DType, TensorType
 
 Guard = tuple[tuple[Affine, int, int], ...]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from symc.ir.op import input_node, parameter
+from symc.ir.op import Node, Recorder, input_node, parameter
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Broadcast
 from symc.ir.prims.reduce import Reduction
 from symc.ir.program.form import Access, Axes, Form
-from symc.ir.tensor.graph import Graph, Node, Recorder, finish
+from symc.ir.tensor.graph import Graph, finish
 
 
 def coalesce(body: Graph, form: Form) -> tuple[Graph, Form]:

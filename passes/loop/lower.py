@@ -14,10 +14,10 @@ from typing import Union
 from symc.ir.errors import IRError
 from symc.ir.loop.nodes import LoopKernel
 from symc.ir.modules import Calls, LoopModule
-from symc.ir.op import Primitive
+from symc.ir.op import Node, Primitive, Recorder
 from symc.ir.prims.movement import Slice
 from symc.ir.program.nodes import KernelStep, Program, regions_of_step
-from symc.ir.tensor.graph import Graph, Node, Recorder, finish, users_of
+from symc.ir.tensor.graph import Graph, finish, users_of
 from symc.ir.types import strides_of
 from symc.passes.loop.body import lower_body
 from symc.passes.manager.manager import Pass, register_pass

@@ -19,7 +19,8 @@ from symc.ir.definitions import define
 from symc.ir.errors import IRError, VerifyError
 from symc.ir.process import in_child, lock
 from symc.ir.tensor.graph import Graph
-from symc.ir.verify import Checked, verify
+from symc.ir.tensor.verify import Checked
+from symc.ir.verify import verify
 from symc.passes.manager.properties import PROPERTIES, held, level
 from symc.passes.manager.rewrite import Rewriter
 from symc.passes.manager.signature import Signature, check_signature, signature_of

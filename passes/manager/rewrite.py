@@ -13,9 +13,10 @@ from types import MappingProxyType
 from typing import Any
 
 from symc.ir.errors import IRError, TypeMismatch, VerifyError
-from symc.ir.op import Primitive
+from symc.ir.op import Node, Primitive, Recorder
+from symc.ir.origins import DerivedOrigin, Origin
 from symc.ir.syntax.printing import regions_of
-from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Recorder, finish
+from symc.ir.tensor.graph import Graph, finish
 
 Match = Callable[[Node], "Node | None"]
 #: rules applied one after the other at one node; more mean that two undo each other

@@ -17,10 +17,11 @@ import heapq
 from collections.abc import Sequence
 
 from symc.ir.errors import IRError
-from symc.ir.op import parameter
-from symc.ir.prims.control import results as control_results
+from symc.ir.op import Node, Recorder, parameter
+from symc.ir.origins import Origin
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.flow import Branch, Loop
+from symc.ir.prims.tuples import results as control_results
 from symc.ir.program.form import Access, Axes, Form
 from symc.ir.program.nodes import (
     BranchStep,
@@ -35,7 +36,7 @@ from symc.ir.program.nodes import (
     ViewStep,
     operand_node,
 )
-from symc.ir.tensor.graph import Graph, Node, Origin, Output, Recorder, Update, topological
+from symc.ir.tensor.graph import Graph, Output, Update, topological
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
 from symc.passes.program.joins import Cluster, Join, Limits, Refusal, refusal

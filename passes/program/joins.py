@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
+from symc.ir.op import Node
 from symc.ir.program.form import Axes
-from symc.ir.tensor.graph import Node
 from symc.ir.types import Shape
 from symc.passes.program.units import Unit
 

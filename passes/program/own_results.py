@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from symc.ir.errors import IRError
+from symc.ir.origins import Origin, SymOrigin
 from symc.ir.program.form import map_form
 from symc.ir.program.nodes import (
     ControlStep,
@@ -32,7 +33,7 @@ from symc.ir.program.nodes import (
     results_of,
 )
 from symc.ir.program.text import is_planned
-from symc.ir.tensor.graph import Graph, Origin, Output, SymOrigin, fresh_name, in_order
+from symc.ir.tensor.graph import Graph, Output, fresh_name, in_order
 from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter
 

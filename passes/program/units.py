@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symc.ir.op import Input, Primitive, has_element
-from symc.ir.prims.control import Get
+from symc.ir.op import Input, Node, Primitive, has_element
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.linear import Conv
 from symc.ir.prims.movement import Broadcast, Reshape, Slice, Transpose
 from symc.ir.prims.reduce import Reduction
+from symc.ir.prims.tuples import Get
 from symc.ir.program.form import Access
-from symc.ir.tensor.graph import Graph, Node, users_of
+from symc.ir.tensor.graph import Graph, users_of
 from symc.ir.types import Shape, TupleType
 
 #: nodes of a cone: a longer chain is cut by storing a value

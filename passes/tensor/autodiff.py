@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from symc.ir.errors import IRError
-from symc.ir.op import Input, input_node, parameter
+from symc.ir.op import Input, Node, Recorder, input_node, parameter
+from symc.ir.origins import Origin
 from symc.ir.prims.control import CustomGrad
 from symc.ir.prims.elementwise import add, full, zeros_like
 from symc.ir.prims.pullback import pullback, reaching
-from symc.ir.tensor.graph import Graph, Node, Origin, Output, Recorder, Update, finish, fresh_name
+from symc.ir.tensor.graph import Graph, Output, Update, finish, fresh_name
 from symc.ir.types import BOOL
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from symc.ir.op import Node, Recorder
+from symc.ir.origins import Origin
 from symc.ir.prims.linear import Dot
 from symc.ir.prims.movement import Reshape, Slice, reshape, slice_axis, transpose
-from symc.ir.tensor.graph import Graph, Node, Origin, Recorder
+from symc.ir.tensor.graph import Graph
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter, in_regions, rebuild
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from symc.ir.errors import IRError, TypeMismatch, VerifyError
 from symc.ir.modules import SymbolModule
-from symc.ir.op import input_node
+from symc.ir.op import Node, Recorder, input_node
+from symc.ir.origins import Origin
 from symc.ir.prims.control import custom_grad
 from symc.ir.prims.random import fold_key
 from symc.ir.symbol.nodes import SymNode
-from symc.ir.tensor.graph import Graph, Node, Origin, Recorder, Update, finish, fresh_name
+from symc.ir.tensor.graph import Graph, Update, finish, fresh_name
 from symc.ir.types import U32, TensorType
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter

@@ -15,9 +15,9 @@ import math
 from collections.abc import Iterator
 from itertools import product
 
+from symc.ir.op import Node
 from symc.ir.prims.linear import Conv, ConvDw, dot
 from symc.ir.prims.movement import concat, reshape, slice_, transpose
-from symc.ir.tensor.graph import Node
 from symc.ir.types import Shape
 from symc.passes.cost import PACKING
 

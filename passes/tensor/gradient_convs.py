@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from symc.ir.op import Node
 from symc.ir.prims.elementwise import full
 from symc.ir.prims.linear import ConvDw, ConvDx, conv, dot
 from symc.ir.prims.movement import Slice, concat, pad, reshape, reverse, slice_, transpose
-from symc.ir.tensor.graph import Node
 from symc.ir.types import Shape, TensorType
 from symc.passes.tensor.forward_convs import patches
 

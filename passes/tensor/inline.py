@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from symc.ir.prims.control import CustomGrad, Get, instantiate
-from symc.ir.tensor.graph import Graph, Node, Recorder
+from symc.ir.op import Node, Recorder
+from symc.ir.prims.control import CustomGrad, instantiate
+from symc.ir.prims.tuples import Get
+from symc.ir.tensor.graph import Graph
 from symc.ir.types import TupleType
 from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter, in_regions, rebuild

@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from symc.ir.op import Node
 from symc.ir.prims.linear import Conv, ConvDw, ConvDx, halo
 from symc.ir.prims.movement import Concat, Slice, concat, pad, reshape
-from symc.ir.tensor.graph import Graph, Node
+from symc.ir.tensor.graph import Graph
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter, Rule, rewrite
 from symc.passes.tensor.forward_convs import one_tap, patch_product

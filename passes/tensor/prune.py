@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from symc.ir.prims.control import Get, get
+from symc.ir.op import Node, Recorder
 from symc.ir.prims.flow import Branch, Loop
-from symc.ir.tensor.graph import Graph, Node, Recorder, finish, topological
+from symc.ir.prims.tuples import Get, get
+from symc.ir.tensor.graph import Graph, finish, topological
 from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter, in_regions, rebuild
 

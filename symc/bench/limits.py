@@ -9,12 +9,13 @@ import numpy as np
 
 from symc.codegen.target import host_target
 from symc.compile import compile_graph
-from symc.ir.op import input_node
+from symc.ir.op import Node, Recorder, input_node
+from symc.ir.origins import SymOrigin
 from symc.ir.prims import add, const
 from symc.ir.prims.elementwise import Fma
 from symc.ir.prims.linear import Contraction
 from symc.ir.program.nodes import KernelStep, LoopStep, Program, regions_of_step
-from symc.ir.tensor.graph import Node, Recorder, SymOrigin, finish
+from symc.ir.tensor.graph import finish
 from symc.ir.types import F32, TensorType
 from symc.runtime.memory import empty
 from symc.runtime.table import num_threads

@@ -103,7 +103,7 @@ def _native(module: Module, level: str, pattern: str | None) -> str:
     from symc.codegen.emit.kernel import emit_kernel
     from symc.codegen.jit.compile import assembly, llvm_ir
     from symc.codegen.target import host_target
-    from symc.ir.tensor.graph import symbols_of
+    from symc.ir.origins import symbols_of
 
     target = host_target()
     parts: list[str] = []

@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from symc.cli.views import unplanned_bytes
+from symc.ir.op import Node
+from symc.ir.origins import first_symbol
 from symc.ir.prims.flow import Branch, Loop
 from symc.ir.prims.linear import Contraction
 from symc.ir.symbol.nodes import SymNode
-from symc.ir.tensor.graph import Graph, Node, first_symbol
+from symc.ir.tensor.graph import Graph
 from symc.ir.types import TensorType
 from symc.passes.manager.manager import Manager
 from symc.passes.tensor.decompose import Decompose, SymbolModule

@@ -7,9 +7,9 @@ import json
 import re
 from pathlib import Path
 
+from symc.ir.origins import SymOrigin, first_symbol
 from symc.ir.program.form import form_text
 from symc.ir.program.nodes import BranchStep, KernelStep, LoopStep, Program, Result, ViewStep, programs_of, results_of
-from symc.ir.tensor.graph import SymOrigin, first_symbol
 
 _TABLE = re.compile(r"^!(\d+) = (.*)$")
 _SYMBOL = re.compile(r'^sym ("(?:[^"\\]|\\.)*") (\S+)(?: at ("(?:[^"\\]|\\.)*"):(\d+))?$')

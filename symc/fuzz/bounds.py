@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from symc.ir.op import parameter
-from symc.ir.prims.control import Get
+from symc.ir.op import Node, parameter
 from symc.ir.prims.elementwise import Elementwise
 from symc.ir.prims.indexing import Gather, GatherAlong, GatherNd, ScatterAdd, ScatterAlongAdd, ScatterNd
 from symc.ir.prims.linear import Contraction
 from symc.ir.prims.movement import Movement
 from symc.ir.prims.reduce import CumSum, Reduction
+from symc.ir.prims.tuples import Get
 from symc.ir.prims.window import WindowMax, WindowSpread, WindowSum
-from symc.ir.tensor.graph import Graph, Node
+from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import result_types
 from symc.ir.types import Array
 

@@ -22,11 +22,12 @@ from symc.ir.errors import VerifyError
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.loop.nodes import For, If, Stmt
 from symc.ir.modules import LoopModule
+from symc.ir.op import Node
 from symc.ir.parse import parse
 from symc.ir.prims.elementwise import Const
 from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import Program
-from symc.ir.tensor.graph import Graph, Node, in_order
+from symc.ir.tensor.graph import Graph, in_order
 from symc.ir.tensor.interp import Results, evaluate, values_of
 from symc.ir.text import collect_constants, print_module
 from symc.ir.types import F16, F32, Array

@@ -14,17 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from symc.fuzz.varied import flip, one_of
-from symc.ir.op import input_node
+from symc.ir.op import Node, Recorder, input_node
+from symc.ir.origins import SymOrigin
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.control import get
 from symc.ir.prims.flow import branch, loop
 from symc.ir.prims.indexing import gather, gather_along, gather_nd, scatter_add, scatter_along_add, scatter_nd, sort
 from symc.ir.prims.linear import conv, dot
 from symc.ir.prims.movement import broadcast, concat, iota, pad, reshape, reverse, slice_, transpose
 from symc.ir.prims.random import fold_key, random_bits
 from symc.ir.prims.reduce import argmax, argmin, cumsum, reduce_max, reduce_min, reduce_prod, reduce_sum
+from symc.ir.prims.tuples import get
 from symc.ir.prims.window import window_max, window_max_grad, window_pick, window_spread, window_sum
-from symc.ir.tensor.graph import Graph, Node, Output, Recorder, SymOrigin, Update, finish, topological
+from symc.ir.tensor.graph import Graph, Output, Update, finish, topological
 from symc.ir.types import F16, F32, F64, I32, I64, U32, DType, TensorType
 
 #: extents and elements of values; of a few graphs they are large, so that products have tiles and panels

@@ -15,9 +15,9 @@ from symc.fuzz.reading import inputs_of
 from symc.fuzz.trial import Trial
 from symc.ir.errors import IRError
 from symc.ir.modules import SymbolModule
-from symc.ir.op import Input, input_node
+from symc.ir.op import Input, Node, input_node
 from symc.ir.symbol.nodes import SymGraph, SymNode
-from symc.ir.tensor.graph import Graph, Node, Output, Update, finish
+from symc.ir.tensor.graph import Graph, Output, Update, finish
 from symc.ir.tensor.interp import values_of
 from symc.ir.types import Array, TensorType
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symc.executor import Executor
-from symc.ir.op import input_node, parameter
-from symc.ir.tensor.graph import Graph, Node, Recorder, SymOrigin, Update, finish, fresh_name, in_order
+from symc.ir.op import Node, Recorder, input_node, parameter
+from symc.ir.origins import SymOrigin
+from symc.ir.tensor.graph import Graph, Update, finish, fresh_name, in_order
 from symc.ir.types import Array, TensorType
 from symc.ndarray import NDArray
 from symc.optimizer import Optimizer, Updater

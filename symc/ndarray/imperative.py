@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from symc.ir.errors import IRError
-from symc.ir.op import input_node
+from symc.ir.op import Node, Recorder, input_node
+from symc.ir.origins import SymOrigin
 from symc.ir.prims.numeric import cast_numpy
 from symc.ir.symbol.nodes import SymGraph, SymNode
-from symc.ir.tensor.graph import Graph, Node, Recorder, SymOrigin, Update, finish
+from symc.ir.tensor.graph import Graph, Update, finish
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray.ndarray import NDArray, aligned, located

@@ -29,8 +29,8 @@ import numpy as np
 
 from symc.base import MXNetError, ShapeError
 from symc.ir.definitions import define
+from symc.ir.op import Node
 from symc.ir.symbol.nodes import SymGraph
-from symc.ir.tensor.graph import Node
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.ops.shared.attribute_text import parse_value
 

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import maximum, minimum
-from symc.ir.tensor.graph import Node
 from symc.ndarray import NDArray, zeros
 from symc.registry import warn_if_replaced
 

@@ -10,9 +10,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from symc.ir.op import input_node
+from symc.ir.op import Node, Recorder, input_node
+from symc.ir.origins import SymOrigin
 from symc.ir.prims import cast, fold_key
-from symc.ir.tensor.graph import Node, Recorder, SymOrigin, Update, finish
+from symc.ir.tensor.graph import Update, finish
 from symc.ir.types import F16, F32, Array, DType, TensorType, dtype_of
 from symc.ndarray import NDArray
 from symc.optimizer.base import Optimizer, State, flat_states

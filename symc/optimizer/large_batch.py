@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import and_, gt, select
-from symc.ir.tensor.graph import Node
 from symc.ndarray import NDArray
 from symc.optimizer.base import State, StepContext, register
 from symc.optimizer.compiled import run_step

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import (
     abs_,
     add,
@@ -27,7 +28,6 @@ from symc.ir.prims import (
     sign,
     sqrt,
 )  # fmt: skip
-from symc.ir.tensor.graph import Node
 from symc.ndarray import NDArray, zeros
 from symc.optimizer.base import Optimizer, State, StepContext, like, register
 

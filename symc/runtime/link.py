@@ -15,9 +15,8 @@ import numpy as np
 
 from symc.codegen.emit.description import NativeKernel
 from symc.ir.modules import LoopModule
-from symc.ir.op import parameter
+from symc.ir.op import Node, parameter
 from symc.ir.program.nodes import BranchStep, ControlStep, KernelStep, LoopStep, Place, Program, ViewStep
-from symc.ir.tensor.graph import Node
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import Array, TensorType
 from symc.runtime.control import BRANCH, COPY, LOOP, MOVE, REST, branch_kernel, loop_kernel

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from symc.base import MXNetError
+from symc.ir.op import Node
+from symc.ir.origins import first_symbol
 from symc.ir.prims.elementwise import Const
 from symc.ir.program.nodes import Program, results_of
-from symc.ir.tensor.graph import Node, first_symbol
 from symc.ir.types import Array
 
 ALIGN = 64

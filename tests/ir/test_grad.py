@@ -10,8 +10,9 @@ import pytest
 
 from symc.ir import prims as p
 from symc.ir.errors import TypeMismatch
-from symc.ir.op import PRIMITIVES, Primitive, input_node
-from symc.ir.tensor.graph import Node, Recorder, SymOrigin, topological
+from symc.ir.op import PRIMITIVES, Node, Primitive, Recorder, input_node
+from symc.ir.origins import SymOrigin
+from symc.ir.tensor.graph import topological
 from symc.ir.tensor.interp import evaluate_nodes
 from symc.ir.types import F32, F64, I64, TensorType
 

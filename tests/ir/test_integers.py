@@ -10,8 +10,9 @@ import pytest
 
 from symc.ir.index import Affine, Quotient, Remainder, Var
 from symc.ir.loop.integers import System
-from symc.ir.loop.nodes import IndexValue, Let, Load, Ref
+from symc.ir.loop.nodes import IndexValue, Let, Load
 from symc.ir.loop.ranges import Ranges, index_range, whole
+from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import numeric
 from symc.ir.types import BOOL, F32, I8, I32, U8, DType, TensorType

@@ -10,8 +10,8 @@ import pytest
 
 from symc.ir import prims as p
 from symc.ir.errors import IRError
-from symc.ir.op import Primitive, input_node
-from symc.ir.tensor.graph import Graph, Node, Update, finish
+from symc.ir.op import Node, Primitive, input_node
+from symc.ir.tensor.graph import Graph, Update, finish
 from symc.ir.tensor.interp import evaluate, evaluate_nodes, values_of
 from symc.ir.types import F16, F32, F64, Array, TensorType
 

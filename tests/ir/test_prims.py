@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from symc.ir import prims as p
 from symc.ir.errors import TypeMismatch
 from symc.ir.index import Affine
-from symc.ir.loop.nodes import Ref
-from symc.ir.op import PRIMITIVES, Primitive, input_node
+from symc.ir.op import PRIMITIVES, Node, Primitive, Ref, input_node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import ConvDx, halo
-from symc.ir.tensor.graph import Node, topological
+from symc.ir.tensor.graph import topological
 from symc.ir.tensor.interp import evaluate_nodes
 from symc.ir.types import BOOL, F16, F32, F64, I8, I32, I64, U8, U32, DType, TensorType, TupleType, dtype_of
 

@@ -12,9 +12,10 @@ import pytest
 
 from symc.ir.errors import MissingData, ParseError
 from symc.ir.index import Affine, Remainder, Var
-from symc.ir.loop.nodes import For, IndexValue, LoopKernel, Ref, Store, walk
+from symc.ir.loop.nodes import For, IndexValue, LoopKernel, Store, walk
 from symc.ir.modules import LoopModule, SymbolModule
-from symc.ir.op import input_node
+from symc.ir.op import Node, Recorder, Ref, input_node
+from symc.ir.origins import DerivedOrigin, SymOrigin
 from symc.ir.parse import parse
 from symc.ir.prims import (
     add,
@@ -39,7 +40,7 @@ from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Pad
 from symc.ir.program.nodes import Program
 from symc.ir.symbol.nodes import SymGraph, SymNode
-from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Output, Recorder, SymOrigin, Update, finish
+from symc.ir.tensor.graph import Graph, Output, Update, finish
 from symc.ir.text import (
     collect_constants,
     print_graph,

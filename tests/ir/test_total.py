@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from symc.ir.op import input_node
+from symc.ir.op import Node, input_node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import concat, pad
 from symc.ir.prims.total import MANY_TERMS, total
-from symc.ir.tensor.graph import Node
 from symc.ir.tensor.interp import evaluate_nodes
 from symc.ir.types import F64, TensorType
 

@@ -11,10 +11,11 @@ import pytest
 
 from symc.ir.errors import VerifyError
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Buffer, Carry, For, Let, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.loop.nodes import Buffer, Carry, For, Let, Load, LoopKernel, Stmt, Store
 from symc.ir.loop.verify import verify_kernel
 from symc.ir.modules import SymbolModule
-from symc.ir.op import Input, input_node
+from symc.ir.op import Input, Node, Recorder, Ref, input_node
+from symc.ir.origins import DerivedOrigin, Origin, SymOrigin
 from symc.ir.parse import parse
 from symc.ir.prims import add, const, exp, mul, reshape, sort
 from symc.ir.prims import elementwise as ew
@@ -22,7 +23,7 @@ from symc.ir.prims.control import CustomGrad
 from symc.ir.program.form import map_form
 from symc.ir.program.nodes import KernelStep, Place, Program, ProgramOutput, ProgramUpdate, Result, ViewStep
 from symc.ir.symbol.nodes import SymGraph, SymNode
-from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Origin, Output, Recorder, SymOrigin, Update, finish
+from symc.ir.tensor.graph import Graph, Output, Update, finish
 from symc.ir.types import BOOL, F32, F64, TensorType
 from symc.ir.verify import verify
 

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from symc.ir.errors import IRError, TypeMismatch
-from symc.ir.op import input_node
+from symc.ir.op import Node, input_node
+from symc.ir.origins import SymOrigin, symbols_of
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.control import custom_grad, host_call, results
+from symc.ir.prims.control import custom_grad, host_call
 from symc.ir.prims.indexing import gather, sort
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import broadcast, concat, pad, reshape, reverse, slice_, slice_axis, transpose
 from symc.ir.prims.reduce import cumsum, reduce_max, reduce_prod, reduce_sum
-from symc.ir.tensor.graph import Graph, Node, SymOrigin, Update, finish, symbols_of
+from symc.ir.prims.tuples import results
+from symc.ir.tensor.graph import Graph, Update, finish
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, F64, I32, TensorType
 from symc.passes.manager.manager import Manager, Pass

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from compiling import arrays_for, graph_of
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import reshape, slice_axis
-from symc.ir.tensor.graph import Graph, Node
+from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F64, TensorType
 from symc.passes.manager.manager import Instrument, Manager

@@ -13,11 +13,12 @@ from symc.ir.errors import ParseError, VerifyError
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.parse import parse
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.control import get, host_call, register_host
+from symc.ir.prims.control import host_call, register_host
 from symc.ir.prims.flow import branch, loop
 from symc.ir.prims.indexing import sort
 from symc.ir.prims.linear import dot
 from symc.ir.prims.reduce import reduce_sum
+from symc.ir.prims.tuples import get
 from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import BranchStep, LoopStep, Place, Program, programs_of
 from symc.ir.tensor.graph import Graph

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from compiling import arrays_for, graph_of, run_native, to_program
 
-from symc.ir.op import input_node
+from symc.ir.op import Node, input_node
 from symc.ir.prims import relu
 from symc.ir.prims.linear import conv, conv_dw, output_spatial
-from symc.ir.tensor.graph import Node
 from symc.ir.tensor.interp import evaluate, evaluate_nodes
 from symc.ir.types import F32, F64, TensorType
 from symc.passes.tensor.forward_convs import DEEP, one_tap, patch_product

@@ -10,10 +10,10 @@ from compiling import arrays_for, graph_of, run_native, to_program
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symc.ir.op import input_node
+from symc.ir.op import Node, input_node
 from symc.ir.prims.linear import conv_dw, conv_dx, output_spatial
 from symc.ir.prims.movement import slice_
-from symc.ir.tensor.graph import Node, topological
+from symc.ir.tensor.graph import topological
 from symc.ir.tensor.interp import evaluate, evaluate_nodes
 from symc.ir.types import F32, F64, TensorType
 from symc.passes.tensor.gradient_convs import MANY_PHASES, as_product, convolved, cropped

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from symc.ir.op import input_node
+from symc.ir.op import Node, Recorder, input_node
+from symc.ir.origins import DerivedOrigin, SymOrigin
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import CustomGrad, custom_grad
-from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Recorder, SymOrigin, finish
+from symc.ir.tensor.graph import Graph, finish
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, TensorType
 from symc.passes.manager.manager import Manager

@@ -7,8 +7,8 @@ import pytest
 from compiling import arrays_for, graph_of
 
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.control import Get
 from symc.ir.prims.flow import Branch, Loop, branch, loop
+from symc.ir.prims.tuples import Get
 from symc.ir.syntax.printing import graphs_of
 from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import evaluate

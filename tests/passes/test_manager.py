@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from symc.ir.errors import VerifyError
-from symc.ir.op import input_node
+from symc.ir.op import Node, Recorder, input_node
+from symc.ir.origins import SymOrigin
 from symc.ir.parse import parse
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
-from symc.ir.tensor.graph import Graph, Node, Output, Recorder, SymOrigin, Update, finish
+from symc.ir.tensor.graph import Graph, Output, Update, finish
 from symc.ir.types import F16, F32, TensorType
 from symc.passes.loop.lower import Lower
 from symc.passes.loop.tiling.tile import Tile

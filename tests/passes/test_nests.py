@@ -15,13 +15,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ir"))
 from primitive_samples import SAMPLES, Sample
 
 from symc.ir.loop.interp import run_kernel
-from symc.ir.loop.nodes import For, If, LoopKernel, Ref, Stmt, Store
+from symc.ir.loop.nodes import For, If, LoopKernel, Stmt, Store
 from symc.ir.modules import LoopModule
-from symc.ir.op import PRIMITIVES
+from symc.ir.op import PRIMITIVES, Node, Ref
 from symc.ir.prims import add, window_max_grad
 from symc.ir.program.form import Form
 from symc.ir.program.nodes import Program, operand_node
-from symc.ir.tensor.graph import Graph, Node, Output, topological
+from symc.ir.tensor.graph import Graph, Output, topological
 from symc.ir.tensor.interp import evaluate_nodes
 from symc.ir.types import F32, Array, TensorType
 from symc.passes.loop.body import lower_body

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from symc.ir.errors import IRError, ParseError
-from symc.ir.op import input_node
+from symc.ir.op import Node, input_node
+from symc.ir.origins import SymOrigin
 from symc.ir.prims import elementwise as ew
-from symc.ir.tensor.graph import Graph, Node, SymOrigin, finish
+from symc.ir.tensor.graph import Graph, finish
 from symc.ir.types import F32, TensorType
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.instruments import Bisect, PrintIR, Reproducer, Statistics, Timing, TreeDir

@@ -9,11 +9,12 @@ from compiling import arrays_for
 
 import symc as mx
 from symc.ir.errors import VerifyError
+from symc.ir.origins import symbols_of
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import CustomGrad
 from symc.ir.prims.flow import Loop
 from symc.ir.syntax.printing import graphs_of
-from symc.ir.tensor.graph import Graph, finish, symbols_of
+from symc.ir.tensor.graph import Graph, finish
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, TensorType
 from symc.ir.verify import verify

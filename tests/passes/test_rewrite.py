@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from symc.ir.errors import IRError, TypeMismatch, VerifyError
-from symc.ir.op import input_node
+from symc.ir.op import Node, input_node
+from symc.ir.origins import DerivedOrigin, SymOrigin, symbols_of
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast_to, reshape
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.tensor.graph import DerivedOrigin, Graph, Node, Output, SymOrigin, Update, finish, symbols_of
+from symc.ir.tensor.graph import Graph, Output, Update, finish
 from symc.ir.types import F16, F32, F64, TensorType
 from symc.passes.manager.rewrite import Rewriter, Rule, rebuild, rewrite
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symc.ir.op import input_node
+from symc.ir.op import Node, input_node
+from symc.ir.origins import SymOrigin
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.elementwise import BOOL, F64, cast, const, full, select
 from symc.ir.prims.linear import Dot, dot, matrix_transpose
@@ -30,7 +31,7 @@ from symc.ir.prims.movement import (
     transpose,
 )
 from symc.ir.prims.reduce import Sum, reduce_max, reduce_sum
-from symc.ir.tensor.graph import Graph, Node, SymOrigin, finish
+from symc.ir.tensor.graph import Graph, finish
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F16, F32, I8, I32, U8, U32, TensorType
 from symc.passes.manager.manager import Instrument, Manager

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import symc as mx
-from symc.ir.loop.nodes import Carry, For, Let, Ref, Store
+from symc.ir.loop.nodes import Carry, For, Let, Store
+from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import F32
 from symc.passes.loop.tiling.sums import blocked_sums

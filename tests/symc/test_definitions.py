@@ -11,10 +11,9 @@ import pytest
 import symc as mx
 import symc.ndarray
 import symc.symbol
-from symc.ir.op import PRIMITIVES, Primitive, primitive
+from symc.ir.op import PRIMITIVES, Node, Primitive, primitive
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import Dot
-from symc.ir.tensor.graph import Node
 from symc.ops.base import OPERATORS, Operator, operator
 from symc.passes.loop.nests.common import NESTS, nest
 from symc.passes.manager.manager import PASSES, Pass, register_pass

@@ -27,10 +27,11 @@ from symc.fuzz.reading import inputs_of
 from symc.fuzz.reduce import reduce
 from symc.fuzz.trial import Trial
 from symc.fuzz.worker import Worker
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.tensor.graph import Graph, Node
+from symc.ir.tensor.graph import Graph
 from symc.ir.types import F32, F64, TensorType
 from symc.passes.manager.manager import Manager
 from symc.passes.manager.rewrite import Rule

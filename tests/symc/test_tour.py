@@ -18,9 +18,10 @@ from symc.codegen.emit.kernel import emit_kernel
 from symc.codegen.target import host_target
 from symc.compile import emit
 from symc.ir.loop.interp import run_loop_module
+from symc.ir.origins import symbols_of
 from symc.ir.parse import parse
 from symc.ir.program.interp import run_program
-from symc.ir.tensor.graph import Graph, symbols_of
+from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_module
 from symc.passes.loop.lower import Lower

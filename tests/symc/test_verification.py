@@ -13,8 +13,9 @@ import symc as mx
 import symc.compile
 from symc.ir.errors import IRError, VerifyError
 from symc.ir.loop.nodes import For, Store
+from symc.ir.op import Recorder
 from symc.ir.prims import elementwise as ew
-from symc.ir.tensor.graph import Recorder, finish
+from symc.ir.tensor.graph import finish
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager import manager
 from symc.passes.program.fuse import Fuse

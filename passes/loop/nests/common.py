@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from symc.ir.definitions import define
-from symc.ir.loop.nodes import Ref
-from symc.ir.op import Index, Primitive
+from symc.ir.op import Index, Node, Primitive, Ref
 from symc.ir.prims import elementwise as ew
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F16, F32, DType
 from symc.passes.loop.build import Builder
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from symc.ir.loop.nodes import Ref
-from symc.ir.op import Index
+from symc.ir.op import Index, Node, Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.indexing import ScatterAdd, ScatterAlongAdd
 from symc.ir.prims.movement import Concat, Pad
 from symc.ir.prims.reduce import CumSum
-from symc.ir.tensor.graph import Node
 from symc.ir.types import TensorType
 from symc.passes.loop.build import Builder
 from symc.passes.loop.nests.common import Read, Store, accumulator, nest

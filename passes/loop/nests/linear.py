@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from symc.ir.index import Affine
-from symc.ir.loop.nodes import Ref
-from symc.ir.op import Index
+from symc.ir.op import Index, Node, Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot
-from symc.ir.tensor.graph import Node
 from symc.ir.types import Shape
 from symc.passes.loop.build import Builder
 from symc.passes.loop.nests.common import Read, Store, accumulator, multiply_add, nest

@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from symc.ir.index import Affine, unravel
-from symc.ir.loop.nodes import Ref
-from symc.ir.op import Index
+from symc.ir.op import Index, Node, Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.reduce import ArgMax, ArgMin
 from symc.ir.prims.window import WindowMax, WindowMaxGrad, WindowPick, WindowSpread, WindowSum
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I64, Shape, TensorType
 from symc.passes.loop.build import Builder
 from symc.passes.loop.nests.common import Read, Store, accumulator, nest

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Carry, For, IndexValue, Let, Load, Ref, Stmt, Store
+from symc.ir.loop.nodes import Carry, For, IndexValue, Let, Load, Stmt, Store
+from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64
 from symc.passes.loop.tiling.strides import substitute

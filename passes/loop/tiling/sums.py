@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Carry, For, If, Let, Ref, Stmt
+from symc.ir.loop.nodes import Carry, For, If, Let, Stmt
+from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import F32
 from symc.passes.loop.tiling.strides import substitute

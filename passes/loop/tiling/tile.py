@@ -17,7 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Buffer, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, walk
+from symc.ir.loop.nodes import Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, walk
+from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64
 from symc.passes.loop.lower import LoopModule

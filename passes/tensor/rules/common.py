@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from symc.ir.op import Primitive
+from symc.ir.op import Node, Primitive
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.movement import Broadcast
-from symc.ir.tensor.graph import Node
 from symc.ir.types import Shape
 from symc.passes.manager.rewrite import Match, Rule
 

@@ -7,10 +7,10 @@ import math
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.elementwise import Bitcast, Cast, Const, Elementwise, Select
 from symc.ir.prims.movement import Broadcast, Reshape, broadcast, reshape
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F16, DType, TensorType
 from symc.passes.manager.rewrite import Rule
 from symc.passes.tensor.rules.common import collect, filled_with, literal, scalar_of, without_units

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import (
     Broadcast,
@@ -23,7 +24,6 @@ from symc.ir.prims.movement import (
     slice_,
     transpose,
 )
-from symc.ir.tensor.graph import Node
 from symc.passes.manager.rewrite import Rule
 from symc.passes.tensor.rules.common import collect, filled_with, literal, without_units
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from symc.ir.op import Node
 from symc.ir.prims.linear import Dot
 from symc.ir.prims.movement import Reshape, Transpose, reshape
 from symc.ir.prims.reduce import Prod, Reduction, Sum, reduction_of
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F16
 from symc.passes.manager.rewrite import Rule
 from symc.passes.tensor.rules.common import collect, without_units

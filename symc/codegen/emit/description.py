@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from symc.codegen.target import Target
 from symc.ir.index import Affine, linear
-from symc.ir.loop.nodes import Alloc, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, walk
+from symc.ir.loop.nodes import Alloc, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
+from symc.ir.op import Ref
 from symc.ir.types import strides_of
 
 

@@ -21,7 +21,8 @@ from symc.codegen.emit.operations import Operations
 from symc.codegen.emit.text import Lines, literal, splat, type_name
 from symc.codegen.target import Target
 from symc.ir.index import Affine, Quotient, Remainder, Var
-from symc.ir.loop.nodes import Alloc, Carry, For, If, IndexValue, Let, Load, LoopKernel, Ref, Stmt, Store, walk
+from symc.ir.loop.nodes import Alloc, Carry, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
+from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import I64, DType
 

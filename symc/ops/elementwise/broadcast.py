@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
+from symc.ir.op import Node
 from symc.ir.prims import movement as mv
-from symc.ir.tensor.graph import Node
 from symc.ops.base import (
     BuildContext,
     MXNetError,

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F64
 from symc.ops.base import BuildContext, Operator, Shapes, Types, operator
 from symc.ops.elementwise.elemwise import ARITHMETIC, TESTS, camel

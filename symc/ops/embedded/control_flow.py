@@ -13,12 +13,12 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 
 from symc.ir.errors import IRError
+from symc.ir.op import Node, Recorder
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.flow import branch, loop
 from symc.ir.prims.movement import reshape
 from symc.ir.prims.random import fold_key
 from symc.ir.symbol.nodes import SymGraph, SymNode
-from symc.ir.tensor.graph import Node, Recorder
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.shared.inferred import output_types
 from symc.passes.tensor.decompose import built_results

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from symc.context import cpu
+from symc.ir.op import Node
 from symc.ir.prims.control import custom_grad, host_call, register_host
-from symc.ir.tensor.graph import Node
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.operator import as_user_array, prop_class
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Types, operator

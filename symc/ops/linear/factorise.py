@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad, host_call, register_host
 from symc.ir.prims.linear import dot, matrix_transpose
 from symc.ir.prims.movement import broadcast, reshape
-from symc.ir.tensor.graph import Node
 from symc.ir.types import Array, TensorType
 from symc.ops.base import BuildContext, ShapeError, Shapes, Types, operator
 from symc.ops.linear.linalg import Linalg, complete_triangular, matrices_only, scaled, square, triangle

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.indexing import gather, scatter_add
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import reshape, transpose
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, operator
 from symc.ops.shared.layers import indices

@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import linear
 from symc.ir.prims import movement as mv
 from symc.ir.prims.indexing import gather_nd
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, is_known, operator
 from symc.ops.shared.families import one_axis

@@ -9,11 +9,11 @@ import functools
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.indexing import scatter_add
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import broadcast, concat, reshape, slice_axis, stack, transpose
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32, Array
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, is_known, operator
 from symc.ops.shared.families import no_gradient

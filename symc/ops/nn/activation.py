@@ -9,12 +9,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
 from symc.ir.prims.movement import broadcast, reshape
 from symc.ir.prims.random import uniform
 from symc.ir.prims.reduce import reduce_max, reduce_sum
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32, dtype_of
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
 from symc.ops.shared.layers import along, data_like_output, data_to_output, indices, narrow, refuse, rows, wide

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import sqrt
 from typing import ClassVar
 
+from symc.ir.op import Node
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import reshape, slice_, transpose
-from symc.ir.tensor.graph import Node
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, operator
 from symc.ops.shared.layers import refuse
 

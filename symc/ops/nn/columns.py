@@ -6,8 +6,8 @@ from itertools import product
 from math import prod
 from typing import ClassVar
 
+from symc.ir.op import Node
 from symc.ir.prims.movement import pad, reshape, slice_, stack
-from symc.ir.tensor.graph import Node
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
 from symc.ops.shared.layers import refuse, spatial_tuple
 

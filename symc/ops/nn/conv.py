@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from symc.ir.op import Node
 from symc.ir.prims.linear import conv, conv_dx
 from symc.ir.prims.movement import pad, slice_
-from symc.ir.tensor.graph import Node
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.shared.layers import along, refuse, spatial_tuple, types_from_data
 

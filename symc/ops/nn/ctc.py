@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad, host_call, register_host
 from symc.ir.prims.movement import broadcast
 from symc.ir.prims.reduce import reduce_min
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32, Array
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Types, operator
 from symc.ops.shared.layers import indices, narrow, wide

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import ClassVar, Literal
 
+from symc.ir.op import Node
 from symc.ir.prims.linear import conv_dx, dot
 from symc.ir.prims.movement import broadcast, concat, reshape, slice_
-from symc.ir.tensor.graph import Node
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.shared.layers import along, float32_only, refuse
 

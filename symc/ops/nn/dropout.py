@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast
 from symc.ir.prims.random import uniform
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F16, F32
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, operator
 from symc.ops.shared.layers import data_to_output, refuse

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import ClassVar, Literal
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
 from symc.ir.prims.movement import broadcast, reshape, slice_
 from symc.ir.prims.reduce import reduce_max, reduce_sum
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, is_known, operator
 from symc.ops.shared.layers import (

@@ -12,12 +12,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
 from symc.ir.prims.movement import pad, reshape
 from symc.ir.prims.reduce import keepdims, reduce_sum
 from symc.ir.prims.window import window_sum
-from symc.ir.tensor.graph import Node
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, is_known, operator
 from symc.ops.shared.families import no_gradient
 from symc.ops.shared.layers import along, average, float32_only, narrow, others, refuse, rows, wide

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast, pad, slice_, transpose
 from symc.ir.prims.window import window_max, window_sum
-from symc.ir.tensor.graph import Node
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.shared.layers import narrow, refuse, spatial_tuple, wide
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import ClassVar, Literal, Optional
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
 from symc.ir.prims.flow import loop
@@ -18,7 +19,6 @@ from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import broadcast, concat, iota, reshape, slice_, stack
 from symc.ir.prims.random import uniform
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32, TensorType
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
 from symc.ops.shared.layers import along, narrow, refuse, types_from_data, wide

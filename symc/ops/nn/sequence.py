@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.indexing import gather_along
 from symc.ir.prims.movement import broadcast, reverse, slice_, squeeze
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
 from symc.ops.shared.layers import indices, refuse

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import numeric
 from symc.ir.prims.control import custom_grad
 from symc.ir.prims.pullback import pullback
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F16, F32, F64, DType, TensorType, dtype_of
 from symc.ops.base import MXNetError, Operator, ShapeError, Shapes, Types, operator
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast, iota
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.tensor.graph import Node
 from symc.ir.types import BOOL, F16, F32, I32, DType, Shape, TensorType
 from symc.ops.base import MXNetError, Operator, ShapeLike, Shapes, Types
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import log, pi
 from typing import ClassVar
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.tensor.graph import Node
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
 from symc.ops.shared.families import floats_only, no_gradient
 

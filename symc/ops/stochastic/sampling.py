@@ -13,13 +13,14 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
-from symc.ir.prims.control import get, host_call, register_host
+from symc.ir.prims.control import host_call, register_host
 from symc.ir.prims.indexing import gather, gather_along, sort
 from symc.ir.prims.random import fold_key, normal, random_bits, uniform
 from symc.ir.prims.reduce import cumsum, reduce_sum
-from symc.ir.tensor.graph import Node
+from symc.ir.prims.tuples import get
 from symc.ir.types import F16, F32, F64, I64, U64, Array, DType, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
 from symc.ops.shared.families import MaybeFloat, floats_only, ir_type, wanted_shape

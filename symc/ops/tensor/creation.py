@@ -7,9 +7,9 @@ from math import ceil, prod
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F64, I64, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.shared.families import Number, NumberOrBool, constant, element_type, ir_type, one_axis, wanted_shape

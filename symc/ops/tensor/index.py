@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.prims.control import host_call, register_host
 from symc.ir.prims.indexing import gather, gather_along, gather_nd, scatter_nd
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32, I64, Array, TensorType
 from symc.ops.base import (
     BuildContext,

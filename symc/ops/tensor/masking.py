@@ -7,14 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from symc.ir.op import Input
+from symc.ir.op import Input, Node
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.control import HostCall, get
+from symc.ir.prims.control import HostCall
 from symc.ir.prims.flow import loop
 from symc.ir.prims.indexing import gather, sort
 from symc.ir.prims.movement import broadcast, slice_axis, transpose
 from symc.ir.prims.reduce import reduce_min, reduce_sum
-from symc.ir.tensor.graph import Node, topological
+from symc.ir.prims.tuples import get
+from symc.ir.tensor.graph import topological
 from symc.ir.tensor.interp import evaluate_nodes
 from symc.ir.types import I32, U8, Array, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Types, is_known, operator

@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
-from symc.ir.prims.control import get
 from symc.ir.prims.indexing import gather_along, scatter_along_add, sort
-from symc.ir.tensor.graph import Node
+from symc.ir.prims.tuples import get
 from symc.ir.types import F16
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, is_known, operator
 from symc.ops.shared.families import constant, ir_type, one_axis

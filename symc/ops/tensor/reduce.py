@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast, reshape
 from symc.ir.prims.reduce import argmax, argmin, cumsum, reduce_max, reduce_min, reduce_prod, reduce_sum
-from symc.ir.tensor.graph import Node
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
 from symc.ops.shared.families import (
     MaybeNumber,

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import movement as mv
 from symc.ir.prims.elementwise import const
 from symc.ir.prims.indexing import gather
-from symc.ir.tensor.graph import Node
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
 from symc.ops.shared.families import floats_only, one_axis, some_axes
 

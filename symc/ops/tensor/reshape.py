@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
-from symc.ir.tensor.graph import Node
 from symc.ops.base import (
     BuildContext,
     MXNetError,

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import movement as mv
 from symc.ir.prims.elementwise import const
-from symc.ir.tensor.graph import Node
 from symc.ops.base import (
     Bounds,
     BuildContext,

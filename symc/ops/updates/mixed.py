@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F32
 from symc.ops.base import BuildContext, Shapes, Types, operator
 from symc.ops.updates.single import Descent, InPlace

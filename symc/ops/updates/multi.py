@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F16, F32
 from symc.ops.base import BuildContext, Floats, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.updates.single import (

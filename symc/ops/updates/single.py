@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F32, F64
 from symc.ops.base import BuildContext, Operator, Shapes, Types, operator
 from symc.ops.shared.layers import check_range

@@ -12,11 +12,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad, host_call, register_host
 from symc.ir.prims.indexing import gather_along
 from symc.ir.prims.movement import broadcast, concat, iota, reshape, slice_
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32, Array, TensorType
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, is_known, operator
 from symc.ops.shared.layers import along

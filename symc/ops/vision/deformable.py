@@ -10,12 +10,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.indexing import gather
 from symc.ir.prims.linear import conv
 from symc.ir.prims.movement import broadcast, reshape, slice_, slice_axis
 from symc.ir.prims.reduce import reduce_sum
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32, Array
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, is_known, operator
 from symc.ops.shared.families import no_gradient

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
 from symc.ir.prims.movement import reshape, reverse, slice_, transpose
-from symc.ir.tensor.graph import Node
 from symc.ir.types import F32
 from symc.ops.base import BuildContext, Floats, Operator, ShapeError, Shapes, Types, is_known, operator
 from symc.ops.shared.layers import along

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import host_call
 from symc.ir.prims.movement import broadcast, concat, reshape, slice_axis
 from symc.ir.prims.reduce import argmax, reduce_max
-from symc.ir.tensor.graph import Node
 from symc.ir.types import Array, TensorType
 from symc.ops.base import BuildContext, Floats, Operator, ShapeError, Shapes, Types, operator
 from symc.ops.shared.layers import float32_only, refuse

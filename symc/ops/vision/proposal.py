@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims.control import host_call
-from symc.ir.tensor.graph import Node
 from symc.ir.types import Array, TensorType
 from symc.ops.base import (
     BuildContext,

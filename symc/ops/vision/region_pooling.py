@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
 from symc.ir.prims.indexing import gather
 from symc.ir.prims.movement import broadcast, iota, reshape, slice_, transpose
 from symc.ir.prims.reduce import argmax, reduce_max, reduce_sum
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32, I64, TensorType
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, operator
 from symc.ops.shared.layers import check_positive, check_range, indices

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.indexing import gather_along
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import broadcast, reshape, slice_, transpose
-from symc.ir.tensor.graph import Node
 from symc.ir.types import I32, Array
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, is_known, operator
 from symc.ops.shared.layers import along, check_range, narrow, refuse, wide

@@ -10,7 +10,7 @@ import numpy as np
 
 from primitive_samples.sample import Sample, floats
 from symc.ir import prims as p
-from symc.ir.tensor.graph import Node
+from symc.ir.op import Node
 from symc.ir.types import F64, I64, TensorType
 
 

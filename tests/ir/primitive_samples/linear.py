@@ -10,8 +10,8 @@ import numpy as np
 
 from primitive_samples.sample import Sample, floats
 from symc.ir import prims as p
+from symc.ir.op import Node
 from symc.ir.prims.linear import ConvDx
-from symc.ir.tensor.graph import Node
 
 
 def convolution(x: np.ndarray, w: np.ndarray, stride: Sequence[int], dilate: Sequence[int], groups: int) -> np.ndarray:

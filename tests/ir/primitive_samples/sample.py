@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symc.ir.op import input_node
-from symc.ir.tensor.graph import Node
+from symc.ir.op import Node, input_node
 from symc.ir.types import TensorType, dtype_of
 
 

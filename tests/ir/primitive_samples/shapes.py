@@ -11,7 +11,7 @@ import numpy as np
 
 from primitive_samples.sample import Sample, floats, ints
 from symc.ir import prims as p
-from symc.ir.tensor.graph import Node
+from symc.ir.op import Node
 from symc.ir.types import F32, I32, TensorType
 
 

@@ -13,10 +13,9 @@ from operating import Context, gradients, make, symbol_of
 import symc as mx
 from symc.fuzz.cases import TABLE, Array, Case, between, whole
 from symc.ir.errors import TypeMismatch
-from symc.ir.op import input_node
+from symc.ir.op import Node, input_node
 from symc.ir.prims.elementwise import zeros_like
 from symc.ir.prims.pullback import pullback
-from symc.ir.tensor.graph import Node
 from symc.ir.tensor.interp import evaluate_nodes
 from symc.ir.types import TensorType, dtype_of
 from symc.ops.base import OPERATORS, MXNetError, ShapeError, Types

@@ -1,0 +1,51 @@
+"""Where values come from: a Symbol and the user's line, or a pass and what it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Union
+
+
+@dataclass(frozen=True)
+class SymOrigin:
+    """The Symbol a value comes from: its name, MXNet operator, and the user's file and line (0: unknown)."""
+
+    name: str
+    op: str
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class DerivedOrigin:
+    """A value made by a pass: `fuse#3(...)`; parents are the origins it was made from (a shared DAG)."""
+
+    pass_name: str
+    action: int
+    parents: tuple[Origin, ...]
+
+
+Origin = Union[SymOrigin, DerivedOrigin]
+
+
+def symbols_of(origin: Origin) -> list[SymOrigin]:
+    """Every Symbol an origin goes back to, in order of first appearance."""
+    return list(dict.fromkeys(_symbols(origin)))
+
+
+def first_symbol(origin: Origin) -> SymOrigin | None:
+    """The first of the Symbols an origin goes back to."""
+    return next(_symbols(origin), None)
+
+
+def _symbols(origin: Origin) -> Iterator[SymOrigin]:
+    seen: set[int] = set()
+    stack: list[Origin] = [origin]
+    while stack:
+        here = stack.pop()
+        if isinstance(here, SymOrigin):
+            yield here
+        elif id(here) not in seen:
+            seen.add(id(here))
+            stack.extend(reversed(here.parents))
