@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["MXNetError", "NotImplementedForSymbol", "ShapeError", "numeric_types", "string_types"]
+__all__ = ["MXNetError", "NotImplementedForSymbol", "ShapeError", "numeric_types", "string_types", "those"]
 
 numeric_types = (float, int)
 string_types = (str,)
@@ -32,3 +33,12 @@ class NotImplementedForSymbol(MXNetError):
             f"Function {shown}{name} is not implemented for Symbol and only available in NDArray: "
             "a Symbol has no values before it is bound and run"
         )
+
+
+def those(known: Iterable[str], wanted: str = "", most: int = 12) -> str:
+    """Names for the text of an error: the first of them and how many more there are, and which is like `wanted`."""
+    names = list(known)
+    whole = f"{wanted}_output"
+    close = [whole] if whole in names else difflib.get_close_matches(wanted, names, 1) if wanted else []
+    more = f" and {len(names) - most} others" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + more + (f"; did you mean {close[0]}?" if close else "")

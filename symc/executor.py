@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from symc.base import MXNetError
+from symc.base import MXNetError, those
 from symc.compile import Executable, Instance, compile_symbol
 from symc.context import Context
 from symc.inference import infer_shapes
@@ -175,7 +175,8 @@ class Executor:
         for name, value in values.items():
             target = named.get(name)
             if target is None:
-                raise TypeError(f"{self._label()}: there is no argument {name!r}; it has {', '.join(self._arg_names)}")
+                known = those(self._arg_names, name)
+                raise TypeError(f"{self._label()}: there is no argument {name!r}; it has {known}")
             if tuple(np.shape(value)) != target.shape:
                 got = tuple(np.shape(value))
                 raise ValueError(f"{self._label()}: argument {name!r} has shape {target.shape}, got {got}")
@@ -207,7 +208,7 @@ class Executor:
         if isinstance(out_grads, Mapping):
             unknown = [n for n in out_grads if n not in self._output_names]
             if unknown:
-                known = ", ".join(self._output_names)
+                known = those(self._output_names, unknown[0])
                 raise MXNetError(f"{self._label()}: there is no output {unknown[0]!r}; it has {known}")
             return {slot: out_grads.get(name) for slot, name in zip(self._slots, self._output_names)}
         if isinstance(out_grads, (list, tuple)):
@@ -368,7 +369,7 @@ class Executor:
                 if name in bound:
                     pairs.append((name, array, bound[name]))
                 elif not allow_extra_params:
-                    raise ValueError(f"{self._label()}: {name!r} is no {kind}; it has {', '.join(bound)}")
+                    raise ValueError(f"{self._label()}: {name!r} is no {kind}; it has {those(bound, name)}")
         copy_all(f"{self._label()}: copy_params_from", self._symbol, pairs)
 
     def reshape(

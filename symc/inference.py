@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symc.base import MXNetError
+from symc.base import MXNetError, those
 from symc.ir.symbol.nodes import SymNode
 from symc.ndarray.files import DTYPE_BY_FLAG, FLAG_BY_DTYPE
 from symc.ops.base import Shapes, Types
@@ -124,7 +124,7 @@ def _known(
         for key, value in kwargs.items():
             given = read(value, repr(key))
             if key not in named:
-                raise MXNetError(f"{symbol!r} has no argument {key!r} to give a {what} to; it has {', '.join(named)}")
+                raise MXNetError(f"{symbol!r} has no argument {key!r} to give a {what} to; it has {those(named, key)}")
             known.update({(node, 0): given for node in named[key]})
     return {entry: value for entry, value in known.items() if value is not None}
 

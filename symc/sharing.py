@@ -6,7 +6,6 @@ asked must have named the array among the new shapes, or have said that new valu
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from symc import ndarray
-from symc.base import MXNetError
+from symc.base import MXNetError, those
 from symc.context import Context
 from symc.ndarray import NDArray
 from symc.runtime.memory import need
@@ -158,11 +157,10 @@ class Pool:
             return self._new(shape, dtype)
         known = getattr(self.executor, which)
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
             raise MXNetError(
                 f"{self.who}: {name!r}, {place_of(self.symbol, name)}, is not in the executor that parameters are "
-                f"shared with{f'; did you mean {close[0]}?' if close else ''} (it has {_some(known)}); "
-                "bind the net that has all parameters first, or do not share it"
+                f"shared with (it has {those(known, name)}); bind the net that has all parameters first, or do not "
+                "share it"
             )
         return self._keep(wanted, known[name])
 
@@ -189,12 +187,7 @@ class Pool:
         return ndarray.zeros(shape, ctx=self.ctx, dtype=dtype)
 
 
-def _some(names: Collection[str]) -> str:
-    shown = list(names)[:8]
-    return ", ".join(shown) + (f" and {len(names) - len(shown)} others" if len(names) > len(shown) else "")
-
-
 def warn_left(names: Collection[str], why: str) -> None:
     """A UserWarning about parameters that nobody gave a value to."""
     if names:
-        warnings.warn(f"{why}: {_some(sorted(names))}; they are zeros", stacklevel=4)
+        warnings.warn(f"{why}: {those(sorted(names))}; they are zeros", stacklevel=4)

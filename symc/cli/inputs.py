@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from symc.base import MXNetError, those
 from symc.cli.report import INPUT, CliError, some
 from symc.cli.values import arrays_of, text_of
 from symc.passes.manager.manager import Module, Pass
@@ -47,7 +48,6 @@ def load_symbol(text: str) -> Any:
     """The Symbol of NAME-symbol.json, FILE.py:NAME or package.module:NAME."""
     if text.endswith((".json", ".json.gz")):
         from symc import symbol
-        from symc.base import MXNetError
 
         if not Path(text).exists():
             raise FileNotFoundError(2, "no such file", text)
@@ -114,7 +114,8 @@ def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
     arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
     unknown = sorted(set(shapes) - set(arguments))
     if unknown:
-        raise CliError(f"--shapes: the Symbol has no argument {', '.join(unknown)}; it has {', '.join(arguments)}")
+        known = those(arguments, unknown[0])
+        raise CliError(f"--shapes: the Symbol has no argument {', '.join(unknown)}; it has {known}")
     argument_shapes, _, state_shapes = infer_shapes(symbol, True, (), shapes)
     # What was named on the command line is f32 unless the Symbol says otherwise; the rest follows.
     declared, _, _ = symbol.infer_type_partial()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from symc.base import those
 from symc.cli.inputs import load_symbol, symbol_input
 from symc.cli.report import INPUT, CliError, some
 from symc.cli.values import Shape, read_inputs, read_parameters, text_of
@@ -27,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
     known = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
     unknown = sorted({*inputs, *shapes} - set(known))
     if unknown:
-        raise CliError(f"--input: the model has no argument {', '.join(unknown)}; it has {some(known, NAMED)}")
+        option = "--shapes" if unknown[0] in options.shapes else "--input"
+        raise CliError(f"{option}: the model has no argument {', '.join(unknown)}; it has {those(known, unknown[0])}")
     if options.summary:
         return _summarise(symbol, {**shapes, **_shapes_of(inputs)}, _shapes_of(parameters))
     results = _results(symbol, parameters, inputs, shapes)
@@ -73,7 +75,10 @@ def _results(
     unused = [n for n in given if n not in arguments and n not in states]
     if unused:
         print(f"symc: the model does not use {some(unused, NAMED)}", file=sys.stderr)
-    types = {n: a.dtype for n, a in given.items() if n in arguments}
+    # inputs are cast to what the parameters need, as arrays are; without such a need they keep their type
+    types = {n: a.dtype for n, a in parameters.items() if n in arguments}
+    needed = dict(zip(arguments, symbol.infer_type_partial(**types)[0]))
+    types |= {n: a.dtype for n, a in inputs.items() if n in arguments and needed[n] is None}
     executor = symbol.simple_bind(
         cpu(),
         grad_req="null",

@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, Union
 
 import numpy as np
 
-from symc.base import MXNetError, ShapeError
+from symc.base import MXNetError, ShapeError, those
 from symc.ir.definitions import define
 from symc.ir.op import Node
 from symc.ir.symbol.nodes import SymGraph
@@ -421,18 +421,19 @@ _IGNORED_BY_ALL = ("name",)
 def _parse_cached(cls: type[Operator], items: tuple[tuple[str, str], ...]) -> Operator:
     attrs = dict(items)
     values: dict[str, Any] = {}
+    names = [p.name for p in parameters(cls)]
+    unknown = sorted(attrs.keys() - names)
+    if unknown:
+        raise MXNetError(f"{cls.op_name}: unknown parameter {', '.join(unknown)}; it has {those(names, unknown[0])}")
     for p in parameters(cls):
         if p.name in attrs:
-            text = attrs.pop(p.name)
+            text = attrs[p.name]
             try:
                 values[p.name] = parse_value(p.annotation, text)
             except (ValueError, SyntaxError) as problem:
                 raise MXNetError(f"{cls.op_name}: parameter {p.name}={text!r} is not valid: {problem}") from None
         elif p.required:
             raise MXNetError(f"{cls.op_name}: required parameter {p.name} is missing")
-    if attrs:
-        known = ", ".join(p.name for p in parameters(cls)) or "none"
-        raise MXNetError(f"{cls.op_name}: unknown parameter {', '.join(sorted(attrs))}; it has {known}")
     for name in (cls.variadic, *cls.counts):
         if name and values.get(name, 0) > MOST_PARTS:
             raise MXNetError(f"{cls.op_name}: parameter {name}={values[name]} is more than the {MOST_PARTS} possible")

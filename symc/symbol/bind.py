@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symc.base import MXNetError
+from symc.base import MXNetError, those
 from symc.context import Context
 from symc.inference import infer_shapes, infer_types
 from symc.sharing import Pool, keep
@@ -124,9 +124,9 @@ def simple_bind(
         raise MXNetError(f"{label}{problem}") from None
     missing = [f"{n}: {s}" for n, s in zip([*names, *states], [*arg_shapes, *aux_shapes]) if not s or 0 in s]
     if missing:
-        raise MXNetError(
-            f"{label}cannot decide the shapes of {', '.join(missing)}; give more input shapes (0: unknown)"
-        )
+        other = next((n for n in shapes if n not in names and n not in states), "")
+        hint = f"; {other!r} is no argument, there are {those(names, other)}" if other else ""
+        raise MXNetError(f"{label}cannot decide the shapes of {those(missing)}; give more input shapes{hint}")
     arg_types = [t or np.float32 for t in arg_types]
     aux_types = [t or np.float32 for t in aux_types]
     pool = Pool("simple_bind", symbol, ctx, shared_exec, shared_arg_names, shared_buffer)

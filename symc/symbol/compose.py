@@ -9,7 +9,7 @@ import numpy as np
 
 from symc import attribute
 from symc import name as naming
-from symc.base import MXNetError
+from symc.base import MXNetError, those
 from symc.ir.symbol.nodes import SymNode
 from symc.ops.base import Operator, parameters, parse
 from symc.ops.shared.attribute_text import attribute_text
@@ -128,7 +128,7 @@ def _inputs(
         raise MXNetError(f"{function} {node.name!r}: takes {len(names)} inputs ({known}), got {len(positional)}")
     unknown = [k for k in symbols if k not in names]
     if unknown:
-        raise MXNetError(f"{function} {node.name!r}: has no input {unknown[0]!r}; it has {', '.join(names)}")
+        raise MXNetError(f"{function} {node.name!r}: has no input {unknown[0]!r}; it has {those(names, unknown[0])}")
     entries = [s._outputs[0] for s in positional]
     for input_name in names[len(entries) :]:
         if input_name in symbols:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from symc import attribute
-from symc.base import MXNetError, NotImplementedForSymbol
+from symc.base import MXNetError, NotImplementedForSymbol, those
 from symc.ir.symbol.nodes import SymGraph, SymNode
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -89,7 +89,7 @@ class Symbol:
             if len(found) > 1:
                 raise ValueError(f"There are multiple outputs with name {index!r}")
             if not found:
-                raise ValueError(f"Cannot find output that matches name {index!r}; there are {', '.join(names[-20:])}")
+                raise ValueError(f"Cannot find output that matches name {index!r}; there are {those(names, index)}")
             index = found[0]
         if not isinstance(index, (int, np.integer)):
             raise TypeError("Symbol only support integer index to fetch i-th output")
@@ -225,10 +225,10 @@ class Symbol:
         if len(args) > len(arguments):
             raise MXNetError(f"{self.name}: {len(args)} inputs given for {len(arguments)} arguments")
         replaced = {variable: value._outputs[0] for variable, value in zip(arguments, args)}
-        names = {n.name for n in variables}
+        names = list(dict.fromkeys(n.name for n in variables))
         for key, value in kwargs.items():
             if key not in names:
-                known = ", ".join(n.name for n in variables)
+                known = those(names, key)
                 raise MXNetError(f"{self.name}: there is no variable {key!r} to replace; it has {known}")
             replaced.update({n: value._outputs[0] for n in variables if n.name == key})
         if name:

@@ -156,3 +156,17 @@ def test_summary_has_the_published_numbers(capsys, tmp_path: Path) -> None:
     x.save(str(tmp_path / "vgg-symbol.json"))
     out, _ = ran(capsys, "run", str(tmp_path / "vgg-symbol.json"), "--summary", "--shapes", "data=1x3x224x224")
     assert "parameters     138,357,544 (553.4 MB)" in out and "multiply-adds  15,470,264,320 (30.94 GFLOP)" in out
+
+
+def test_inputs_are_cast_to_what_the_parameters_need(capsys, tmp_path: Path) -> None:
+    """numpy's own type is double; images are bytes."""
+    import symc as mx
+
+    mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3, name="fc").save(tmp_path / "m-symbol.json")
+    mx.nd.save(tmp_path / "m.params", {"arg:fc_weight": mx.nd.ones((3, 4)), "arg:fc_bias": mx.nd.zeros(3)})
+    out = tmp_path / "out.npy"
+    for dtype in ("float64", "uint8", "float32"):
+        np.save(tmp_path / "x.npy", np.arange(8, dtype=dtype).reshape(2, 4))
+        given = ["--params", str(tmp_path / "m.params"), "--input", f"data={tmp_path / 'x.npy'}", "-o", str(out)]
+        ran(capsys, "run", str(tmp_path / "m-symbol.json"), *given)
+        assert np.load(out).dtype == np.float32 and np.load(out).tolist() == [[6] * 3, [22] * 3]

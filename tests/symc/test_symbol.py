@@ -281,3 +281,30 @@ def test_stubs_are_current():
     from symc.symbol import stubs
 
     assert stubs.PATH.read_text(encoding="utf-8") == stubs.text()
+
+
+class TestWrongNames:
+    """A wrong name is answered with the right one, not with all names of a large net."""
+
+    net = mx.sym.Variable("data")
+    for at in range(30):
+        net = mx.sym.FullyConnected(net, num_hidden=3, name=f"fc{at}")
+
+    @pytest.mark.parametrize(
+        ("act", "hint"),
+        [
+            (lambda n: n.infer_shape(dat=(1, 3)), "did you mean data"),
+            (lambda n: n.simple_bind(mx.cpu(), dat=(1, 3)), "'dat' is no argument.*did you mean data"),
+            (lambda n: n.get_internals()["fc7"], "did you mean fc7_output"),
+            (lambda n: n(dat=mx.sym.Variable("y")), "did you mean data"),
+            (lambda n: n.simple_bind(mx.cpu(), data=(1, 3)).forward(dta=1), "did you mean data"),
+            (lambda n: n.simple_bind(mx.cpu(), data=(1, 3)).copy_params_from({"fc1_wight": 1}), "mean fc1_weight"),
+            (lambda n: mx.sym.FullyConnected(n, num_hiden=3), "unknown parameter num_hiden.*did you mean num_hidden"),
+            (lambda n: mx.sym.FullyConnected(n, wieght=n, num_hidden=3), "did you mean weight"),
+        ],
+        ids=range(8),
+    )
+    def test_the_right_one_is_said(self, act, hint):
+        with pytest.raises((MXNetError, ValueError, TypeError), match=hint) as found:
+            act(self.net)
+        assert len(str(found.value)) < 700
