@@ -25,12 +25,13 @@ def pullback(
     visit: Visit = lambda node: nullcontext(),
     passed: Passed = lambda node, cts: None,
 ) -> list[Node | None]:
-    """Cotangents of the targets from those of the outputs; None where nothing flows back.
+    """Cotangents of the targets from those of the outputs; None where nothing flows back. The sweep ends at targets:
+    one that another is computed from gets what reaches it beside that one.
 
     An integer carries a cotangent of its own type (see Cast), a truth value none.
     """
     nodes = topological(outputs)
-    active = reaching(nodes, targets)
+    active, ends = reaching(nodes, targets), set(targets)
     held: dict[tuple[Node, int], list[Node]] = {}
 
     def gather(node: Node, index: int, ct: Node | None) -> None:
@@ -45,7 +46,7 @@ def pullback(
         gather(node, 0, ct)
     for node in reversed(nodes):
         count = len(node.type.items) if isinstance(node.type, TupleType) else 1
-        if not node.inputs or not any((node, i) in held for i in range(count)):
+        if not node.inputs or node in ends or not any((node, i) in held for i in range(count)):
             continue
         scope = visit(node)
         if scope is None:

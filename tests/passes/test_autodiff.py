@@ -3,7 +3,7 @@ update, and loss heads' own rules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from symc.ir.prims.control import custom_grad, host_call
 from symc.ir.prims.indexing import gather, sort
 from symc.ir.prims.linear import dot
 from symc.ir.prims.movement import broadcast, concat, pad, reshape, reverse, slice_, slice_axis, transpose
+from symc.ir.prims.pullback import pullback
 from symc.ir.prims.reduce import cumsum, reduce_max, reduce_prod, reduce_sum
 from symc.ir.prims.tuples import results
 from symc.ir.tensor.graph import Graph, Update, finish
@@ -231,3 +232,24 @@ def test_saved_results_pass_cotangents_through_the_body() -> None:
     twice = run(graph_of(y), Autodiff(wrt=("x",)), Autodiff(wrt=("x",)))
     heads = {"out0.head": ones, "out0.head2": 0 * ones, "x.grad.head2": ones}
     np.testing.assert_allclose(evaluate(twice, {**values(), **heads}).outputs["x.grad2"], np.exp(values()["x"]))
+
+
+def test_an_operand_computed_from_another_is_not_counted_twice() -> None:
+    """Cotangents of saved results end at the operands: from there on they flow back once, with the rule's."""
+    below = ew.exp(ew.sin(x))
+    above = ew.add(ew.mul(below, below), 1.0)
+
+    def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+        return [ew.mul(cts[0], ew.div(outs[1], i)) for i in ins]
+
+    product, _ = custom_grad([above, below], lambda a, b: [ew.mul(a, b), ew.mul(a, b)], rule, saved=1)
+    heads = {"out0.head": 2.0, "out0.head2": 3.0, "x.grad.head2": 5.0}
+    given = {**values(), **{name: np.full((3, 4), value) for name, value in heads.items()}}
+    twice = [run(graph_of(y), Autodiff(wrt=("x",)), Autodiff(wrt=("x",))) for y in (product, ew.mul(above, below))]
+    found, expected = (evaluate(graph, given).outputs["x.grad2"] for graph in twice)
+    np.testing.assert_allclose(found, expected)
+
+
+def test_a_sweep_ends_at_its_targets() -> None:
+    made = pullback([ew.mul(ew.exp(x), x)], [y], [ew.exp(x), x])
+    assert made == [ew.mul(y, x), ew.mul(y, ew.exp(x))]
