@@ -3,8 +3,12 @@ read what they have overwritten."""
 
 from __future__ import annotations
 
+import pytest
 from compiling import arrays_for, assert_close, graph_of, run_native, to_program
 
+from symc.ir.errors import VerifyError
+from symc.ir.loop.nodes import Buffer
+from symc.ir.op import Index
 from symc.ir.prims import (
     broadcast,
     dot,
@@ -19,8 +23,12 @@ from symc.ir.prims import (
 )
 from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import KernelStep, Program
+from symc.ir.tensor.graph import Node
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, TensorType
+from symc.passes.loop.body import _Rows
+from symc.passes.loop.lower import Lower
+from symc.passes.manager.manager import Manager
 
 
 def f(*shape: int) -> TensorType:
@@ -83,3 +91,29 @@ def test_pooling_behind_a_gate_writes_over_the_gate() -> None:
 
     program = checked(net, x=f(4, 8), ct=f(4, 3), gate=f(4, 8), w=f(8, 8))
     assert overwritten(program) == {"window_max_grad_mul": "net.dot"}
+
+
+# --------------------------------------------------------------------------------------------- slips of passes
+
+
+def test_a_plan_that_overwrites_what_is_read_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KernelStep, "overwritable", lambda step, result: list(range(len(step.operands))))
+    graph = graph_of(lambda x, w: dot(tanh(transpose(dot(x, w), (1, 0))), w), x=f(8, 8), w=f(8, 8))
+    with pytest.raises(VerifyError, match=r"(?s)P8: step \d+: %net\.\w+ inplace\(%net\.\w+\): .*plan_memory"):
+        to_program(graph)
+
+
+def test_loops_that_store_a_rows_value_too_early_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = _Rows._start
+
+    def early(rows: _Rows, stage: int, outside: Index, holders: dict[Node, Buffer]) -> None:
+        if stage == len(rows.stages):
+            kernel = rows.kernel
+            kernel.put_all(rows.singles, [kernel.value(node, outside) for _, node in rows.singles], outside)
+        last(rows, stage, outside, holders)
+
+    program = to_program(graph_of(row_result, x=f(16, 9), z=f(16, 7), w=f(9, 4)))
+    Manager(verify=True).run([Lower()], program)
+    monkeypatch.setattr(_Rows, "_start", early)
+    with pytest.raises(VerifyError, match=r"(?s)L12: kernel @k1.add_sum: load of .* may come after store .*lower"):
+        Manager(verify=True).run([Lower()], program)
