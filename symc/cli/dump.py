@@ -21,15 +21,19 @@ _REACHED_BY = {"fused": "fuse", "planned": "plan_memory", "program": "plan_memor
 def dump(options: argparse.Namespace) -> int:
     """Compile as far as asked and print."""
     level = options.level
+    native = level in ("llvm", "asm")
+    if options.after is not None and level is not None and not native:
+        raise CliError(f"--after={options.after} and --level={level} both say where to stop; give one of them")
+    if options.format != "text" and (native or options.memory):
+        raise CliError(f"{f'--level={level}' if native else '--memory'} is text only, not --format={options.format}")
     if options.memory and level is None and options.after is None:
         level = "planned"
     structure = level == "symbol" or level is None and options.after is None
     loaded = load(options.input, options.shapes, needs_types=bool(options.shapes) or not structure)
-    native = level in ("llvm", "asm")
     module, _ = run_passes(_wanted(loaded, "loop" if native else level, options.after, options.train), loaded.module)
     if native:
-        if options.format != "text":
-            raise CliError(f"--level={level} is text only")
+        if level_of(module) != "loop":
+            raise CliError(f"--level={level} needs loops, but --after={options.after} gives {level_of(module)} IR")
         write(_native(module, level, options.select), options.output)
     elif options.memory:
         program = module if isinstance(module, Program) else getattr(module, "program", None)

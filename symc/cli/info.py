@@ -20,7 +20,7 @@ def show_passes(name: str | None) -> int:
         for pass_ in sorted(PASSES.values(), key=lambda p: (_ORDER.index(p.takes), p.name)):
             print(f"{pass_.name:{width}}  {pass_.takes:7} -> {pass_.gives:7}  {pass_.numerics:8}  {_first_line(pass_)}")
         return 0
-    pass_ = _find(name.replace("-", "_"), PASSES, "pass")
+    pass_ = find(name.replace("-", "_"), PASSES, "pass")
     needed = "optional" if pass_.optional else "required"
     print(f"{pass_.name}: {pass_.takes} -> {pass_.gives}; values: {pass_.numerics}; {needed}")
     for word, names in (("requires", pass_.requires), ("establishes", pass_.establishes), ("breaks", pass_.breaks)):
@@ -53,7 +53,7 @@ def show_operators(name: str | None) -> int:
         for key in sorted(operators, key=str.lower):
             print(f"{key:{width}}  {_first_line(operators[key])}")
         return 0
-    cls = _find(name, operators, "operator")
+    cls = find(name, operators, "operator")
     from symc.docs.operators import entry, meaning, signature
 
     print(f"{signature(cls)}\n\n{meaning(cls)}\n")
@@ -73,7 +73,8 @@ def _first_line(cls: Any) -> str:
     return (cls.__doc__ or "").strip().split("\n")[0]
 
 
-def _find(name: str, among: dict[str, Any], what: str) -> Any:
+def find(name: str, among: dict[str, Any], what: str) -> Any:
+    """What has a name; CliError with the names that are close to one that nothing has."""
     if name not in among:
         close = difflib.get_close_matches(name, among, 3)
         raise CliError(f"there is no {what} {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else ""))

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from symc.cli.info import find
 from symc.cli.inputs import load
 from symc.cli.report import CliError, StageError
 from symc.ir.errors import ParseError
@@ -36,14 +37,14 @@ def run_passes(
 
 def opt(options: argparse.Namespace) -> int:
     """Run the pipeline and print the result."""
+    # first, as a Python file may register passes of its own
+    loaded = load(options.input, options.shapes, verify=options.verify_each)
     try:
         passes = parse_pipeline(options.passes)
     except ParseError as problem:
         raise CliError(f"pipeline: {problem}") from None
     for name in (*options.print_ir_before, *options.print_ir_after):
-        if name.replace("-", "_") not in PASSES:
-            raise CliError(f"there is no pass {name!r}; there are {', '.join(PASSES)}")
-    loaded = load(options.input, options.shapes, verify=options.verify_each)
+        find(name.replace("-", "_"), PASSES, "pass")
     if passes and passes[0].takes != loaded.level:
         first = passes[0]
         raise PipelineError(f"pass {first.name} takes {first.takes} IR, but {options.input} is {loaded.level} IR")

@@ -15,6 +15,7 @@ from commands import ran
 
 from symc.cli import main
 from symc.cli.command import parse_shapes
+from symc.passes.pipeline import PASSES
 from symc.settings import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,6 +177,37 @@ def test_what_is_dumped_at_any_point_goes_on_to_machine_code(capsys, tmp_path: P
             assert again == loops and code == assembly, pass_
         assert "scheduled" in again and code.count("# -----") == again.count("kernel @")
     assert ran(capsys, "opt", str(file), "-p", "tile,tile{block=2}")[0] == file.read_text()
+
+
+def test_arguments_that_contradict_each_other_are_told(capsys, net: str) -> None:
+    _, err = ran(capsys, "dump", net, "--after=fuse", "--level=loop", *SHAPES, code=2)
+    assert "--after=fuse and --level=loop both say where to stop; give one of them" in err
+    _, err = ran(capsys, "dump", net, "--memory", "--format=svg", *SHAPES, code=2)
+    assert "--memory is text only, not --format=svg" in err
+    _, err = ran(capsys, "dump", net, "--after=fuse", "--level=asm", *SHAPES, code=2)
+    assert "--level=asm needs loops, but --after=fuse gives program IR" in err
+    scalar, _ = ran(capsys, "dump", net, "--after=lower", "--level=llvm", *SHAPES)
+    assert "define" in scalar and "<8 x float>" not in scalar
+
+
+def test_a_file_brings_its_own_passes(capsys, net: str, tmp_path: Path) -> None:
+    own = """
+from symc.passes.pipeline import Pass, register_pass
+
+@register_pass("own_of_file", optional=True)
+class Own(Pass):
+    def run(self, graph, rw):
+        return graph
+"""
+    (tmp_path / "own.py").write_text(NET + own)
+    try:
+        out, err = ran(
+            capsys, "opt", f"{tmp_path / 'own.py'}:net", "-p", "decompose,own-of-file", *SHAPES,
+            "--print-ir-after-change",
+        )  # fmt: skip
+        assert "after own_of_file: unchanged" in err and out
+    finally:
+        del PASSES["own_of_file"]
 
 
 def test_a_state_of_a_program_is_where_it_is(capsys, net: str, tmp_path: Path) -> None:
