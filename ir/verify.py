@@ -14,8 +14,8 @@ Tensor level (verify_graph)
   T4  inputs are nodes of the primitive `input`, with different names; no other input is used
   T5  an update names an input, once in a phase, and is a value of its type; its phase is forward or backward
   T6  outputs have different names and one result each; their phase is forward or backward
-  T7  the graphs a primitive holds follow T1 to T6 (T3: those of loops and branches; others get their origins when
-      they are inlined)
+  T7  the graphs a primitive holds follow the other T rules (T3: those of loops and branches; others get their origins
+      when they are inlined)
   T8  a gradient is of an input, a head of an output, a buffer of a gradient of an input, and of its type; each is there
       once for every order; with a backward half, nothing in the forward half needs a head
 Program level (verify_program)
@@ -49,7 +49,7 @@ Loop level (verify_loops)
   L7  loads, stores and operations have an origin that reaches a Symbol
   L8  loops, buffers and hints are well formed; an index variable has the range of its loop, or that which the
       conditions around leave of it
-  L9  a step and the kernel it calls agree on buffers, and on those that share memory
+  L9  a step and the kernel it calls agree on buffers, and on those that share memory; the program is planned
   L10 a carry combines what it says: a turn yields that operation of the carried value and of something that does not
       depend on it, and nothing else reads the carried value
   L11 what a parallel, vector or jam loop carries combines

@@ -16,6 +16,7 @@ from symc.ir.modules import Calls, LoopModule
 from symc.ir.op import Ref
 from symc.ir.origins import Origin
 from symc.ir.program.nodes import KernelStep, regions_of_step
+from symc.ir.program.text import is_planned
 from symc.ir.tensor.verify import Checked
 from symc.ir.types import BOOL, DType, TensorType
 
@@ -30,6 +31,8 @@ def verify_loops(module: Any, origins: bool = True, checked: Checked | None = No
             verify_kernel(kernel, origins, check)
             check.add(kernel)
     _numbers(module)
+    if module.program.steps and not is_planned(module.program):
+        raise VerifyError("L9", f"program @{module.program.name} calls kernels, but its values have no places")
     verify_program(module.program, origins, Calls(module.calls, module.shifts, module.regions), check)
     _calls(module)
 

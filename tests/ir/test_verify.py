@@ -404,6 +404,13 @@ def test_l9_calls() -> None:
     breaks("L9", replace(module, calls=(1, *module.calls[1:])))
     breaks("L9", replace(module, calls=module.calls[:-1]))
     breaks("L9", replace(module, calls=(99, *module.calls[1:])))
+    unplaced = [
+        replace(s, results=tuple(replace(r, place=Place(), inplace="") for r in s.results))
+        if isinstance(s, KernelStep)
+        else replace(s, result=replace(s.result, place=Place()))
+        for s in module.program.steps
+    ]
+    breaks("L9", replace(module, program=replace(module.program, steps=tuple(unplaced), arena=0)))
 
 
 def test_conditions_are_truth_values() -> None:
