@@ -11,7 +11,7 @@ from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Let, Load, Lo
 from symc.ir.loop.parse import KINDS, MODES
 from symc.ir.loop.ranges import Known, Range, Ranges, whole
 from symc.ir.loop.verify_accesses import FAR, Access, Fact, Scalar, bounds_of, meeting, outside, overwritten
-from symc.ir.loop.verify_carries import broken_carry
+from symc.ir.loop.verify_carries import Reads, broken_carry
 from symc.ir.modules import Calls, LoopModule
 from symc.ir.op import Ref
 from symc.ir.origins import Origin
@@ -96,6 +96,7 @@ class _Kernel:
         self.facts: tuple[Fact, ...] = ()
         self.known: Known | None = None
         self.ranges = Ranges()
+        self.reads: Reads = {}
         #: every access that may happen, by buffer
         self.accesses: dict[str, list[Access]] = {}
         self.count = 0
@@ -237,7 +238,7 @@ class _Kernel:
         self.depths.update(dict.fromkeys(inside, len(self.loops)))
         self._scoped(loop.body, inside, [c.yields for c in loop.carries])
         del self.loops[loop.var]
-        broken = broken_carry(loop)
+        broken = broken_carry(loop, self.reads)
         if broken:
             raise self.fail(*broken)
         return [(c.result, c.init.dtype) for c in loop.carries]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from symc.ir.loop.nodes import LOCKSTEP, Carry, For, If, IndexValue, Let, Load, Stmt, Store, walk
+from symc.ir.loop.nodes import LOCKSTEP, Carry, For, If, IndexValue, Let, Load, Stmt, Store
 from symc.ir.op import Primitive
 from symc.ir.prims import elementwise as ew
 
+#: the scalars that a loop's turns read, by the loop's identity
+Reads = dict[int, frozenset[str]]
 
-def broken_carry(loop: For) -> tuple[str, str] | None:
-    """The rule that one of the loop's carries breaks, and how."""
+
+def broken_carry(loop: For, reads: Reads) -> tuple[str, str] | None:
+    """The rule that one of the loop's carries breaks, and how. `reads` holds what is known of the loops inside."""
     for carry in loop.carries:
         what = f"for %{loop.var} carries %{carry.name}"
         if carry.combine is None:
@@ -19,13 +22,13 @@ def broken_carry(loop: For) -> tuple[str, str] | None:
             continue
         if carry.combine.neutral(carry.init.dtype) is None:
             return "L10", f"{what}: {carry.combine.name} does not combine partial results of {carry.init.dtype}"
-        why = _not_combined(loop, carry, carry.combine)
+        why = _not_combined(loop, carry, carry.combine, reads)
         if why:
             return "L10", f"{what} combine={carry.combine.name}, but {why}"
     return None
 
 
-def _not_combined(loop: For, carry: Carry, combine: Primitive) -> str:
+def _not_combined(loop: For, carry: Carry, combine: Primitive, reads: Reads) -> str:
     """Why a turn is not `combine` of the carried value and something that does not depend on it; "" where it is.
 
     The running value is the carried one, and what is made of it in ways that keep to the combination."""
@@ -44,9 +47,9 @@ def _not_combined(loop: For, carry: Carry, combine: Primitive) -> str:
                     if inner.combine != combine:
                         return f"for %{stmt.var} carries it on as %{inner.name}, which does not combine so"
                     running.add(inner.result)
-            if any(name in running for part in walk(stmt.body) for name in names_read(part)):
+            if not running.isdisjoint(turns_read(stmt, reads)):
                 return f"for %{stmt.var} reads the running value"
-        elif any(name in running for part in walk((stmt,)) for name in names_read(part)):
+        elif not running.isdisjoint(_names_inside(stmt, reads)):
             return f"{_called(stmt)} reads the running value"
     if carry.yields.name not in running:
         return f"what it yields ({carry.yields.name or carry.yields.value}) does not continue it"
@@ -65,6 +68,27 @@ def _continues(op: Primitive, read: Sequence[bool], combine: Primitive) -> bool:
     return op == combine and sum(read) == 1
 
 
+def turns_read(loop: For, reads: Reads) -> frozenset[str]:
+    """The scalars that a loop's turns read."""
+    found = reads.get(id(loop))
+    if found is None:
+        names = {c.yields.name for c in loop.carries}
+        for stmt in loop.body:
+            names.update(_names_inside(stmt, reads))
+        found = reads[id(loop)] = frozenset(names)
+    return found
+
+
+def _names_inside(stmt: Stmt, reads: Reads) -> Iterator[str]:
+    """The scalars that a statement reads, and those inside of it."""
+    yield from names_read(stmt)
+    if isinstance(stmt, For):
+        yield from turns_read(stmt, reads)
+    elif isinstance(stmt, If):
+        for part in stmt.body:
+            yield from _names_inside(part, reads)
+
+
 def names_read(stmt: Stmt) -> Iterator[str]:
     """The scalars that a statement reads itself (not those of the statements inside)."""
     if isinstance(stmt, Let):
@@ -79,7 +103,6 @@ def names_read(stmt: Stmt) -> Iterator[str]:
             yield value.name
     elif isinstance(stmt, For):
         yield from (c.init.name for c in stmt.carries)
-        yield from (c.yields.name for c in stmt.carries)
     elif isinstance(stmt, If):
         yield stmt.cond.name
 
