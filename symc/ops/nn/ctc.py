@@ -80,9 +80,11 @@ register_host("ctc", _ctc)
 class CTCLoss(Operator):
     """-log of the probability that data (T, N, C), not normalised, spells label (N, L).
 
-    The blank is class 0 (labels from 1, padded with 0) or the last one (padded with -1). A label that is no class is
-    an error when it is met (MXNet reads beyond its arrays); lengths outside of 0 to T, and 0 to L, are the nearest
-    ones. A word that cannot be spelled in the steps there are costs 0.
+    The blank is class 0 (labels from 1, padded with 0) or the last one (padded with -1). A word that cannot be spelled
+    in the steps there are costs 0.
+
+    Differs from MXNet: a label that is no class is an error when it is met, and lengths outside of 0 to T, and of 0 to
+    L, are the nearest ones; MXNet reads beyond its arrays.
     """
 
     floats_only: ClassVar[bool] = True

@@ -72,7 +72,10 @@ class SequenceMask(_Sequence):
 
 @operator("SequenceLast", inputs="data sequence_length")
 class SequenceLast(_Sequence):
-    """The last step of every sequence; lengths are taken as at least 1 and at most the data's."""
+    """The last step of every sequence.
+
+    Differs from MXNet: a length beyond the data's is the data's, and one below 1 is 1; MXNet reads beyond its arrays.
+    """
 
     def complete(self, s: Shapes) -> None:
         """(T, N, *S), or (N, T, *S) for axis 1, gives (N, *S); sequence_length is (N,)."""
@@ -93,8 +96,11 @@ class SequenceLast(_Sequence):
 
 @operator("SequenceReverse", inputs="data sequence_length")
 class SequenceReverse(_Sequence):
-    """Turns every sequence round within its length; steps behind it stay. A length beyond the data's is the data's, one
-    below 0 is 0 (MXNet reads and writes beyond its arrays)."""
+    """Turns every sequence round within its length; steps behind it stay.
+
+    Differs from MXNet: a length beyond the data's is the data's, and one below 0 is 0; MXNet reads and writes beyond
+    its arrays.
+    """
 
     def check(self) -> None:
         if self.axis != 0:

@@ -250,7 +250,10 @@ class _PositionSensitive(Operator):
 
 @operator("_contrib_PSROIPooling", inputs="data rois", hint="psroipooling")
 class PSROIPooling(_PositionSensitive):
-    """Means over the cells of a grid on each region (batch index, x1, y1, x2, y2), each from channels of its own."""
+    """Means over the cells of a grid on each region (batch index, x1, y1, x2, y2), each from channels of its own.
+
+    Differs from MXNet: an image that is not in the batch is the nearest one; MXNet reads beyond its arrays.
+    """
 
     spatial_scale: float
     output_dim: int
@@ -300,6 +303,8 @@ class DeformablePSROIPooling(_PositionSensitive):
     and moved by `trans` (R, 2 classes, part_size, part_size), x and y, in units of trans_std regions.
 
     A second, hidden output counts the samples inside the image.
+
+    Differs from MXNet: an image that is not in the batch is the nearest one; MXNet reads beyond its arrays.
     """
 
     spatial_scale: float

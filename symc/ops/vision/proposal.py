@@ -249,7 +249,9 @@ class RROIAlign(Operator):
     degrees). Ma et al. 2018.
 
     The number of points of a cell follows from the region's size, which nothing bounds: a host call. sampling_ratio
-    > 0 sets it. As in MXNet there is no gradient.
+    > 0 sets it, and has to for regions of millions of cells. As in MXNet there is no gradient.
+
+    Differs from MXNet: an image that is not in the batch is the nearest one; MXNet reads beyond its arrays.
     """
 
     floats_only: ClassVar[bool] = True

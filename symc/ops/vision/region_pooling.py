@@ -54,8 +54,7 @@ def _first_max(x: Node) -> Node:
 class ROIPooling(Operator):
     """The maximum of every cell of a pooled_size grid over each region (batch index, x1, y1, x2, y2). Girshick 2015.
 
-    A region of an image that is not in the batch gives zeros, as in MXNet; the other operators here take the nearest
-    image (MXNet reads beyond its arrays).
+    A region of an image that is not in the batch gives zeros.
     """
 
     floats_only: ClassVar[bool] = True
@@ -111,6 +110,8 @@ class ROIAlign(Operator):
     """Averages of interpolated values in a grid over each region (batch index, x1, y1, x2, y2). He et al. 2017.
 
     sample_ratio <= 0 takes as many points per cell as the cell has pixels, at most those of the whole image.
+
+    Differs from MXNet: an image that is not in the batch is the nearest one; MXNet reads beyond its arrays.
     """
 
     floats_only: ClassVar[bool] = True
