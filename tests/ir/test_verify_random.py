@@ -10,8 +10,9 @@ import pytest
 
 from symc.ir.errors import VerifyError
 from symc.ir.index import Affine, Quotient, Remainder, Var
-from symc.ir.loop.nodes import LOCKSTEP, Buffer, For, Load, LoopKernel, Ref, Stmt, Store
+from symc.ir.loop.nodes import LOCKSTEP, Buffer, For, Load, LoopKernel, Stmt, Store
 from symc.ir.loop.verify import verify_kernel
+from symc.ir.op import Ref
 from symc.ir.types import F32, TensorType
 
 Guard = tuple[tuple[Affine, int, int], ...]

@@ -11,83 +11,54 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64
 from symc.passes.loop.tiling.strides import substitute
 
+#: index < end
+Guard = tuple[Affine, int]
+
 
 def spread_over_lanes(nest: list[For], loop: For, last: tuple[Stmt, ...], lane: Var, lanes: int, width: int) -> Stmt:
     """for lane in lanes {vector}: the nest with `loop` counting chunks of `lanes` turns, and a guarded last chunk."""
     whole, rest = divmod(loop.trips, lanes)
-    outer = nest[0]
 
-    def level(
-        at: int, starts: list[Ref], suffix: str, outer_guard: tuple[Affine, int] | None
-    ) -> tuple[list[Stmt], list[Ref]]:
+    def level(at: int, starts: list[Ref], outside: Guard | None) -> tuple[list[Stmt], list[Ref]]:
+        """The loop `at` and those inside of it, from `starts`; what they end with. `outside`: a guard of every turn."""
         here = nest[at]
-        names = [f"{c.name}{suffix}" for c in here.carries]
-        inside = [Ref(n, c.init.dtype) for n, c in zip(names, here.carries)]
-        innermost = at == len(nest) - 1
+        inside = [Ref(c.name, c.init.dtype) for c in here.carries]
 
-        def body_of(
-            values: dict[str, Affine], guard: tuple[Affine, int] | None, tag: str
-        ) -> tuple[tuple[Stmt, ...], list[Ref]]:
-            if innermost:
+        def body(values: dict[str, Affine], guard: Guard | None, tag: str = "") -> tuple[tuple[Stmt, ...], list[Ref]]:
+            if at == len(nest) - 1:
                 return _turn(last, here, inside, values, guard, tag)
-            stmts, results = level(at + 1, inside, suffix, guard)
+            stmts, results = level(at + 1, inside, guard)
             return substitute(tuple(stmts), values), results
 
+        def carried(starts: list[Ref], yields: list[Ref], tag: str) -> tuple[tuple[Carry, ...], list[Ref]]:
+            results = [Ref(f"{c.result}{tag}", c.init.dtype) for c in here.carries]
+            rows = zip(here.carries, starts, yields, results)
+            return tuple(replace(c, init=s, yields=y, result=r.name) for c, s, y, r in rows), results
+
+        # the names of the nest's results are those of the loop over the lanes
+        part = ".part" if at == 0 else ""
         if here is not loop:
-            stmts, yields = body_of({}, outer_guard, suffix)
-            results = [Ref(f"{c.result}{suffix}", c.init.dtype) for c in here.carries]
-            return [replace(here, body=stmts, carries=_carried(here, names, starts, yields, results))], results
+            stmts, yields = body({}, outside)
+            carries, results = carried(starts, yields, part)
+            return [replace(here, body=stmts, carries=carries)], results
         made: list[Stmt] = []
-        current = starts
         if whole:
             turns = Affine.of(Var(here.var, 0, whole)) * lanes + lane
-            stmts, yields = body_of({here.var: turns}, None, suffix)
-            results = [Ref(f"{c.result}{suffix}", c.init.dtype) for c in here.carries]
-            carries = _carried(here, names, current, yields, results)
+            stmts, yields = body({here.var: turns}, None)
+            carries, starts = carried(starts, yields, part)
             made.append(replace(here, lo=0, hi=whole, body=stmts, carries=carries))
-            current = results
         if rest:
             turn = Affine.of(lane) + whole * lanes
-            stmts, yields = body_of({here.var: turn}, (turn, loop.trips), f"{suffix}.rest")
-            results = [Ref(f"{c.result}{suffix}.rest", c.init.dtype) for c in here.carries]
-            carries = _carried(here, names, current, yields, results)
+            stmts, yields = body({here.var: turn}, (turn, loop.trips), ".rest")
+            carries, starts = carried(starts, yields, ".rest")
             made.append(For(f"{here.var}.once", 0, 1, stmts, carries, "serial", origin=here.origin))
-            current = results
-        return made, current
+        return made, starts
 
-    starts = [Ref(f"{c.name}.lane", c.init.dtype) for c in outer.carries]
-    statements, yields = level(0, starts, "", None)
-    renamed = _rename_results(tuple(statements), {c.result: f"{c.result}.part" for c in outer.carries})
-    carries = tuple(
-        Carry(s.name, c.init, replace(y, name=f"{y.name}.part") if y.name == c.result else y, c.result, c.combine)
-        for s, c, y in zip(starts, outer.carries, yields)
-    )
-    return For(lane.name, 0, lanes, renamed, carries, "vector", width, 1, lanes // width, outer.origin)
-
-
-def _carried(
-    loop: For, names: list[str], starts: list[Ref], yields: list[Ref], results: list[Ref]
-) -> tuple[Carry, ...]:
-    """The loop's carries under other names."""
-    return tuple(
-        Carry(name, start, value, result.name, c.combine)
-        for c, name, start, value, result in zip(loop.carries, names, starts, yields, results)
-    )
-
-
-def _rename_results(body: tuple[Stmt, ...], names: dict[str, str]) -> tuple[Stmt, ...]:
-    """Rename the results of the top-level loops (and their uses as the next loop's start)."""
-
-    def ref(r: Ref) -> Ref:
-        return replace(r, name=names.get(r.name, r.name))
-
-    made: list[Stmt] = []
-    for stmt in body:
-        if isinstance(stmt, For):
-            carries = tuple(replace(c, init=ref(c.init), result=names.get(c.result, c.result)) for c in stmt.carries)
-            stmt = replace(stmt, carries=carries)
-        made.append(stmt)
-    return tuple(made)
+    outer = nest[0]
+    partial = [Ref(f"{c.name}.lane", c.init.dtype) for c in outer.carries]
+    statements, yields = level(0, partial, None)
+    carries = tuple(replace(c, name=p.name, yields=y) for c, p, y in zip(outer.carries, partial, yields))
+    return For(lane.name, 0, lanes, tuple(statements), carries, "vector", width, 1, lanes // width, outer.origin)
 
 
 def _turn(
@@ -95,7 +66,7 @@ def _turn(
     loop: For,
     inside: list[Ref],
     values: dict[str, Affine],
-    guard: tuple[Affine, int] | None,
+    guard: Guard | None,
     tag: str,
 ) -> tuple[tuple[Stmt, ...], list[Ref]]:
     """One turn of the innermost body; where `guard` (index < end) fails, the carries stay as they are."""
