@@ -2,8 +2,9 @@
 
 `@symc_loop` and `@symc_branch` are kernels for tables: their one argument is a record (`LOOP`, `BRANCH`) that says
 which other tables to run. A loop first copies what its carries begin with. After every turn it moves on the words that
-hold addresses of rows (`MOVE`), and puts them back when it ends, whether well or not, so that loops may lie in loops.
-Then it clears the rows of turns that were not taken (`REST`) and tells how many were.
+hold addresses of rows (`MOVE`), and puts them back when it ends, so that loops may lie in loops. Then it clears the
+rows of turns that were not taken (`REST`) and tells how many were. An outermost loop begins by putting all words where
+they start (`START`): a run that failed, or of which a forked child has but a part, leaves them anywhere.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from symc.runtime.table import launch_address
 COPY = np.dtype([("target", "<i8"), ("source", "<i8"), ("nbytes", "<i8")])
 #: the address of a word that holds an address, and by how many bytes that goes on after every turn
 MOVE = np.dtype([("word", "<i8"), ("nbytes", "<i8")])
+#: the address of a word that is moved, and what it holds at first
+START = np.dtype([("word", "<i8"), ("address", "<i8")])
 #: an array of one row a turn: its address, and the bytes of a row
 REST = np.dtype([("target", "<i8"), ("nbytes", "<i8")])
 #: the address and length of an array of the above
@@ -29,7 +32,7 @@ _LIST = (np.int64, 2)
 LOOP = np.dtype(
     [
         ("trips", "<i8"), ("body", "<i8"), ("cond", "<i8"), ("truth", "<i8"), ("count", "<i8"),
-        ("copies", *_LIST), ("moving", *_LIST), ("rests", *_LIST),
+        ("copies", *_LIST), ("moving", *_LIST), ("rests", *_LIST), ("starts", *_LIST),
     ]
 )  # fmt: skip
 #: the address of the truth value, and the launches of the two sides
@@ -98,6 +101,27 @@ done:
   ret void
 }
 
+; Put moved words where they begin.
+define internal void @start(ptr %record) nounwind {
+entry:
+  %list = call ptr @pointer(ptr %record, i64 11)
+  %count = call i64 @word(ptr %record, i64 12)
+  br label %head
+head:
+  %i = phi i64 [ 0, %entry ], [ %i1, %next ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %next, label %done
+next:
+  %start = getelementptr [2 x i64], ptr %list, i64 %i
+  %place = call ptr @pointer(ptr %start, i64 0)
+  %address = call i64 @word(ptr %start, i64 1)
+  store i64 %address, ptr %place
+  %i1 = add i64 %i, 1
+  br label %head
+done:
+  ret void
+}
+
 ; Move the words on by %turns turns.
 define internal void @move(ptr %record, i64 %turns) nounwind {
 entry:
@@ -151,6 +175,7 @@ done:
 define i32 @symc_loop(ptr %args, i64 %lo, i64 %hi, ptr %scratch) nounwind {
 entry:
   %record = load ptr, ptr %args
+  call void @start(ptr %record)
   call void @copies(ptr %record)
   %trips = call i64 @word(ptr %record, i64 0)
   %test = call i64 @word(ptr %record, i64 2)
@@ -190,8 +215,6 @@ tell:
 out:
   ret i32 0
 failed:
-  %undo = sub i64 0, %t
-  call void @move(ptr %record, i64 %undo)
   ret i32 1
 }
 

@@ -19,7 +19,7 @@ from symc.ir.op import Node, parameter
 from symc.ir.program.nodes import BranchStep, ControlStep, KernelStep, LoopStep, Place, Program, ViewStep
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import Array, TensorType
-from symc.runtime.control import BRANCH, COPY, LOOP, MOVE, REST, branch_kernel, loop_kernel
+from symc.runtime.control import BRANCH, COPY, LOOP, MOVE, REST, START, branch_kernel, loop_kernel
 from symc.runtime.memory import address_of, empty
 from symc.runtime.table import Entry, Table, host_callback, make_table
 
@@ -64,6 +64,9 @@ class Linker:
         self._begins: list[int] = []
         #: for every loop: the words that it moves on, and by how many bytes
         self._moving: list[list[tuple[int, int]]] = []
+        #: all such words with what they hold at first, and how many loops are around what is being linked
+        self._moved: list[tuple[int, Held, int]] = []
+        self._depth = 0
 
     def link(self, module: LoopModule, buffers: Mapping[str, Array], outputs: Sequence[Array], arena: Array) -> Linked:
         """The table of a program on the caller's buffers: parameters by name, then outputs."""
@@ -119,7 +122,9 @@ class Linker:
         """This word holds an address in the memory of the value."""
         for loop, nbytes in value.moves:
             self._moving[loop].append((word, nbytes))
-        if value.buffer >= 0:
+        if value.moves:
+            self._moved.append((word, value, address))
+        elif value.buffer >= 0:
             self.words.append(Word(word, value.buffer, address - self._begins[value.buffer]))
 
     def _control(
@@ -128,8 +133,9 @@ class Linker:
         """A loop or branch: one call of its native kernel, on a record that says what to run."""
         operands, results = [held[o] for o in step.operands], [held[r.name] for r in step.results]
         frame = arena[step.frame.offset : step.frame.offset + step.frame_size]
-        loop = len(self._moving)
+        loop, first = len(self._moving), len(self._moved)
         self._moving.append([])
+        self._depth += isinstance(step, LoopStep)
         tables: list[Table] = []
         for region, module in zip(step.regions, modules):
             buffers: list[Held] = []
@@ -150,21 +156,26 @@ class Linker:
             record["then"], record["other"] = (table.launch() for table in tables)
             keep.append(record)
             return Entry(branch_kernel(), [address_of(record)])
-        return Entry(loop_kernel(), [address_of(self._loop(step, loop, operands, results, tables, frame, keep))])
+        self._depth -= 1
+        record = self._loop(step, loop, operands, results, tables, frame, keep)
+        if not self._depth:
+            self._list(record, "starts", self._starts(first), keep)
+        keep.append(record)
+        return Entry(loop_kernel(), [address_of(record)])
 
     def _loop(
         self, step: LoopStep, loop: int, operands: Sequence[Held], results: Sequence[Held], tables: Sequence[Table],
         frame: Array, keep: list[Any],
     ) -> Array:  # fmt: skip
         """The record of a loop."""
-        carries = results[step.head : step.head + step.carries]
-        begins = [(t, s) for t, s in zip(carries, operands) if address_of(t.array) != address_of(s.array)]
+        head = step.head
+        begins = [at for at in range(step.carries) if step.results[head + at].inplace != step.operands[at]]
         copies = np.zeros(len(begins), COPY)
-        for at, (target, source) in enumerate(begins):
-            copies["nbytes"][at] = target.array.nbytes
-            self._put(copies, "target", target, at)
-            self._put(copies, "source", source, at)
-        stacked = results[step.head + step.carries :] if step.cond is not None else []
+        for at, carry in enumerate(begins):
+            copies["nbytes"][at] = operands[carry].array.nbytes
+            self._put(copies, "target", results[head + carry], at)
+            self._put(copies, "source", operands[carry], at)
+        stacked = results[head + step.carries :] if step.cond is not None else []
         rests = np.zeros(len(stacked), REST)
         for at, result in enumerate(stacked):
             rests["nbytes"][at] = result.array.nbytes // max(step.trips, 1)
@@ -176,13 +187,25 @@ class Linker:
             record["cond"], record["truth"] = tables[1].launch(), address_of(frame) + step.truth
             self._put(record, "count", results[0])
         for name, listed in (("copies", copies), ("moving", moving), ("rests", rests)):
-            record[name] = address_of(listed), len(listed)
-        keep += [copies, rests, moving, record]
+            self._list(record, name, listed, keep)
         return record
 
-    def _put(self, records: Array, name: str, value: Held, at: int = 0) -> None:
-        """The address of the value's memory, in a field of a record."""
-        dtype, address = records.dtype, address_of(value.array)
+    def _starts(self, first: int) -> Array:
+        """What the words that an outermost loop and those in it move on hold at first."""
+        starts = np.zeros(len(self._moved) - first, START)
+        for at, (word, value, address) in enumerate(self._moved[first:]):
+            starts["word"][at] = word
+            self._put(starts, "address", value._replace(moves=()), at, address)
+        return starts
+
+    @staticmethod
+    def _list(record: Array, name: str, listed: Array, keep: list[Any]) -> None:
+        record[name] = address_of(listed), len(listed)
+        keep.append(listed)
+
+    def _put(self, records: Array, name: str, value: Held, at: int = 0, address: int = 0) -> None:
+        """An address in the value's memory (its first, if none is given), in a field of a record."""
+        dtype, address = records.dtype, address or address_of(value.array)
         assert dtype.fields is not None
         records.reshape(-1)[name][at] = address
         self._note(address_of(records) + at * dtype.itemsize + dtype.fields[name][1], value, address)

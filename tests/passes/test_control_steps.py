@@ -346,6 +346,7 @@ def test_a_branch_needs_both_sides() -> None:
 
 
 def test_rows_are_where_they_were_after_an_error_inside() -> None:
+    """Nor does it matter where a run stopped of which a forked child has but a part."""
     calls = []
 
     def moody(a):
