@@ -17,7 +17,7 @@ from symc import ndarray
 from symc.base import MXNetError, those
 from symc.context import Context
 from symc.ndarray import NDArray
-from symc.runtime.memory import need
+from symc.runtime.memory import fits, need
 
 Shape = tuple[int, ...]
 
@@ -127,10 +127,11 @@ class Pool:
             for name, shape, dtype in wanted
             if name not in self.names
         ]
-        if sizes:
+        total = sum(size for size, _, _ in sizes)
+        if not fits(total):
             _, name, shape = max(sizes)
             remark = f"; the largest, {name!r}, {place_of(self.symbol, name)}, has shape {shape}"
-            need(sum(size for size, _, _ in sizes), f"{self.who}: making the arrays", remark)
+            need(total, f"{self.who}: making the arrays", remark)
 
     def argument(self, wanted: Wanted) -> NDArray:
         """The array of an argument."""

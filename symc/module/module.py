@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakSet
 
 from symc import optimizer as opt
 from symc.checkpoint import load_checkpoint
@@ -70,21 +69,21 @@ class Module(BaseModule):
         #: the optimizer's numbers of parameters; modules with one optimizer have one table
         self._indices: dict[str, int] = {}
         self._monitor: Any = None
-        #: the modules whose arrays are this one's, itself among them
-        self._sharers: WeakSet[Module] = WeakSet()
+        #: those of the modules with the same arrays whose forward_backward is put off until update() or until somebody
+        #: looks
+        self._waiting: list[Module] = []
         self._reset_bind()
 
     def _reset_bind(self) -> None:
         self.binded = False
-        self._sharers.discard(self)
-        self._sharers = WeakSet([self])
+        if self in self._waiting:
+            self._waiting.remove(self)
+        self._waiting = []
         self._exec: Any = None
         #: executors by input shapes; they share all parameters
         self._execs: dict[Shapes, Any] = {}
         self._data_shapes: list[DataDesc] = []
         self._label_shapes: list[DataDesc] = []
-        #: a forward_backward whose work is put off until update() or until somebody looks
-        self._pending = False
         self._fused: dict[int, FusedStep | None] = {}
 
     # -- files
@@ -189,8 +188,7 @@ class Module(BaseModule):
         if shared_module is not None:
             shared_module._flush()
             executor = self._make_executor(shared_module._exec)
-            self._sharers = shared_module._sharers
-            self._sharers.add(self)
+            self._waiting = shared_module._waiting
             self.params_initialized = True
             self._arg_params, self._aux_params = shared_module._arg_params, shared_module._aux_params
         else:
@@ -387,15 +385,15 @@ class Module(BaseModule):
         self._need(bound=True, params=True)
         self._flush()
         self._load(data_batch)
-        self._pending = True
+        self._waiting.append(self)
         if not self.optimizer_initialized:
             self._flush()
 
     def _flush(self, but: Module | None = None) -> None:
         """Do the work that was put off, here and wherever the same arrays are used."""
-        for module in list(self._sharers):
-            if module._pending and module is not but:
-                module._pending = False
+        for module in self._waiting[:] if self._waiting else ():
+            if module is not but:
+                self._waiting.remove(module)
                 module._exec.forward(is_train=True)
                 module._exec.backward()
 
@@ -405,9 +403,9 @@ class Module(BaseModule):
         assert self._updater is not None
         self._params_dirty = True
         self._flush(but=self)
-        step = self._fused_step() if self._pending else None
+        step = self._fused_step() if self._waiting else None
         if step is not None:
-            self._pending = False
+            self._waiting.clear()
             step.run()
             return
         self._flush()

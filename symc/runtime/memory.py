@@ -29,17 +29,18 @@ _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 
 def empty(shape: Sequence[int], dtype: Any) -> Array:
     """An uninitialised array, aligned to 64 bytes. MXNetError for sizes that are none, or that the machine lacks."""
-    dtype = np.dtype(dtype)
-    shape = tuple(shape)
-    if any(d < 0 for d in shape):
+    dtype, shape = np.dtype(dtype), tuple(shape)
+    if shape and min(shape) < 0:
         raise MXNetError(f"an array cannot have the shape {shape}: sizes are not negative")
     size = math.prod(shape) * dtype.itemsize
-    what = f"an array of shape {shape} and type {dtype}"
-    need(size, what)
+    if not fits(size):
+        need(size, f"an array of shape {shape} and type {dtype}")
     try:
         return _bytes(size).view(dtype).reshape(shape)
     except (MemoryError, OSError):
-        raise MXNetError(f"{what} needs {amount(size)} of memory, which the system does not give") from None
+        raise MXNetError(
+            f"an array of shape {shape} and type {dtype} needs {amount(size)} of memory, which the system does not give"
+        ) from None
 
 
 def zeros(shape: Sequence[int], dtype: Any) -> Array:
