@@ -13,9 +13,10 @@ from symc.passes.tensor import (
     merge_loops,
     prune,
     simplify,
+    stack,
 )
 
 __all__ = [
     "PASSES", "autodiff", "batch", "decompose", "fuse", "inline", "layout", "lower", "merge_loops", "own_results",
-    "plan_memory", "prune", "schedule", "simplify", "tile",
+    "plan_memory", "prune", "schedule", "simplify", "stack", "tile",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ types   = infer_shape, infer_type          complete what the user left out      
 graph   = decompose(symbol, types)         MXNet's operators become primitives, with types
 graph   = batch(graph)                     products by one weight of the steps of an unrolled net are one product
 graph   = autodiff(graph, wrt)             gradients join the graph, as its backward half; loss heads keep their rule
+graph   = stack(graph)                     ... and so are those of their gradients; sums of parts are the whole
 graph   = merge_loops(graph)               turns that a gradient takes again are taken once
 graph   = inline(graph)                    ... and from here all is ordinary arithmetic
 graph   = prune(graph)                     what nobody takes of a loop is not computed
@@ -53,6 +54,7 @@ from symc.passes.tensor.layout import Layout
 from symc.passes.tensor.merge_loops import MergeLoops
 from symc.passes.tensor.prune import Prune
 from symc.passes.tensor.simplify import Simplify
+from symc.passes.tensor.stack import Stack
 from symc.runtime.link import Linker, Word
 from symc.runtime.memory import constant, empty, need_for
 from symc.runtime.programs import program_of
@@ -62,6 +64,12 @@ from symc.settings import verification
 #: Terms of a block of a long sum. Short blocks cost a tenth of a convolution's speed. Gradients need them, as they turn
 #: on the signs of values near zero, which rounding decides; a prediction does not.
 TRAINING_BLOCK, INFERENCE_BLOCK = Tile().block, 256
+
+
+def symbol_passes(train: bool = False, wrt: Sequence[str] = (), add: Sequence[str] = ()) -> list[Pass]:
+    """From a symbol graph to a tensor graph with its gradients."""
+    gradients = [Autodiff(wrt=tuple(wrt), add=tuple(add)), Stack(), MergeLoops()] if wrt else []
+    return [Decompose(train=train), Batch(), *gradients]
 
 
 def tensor_passes() -> list[Pass]:
@@ -75,9 +83,8 @@ def pipeline(
     """The passes from a symbol graph to loops. `wrt`: arguments whose gradients are wanted; `add`: those of them whose
     gradient is added to what its buffer holds."""
     target = target or host_target()
-    gradients: list[Pass] = [Autodiff(wrt=tuple(wrt), add=tuple(add)), MergeLoops()] if wrt else []
     loops = loop_passes(target, TRAINING_BLOCK if train or wrt else INFERENCE_BLOCK)
-    return [Decompose(train=train), Batch(), *gradients, *tensor_passes(), *loops]
+    return [*symbol_passes(train, wrt, add), *tensor_passes(), *loops]
 
 
 def loop_passes(target: Target, block: int = TRAINING_BLOCK) -> list[Pass]:

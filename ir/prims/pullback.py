@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from symc.ir.op import Node
-from symc.ir.prims.total import total
+from symc.ir.prims.elementwise import add
 from symc.ir.prims.tuples import Get
 from symc.ir.tensor.graph import topological
 from symc.ir.types import BOOL, TupleType
@@ -40,7 +41,7 @@ def pullback(
 
     def given(node: Node, index: int) -> Node | None:
         terms = held.get((node, index))
-        return total(terms) if terms else None
+        return functools.reduce(add, terms) if terms else None
 
     for node, ct in zip(outputs, cts):
         gather(node, 0, ct)

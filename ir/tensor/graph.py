@@ -10,7 +10,7 @@ with origins of their own: they are the same only if those are.)
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -26,18 +26,19 @@ def topological(roots: Iterable[Node]) -> list[Node]:
     for root in roots:
         if root in done:
             continue
-        stack: list[tuple[Node, int]] = [(root, 0)]
         done.add(root)
+        stack: list[tuple[Node, Iterator[Node]]] = [(root, iter(root.inputs))]
         while stack:
-            node, at = stack.pop()
-            inputs = node.inputs
-            while at < len(inputs) and inputs[at] in done:
-                at += 1
-            if at < len(inputs):
-                stack.append((node, at + 1))
-                done.add(inputs[at])
-                stack.append((inputs[at], 0))
+            node, waiting = stack[-1]
+            for source in waiting:
+                if source not in done:
+                    done.add(source)
+                    if source.inputs:
+                        stack.append((source, iter(source.inputs)))
+                        break
+                    order.append(source)
             else:
+                stack.pop()
                 order.append(node)
     return order
 
@@ -160,9 +161,9 @@ def finish(
     given = tuple(o if isinstance(o, Output) else Output(*o) for o in outputs)
     roots = [*(o.node for o in given), *(u.value for u in updates)]
     nodes = topological([*inputs, *roots])
-    unnamed = {n for n in nodes if n.op.is_literal(n)}.difference(roots)
+    unnamed = {n for n in nodes if not n.inputs and n.op.is_literal(n)}.difference(roots)
     for node in nodes:
-        wished = getattr(node.op, "input_name", None) or names.get(node)
+        wished = names.get(node) if node.inputs else getattr(node.op, "input_name", None) or names.get(node)
         if wished and wished not in used:
             full[node] = wished
             used.add(wished)

@@ -18,8 +18,6 @@ from symc.optimizer import Optimizer, Updater
 from symc.optimizer.base import flat_states
 from symc.optimizer.compiled import Keys, apply_rule, scalar_type
 from symc.passes.manager.manager import Manager
-from symc.passes.tensor.autodiff import Autodiff
-from symc.passes.tensor.decompose import Decompose
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
 from symc.settings import verification
@@ -91,12 +89,12 @@ class FusedStep:
     # -- making it
 
     def _compile(self) -> Executable:
-        from symc.compile import compile_graph, refusals
+        from symc.compile import compile_graph, refusals, symbol_passes
 
         module = module_of(self.exe._symbol, self.exe._types)
         wrt = tuple(name for _, name in self.params)
         with refusals(module.name):
-            graph = Manager(verify=verification()).run([Decompose(train=True), Autodiff(wrt=wrt)], module)
+            graph = Manager(verify=verification()).run(symbol_passes(True, wrt), module)
         self.heads_needed = any(parameter(i).role == "head" for i in graph.inputs)
         return compile_graph(self._with_updates(graph))
 
