@@ -16,6 +16,7 @@ from primitive_samples import SAMPLES, Sample
 
 from symc.ir.loop.interp import run_kernel
 from symc.ir.loop.nodes import For, If, LoopKernel, Stmt, Store
+from symc.ir.loop.verify import verify_kernel
 from symc.ir.modules import LoopModule
 from symc.ir.op import PRIMITIVES, Node, Ref
 from symc.ir.prims import add, window_max_grad
@@ -119,10 +120,12 @@ def stores(nest: Node, arrays: list[Array]) -> None:
 
 
 def in_place(nest: Node, arrays: list[Array]) -> None:
-    """Runs with the epilogue's operand in the result's memory, turn by turn."""
+    """Runs with the epilogue's operand in the result's memory, turn by turn; the verifier proves that it may."""
     extra = np.random.default_rng(2).integers(-9, 9, nest.shape).astype(nest.dtype.numpy)
     for kernel in kernels(nest, epilogue=True):
         apart, over = np.empty_like(extra), extra.copy()
         run_kernel(kernel, [*arrays, extra, apart], serial=True)
         run_kernel(kernel, [*arrays, over, over], serial=True)
         np.testing.assert_array_equal(over, apart)
+        *ins, out = kernel.buffers
+        verify_kernel(replace(kernel, buffers=(*ins, replace(out, alias=(ins[-1].name,)))), origins=False)

@@ -119,7 +119,25 @@ def _windows_apart(b: Builder, node: Node, lead: Index, reads: Sequence[Read], s
     r = len(op.size)
     spatial, places = node.shape[node.rank - r :], node.inputs[1].shape[node.rank - r :]
     zero = b.const(0, node.dtype)
-    b.nest(places, lambda place: _window(b, op, lead, place, reads, store))
+    gap = op.stride[-1] - op.size[-1]
+    # the gap behind a window along the last axis is stored with it: rows are written in one pass
+    wide = min(places[-1], spatial[-1] // op.stride[-1]) if 0 < gap <= _UNROLLED else 0
+
+    def windows(first: int, count: int, behind: int) -> None:
+        """Windows from a number on along the last axis, each with so many zeros behind it."""
+
+        def one(place: Index) -> None:
+            place = (*place[:-1], place[-1] + first)
+            _window(b, op, lead, place, reads, store)
+            for tap in _taps((*op.size[:-1], behind)):
+                where = [p * s + t for p, s, t in zip(place, op.stride, tap)]
+                store((*lead, *where[:-1], where[-1] + op.size[-1]), zero)
+
+        if count:
+            b.nest((*places[:-1], count), one)
+
+    windows(0, wide, gap)
+    windows(wide, places[-1] - wide, 0)
 
     def clear(axis: int, start: int, step: int, extents: tuple[int, int]) -> None:
         """Zeros at start + step * i + j of an axis: in windows of the axes before it, anywhere in those behind it."""
@@ -133,9 +151,10 @@ def _windows_apart(b: Builder, node: Node, lead: Index, reads: Sequence[Read], s
         b.nest([*covered, *extents, *spatial[axis + 1 :]], put)
 
     for axis, (count, stride, size, extent) in enumerate(zip(places, op.stride, op.size, spatial)):
-        if count > 1 and stride > size:
+        done = wide if axis == r - 1 else 0
+        if count - 1 > done and stride > size:
             clear(axis, size, stride, (count - 1, stride - size))
-        end = (count - 1) * stride + size if count else 0
+        end = count * stride if 0 < count == done else (count - 1) * stride + size if count else 0
         if extent > end:
             clear(axis, end, 0, (1, extent - end))
 
