@@ -39,6 +39,15 @@ def first_symbol(origin: Origin) -> SymOrigin | None:
     return next(_symbols(origin), None)
 
 
+def called(origin: Origin | None) -> str:
+    """The operator that an origin goes back to first, as errors name it: `Convolution 'c1' (net.py:7)`; "" if there is
+    none, or one called by itself (`nd.sum(x)`), which has no name but its operator's."""
+    symbol = first_symbol(origin) if origin is not None else None
+    if symbol is None or symbol.name == symbol.op:
+        return ""
+    return f"{symbol.op} {symbol.name!r}" + (f" ({symbol.file}:{symbol.line})" if symbol.file else "")
+
+
 def _symbols(origin: Origin) -> Iterator[SymOrigin]:
     seen: set[int] = set()
     stack: list[Origin] = [origin]

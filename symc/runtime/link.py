@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from symc.base import MXNetError
 from symc.codegen.emit.description import NativeKernel
 from symc.ir.modules import LoopModule
 from symc.ir.op import Node, parameter
+from symc.ir.origins import called
 from symc.ir.program.nodes import BranchStep, ControlStep, KernelStep, LoopStep, Place, Program, ViewStep
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import Array, TensorType
@@ -248,7 +250,11 @@ def _host_entry(step: KernelStep, values: Sequence[Held]) -> Entry:
 
     def run(args: int) -> None:
         arrays = _moved(args, values) if moving else [value.array for value in values]
-        made = evaluate(step.body, dict(zip(inputs, arrays))).outputs
+        try:
+            made = evaluate(step.body, dict(zip(inputs, arrays))).outputs
+        except MXNetError as problem:
+            whose = called(step.origin)
+            raise MXNetError(f"{whose}: {problem}" if whose else str(problem)) from problem
         for name, array in zip(results, arrays[len(inputs) :]):
             array[...] = made[name]
 

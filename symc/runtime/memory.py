@@ -13,7 +13,7 @@ import numpy as np
 
 from symc.base import MXNetError
 from symc.ir.op import Node
-from symc.ir.origins import first_symbol
+from symc.ir.origins import called
 from symc.ir.prims.elementwise import Const
 from symc.ir.program.nodes import Program, results_of
 from symc.ir.types import Array
@@ -109,9 +109,7 @@ def need_for(program: Program) -> None:
     if not fits(total):
         made = [(result.type, step.origin) for step in program.steps for result in results_of(step)]
         largest, origin = max(made, key=lambda pair: pair[0].nbytes)
-        symbol = first_symbol(origin)
-        place = f" ({symbol.file}:{symbol.line})" if symbol is not None and symbol.file else ""
-        whose = f", of {symbol.op} {symbol.name!r}{place}" if symbol is not None else ""
+        whose = f", of {called(origin)}" if called(origin) else ""
         need(total, f"running {program.name}", f"; its largest value is {largest}{whose}")
 
 

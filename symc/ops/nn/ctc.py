@@ -28,7 +28,7 @@ def _ctc(data: Array, labels: Array, counts: Array, lengths: Array, blank: Array
             wrong = word[(word < 0) | (word >= data.shape[2])]
             if wrong.size:
                 classes = f"the {data.shape[2]} classes of data are 0 to {data.shape[2] - 1}"
-                raise MXNetError(f"CTCLoss: sequence {n} has the label {wrong[0]}, but {classes}")
+                raise MXNetError(f"sequence {n} has the label {wrong[0]}, but {classes}")
             # a word that cannot be spelled in so few steps costs nothing, as in MXNet
             if len(word) + np.count_nonzero(word[1:] == word[:-1]) > steps or not steps:
                 continue

@@ -230,9 +230,7 @@ def _rotated(data: Array, rois: Array, op: RROIAlign) -> Array:
         size = np.maximum(roi[4:2:-1] * op.spatial_scale, 1.0)
         taps = np.ceil(size / cells) if op.sampling_ratio <= 0 else np.full(2, op.sampling_ratio)
         if np.prod(taps) > MOST_TAPS:
-            raise MXNetError(
-                f"RROIAlign: region {n} is {size[1]:g} x {size[0]:g}: give sampling_ratio for ones so large"
-            )
+            raise MXNetError(f"region {n} is {size[1]:g} x {size[0]:g}: give sampling_ratio for ones so large")
         taps = taps.astype(int)
         along_y, along_x = ((np.arange(c * t) + 0.5) * (s / (c * t)) - s / 2 for c, t, s in zip(cells, taps, size))
         sin, cos = np.sin(np.radians(roi[5])), np.cos(np.radians(roi[5]))

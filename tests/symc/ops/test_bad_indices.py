@@ -126,7 +126,10 @@ def test_a_place_that_is_nan_gives_nan() -> None:
 @pytest.mark.parametrize(("label", "blank"), [(3, "first"), (7, "first"), (1e8, "first"), (-2, "first"), (3, "last")])
 def test_a_label_that_is_no_class_is_named(label: float, blank: str) -> None:
     loss = mx.sym.CTCLoss(v("a"), v("l"), blank_label=blank, name="ctc")
-    with pytest.raises(mx.MXNetError, match=rf"CTCLoss: sequence 1 has the label {int(label)}, but the 3 classes"):
+    with pytest.raises(
+        mx.MXNetError,
+        match=rf"^CTCLoss 'ctc' .*test_bad_indices.py:\d+\): sequence 1 has the label {int(label)}, but the 3 classes",
+    ):
         run(loss, {"a": x(4, 2, 3), "l": [[1, 0], [label, 1]]})
 
 
@@ -139,7 +142,7 @@ def test_words_that_cannot_be_spelled_cost_nothing() -> None:
 
 def test_a_region_without_end_is_refused() -> None:
     rois = nd.array([[0, 3, 3, 1e9, 4, 0]])
-    with pytest.raises(mx.MXNetError, match="give sampling_ratio"):
+    with pytest.raises(mx.MXNetError, match="RROIAlign: region 0 is .* give sampling_ratio"):
         nd.contrib.RROIAlign(nd.ones((1, 1, 8, 8)), rois, pooled_size=(2, 2), spatial_scale=1.0).asnumpy()
     rois = nd.array([[float("nan"), 3, 3, 4, 4, 0]])
     made = nd.contrib.RROIAlign(nd.ones((1, 1, 8, 8)), rois, pooled_size=(2, 2), spatial_scale=1.0).asnumpy()
