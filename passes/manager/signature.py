@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +15,20 @@ from symc.ir.syntax.printing import output_text, parameter_text
 from symc.ir.tensor.graph import Graph
 from symc.ir.types import Type
 
+#: what an input or output is: role, of what, order, and (outputs) phase
+Role = tuple[Any, ...]
+#: what every output of a symbol graph is
+RESULT: Role = ("result", "", 1, "forward")
+
 
 @dataclass(frozen=True)
 class Signature:
     """Inputs (name: type and role), outputs (name, type and role, in order) and updates (input and phase) of a
     function. Types that a symbol graph does not know are None, and so are its updates."""
 
-    inputs: Mapping[str, tuple[Type | None, str]] = field(default_factory=dict)
-    outputs: Sequence[tuple[str, Type | None, str]] = ()
-    updates: Sequence[tuple[str, str]] | None = None
+    inputs: Mapping[str, tuple[Type | None, Role]] = field(default_factory=dict)
+    outputs: Sequence[tuple[str, Type | None, Role]] = ()
+    updates: Collection[tuple[str, str]] | None = None
 
 
 def signature_of(module: Any) -> Signature:
@@ -31,27 +36,26 @@ def signature_of(module: Any) -> Signature:
     if isinstance(module, LoopModule):
         module = module.program
     if isinstance(module, Graph):
-        inputs: dict[str, tuple[Type | None, str]] = {
-            op.input_name: (op.tensor, parameter_text(op.role, op.of, op.order)) for op in map(parameter, module.inputs)
-        }
-        outputs: list[tuple[str, Type | None, str]] = [
-            (o.name, o.node.type, output_text(o.role, o.of, o.order, o.phase)) for o in module.outputs
-        ]
-        return Signature(inputs, outputs, [(u.input, u.phase) for u in module.updates])
+        ops = [parameter(i) for i in module.inputs]
+        return Signature(
+            {op.input_name: (op.tensor, (op.role, op.of, op.order)) for op in ops},
+            [(o.name, o.node.type, (o.role, o.of, o.order, o.phase)) for o in module.outputs],
+            dict.fromkeys((u.input, u.phase) for u in module.updates),
+        )
     if isinstance(module, Program):
         types = module.value_types()
         return Signature(
-            {p.name: (p.type, parameter_text(p.role, p.of, p.order)) for p in module.params},
-            [(o.name, types.get(o.value), output_text(o.role, o.of, o.order, o.phase)) for o in module.outputs],
-            [(u.input, u.phase) for u in module.updates],
+            {p.name: (p.type, (p.role, p.of, p.order)) for p in module.params},
+            [(o.name, types.get(o.value), (o.role, o.of, o.order, o.phase)) for o in module.outputs],
+            dict.fromkeys((u.input, u.phase) for u in module.updates),
         )
     if isinstance(module, SymbolModule):
         parts = zip(("arg", "aux"), module.graph.variables())
         roles = {n.name: module.roles.get(n.name, role) for role, part in parts for n in part}
         inferred = [module.inferred.get(node, ())[at : at + 1] for node, at in module.graph.outputs]
         return Signature(
-            {name: (module.types.get(name), parameter_text(role, "", 1)) for name, role in roles.items()},
-            [(name, found[0] if found else None, "") for name, found in zip(module.output_names, inferred)],
+            {name: (module.types.get(name), (role, "", 1)) for name, role in roles.items()},
+            [(n, found[0] if found else None, RESULT) for n, found in zip(module.output_names, inferred)],
         )
     assert isinstance(module, SymGraph), f"{type(module).__name__} has no signature"
     return Signature()
@@ -60,8 +64,10 @@ def signature_of(module: Any) -> Signature:
 def check_signature(pass_name: str, before: Signature, after: Signature, adds: bool, keys: bool) -> None:
     """Refuse a pass that loses, renames, reorders or retypes what the function takes or gives. `adds`: it may add
     inputs, outputs and updates to those there are; `keys`: inputs of the role key."""
-    _inputs(pass_name, before, after, adds, keys)
-    _outputs(pass_name, before, after, adds)
+    if before.inputs != after.inputs or list(before.inputs) != list(after.inputs):
+        _inputs(pass_name, before, after, adds, keys)
+    if before.outputs != after.outputs:
+        _outputs(pass_name, before, after, adds)
     if before.updates is None or after.updates is None:
         return
     for name, phase in before.updates:
@@ -83,10 +89,11 @@ def _inputs(pass_name: str, before: Signature, after: Signature, adds: bool, key
         if tensor is not None and new_tensor != tensor:
             raise VerifyError("M3", f"pass {pass_name} makes the input %{name}, which is {tensor}, {new_tensor}")
         if new_role != role:
-            raise VerifyError("M3", f"pass {pass_name} makes the input %{name}, which is{role},{new_role}")
+            wrong = f"{parameter_text(*role)},{parameter_text(*new_role)}"
+            raise VerifyError("M3", f"pass {pass_name} makes the input %{name}, which is{wrong}")
     for name, (tensor, role) in after.inputs.items():
-        if name not in before.inputs and not adds and not (keys and role == " key"):
-            raise VerifyError("M3", f"pass {pass_name} adds the input %{name}: {tensor}{role}")
+        if name not in before.inputs and not adds and not (keys and role[0] == "key"):
+            raise VerifyError("M3", f"pass {pass_name} adds the input %{name}: {tensor}{parameter_text(*role)}")
     if [n for n in after.inputs if n in before.inputs] != list(before.inputs):
         raise VerifyError("M3", f"pass {pass_name} puts the inputs in another order")
 
@@ -104,7 +111,7 @@ def _outputs(pass_name: str, before: Signature, after: Signature, adds: bool) ->
         if tensor is not None and found[name] != tensor:
             raise VerifyError("M4", f"pass {pass_name} makes the output {name}, which is {tensor}, {found[name]}")
         if roles[name] != role:
-            wrong = f"{role or ' result'},{roles[name] or ' result'}"
+            wrong = f"{output_text(*role) or ' result'},{output_text(*roles[name]) or ' result'}"
             raise VerifyError("M4", f"pass {pass_name} makes the output {name}, which is{wrong}")
     known = {name for name, _, _ in before.outputs}
     more = [name for name in names if name not in known]
