@@ -53,12 +53,12 @@ class PlanMemory(Pass):
     align: int = option(64, "alignment of arena offsets in bytes", choices=[8 << n for n in range(10)])
 
     def run(self, program: Program, rw: Rewriter) -> Program:
-        return _Planner(in_regions(program, lambda region: self.run(region, rw)), self).planned()
+        return _Planner(in_regions(program, lambda region: self.run(region, rw)), self, rw).planned()
 
 
 class _Planner:
-    def __init__(self, program: Program, options: PlanMemory) -> None:
-        self.program, self.options = program, options
+    def __init__(self, program: Program, options: PlanMemory, rw: Rewriter) -> None:
+        self.program, self.options, self.rw = program, options, rw
         self.base = bases_of(program)
         self.last_read: dict[str, int] = {}
         for at, step in enumerate(program.steps):
@@ -101,7 +101,7 @@ class _Planner:
             place = self.fixed.get(result.name)
             if place is None and self.options.inplace:
                 operand = self._victim(at, step, number, taken)
-                if operand:
+                if operand and self.rw.act("take over", [step.origin]) is not None:
                     taken.add(self.base[operand])
                     piece = self.storage[self.base[operand]]
                     piece.last = max(piece.last, self.last_read.get(result.name, at))

@@ -174,8 +174,13 @@ func @f(%x: f32[3] arg) -> (y: f32[3], g: f32[3] gradient of %x (backward)) {
 
 
 class Veto(Instrument):
+    """Vetoes the actions of one rule."""
+
+    def __init__(self, rule: str) -> None:
+        self.rule = rule
+
     def action(self, pass_name: str, number: int, rule: str) -> bool:
-        return rule != "in place"
+        return rule != self.rule
 
 
 def test_writing_in_place_is_an_action_that_may_be_vetoed() -> None:
@@ -187,6 +192,22 @@ func @f(%x: f32[3] data, %a: f32[3] state) -> () {
 }
 !1 = sym "net" Test
 """
-    for instruments, labels in (([], ["add"]), ([Veto()], ["add", "copy"])):
+    for instruments, labels in (([], ["add"]), ([Veto("in place")], ["add", "copy"])):
         program = Manager(instruments).run([Fuse(), OwnResults(), PlanMemory()], parse(text))
         assert [step.label for step in program.steps] == labels
+
+
+def test_taking_over_memory_is_an_action_that_may_be_vetoed() -> None:
+    text = """symc ir 1 level=tensor
+func @f(%x: f32[16,16] data) -> (y: f32[16,16]) {
+  %a: f32[16,16] = dot(%x, %x) !1
+  %b: f32[16,16] = exp(%a) !1
+  %c: f32[16,16] = dot(%b, %b) !1
+  return %c
+}
+!1 = sym "net" Test
+"""
+    for instruments, overwritten in (([], ["", "a", ""]), ([Veto("take over")], ["", "", ""])):
+        passes = [Fuse(epilogues=False), OwnResults(), PlanMemory()]
+        program = Manager(instruments).run(passes, parse(text))
+        assert [result.inplace for step in program.steps for result in step.results] == overwritten
