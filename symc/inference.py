@@ -15,7 +15,7 @@ from symc.ndarray.files import DTYPE_BY_FLAG, FLAG_BY_DTYPE
 from symc.ops.base import Shapes, Types
 from symc.ops.shared.attribute_text import literal
 from symc.passes.tensor.infer_shape import Conflict, propagate
-from symc.runtime.memory import fits, need
+from symc.runtime.memory import AXES, fits, need
 from symc.typed import HasGraph
 
 Entry = tuple[SymNode, int]
@@ -146,8 +146,11 @@ def _propagated(symbol: HasGraph, known: Mapping[Entry, Any], what: str, table: 
 
 
 def _check_sizes(shapes: Mapping[Entry, Any]) -> None:
-    """MXNetError for a result of more elements than there are bytes, before the operators' constants are made."""
+    """MXNetError for a result of more elements than there are bytes, before the operators' constants are made, and for
+    one of more axes than arrays have."""
     for (node, at), shape in shapes.items():
+        if shape and len(shape) > AXES:
+            raise MXNetError(f"{node.op} {node.name!r}: output {at} has {len(shape)} axes, but {AXES} are the most")
         if shape and not node.is_variable and not fits(prod(shape)):
             file, line = node.where
             place = f" ({file}:{line})" if file else ""

@@ -19,6 +19,8 @@ from symc.ir.program.nodes import Program, results_of
 from symc.ir.types import Array
 
 ALIGN = 64
+#: more axes numpy's arrays do not have
+AXES = 64 if int(np.__version__.partition(".")[0]) >= 2 else 32
 #: blocks from this size on are pages of their own
 _PAGES = mmap.PAGESIZE * 512
 #: what is never too much to ask for, so that nobody looks how much there is
@@ -30,6 +32,8 @@ _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 def empty(shape: Sequence[int], dtype: Any) -> Array:
     """An uninitialised array, aligned to 64 bytes. MXNetError for sizes that are none, or that the machine lacks."""
     dtype, shape = np.dtype(dtype), tuple(shape)
+    if len(shape) > AXES:
+        raise MXNetError(f"an array cannot have {len(shape)} axes: {AXES} are the most")
     if shape and min(shape) < 0:
         raise MXNetError(f"an array cannot have the shape {shape}: sizes are not negative")
     size = math.prod(shape) * dtype.itemsize

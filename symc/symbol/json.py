@@ -24,6 +24,8 @@ from symc.symbol.symbol import HIDDEN_KEYS, Symbol, is_hidden
 VERSION = 10901
 #: what a file without a version counts as
 OLDEST = 800
+#: levels of graphs inside of nodes; what goes down into them calls itself, and Python has an end of that
+DEEPEST = 32
 #: since then a file names the initializers that operators want for their variables
 INITIALISED = 904
 
@@ -182,8 +184,10 @@ def load_json(json_str: str) -> Symbol:
     return from_document(document)
 
 
-def from_document(document: Mapping[str, Any], version: int | None = None) -> Symbol:
-    """A Symbol from the parsed JSON (graphs inside nodes are of the version of the whole)."""
+def from_document(document: Mapping[str, Any], version: int | None = None, depth: int = 0) -> Symbol:
+    """A Symbol from the parsed JSON (graphs inside nodes are of the version of the whole, and `depth` levels down)."""
+    if depth > DEEPEST:
+        raise MXNetError(f"symbol JSON: its graphs are nested in more than {DEEPEST} levels")
     nodes: list[SymNode] = []
     where = "the version"
     try:
@@ -191,7 +195,7 @@ def from_document(document: Mapping[str, Any], version: int | None = None) -> Sy
             version = int(document.get("attrs", {}).get("mxnet_version", ["int", OLDEST])[1])
         for record in document["nodes"]:
             where = f"node {len(nodes)}"
-            nodes.append(_node(record, nodes, version))
+            nodes.append(_node(record, nodes, version, depth))
         where = "the heads"
         heads = [_entry(nodes, h) for h in document["heads"]]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as problem:
@@ -215,7 +219,7 @@ def _entry(nodes: Sequence[SymNode], reference: Sequence[int]) -> tuple[SymNode,
     return nodes[at], output
 
 
-def _node(record: Mapping[str, Any], nodes: Sequence[SymNode], version: int) -> SymNode:
+def _node(record: Mapping[str, Any], nodes: Sequence[SymNode], version: int, depth: int) -> SymNode:
     op, name = record["op"], record["name"]
     if not isinstance(op, str) or not isinstance(name, str):
         raise TypeError(f"an operator {op!r} named {name!r}")
@@ -231,7 +235,7 @@ def _node(record: Mapping[str, Any], nodes: Sequence[SymNode], version: int) -> 
     if cls.op_name in ("argmax", "argmin") and version < 905 and attrs.get("axis") == "-1":
         del attrs["axis"]
     own, other = split_attributes(cls, attrs)
-    subgraphs = [from_document(g, version).graph for g in record.get("subgraphs", [])]
+    subgraphs = [from_document(g, version, depth + 1).graph for g in record.get("subgraphs", [])]
     try:
         definition = parse(cls, own).with_subgraphs(subgraphs)
     except MXNetError as problem:

@@ -200,6 +200,33 @@ def test_members_that_are_something_else(where: str, value: object) -> None:
         document = json.loads(NETS[0][0].tojson())
 
 
+def nested(depth: int) -> str:
+    """The text of a loop in a loop in a loop, which take rows of rows."""
+    text = {"num_args": "2", "num_outputs": "1", "num_out_data": "1", "in_state_locs": "()", "in_data_locs": "(0,)"}
+    variable = {"op": "null", "name": "x", "inputs": []}
+    graph: dict[str, Any] = {"nodes": [variable], "heads": [[0, 0, 0]]}
+    for _ in range(depth):
+        loop = {"op": "_foreach", "name": "f", "attrs": {**text, "remain_locs": "()"}, "inputs": [[0, 0, 0]]}
+        graph = {"nodes": [variable, {**loop, "subgraphs": [graph]}], "heads": [[1, 0, 0]]}
+    return json.dumps({**graph, "attrs": {"mxnet_version": ["int", 10901]}})
+
+
+def test_graphs_in_graphs_have_an_end() -> None:
+    few = mx.sym.load_json(nested(20)).simple_bind(mx.cpu(), "null", x=(1,) * 22)
+    assert few.forward()[0].shape == (1,) * 22
+    for text in (nested(33), nested(150), "[" * 20000):
+        with pytest.raises(mx.MXNetError, match="nested"):
+            mx.sym.load_json(text)
+
+
+def test_arrays_have_no_more_axes_than_numpy_gives_them() -> None:
+    shape = (1,) * 70
+    with pytest.raises(mx.MXNetError, match="70 axes"):
+        mx.nd.zeros(shape)
+    with pytest.raises(mx.MXNetError, match="70 axes"):
+        S.tanh(S.Variable("x")).simple_bind(mx.cpu(), x=shape)
+
+
 def test_files_that_are_no_text(tmp_path: Path) -> None:
     for name, content in (("a.json", b"\xff\xfe{"), ("b.json.gz", b"no gzip"), ("c.json", b"[" * 100000)):
         (tmp_path / name).write_bytes(content)
