@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from symc.cli.report import BAD, FINE
-from symc.fuzz.campaign import Campaign, Settings, Totals, tried
+from symc.fuzz.campaign import Campaign, Settings, Totals, Victims
 from symc.fuzz.files import read_text
 
 #: seconds between two lines of progress
@@ -32,7 +32,9 @@ def fuzz(options: argparse.Namespace) -> int:
 def replay(path: Path) -> int:
     """Run the trial of a file; what fails, and whether that is what the file expects."""
     trial, expected = read_text(path.read_text(encoding="utf-8"))
-    failure = tried(trial, 120.0)
+    victims = Victims()
+    failure = victims.tried(trial, 120.0)
+    victims.close()
     if failure is None:
         print("fine" if expected is None else f"fine: {' / '.join(expected)} does not fail any more")
         return FINE

@@ -183,24 +183,39 @@ class Campaign:
         """As a worker reduces, but every try has a process of its own to kill."""
         s = self.settings
         trial, _ = make_trial(s.seed, number, s.level, s.native)
-        limit = 10.0 if failure.check == "crash" else s.limit
         if failure.check == "crash":
-            trial, failure = reduce(trial, failure, lambda t: tried(t, limit), 3 * REDUCING)
+            victims = Victims()
+            trial, failure = reduce(trial, failure, lambda t: victims.tried(t, 10.0), 6 * REDUCING)
+            victims.close()
         self._write(number, text_of(trial, failure, source=f"trial {number} of seed {s.seed}"), failure, True)
 
 
-def tried(trial: Trial, limit: float) -> Failure | None:
-    """How a trial fails in a process of its own, which has so many seconds once it has started."""
-    worker = Worker()
-    try:
+class Victims:
+    """Processes that try trials which may kill them; one lives until it dies."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+
+    def tried(self, trial: Trial, limit: float) -> Failure | None:
+        """How the trial fails, within so many seconds."""
+        worker = self.worker = self.worker or Worker()
         worker.send("text", text_of(trial))
         while ready([worker], worker.since + limit - time.monotonic()):
             try:
                 report: Report | None = worker.answer()
             except EOFError:
-                return worker.death(False)
+                return self._lost(worker, False)
             if report is not None:
                 return report.failure
-        return worker.death(True)
-    finally:
-        worker.close()
+        return self._lost(worker, True)
+
+    def _lost(self, worker: Worker, hung: bool) -> Failure:
+        failure = worker.death(hung)
+        self.close()
+        return failure
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self.worker is not None:
+            self.worker.close()
+        self.worker = None

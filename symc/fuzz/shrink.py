@@ -30,6 +30,8 @@ def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
     assert isinstance(graph, Graph)
     count = len(graph.outputs)
     if count > 1:
+        for half in (graph.outputs[: count // 2], graph.outputs[count // 2 :]):
+            yield _with(trial, half, ())
         for at in range(count):
             yield _with(trial, graph.outputs[at : at + 1], ())
         for at in range(count):
