@@ -22,7 +22,7 @@ _LAZY = {
     "lr_scheduler": ("symc.lr_scheduler", ""), "monitor": ("symc.monitor", ""), "mon": ("symc.monitor", ""),
     "operator": ("symc.operator", ""), "executor": ("symc.executor", ""), "random": ("symc.random", ""),
     "rnd": ("symc.random", ""), "name": ("symc.name", ""), "attribute": ("symc.attribute", ""),
-    "base": ("symc.base", ""),
+    "base": ("symc.base", ""), "pipeline": ("symc.passes.edits", "pipeline"),
     "context": ("symc.context", ""), "kvstore": ("symc.kvstore", ""), "kv": ("symc.kvstore", ""),
     "visualization": ("symc.visualization", ""), "viz": ("symc.visualization", ""),
     "test_utils": ("symc.test_utils", ""),

@@ -39,6 +39,7 @@ from symc.ir.process import once
 from symc.ir.program.nodes import Program, programs_of
 from symc.ir.tensor.graph import Graph
 from symc.ir.types import Array
+from symc.passes.edits import active
 from symc.passes.loop.lower import LoopModule, Lower
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager, Pass
@@ -102,11 +103,11 @@ def compile_symbol(
     """Native code for a symbol graph with known types. A program that is in use already is not made again, unless a
     `manager` is to see how it is made. MXNetError for operators that cannot be built with these types."""
     target = host_target()
-    passes = pipeline(train, wrt, add, target)
+    passes = active().apply(pipeline(train, wrt, add, target))
     with refusals(module.name):
         if manager is not None:
             return emit(manager.run(passes, module), target)
-        options = (train, tuple(wrt), tuple(add), target)
+        options = (train, tuple(wrt), tuple(add), target, active())
         return program_of(module, options, lambda: emit(Manager(verify=verification()).run(passes, module), target))
 
 
@@ -128,7 +129,8 @@ def refusals(name: str) -> Iterator[None]:
 def compile_graph(graph: Graph) -> Executable:
     """Native code for a tensor graph."""
     target = host_target()
-    return emit(Manager(verify=verification()).run([*tensor_passes(), *loop_passes(target)], graph), target)
+    passes = active().apply([*tensor_passes(), *loop_passes(target)])
+    return emit(Manager(verify=verification()).run(passes, graph), target)
 
 
 @dataclass(frozen=True)

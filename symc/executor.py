@@ -18,6 +18,7 @@ from symc.inference import infer_shapes
 from symc.ir.process import turns
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray import NDArray
+from symc.passes.edits import active, using
 from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty, zeros
 from symc.sharing import arrays_for, copy_all, resized
@@ -47,6 +48,8 @@ class Executor:
         group2ctx: Mapping[str, Context] | None = None,
     ) -> None:
         self._symbol, self._ctx, self._group2ctx = symbol, ctx, group2ctx
+        #: the passes that were asked for where it was bound hold whenever it compiles
+        self._edits = active()
         self.arg_arrays = list(args)
         self.grad_arrays = [g if r != "null" else None for g, r in zip(grads, reqs)]
         self.aux_arrays = list(aux)
@@ -301,7 +304,8 @@ class Executor:
         wrt = [n for n, r in reqs.items() if r != "null"] if train else []
         add = [n for n in wrt if reqs[n] == "add" and n not in self._overwritten()]
         module = module_of(self._symbol, self._types, rows=self._rows)
-        executable = compile_symbol(module, train, wrt, add)
+        with using(self._edits):
+            executable = compile_symbol(module, train, wrt, add)
         return self._bind_program(executable, wrt)
 
     def _bind_program(self, executable: Executable, wrt: Sequence[str]) -> Instance:

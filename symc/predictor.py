@@ -27,6 +27,7 @@ from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray import NDArray
 from symc.ndarray import load as load_arrays
 from symc.ndarray.ndarray import aligned, array
+from symc.passes.edits import active, using
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
 from symc.sharing import keep
@@ -62,6 +63,7 @@ class Predictor:
         types: Mapping[str, Any] | None = None,
     ) -> None:
         self.symbol, prefix = _symbol(symbol)
+        self._edits = active()
         label = self._label = f"Predictor of {self.symbol.name or 'Group'}"
         check_names(self.symbol, label)
         self._refuse_choosers()
@@ -182,7 +184,9 @@ class Predictor:
                 f"{self._label}: the shape of {unknown[0]!r} does not follow from the inputs'; give it in shapes"
             )
         types = {n: TensorType(dtype_of(self._types[n]), s) for n, s in needed.items()}
-        return _Program(compile_symbol(module_of(self.symbol, types)), self._held, len(self.output_names))
+        with using(self._edits):
+            program = compile_symbol(module_of(self.symbol, types))
+        return _Program(program, self._held, len(self.output_names))
 
     def _infer_shapes(self, known: Mapping[str, Shape]) -> dict[str, Shape]:
         arg_shapes, _, aux_shapes = infer_shapes(self.symbol, True, (), known)

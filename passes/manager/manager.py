@@ -73,6 +73,11 @@ class Pass:
         ]
         return self.name + (f"{{{' '.join(changed)}}}" if changed else "")
 
+    def spelled(self) -> str:
+        """Like str, with every option, whether it has its default or not."""
+        options = [f"{dashed(f.name)}={option_text(getattr(self, f.name))}" for f in dataclasses.fields(self)]
+        return self.name + (f"{{{' '.join(options)}}}" if options else "")
+
 
 def option_text(value: Any) -> str:
     """An option's value as pipeline text spells it."""

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from symc import __version__
 from symc.cli.report import explain
 from symc.settings import VARIABLES, whole
 
@@ -27,9 +28,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, run in (("demo", _demo), ("bench", _bench)):
         if arguments[:1] == [name]:  # these parse their own arguments
             return _guarded(lambda run=run: run(arguments[1:]))  # type: ignore[misc]
+    if not arguments:
+        _parser().print_help()
+        return 0
     parsed = _parser().parse_args(arguments)
+    return _guarded(lambda: _command(parsed))
+
+
+def _command(parsed: argparse.Namespace) -> int:
+    """Run a command with the code from outside that it names, and its edits of the pipeline."""
+    from symc.cli.loading import import_file, load_extensions
+
+    load_extensions(getattr(parsed, "load", ()))
+    if getattr(parsed, "insert", ()):  # the input's file may register passes that are named there
+        file, colon, _ = parsed.input.rpartition(".py:")
+        if colon:
+            import_file(f"{file}.py")
     command: Command = parsed.run
-    return _guarded(lambda: command(parsed))
+    if not getattr(parsed, "insert", ()) and not getattr(parsed, "disable", ()):
+        return command(parsed)
+    from symc.passes.edits import Edits, insertion, using
+
+    insert = tuple(pair for text in parsed.insert for pair in insertion(text))
+    with using(Edits(insert, tuple(name.replace("-", "_") for name in parsed.disable))):
+        return command(parsed)
 
 
 def _guarded(run: Callable[[], int]) -> int:
@@ -120,11 +142,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog="\n".join(["environment:", *(f"  {name:{width}}  {text}" for name, text in VARIABLES.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"symc {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run: Command, help: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=help, description=help)
         made.set_defaults(run=run)
+        made.add_argument(
+            "--load", action="append", default=[], metavar="FILE.py",
+            help="import this first: its passes, operators and primitives are known then (repeatable)",
+        )  # fmt: skip
         return made
 
     dump = command("dump", _dump, "print a program at any level of the compiler")
@@ -139,7 +166,11 @@ def _parser() -> argparse.ArgumentParser:
 
     opt = command("opt", _opt, "run passes on a program")
     _input(opt)
-    opt.add_argument("-p", "--passes", required=True, metavar="PIPELINE", help="such as 'inline,fuse{max-ops=8}'")
+    opt.add_argument(
+        "-p", "--passes", default="default", metavar="PIPELINE",
+        help="such as 'inline,fuse{max-ops=8}'; default: what the compiler runs from the input's level on",
+    )  # fmt: skip
+    opt.add_argument("--print-pipeline", action="store_true", help="print the passes with their options, run nothing")
     opt.add_argument("--print-ir-before-all", action="store_true", help="print the program before every pass (stderr)")
     opt.add_argument("--print-ir-after-all", action="store_true", help="print the program after every pass (stderr)")
     opt.add_argument("--print-ir-after-change", action="store_true", help="as after-all, where it changed")
@@ -192,3 +223,8 @@ def _input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", help=INPUT_HELP)
     parser.add_argument("--shapes", type=parse_shapes, default={}, metavar="data=32x784,...", help="input shapes")
     parser.add_argument("--train", action="store_true", help="the training program: with gradients of the parameters")
+    parser.add_argument(
+        "--insert", action="append", default=[], metavar="PASS+NEW",
+        help="run a pass right behind one of the pipeline, such as 'simplify+mypass{n=2}' (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--disable", action="append", default=[], metavar="PASS", help="leave a pass out (repeatable)")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from symc.base import MXNetError, those
+from symc.cli.loading import import_file, import_module
 from symc.cli.report import INPUT, CliError, some
 from symc.cli.values import arrays_of, text_of
+from symc.passes.edits import active
 from symc.passes.manager.manager import Module, Pass
 from symc.passes.manager.properties import held, level
 
@@ -58,7 +57,7 @@ def load_symbol(text: str) -> Any:
     where, colon, name = text.rpartition(":")
     if not colon or not name.isidentifier():
         raise CliError(f"cannot read {text!r}: expected a -symbol.json or .sir file, FILE.py:NAME, or -")
-    python = _import(where)
+    python = import_file(where) if where.endswith(".py") else import_module(where)
     try:
         found = getattr(python, name)
     except AttributeError:
@@ -68,28 +67,6 @@ def load_symbol(text: str) -> Any:
     if callable(found) and not hasattr(found, "list_arguments"):
         found = found()
     return found
-
-
-def _import(where: str) -> Any:
-    if not where.endswith(".py"):
-        try:
-            return importlib.import_module(where)
-        except ModuleNotFoundError as problem:
-            raise CliError(f"cannot import {where}: {problem}", INPUT) from None
-    path = Path(where).resolve()
-    if not path.exists():
-        raise FileNotFoundError(2, "no such file", where)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    python = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(python)
-    except Exception as problem:
-        raise CliError(f"{where} failed when it was run: {type(problem).__name__}: {problem}", INPUT) from None
-    finally:
-        sys.path.remove(str(path.parent))
-    return python
 
 
 def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loaded:
@@ -180,7 +157,11 @@ def level_of(module: Any) -> str:
 
 
 def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
-    """The compiler's passes from the level of the input on."""
+    """The compiler's passes from the level of the input on, as edited."""
+    return active().apply(_default_passes(loaded, train), strict=True)
+
+
+def _default_passes(loaded: Loaded, train: bool) -> list[Pass]:
     from symc.codegen.target import host_target
     from symc.compile import INFERENCE_BLOCK, TRAINING_BLOCK, loop_passes, pipeline, tensor_passes
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from symc.cli.info import find
-from symc.cli.inputs import load
+from symc.cli.inputs import Loaded, load, passes_for
 from symc.cli.report import CliError, StageError
 from symc.ir.errors import ParseError
 from symc.ir.text import print_module
+from symc.passes.edits import active
 from symc.passes.manager.instruments import Bisect, PrintIR, Reproducer, Statistics, Timing, TreeDir
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError
 from symc.passes.pipeline import PASSES, parse_pipeline
@@ -35,19 +36,28 @@ def run_passes(
     return module, manager
 
 
-def opt(options: argparse.Namespace) -> int:
-    """Run the pipeline and print the result."""
-    # first, as a Python file may register passes of its own
-    loaded = load(options.input, options.shapes, verify=options.verify_each)
+def chosen(text: str, loaded: Loaded, train: bool) -> list[Pass]:
+    """The passes of -p, with the edits of --insert and --disable."""
+    if text == "default":
+        return passes_for(loaded, train)
     try:
-        passes = parse_pipeline(options.passes)
+        return active().apply(parse_pipeline(text), strict=True)
     except ParseError as problem:
         raise CliError(f"pipeline: {problem}") from None
+
+
+def opt(options: argparse.Namespace) -> int:
+    """Run the pipeline and print the result."""
     for name in (*options.print_ir_before, *options.print_ir_after):
         find(name.replace("-", "_"), PASSES, "pass")
+    loaded = load(options.input, options.shapes, verify=options.verify_each)
+    passes = chosen(options.passes, loaded, options.train)
     if passes and passes[0].takes != loaded.level:
         first = passes[0]
         raise PipelineError(f"pass {first.name} takes {first.takes} IR, but {options.input} is {loaded.level} IR")
+    if options.print_pipeline:
+        write(",".join(pass_.spelled() for pass_ in passes), options.output)
+        return 0
     timing, statistics = Timing(), Statistics()
     instruments: list[Instrument] = [timing, statistics, *_printers(options)]
     bisect = Bisect(options.bisect_limit) if options.bisect_limit is not None else None

@@ -17,6 +17,7 @@ from symc.ndarray import NDArray
 from symc.optimizer import Optimizer, Updater
 from symc.optimizer.base import flat_states
 from symc.optimizer.compiled import Keys, apply_rule, scalar_type
+from symc.passes.edits import active, using
 from symc.passes.manager.manager import Manager
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
@@ -93,10 +94,12 @@ class FusedStep:
 
         module = module_of(self.exe._symbol, self.exe._types)
         wrt = tuple(name for _, name in self.params)
-        with refusals(module.name):
-            graph = Manager(verify=verification()).run(symbol_passes(True, wrt), module)
-        self.heads_needed = any(parameter(i).role == "head" for i in graph.inputs)
-        return compile_graph(self._with_updates(graph))
+        with using(self.exe._edits):
+            with refusals(module.name):
+                passes = active().apply(symbol_passes(True, wrt))
+                graph = Manager(verify=verification()).run(passes, module)
+            self.heads_needed = any(parameter(i).role == "head" for i in graph.inputs)
+            return compile_graph(self._with_updates(graph))
 
     def _with_updates(self, graph: Graph) -> Graph:
         """The gradients become updates of parameters and states, and are results no more."""

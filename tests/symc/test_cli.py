@@ -320,10 +320,8 @@ def test_ops(capsys) -> None:
 
 def test_usage(capsys) -> None:
     for arguments in (
-        [],
         ["dump"],
         ["dump", "x.sir", "--level=q"],
-        ["opt", "x.sir"],
         ["frobnicate"],
         ["dump", "x.sir", "--shapes=3"],
     ):
@@ -331,6 +329,10 @@ def test_usage(capsys) -> None:
             main(arguments)
         assert caught.value.code == 2
         assert "usage: symc" in capsys.readouterr().err
+    assert main([]) == 0 and "usage: symc" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0 and capsys.readouterr().out.startswith("symc ")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""Code from outside: files named on the command line, and packages that offer themselves, bring passes, operators and
+primitives by registering them when they are imported."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from symc.cli.report import INPUT, CliError
+
+#: the group of entry points whose modules are imported by every command
+GROUP = "symc.extensions"
+#: files that have been run: one that is named twice registers once
+_files: dict[Path, Any] = {}
+
+
+def import_file(where: str) -> Any:
+    """The module of a Python file, run once; its folder is on the path meanwhile. CliError where it fails."""
+    path = Path(where).resolve()
+    if path in _files:
+        return _files[path]
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", where)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise CliError(f"{where} is not a Python file", INPUT)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as problem:
+        line = _line_of(problem, path)
+        raise CliError(f"{where}{line} failed when it was run: {type(problem).__name__}: {problem}", INPUT) from None
+    finally:
+        sys.path.remove(str(path.parent))
+    _files[path] = module
+    return module
+
+
+def _line_of(problem: BaseException, path: Path) -> str:
+    """`:12`, where the file's own code was when it failed."""
+    found = ""
+    trace = problem.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            found = f":{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
+def import_module(name: str) -> Any:
+    """A module by its dotted name. CliError where there is none."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as problem:
+        raise CliError(f"cannot import {name}: {problem}", INPUT) from None
+
+
+def load_extensions(files: Sequence[str] = ()) -> None:
+    """Import what installed packages offer as entry points `symc.extensions`, then the named files or modules."""
+    import symc.passes.pipeline  # noqa: F401  (what extensions add to, and replace, is registered first)
+
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        try:
+            entry.load()
+        except Exception as problem:
+            raise CliError(f"the extension {entry.name} ({entry.value}) fails: {problem}", INPUT) from None
+    for name in files:
+        import_file(name) if name.endswith(".py") else import_module(name)
