@@ -28,10 +28,13 @@ class System:
         self.low: dict[Hashable, int] = {}
         self.high: dict[Hashable, int] = {}
         self._equations: list[tuple[Terms, int]] = []
+        #: sums of terms that lie in an interval, and the unknowns that stand for them
+        self._sums: dict[frozenset[tuple[Hashable, int]], Hashable] = {}
 
     def copy(self) -> System:
         made = System()
         made.low, made.high, made._equations = dict(self.low), dict(self.high), list(self._equations)
+        made._sums = dict(self._sums)
         return made
 
     def unknown(self, name: Hashable, low: int, high: int) -> None:
@@ -44,10 +47,13 @@ class System:
         self._equations.append(({name: factor for name, factor in terms.items() if factor}, constant))
 
     def between(self, terms: Terms, constant: int, low: int, high: int) -> None:
-        """low <= terms + constant <= high."""
-        name = ("slack", len(self._equations))
-        self.unknown(name, low, high)
-        self.equation({**terms, name: -1}, constant)
+        """low <= terms + constant <= high. Equal sums are one unknown: what is known of one holds for the other."""
+        form = frozenset((name, factor) for name, factor in terms.items() if factor)
+        total = self._sums.get(form)
+        if total is None:
+            total = self._sums[form] = ("sum", len(self._sums))
+            self.equation({**terms, total: -1}, 0)
+        self.unknown(total, low - constant, high - constant)
 
     def contradicts(self) -> bool:
         """Whether a proof is found that no integers satisfy everything; narrows the bounds on the way."""

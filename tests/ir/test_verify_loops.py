@@ -58,6 +58,16 @@ def test_indices_that_follow_to_be_inside(load: str) -> None:
     check(copied(load))
 
 
+@pytest.mark.parametrize("index", ["%i - 3*%b - %k", "%i - 3*%b - %k + 2", "5*%i - 3*%b + 7*%k"])
+@pytest.mark.parametrize("extent", [1, 2, 16])
+def test_a_guard_of_the_index_itself_is_a_proof(index: str, extent: int) -> None:
+    """Whatever its terms: no interval of any of them follows from it (pooling whose window is the whole image)."""
+    load = f"%a: f32 = load %x[{index}] if 0 <= {index} < {extent} else 0.0"
+    nest = "for %i in 0..7 {parallel} { for %b in 0..3 { for %k in 0..3 { LOAD store %a, %y[%i] } } }"
+    check(nest.replace("LOAD", load))
+    refused("L4", nest.replace("LOAD", load.replace(f"x[{index}]", f"x[{index} - 1]")))
+
+
 @pytest.mark.parametrize(
     "load",
     [

@@ -162,6 +162,16 @@ def test_a_kernel_is_verified_where_it_is_compiled_for_the_first_time(
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("kind", ["avg", "sum", "max", "lp"])
+def test_windows_over_a_whole_image_are_found_right(kind: str, own_cache: Path) -> None:
+    """What is right must be provable: a refusal here would be one at bind."""
+    x = mx.sym.Variable("x")
+    net = mx.sym.Pooling(x, kernel=(7, 7), pool_type=kind, **({"p_value": 2} if kind == "lp" else {}))
+    exe = net.simple_bind(mx.cpu(), x=(1, 2, 7, 7))
+    exe.forward(is_train=True)
+    exe.backward([mx.nd.ones((1, 2, 1, 1))])
+
+
 def test_a_kernel_that_stores_beside_its_buffer_is_not_compiled(
     monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
