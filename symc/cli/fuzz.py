@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from symc.cli.report import BAD, FINE
+from symc.debug.files import read_text
 from symc.fuzz.campaign import Campaign, Settings, Totals, Victims
-from symc.fuzz.files import read_text
 
 #: seconds between two lines of progress
 EVERY = 5.0

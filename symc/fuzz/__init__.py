@@ -2,8 +2,8 @@
 
 cases      samples of operators: inputs and attributes        varied     attributes drawn for a value at hand
 nets       random Symbols of them                             graphs     random graphs over primitives
-pipelines  random passes, orders and options                  trial      a program and what is done with it
-checks     what must agree after every pass                   bounds     how far rounding may take a value
-running    the same of native code and Executors              reduce     a failure made small
-files      a failure as a `.sir` file, and back               campaign   many trials, in processes that may die
+pipelines  random passes, orders and options                  custom     a Custom operator for the nets
+campaign   many trials, in processes that may die             worker     such a process
+
+What is checked, and how failures are made small and written, is symc.debug.
 """

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from symc.fuzz.checks import Report
-from symc.fuzz.files import text_of
+from symc.debug.checks import Report
+from symc.debug.files import text_of
+from symc.debug.reduce import reduce
+from symc.debug.trial import Failure, Trial
 from symc.fuzz.generate import LEVELS, make_trial
-from symc.fuzz.reduce import reduce
-from symc.fuzz.trial import Failure, Trial
 from symc.fuzz.worker import LARGEST, REDUCING, Worker, ready
 
 Signature = tuple[str, str, str]

@@ -7,12 +7,13 @@ floats are differentiated, whole numbers are not.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from symc.debug.values import between
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -41,15 +42,6 @@ class Case:
 
     def wrt(self) -> list[int]:
         return [i for i, a in enumerate(self.arrays) if a.dtype.kind == "f" and i not in self.fixed]
-
-
-def between(low: float, high: float, *shape: int, seed: int = 0) -> Array:
-    """Distinct values in random order, none near a multiple of a half."""
-    rng = np.random.default_rng(seed)
-    count = math.prod(shape)
-    x = low + (high - low) * (rng.permutation(count) + rng.uniform(0.2, 0.8, count)) / max(count, 1)
-    near = np.abs(2 * x - np.round(2 * x)) < 0.02
-    return np.where(near, x + 0.02, x).reshape(shape)
 
 
 def whole(*values: Any) -> Array:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from symc.debug.trial import Trial
 from symc.fuzz.graphs import random_graph
 from symc.fuzz.nets import random_net
 from symc.fuzz.pipelines import graph_pipeline, symbol_pipeline
-from symc.fuzz.trial import Trial
 from symc.fuzz.varied import flip, one_of
 from symc.passes.tensor.autodiff import Autodiff
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from symc.fuzz.checks import Report, check
-from symc.fuzz.files import read_text, text_of
+from symc.debug.checks import Report, check
+from symc.debug.files import read_text, text_of
+from symc.debug.reduce import reduce
+from symc.debug.trial import Failure, Trial
 from symc.fuzz.generate import make_trial
-from symc.fuzz.reduce import reduce
-from symc.fuzz.trial import Failure, Trial
 
 #: a process that holds more code and caches than this (KiB) is replaced by a new one
 LARGEST = 1_500_000

@@ -16,16 +16,17 @@ from commands import ran
 
 from symc.codegen.target import host_target
 from symc.compile import loop_passes, tensor_passes
+from symc.debug.checks import check
+from symc.debug.compare import stays_whole
+from symc.debug.files import read_text, text_of
+from symc.debug.reading import inputs_of
+from symc.debug.reduce import reduce
+from symc.debug.trial import Trial
 from symc.fuzz import cases, nets
 from symc.fuzz.campaign import Campaign, Settings
-from symc.fuzz.checks import check, stays_whole
-from symc.fuzz.files import read_text, text_of
 from symc.fuzz.generate import make_trial
 from symc.fuzz.graphs import graph_of
 from symc.fuzz.nets import Net
-from symc.fuzz.reading import inputs_of
-from symc.fuzz.reduce import reduce
-from symc.fuzz.trial import Trial
 from symc.fuzz.worker import Worker
 from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
@@ -97,7 +98,7 @@ def test_every_sample_is_a_net() -> None:
 
 PRINT = """
 from symc.fuzz.generate import make_trial
-from symc.fuzz.files import text_of
+from symc.debug.files import text_of
 for number in (3, 0, 1, 8, 9):
     trial, ops = make_trial(3, number)
     print(text_of(trial), sorted(ops))

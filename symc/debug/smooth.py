@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from symc.fuzz.reading import gradients_of, heads_of, order_of
-from symc.fuzz.trial import Trial, Wrong
+from symc.debug.reading import gradients_of, heads_of, order_of
+from symc.debug.trial import Trial, Wrong
 from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import Array

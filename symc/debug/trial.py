@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from symc.fuzz.cases import between
-from symc.ir.modules import SymbolModule
+from symc.debug.values import LEAST, between, edges
+from symc.ir.modules import LoopModule, SymbolModule
+from symc.ir.program.nodes import Program
 from symc.ir.tensor.graph import Graph
 from symc.ir.types import BOOL, Array, TensorType
 from symc.passes.manager.manager import Pass
 from symc.runtime.memory import empty
-
-#: whole numbers are drawn from this one up to its negative
-LEAST = -4
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +25,12 @@ class Trial:
     `whole`: the inputs are small whole numbers; where all values stay such, every bit must agree. `smooth`: gradients
     are derivatives, so differences show them. `native`: machine code runs too, and (for a Symbol) an Executor.
     `requests` are the Executor's grad_req by argument; `veto` is the share of rewrites that are not allowed to happen,
-    chosen by `seed` as the inputs are, but for those that `given` has.
+    chosen by `seed` as the inputs are, but for those that `given` has. `edge`: floats are zeros, infinities, nan, ties
+    and the like. `refusable`: an operator may refuse its types, and there is nothing to check then. `limit` are the
+    seconds a pass may take (0: any).
     """
 
-    module: SymbolModule | Graph
+    module: SymbolModule | Graph | Program | LoopModule
     passes: tuple[Pass, ...]
     seed: int
     whole: bool = False
@@ -40,6 +40,9 @@ class Trial:
     veto: float = 0.0
     requests: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, Array] = field(default_factory=dict)
+    edge: bool = False
+    refusable: bool = True
+    limit: float = 0.0
 
     def value(self, name: str, role: str, tensor: TensorType) -> Array:
         """The value of an input: the same wherever it is asked for. C-contiguous, of the input's type."""
@@ -55,6 +58,8 @@ class Trial:
             made[...] = rng.integers(0, 2, tensor.shape)
         elif self.whole or not tensor.dtype.is_float:
             made[...] = rng.integers(LEAST if tensor.dtype.kind != "u" else 0, 1 - LEAST, tensor.shape)
+        elif self.edge:
+            made[...] = edges(rng, tensor.shape, tensor.dtype.numpy)
         elif role in ("head", "grad"):
             made[...] = rng.uniform(0.5, 1.5, tensor.shape)
         else:
@@ -73,6 +78,8 @@ class Failure:
     where: str
     rule: str
     message: str = ""
+    #: the output, or the input that is updated, whose value is wrong
+    value: str = ""
 
     @property
     def signature(self) -> tuple[str, str, str]:
@@ -86,6 +93,6 @@ class Failure:
 class Wrong(Exception):
     """A check failed."""
 
-    def __init__(self, check: str, where: str, rule: str, message: str) -> None:
-        self.failure = Failure(check, where, rule, message)
+    def __init__(self, check: str, where: str, rule: str, message: str, value: str = "") -> None:
+        self.failure = Failure(check, where, rule, message, value)
         super().__init__(str(self.failure))

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from symc.codegen.target import host_target
-from symc.fuzz.reading import definition
-from symc.fuzz.trial import Failure, Trial
+from symc.debug.reading import definition
+from symc.debug.trial import Failure, Trial
 from symc.ir.errors import ParseError
 from symc.ir.parse import parse
 from symc.ir.text import print_module
@@ -21,7 +21,7 @@ from symc.passes.pipeline import parse_pipeline
 
 #: what starts the comment that holds a trial, and those of the failure and of values
 _TRIAL, _FAILURE, _VALUE = "// trial: ", "// fails: ", "// value: "
-_PLAIN = ("seed", "whole", "smooth", "native", "train", "veto", "requests")
+_PLAIN = ("seed", "whole", "edge", "smooth", "native", "train", "veto", "refusable", "limit", "requests")
 
 
 def text_of(trial: Trial, failure: Failure | None = None, name: str = "THIS.sir", source: str = "") -> str:

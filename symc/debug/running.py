@@ -11,9 +11,9 @@ import numpy as np
 import symc as mx
 from symc.codegen.target import host_target
 from symc.compile import Instance, emit
-from symc.fuzz.checks import Reference, compare, difference, reference_of, same
-from symc.fuzz.reading import gradients_of, heads_of, inputs_of
-from symc.fuzz.trial import Trial, Wrong
+from symc.debug.compare import Reference, compare, difference, reference_of, same
+from symc.debug.reading import gradients_of, heads_of, inputs_of
+from symc.debug.trial import Trial, Wrong
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.program.interp import POISON
 from symc.ir.tensor.graph import Graph
@@ -72,9 +72,9 @@ def check_native(trial: Trial, loops: LoopModule, reference: Reference) -> int:
         first = native.run()
     except Exception as problem:
         raise Wrong("native", "compile", type(problem).__name__, str(problem)) from problem
-    problem = compare(trial, reference, first)
+    problem, value = compare(trial, reference, first)
     if problem:
-        raise Wrong("native", "run", "values", problem)
+        raise Wrong("native", "run", "values", problem, value)
     before = num_threads()
     set_num_threads(2 if before == 1 else 1)
     try:
@@ -108,11 +108,11 @@ def check_executor(trial: Trial) -> int:
             raise
         except Exception as error:
             raise Wrong("executor", where, type(error).__name__, str(error)) from error
-        problem = compare(trial, reference, first)
+        problem, _ = compare(trial, reference, first)
         if problem:
             raise Wrong("executor", where, "values", problem)
         second, reference = bound.run(train)
-        problem = compare(trial, reference, second)
+        problem, _ = compare(trial, reference, second)
         if problem:
             raise Wrong("executor", where, "again", problem)
         checks += 2

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from symc.fuzz.reading import inputs_of
-from symc.fuzz.trial import Trial
+from symc.debug.reading import inputs_of
+from symc.debug.trial import Trial
 from symc.ir.errors import IRError
 from symc.ir.modules import SymbolModule
 from symc.ir.op import Input, Node, input_node

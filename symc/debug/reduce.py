@@ -7,9 +7,9 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from symc.fuzz.reading import inputs_of
-from symc.fuzz.shrink import shrunk_graphs, smaller_symbols
-from symc.fuzz.trial import Failure, Trial
+from symc.debug.reading import inputs_of
+from symc.debug.shrink import shrunk_graphs, smaller_symbols
+from symc.debug.trial import Failure, Trial
 from symc.ir.errors import IRError
 from symc.ir.prims.control import HostCall
 from symc.ir.syntax.printing import regions_of

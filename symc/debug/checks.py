@@ -1,0 +1,309 @@
+"""What must hold after every pass: the verifier's rules, and the values that the interpreters give.
+
+The program as it came (a Symbol: once decomposed and differentiated) gives the reference. Where all its values are
+small whole numbers, every level must give every bit of it. Otherwise the values must be as near to those of double
+precision as rounding in the declared types allows; a pass that promises exact values keeps every bit in any case.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from symc.base import MXNetError
+from symc.debug.alarm import TimeLimit, limited
+from symc.debug.compare import Reference, compare, difference, reference_of, reference_of_kernels, same
+from symc.debug.reading import definition, inputs_of
+from symc.debug.running import check_executor, check_native
+from symc.debug.smooth import check_gradients
+from symc.debug.trial import Failure, Trial, Wrong
+from symc.ir.errors import IRError, VerifyError
+from symc.ir.loop.interp import run_loop_module
+from symc.ir.loop.nodes import For, If, Stmt
+from symc.ir.modules import LoopModule, SymbolModule
+from symc.ir.parse import parse
+from symc.ir.program.interp import run_program
+from symc.ir.program.nodes import Program
+from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.interp import Results, evaluate
+from symc.ir.text import collect_constants, print_module
+from symc.ir.verify import verify
+from symc.passes.manager.manager import Instrument, Manager, Module, Pass
+
+#: statements that are still interpreted one by one
+SLOW = 500
+
+
+def turns(body: Sequence[Stmt]) -> int:
+    """Statements of a loop nest, as often as they run."""
+    total = 0
+    for stmt in body:
+        if isinstance(stmt, For):
+            total += stmt.trips * turns(stmt.body)
+        else:
+            total += 1 + (turns(stmt.body) if isinstance(stmt, If) else 0)
+    return total
+
+
+class Veto(Instrument):
+    """Forbids a share of the rewrites, chosen by the seed; those of passes that add results must happen."""
+
+    def __init__(self, seed: int, share: float) -> None:
+        self.seed, self.share = seed, share
+        self._may = True
+
+    def before_pass(self, pass_: Pass, module: Module) -> bool:
+        self._may = pass_.numerics != "extends"
+        return True
+
+    def action(self, pass_name: str, number: int, rule: str) -> bool:
+        return not self._may or random.Random(f"{self.seed} {pass_name} {number}").random() >= self.share
+
+
+@dataclass
+class Report:
+    """What was done with one trial."""
+
+    checks: int = 0
+    whole: bool = False
+    native: bool = False
+    failure: Failure | None = None
+
+
+@dataclass
+class Scene:
+    """What was there when a check failed."""
+
+    #: the number of the pass (that of all passes: machine code), what it was given, and what it gave
+    at: int = 0
+    before: Module = None
+    after: Module = None
+    #: what was known of the values before it, for every trial; the one that failed first
+    judges: list[Judge] = field(default_factory=list)
+
+
+def check(
+    trial: Trial,
+    at: Callable[[str], None] = lambda stage: None,
+    also: Sequence[Trial] = (),
+    scene: Scene | None = None,
+) -> Report:
+    """Run the trial; the report says what failed first. `at` is told every stage before it begins; `also` are trials
+    of the same passes on other inputs, which are looked at on the way; `scene` is left as it is where a check fails."""
+    report = Report()
+    try:
+        _Run(trial, also, report, at, scene or Scene()).all()
+    except Wrong as wrong:
+        report.failure = wrong.failure
+    except np.linalg.LinAlgError:
+        pass  # numpy refuses a matrix that is drawn at random: there is nothing to compare with
+    return report
+
+
+def attempt(check: str, where: str, work: Callable[[], Any], refusable: bool = True, limit: float = 0.0) -> Any:
+    """What `work` gives; its errors, and more than `limit` seconds, are failures. Where operators are `refusable`,
+    MXNetError is none."""
+    try:
+        with limited(limit):
+            return work()
+    except VerifyError as problem:
+        raise Wrong("verifier", where, problem.rule, str(problem)) from None
+    except TimeLimit:
+        raise Wrong("hang", where, "time", f"it did not end within {limit:g} s") from None
+    except np.linalg.LinAlgError:
+        raise
+    except Exception as problem:
+        if refusable and isinstance(problem, MXNetError):
+            raise
+        refused = check == "pass" and isinstance(problem, (IRError, MXNetError))
+        raise Wrong("refused" if refused else check, where, type(problem).__name__, str(problem)) from problem
+
+
+class _Run:
+    def __init__(
+        self, trial: Trial, also: Sequence[Trial], report: Report, at: Callable[[str], None], scene: Scene
+    ) -> None:
+        self.trial, self.report, self.at, self.scene = trial, report, at, scene
+        scene.judges = [Judge(t, report) for t in (trial, *also)]
+
+    def all(self) -> None:
+        """Every pass, then machine code."""
+        trial, report, scene = self.trial, self.report, self.scene
+        vetoes = [Veto(trial.seed, trial.veto)] if trial.veto else []
+        manager = Manager(vetoes, verify=True)
+        module: Module = trial.module
+        attempt("verifier", "input", lambda: verify(module))
+        for judge in scene.judges:
+            judge.begin(module)
+        for number, pass_ in enumerate(trial.passes):
+            scene.at, scene.before, scene.after = number, module, None
+            self.at(pass_.name)
+            try:
+                module = stepped(manager, pass_, module, trial)
+            except MXNetError:
+                return  # an operator does not take the net's type
+            scene.after = module
+            report.checks += 1
+            if trial.seed % 8 == 0:
+                self._text(module, pass_)
+            if module is not scene.before:
+                self._judge(module, pass_)
+        if trial.native and isinstance(module, LoopModule):
+            scene.at, scene.before, scene.after = len(trial.passes), module, None
+            reference = scene.judges[0].reference
+            assert reference is not None
+            self.at("native")
+            report.native = True
+            report.checks += check_native(trial, module, reference)
+            if isinstance(trial.module, SymbolModule):
+                self.at("executor")
+                report.checks += check_executor(trial)
+
+    def _judge(self, module: Module, pass_: Pass) -> None:
+        judges = self.scene.judges
+        before = [copy.copy(judge) for judge in judges]
+        for number, judge in enumerate(judges):
+            try:
+                judge.look(pass_, module)
+            except np.linalg.LinAlgError:
+                if not number:
+                    raise
+            except Wrong:
+                self.scene.judges = [before[number], *before[:number], *before[number + 1 :]]
+                raise
+
+    def _text(self, module: Module, pass_: Pass) -> None:
+        """The text reads back as the same text."""
+
+        def again() -> str:
+            return print_module(parse(text, collect_constants(module), definition))
+
+        text = attempt("text", pass_.name, lambda: print_module(module))
+        if attempt("text", pass_.name, again) != text:
+            raise Wrong("text", pass_.name, "other", "the printed program reads back as another")
+        self.report.checks += 1
+
+
+def stepped(manager: Manager, pass_: Pass, module: Module, trial: Trial) -> Module:
+    """The module after one pass; Wrong if it raises, takes too long, or gives what the verifier rejects."""
+    return attempt("pass", pass_.name, lambda: manager.step(pass_, module), trial.refusable, trial.limit)
+
+
+class Judge:
+    """What is known of the values of a trial's program, and whether those of the next one agree."""
+
+    def __init__(self, trial: Trial, report: Report) -> None:
+        self.trial, self.report = trial, report
+        self.reference: Reference | None = None
+        self.last: Results | None = None
+
+    def begin(self, module: Module) -> None:
+        """The program as it came gives the reference; a Symbol only once it is decomposed."""
+        if isinstance(module, Graph):
+            self._begin(module, "input")
+        elif isinstance(module, (Program, LoopModule)):
+            arrays = {p.name: self.trial.value(p.name, p.role, p.type) for p in _program(module).params}
+            made = attempt("interpreter", "input", lambda: reference_of_kernels(self.trial, module, arrays))
+            self.reference, self.last = made, made.declared
+            self.report.whole = made.whole
+        elif any(p.takes == p.gives == "symbol" for p in self.trial.passes):
+            graph = self._decomposed(module)
+            if graph is not None:
+                self._begin(graph, "input")
+
+    def look(self, pass_: Pass, module: Module) -> None:
+        """Wrong if the module that a pass gave has other values than the one before it."""
+        if isinstance(module, SymbolModule):
+            graph = self._decomposed(module)
+            if graph is not None:
+                self._graph(graph, pass_)
+        elif isinstance(module, Graph):
+            self._graph(module, pass_)
+        elif isinstance(module, Program):
+            self._program(module, pass_)
+        else:
+            self._loops(module, pass_)
+
+    def _decomposed(self, module: Module) -> Graph | None:
+        """The graph of a Symbol, by the trial's own pass."""
+        passes = [p for p in self.trial.passes if p.takes == "symbol" and p.gives == "tensor"]
+        if not passes:
+            return None
+        made: Graph = Manager(verify=False).step(passes[0], module)
+        return made
+
+    # -- levels
+
+    def _begin(self, graph: Graph, where: str) -> None:
+        arrays = {name: self.trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+        found = attempt("interpreter", where, lambda: reference_of(self.trial, graph, arrays))
+        self.reference, self.last = found, found.declared
+        self.report.whole = found.whole
+
+    def _graph(self, graph: Graph, pass_: Pass) -> None:
+        where = pass_.name
+        if self.reference is None:
+            self._begin(graph, where)
+            return
+        arrays = {name: self.trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+        if pass_.numerics == "extends":
+            found = attempt("interpreter", where, lambda: reference_of(self.trial, graph, arrays))
+            self._bits("values", where, "common outputs", found.declared)
+            self.report.checks += check_gradients(self.trial, graph, arrays, where)
+            self.reference, self.last = found, found.declared
+            self.report.whole = found.whole
+            return
+        declared = attempt("interpreter", where, lambda: evaluate(graph, arrays))
+        self._settle(where, pass_, "tensor", declared)
+
+    def _program(self, program: Program, pass_: Pass) -> None:
+        assert self.reference is not None
+        arrays = self.reference.arrays
+        declared = attempt("interpreter", pass_.name, lambda: run_program(program, arrays))
+        self._settle(pass_.name, pass_, "program", declared)
+
+    def _loops(self, loops: LoopModule, pass_: Pass) -> None:
+        assert self.reference is not None
+        arrays = self.reference.arrays
+        lockstep = attempt("interpreter", pass_.name, lambda: run_loop_module(loops, arrays))
+        self._settle(pass_.name, pass_, "loops", lockstep)
+        if sum(turns(k.body) for k in loops.kernels) <= SLOW:
+            serial = attempt("interpreter", pass_.name, lambda: run_loop_module(loops, arrays, serial=True))
+            self._agree(pass_.name, "turn by turn", serial)
+
+    # -- comparisons
+
+    def _settle(self, where: str, pass_: Pass, level: str, declared: Results) -> None:
+        if pass_.numerics == "exact":
+            self._bits("values", where, "exact", declared)
+        self._agree(where, level, declared)
+        self.last = declared
+
+    def _bits(self, check: str, where: str, rule: str, after: Results) -> None:
+        """Every bit of what there was before."""
+        before = self.last
+        assert before is not None
+        for kind, had, has in (("output", before.outputs, after.outputs), ("update of", before.updates, after.updates)):
+            for name, value in had.items():
+                if name not in has:
+                    raise Wrong(check, where, "missing", f"{kind} {name} is gone", name)
+                if not same(has[name], value):
+                    raise Wrong(check, where, rule, f"{kind} {name}: {difference(has[name], value)}", name)
+        self.report.checks += 1
+
+    def _agree(self, where: str, level: str, found: Results) -> None:
+        """As near to the reference as rounding allows."""
+        assert self.reference is not None
+        disagreement, name = compare(self.trial, self.reference, found)
+        if disagreement:
+            raise Wrong("values", where, level, disagreement, name)
+        self.report.checks += 1
+
+
+def _program(module: Program | LoopModule) -> Program:
+    return module.program if isinstance(module, LoopModule) else module

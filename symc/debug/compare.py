@@ -1,0 +1,167 @@
+"""When values agree: what a program is compared with, and how far rounding may take it away from that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from symc.debug.bounds import RUNS, rounding_bounds
+from symc.debug.trial import Trial
+from symc.ir.loop.interp import run_loop_module
+from symc.ir.modules import LoopModule
+from symc.ir.op import Node
+from symc.ir.prims.elementwise import Const
+from symc.ir.program.interp import run_program
+from symc.ir.program.nodes import Program
+from symc.ir.tensor.graph import Graph, in_order
+from symc.ir.tensor.interp import Results, evaluate, values_of
+from symc.ir.types import F16, F32, Array
+
+#: the magnitude up to which whole numbers stay whole in products and their sums, whatever the order
+_EXACT = {F16: 2**4, F32: 2**9}
+_EXACT_F64 = 2**22
+#: how much further from the program in double precision a value may be than the program as it came is, and how many
+#: units in the last place of the largest element besides: for programs whose sums are not known one by one
+FURTHER, UNITS = 16.0, 64.0
+
+
+@dataclass
+class Reference:
+    """The values that every later level must give, and how far rounding may move them."""
+
+    #: None for a program that came as kernels
+    graph: Graph | None
+    arrays: dict[str, Array]
+    declared: Results
+    truth: Results
+    whole: bool
+    #: by name of the output, or of the input that is updated
+    bounds: dict[str, float]
+
+
+def stays_whole(graph: Graph, arrays: Mapping[str, Array]) -> bool:
+    """All values are whole numbers, so small that no sum of products rounds in whatever order it is taken."""
+    nodes = [n for n in graph.nodes() if not isinstance(n.op, Const)]
+    values = values_of(graph, arrays, nodes)
+    for node, found in values.items():
+        types = getattr(node.type, "items", (node.type,))
+        for tensor, v in zip(types, found if isinstance(found, tuple) else (found,)):
+            if v.dtype.kind != "f":
+                continue
+            limit = _EXACT.get(tensor.dtype, _EXACT_F64)
+            if not ((np.abs(v) <= limit) & (v == np.rint(v))).all():
+                return False
+    return True
+
+
+def _is_whole(value: Array) -> bool:
+    """Small whole numbers."""
+    return value.dtype.kind != "f" or bool(((np.abs(value) <= _EXACT[F16]) & (value == np.rint(value))).all())
+
+
+def reference_of(trial: Trial, graph: Graph, arrays: dict[str, Array], runs: int = RUNS) -> Reference:
+    """The reference that a graph gives."""
+    declared = evaluate(graph, arrays)
+    try:
+        whole = trial.whole and stays_whole(graph, arrays)
+    except np.linalg.LinAlgError:
+        whole = False
+    if whole:
+        return Reference(graph, arrays, declared, declared, True, {})
+    roots = list(dict.fromkeys(graph.roots))
+    truth = values_of(graph, arrays, roots, "f64")
+    outputs = {o.name: o.node for o in graph.outputs}
+    updates = {u.input: u.value for u in in_order(graph.updates)}
+    named: dict[str, Node] = {**outputs, **updates}
+    bounds = rounding_bounds(graph, arrays, truth, runs)
+    for kind in (declared.outputs, declared.updates):
+        for name, value in kind.items():
+            node = named[name]
+            if (np.isfinite(value) != np.isfinite(truth[node])).any():
+                bounds[node] = np.inf  # something on the way does not fit the declared types
+    return Reference(
+        graph, arrays, declared,
+        Results({n: truth[v] for n, v in outputs.items()}, {n: truth[v] for n, v in updates.items()}),
+        False, {name: bounds[node] for name, node in named.items()},
+    )  # fmt: skip
+
+
+def reference_of_kernels(trial: Trial, module: Program | LoopModule, arrays: dict[str, Array]) -> Reference:
+    """The reference that a program of kernels or loops gives."""
+    if isinstance(module, LoopModule):
+        declared, truth = (run_loop_module(module, arrays, precision=p) for p in ("declared", "f64"))
+    else:
+        declared, truth = (run_program(module, arrays, p) for p in ("declared", "f64"))
+    bounds: dict[str, float] = {}
+    whole = trial.whole
+    for had, has in ((truth.outputs, declared.outputs), (truth.updates, declared.updates)):
+        for name, value in has.items():
+            whole = whole and _is_whole(value)
+            if value.dtype.kind != "f":
+                bounds[name] = 0.0
+                continue
+            with np.errstate(all="ignore"):
+                far = np.abs(value.astype(np.float64) - had[name])
+                size = float(np.abs(had[name])[np.isfinite(had[name])].max(initial=0.0))
+            apart = not np.isfinite(far).all()
+            eps = float(np.finfo(value.dtype).eps)
+            bounds[name] = np.inf if apart else FURTHER * float(far.max(initial=0.0)) + UNITS * eps * size
+    return Reference(None, arrays, declared, declared if whole else truth, whole, {} if whole else bounds)
+
+
+def compare(trial: Trial, reference: Reference, found: Results) -> tuple[str, str]:
+    """How the values differ from the reference by more than rounding can explain, and in which output or updated
+    input; empty if they do not.
+
+    Bounds come from a few runs with errors: what seems too far is judged again with many."""
+    problem = _compared(reference, found)
+    if problem[0] and not reference.whole and reference.graph is not None:
+        closer = reference_of(trial, reference.graph, reference.arrays, 10 * RUNS)
+        problem = _compared(closer, found)
+    return problem
+
+
+def _compared(reference: Reference, found: Results) -> tuple[str, str]:
+    truth = reference.truth
+    for kind, wanted, has in (("output", truth.outputs, found.outputs), ("update of", truth.updates, found.updates)):
+        for name, value in wanted.items():
+            if name not in has:
+                return f"{kind} {name} is gone", name
+            got = has[name]
+            if got.shape != value.shape:
+                return f"{kind} {name} has shape {got.shape} instead of {value.shape}", name
+            if not (same(got, value) if reference.whole else near(got, value, reference.bounds[name])):
+                limit = "" if reference.whole else f" (allowed: {reference.bounds[name]:.3g})"
+                return f"{kind} {name}: {difference(got, value)}{limit}", name
+    return "", ""
+
+
+def same(a: Array, b: Array) -> bool:
+    """Equal element for element; nan where nan is."""
+    return a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+
+
+def near(got: Array, want: Array, bound: float) -> bool:
+    """Within `bound` wherever `want` is finite; an infinite bound allows anything, for rounding decides there."""
+    if not np.isfinite(bound):
+        return True
+    if want.dtype.kind != "f" and got.dtype.kind != "f":
+        return bool((np.abs(got.astype(np.float64) - want.astype(np.float64)) <= bound).all())
+    with np.errstate(all="ignore"):
+        a, b = got.astype(np.float64), want.astype(np.float64)
+        finite = np.isfinite(b)
+        # what overflows in a narrow type is finite in the wide one
+        large = np.abs(b) > 0.99 * np.finfo(got.dtype).max if got.dtype.kind == "f" else np.zeros(b.shape, bool)
+        return bool(((np.abs(a - b) <= bound) | ~finite | large).all())
+
+
+def difference(got: Array, want: Array) -> str:
+    """Where two arrays differ most."""
+    with np.errstate(all="ignore"):
+        error = np.abs(got.astype(np.float64) - want.astype(np.float64))
+    error = np.where(np.isnan(error) & (np.isnan(got) != np.isnan(want)), np.inf, np.nan_to_num(error, nan=0.0))
+    at = tuple(int(i) for i in np.unravel_index(int(np.argmax(error)), error.shape)) if error.size else ()
+    count = int((error > 0).sum())
+    return f"{got[at]!r} instead of {want[at]!r} at {list(at)}; {count} of {error.size} elements differ"

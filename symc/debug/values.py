@@ -1,0 +1,30 @@
+"""Values of inputs: random ones that keep away from kinks, whole numbers, and those at the edges of their type."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from symc.ir.types import Array
+
+#: whole numbers are drawn from this one up to its negative
+LEAST = -4
+
+
+def between(low: float, high: float, *shape: int, seed: int = 0) -> Array:
+    """Distinct values in random order, none near a multiple of a half."""
+    rng = np.random.default_rng(seed)
+    count = math.prod(shape)
+    x = low + (high - low) * (rng.permutation(count) + rng.uniform(0.2, 0.8, count)) / max(count, 1)
+    near = np.abs(2 * x - np.round(2 * x)) < 0.02
+    return np.where(near, x + 0.02, x).reshape(shape)
+
+
+def edges(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Zeros of both signs, infinities, nan, the least and the largest numbers, and ties, each about as often."""
+    info = np.finfo(dtype)
+    tiny, least, most = info.smallest_normal, info.smallest_subnormal, info.max
+    odd = [0.0, -0.0, np.inf, -np.inf, np.nan, least, -least, tiny / 2, most, -most, 0.5, -0.5, 1.5, 2.5, 1.0, 1.0]
+    return rng.choice(np.array(odd, dtype), shape)
