@@ -27,8 +27,8 @@ from symc.ir.loop.nodes import Alloc, Carry, For, If, IndexValue, Let, Load, Loo
 from symc.ir.modules import LoopModule
 from symc.ir.op import Ref
 from symc.ir.prims import numeric
-from symc.ir.program.interp import POISON, Memory, run_body, run_control
-from symc.ir.program.nodes import BranchStep, ControlStep, LoopStep, Program, ViewStep
+from symc.ir.program.interp import POISON, Memory, Seen, run_body, run_control, tell
+from symc.ir.program.nodes import BranchStep, ControlStep, KernelStep, LoopStep, Program, ViewStep
 from symc.ir.tensor.interp import Results
 from symc.ir.types import F64, Array, DType, TensorType, strides_of
 
@@ -317,37 +317,46 @@ def run_kernel(
 def run_loops(
     program: Program, kernels: Kernels, buffers: Mapping[str, Array], serial: bool = False,
     shifts: Sequence[tuple[int, ...]] = (), inside: Inside = lambda step: [], precision: str = "declared",
+    seen: Seen | None = None,
 ) -> Results:  # fmt: skip
     """Run a program by loop kernels (`kernels[i]` is that of step i; a step without one runs by its body), in the
     arena. `buffers` are arrays by parameter name; they are not changed. `shifts[i]` are the elements by which the
-    kernel of step i sees its operands moved on, `inside(i)` the regions of step i with their kernels."""
+    kernel of step i sees its operands moved on, `inside(i)` the regions of step i with their kernels. `seen` is told
+    every value of the program when it has been written."""
     memory = Memory(program, buffers, precision)
-    _run_steps(memory, kernels, shifts, serial, inside)
+    _run_steps(memory, kernels, shifts, serial, inside, seen)
     return memory.results()
 
 
 def _run_steps(
-    memory: Memory, kernels: Kernels, shifts: Sequence[tuple[int, ...]], serial: bool, inside: Inside
-) -> None:
+    memory: Memory, kernels: Kernels, shifts: Sequence[tuple[int, ...]], serial: bool, inside: Inside,
+    seen: Seen | None = None,
+) -> None:  # fmt: skip
     for at, step in enumerate(memory.program.steps):
         if isinstance(step, ViewStep):
             memory.view(step)
-            continue
-        if isinstance(step, (LoopStep, BranchStep)):
+        elif isinstance(step, (LoopStep, BranchStep)):
             _run_control(step, memory, inside(at), serial)
-            continue
-        kernel = kernels.get(at) if isinstance(kernels, Mapping) else kernels[at]
-        if kernel is None:
-            run_body(step, memory, memory.precision)
         else:
-            arrays = [*(memory.held[o] for o in step.operands), *(memory.result(r) for r in step.results)]
-            # A kernel may see a buffer under another shape; the memory is one and the same.
-            seen = [a.reshape(b.type.shape) for a, b in zip(arrays, kernel.buffers, strict=True)]
-            for i, shift in enumerate(shifts[at] if at < len(shifts) else ()):
-                if shift:
-                    # what lies beyond the operand's end is never read: the kernel was made for its slice
-                    seen[i] = as_strided(seen[i].reshape(-1)[shift:], seen[i].shape, seen[i].strides)
-            run_kernel(kernel, seen, serial, memory.precision)
+            _run_kernel(at, step, memory, kernels, shifts, serial)
+        tell(seen, step, memory)
+
+
+def _run_kernel(
+    at: int, step: KernelStep, memory: Memory, kernels: Kernels, shifts: Sequence[tuple[int, ...]], serial: bool
+) -> None:
+    kernel = kernels.get(at) if isinstance(kernels, Mapping) else kernels[at]
+    if kernel is None:
+        run_body(step, memory, memory.precision)
+    else:
+        arrays = [*(memory.held[o] for o in step.operands), *(memory.result(r) for r in step.results)]
+        # A kernel may see a buffer under another shape; the memory is one and the same.
+        seen = [a.reshape(b.type.shape) for a, b in zip(arrays, kernel.buffers, strict=True)]
+        for i, shift in enumerate(shifts[at] if at < len(shifts) else ()):
+            if shift:
+                # what lies beyond the operand's end is never read: the kernel was made for its slice
+                seen[i] = as_strided(seen[i].reshape(-1)[shift:], seen[i].shape, seen[i].strides)
+        run_kernel(kernel, seen, serial, memory.precision)
 
 
 def _run_control(step: ControlStep, memory: Memory, regions: Sequence[LoopModule], serial: bool) -> None:
@@ -366,7 +375,8 @@ def _called(module: LoopModule) -> list[LoopKernel | None]:
 
 
 def run_loop_module(
-    module: LoopModule, buffers: Mapping[str, Array], serial: bool = False, precision: str = "declared"
-) -> Results:
+    module: LoopModule, buffers: Mapping[str, Array], serial: bool = False, precision: str = "declared",
+    seen: Seen | None = None,
+) -> Results:  # fmt: skip
     """Run a loop module on arrays by parameter name."""
-    return run_loops(module.program, _called(module), buffers, serial, module.shifts, module.inside, precision)
+    return run_loops(module.program, _called(module), buffers, serial, module.shifts, module.inside, precision, seen)

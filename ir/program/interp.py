@@ -25,13 +25,18 @@ from symc.ir.program.nodes import (
     Program,
     Region,
     Result,
+    Step,
     ViewStep,
+    results_of,
 )
 from symc.ir.program.text import is_planned
 from symc.ir.program.verify_form import form_fault
 from symc.ir.tensor.graph import in_order
 from symc.ir.tensor.interp import Results, evaluate_nodes
 from symc.ir.types import F64, Array, TensorType
+
+#: is told the name of a value and a copy of it
+Seen = Callable[[str, Array], None]
 
 #: bytes of unwritten memory: nan in every float type
 POISON = 0xFF
@@ -180,16 +185,26 @@ def _overlap(a: Array, b: Array) -> bool:
     return first < second + b.nbytes and second < first + a.nbytes
 
 
-def run_program(program: Program, buffers: Mapping[str, Array], precision: str = "declared") -> Results:
+def run_program(
+    program: Program, buffers: Mapping[str, Array], precision: str = "declared", seen: Seen | None = None
+) -> Results:
     """Run a program on arrays by parameter name (they are not changed). Planned values live in a real arena.
 
-    `precision` is "declared" or "f64". IRError for a missing or ill-shaped parameter."""
+    `precision` is "declared" or "f64". `seen` is told every value of the program when it has been written. IRError for
+    a missing or ill-shaped parameter."""
     memory = Memory(program, buffers, precision)
-    _run_steps(memory)
+    _run_steps(memory, seen)
     return memory.results()
 
 
-def _run_steps(memory: Memory) -> None:
+def tell(seen: Seen | None, step: Step, memory: Memory) -> None:
+    """Say what a step has written."""
+    if seen is not None:
+        for result in results_of(step):
+            seen(result.name, memory.held[result.name].copy())
+
+
+def _run_steps(memory: Memory, seen: Seen | None = None) -> None:
     for step in memory.program.steps:
         if isinstance(step, ViewStep):
             memory.view(step)
@@ -197,6 +212,7 @@ def _run_steps(memory: Memory) -> None:
             run_body(step, memory, memory.precision)
         else:
             run_control(step, memory, lambda at, inside: _run_steps(inside))
+        tell(seen, step, memory)
 
 
 def run_control(step: ControlStep, memory: Memory, run: Callable[[int, Memory], None]) -> None:

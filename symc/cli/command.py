@@ -100,6 +100,18 @@ def _run(options: argparse.Namespace) -> int:
     return run(options)
 
 
+def _numdiff(options: argparse.Namespace) -> int:
+    from symc.cli.numdiff import numdiff
+
+    return numdiff(options)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from symc.cli.replay import replay
+
+    return replay(options)
+
+
 def _passes(options: argparse.Namespace) -> int:
     from symc.cli.info import show_passes
 
@@ -183,6 +195,17 @@ def _parser() -> argparse.ArgumentParser:
     opt.add_argument("--bisect-limit", type=whole(-1), metavar="N", help="only the first N rewrites happen (-1: all)")
     opt.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
 
+    numdiff = command("numdiff", _numdiff, "the first pass, action and value that make a program wrong")
+    _checked(numdiff)
+    numdiff.add_argument("--diagnostics", choices=("text", "json"), default="text", help="json: one line")
+    numdiff.add_argument(
+        "--reduce", type=whole(0), default=30, metavar="S", help="seconds for making the program small (default: 30)"
+    )
+    numdiff.add_argument("--out", default="numdiff-found", metavar="DIR", help="where the reproducer is written")
+
+    replay = command("replay", _replay, "run a written failure again: exit code 1 if it fails")
+    replay.add_argument("file", help="a .sir file of symc numdiff, bisect, reduce or fuzz")
+
     passes = command("passes", _passes, "list the passes, or describe one")
     passes.add_argument("name", nargs="?")
     ops = command("ops", _ops, "list MXNet's operators, or describe one")
@@ -217,6 +240,16 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("demo", help="train LeNet on real digits, save, load, predict")
     commands.add_parser("bench", help="measure against the machine's limits, and MXNet where it is installed")
     return parser
+
+
+def _checked(parser: argparse.ArgumentParser) -> None:
+    """The options of a program that is checked after every pass."""
+    _input(parser)
+    parser.add_argument("-p", "--passes", default="default", metavar="PIPELINE", help="as of symc opt")
+    parser.add_argument(
+        "--inputs", action="append", metavar="KIND",
+        help="seed=N, exact-int (small whole numbers) or edge (zeros, inf, nan, ties); repeatable (default: all)",
+    )  # fmt: skip
 
 
 def _input(parser: argparse.ArgumentParser) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import copy
 import random
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import symc
 from symc.base import MXNetError
 from symc.debug.alarm import TimeLimit, limited
 from symc.debug.compare import Reference, compare, difference, reference_of, reference_of_kernels, same
@@ -35,6 +38,8 @@ from symc.ir.text import collect_constants, print_module
 from symc.ir.verify import verify
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass
 
+#: where the code of this project is
+_ROOT = Path(symc.__file__).resolve().parents[1]
 #: statements that are still interpreted one by one
 SLOW = 500
 
@@ -121,7 +126,17 @@ def attempt(check: str, where: str, work: Callable[[], Any], refusable: bool = T
         if refusable and isinstance(problem, MXNetError):
             raise
         refused = check == "pass" and isinstance(problem, (IRError, MXNetError))
-        raise Wrong("refused" if refused else check, where, type(problem).__name__, str(problem)) from problem
+        kind = type(problem).__name__
+        text = str(problem) if isinstance(problem, (IRError, MXNetError)) else f"{kind}: {problem}{_line_of(problem)}"
+        raise Wrong("refused" if refused else check, where, kind, text) from problem
+
+
+def _line_of(problem: BaseException) -> str:
+    """Where it was raised, in a file that is not a part of this project or else in the last one."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    outside = [f for f in frames if not Path(f.filename).resolve().is_relative_to(_ROOT)]
+    frame = (outside or frames or [None])[-1]
+    return "" if frame is None else f" ({frame.filename}:{frame.lineno} in {frame.name})"
 
 
 class _Run:
@@ -212,14 +227,14 @@ class Judge:
             self.reference, self.last = made, made.declared
             self.report.whole = made.whole
         elif any(p.takes == p.gives == "symbol" for p in self.trial.passes):
-            graph = self._decomposed(module)
+            graph = self.decomposed(module)
             if graph is not None:
                 self._begin(graph, "input")
 
     def look(self, pass_: Pass, module: Module) -> None:
         """Wrong if the module that a pass gave has other values than the one before it."""
         if isinstance(module, SymbolModule):
-            graph = self._decomposed(module)
+            graph = self.decomposed(module)
             if graph is not None:
                 self._graph(graph, pass_)
         elif isinstance(module, Graph):
@@ -229,7 +244,7 @@ class Judge:
         else:
             self._loops(module, pass_)
 
-    def _decomposed(self, module: Module) -> Graph | None:
+    def decomposed(self, module: Module) -> Graph | None:
         """The graph of a Symbol, by the trial's own pass."""
         passes = [p for p in self.trial.passes if p.takes == "symbol" and p.gives == "tensor"]
         if not passes:

@@ -164,4 +164,4 @@ def difference(got: Array, want: Array) -> str:
     error = np.where(np.isnan(error) & (np.isnan(got) != np.isnan(want)), np.inf, np.nan_to_num(error, nan=0.0))
     at = tuple(int(i) for i in np.unravel_index(int(np.argmax(error)), error.shape)) if error.size else ()
     count = int((error > 0).sum())
-    return f"{got[at]!r} instead of {want[at]!r} at {list(at)}; {count} of {error.size} elements differ"
+    return f"{got[at]} instead of {want[at]} at {list(at)}; {count} of {error.size} elements differ"

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import platform
+import re
+import shlex
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,11 +27,18 @@ _TRIAL, _FAILURE, _VALUE = "// trial: ", "// fails: ", "// value: "
 _PLAIN = ("seed", "whole", "edge", "smooth", "native", "train", "veto", "refusable", "limit", "requests")
 
 
-def text_of(trial: Trial, failure: Failure | None = None, name: str = "THIS.sir", source: str = "") -> str:
-    """The text of a trial; `source` says where it is from."""
+def text_of(
+    trial: Trial,
+    failure: Failure | None = None,
+    name: str = "THIS.sir",
+    source: str = "",
+    loads: Sequence[str] = (),
+) -> str:
+    """The text of a trial; `source` says where it is from, `loads` are the files that its passes are from."""
     facts: dict[str, Any] = {word: getattr(trial, word) for word in _PLAIN}
     facts["passes"] = ",".join(map(str, trial.passes))
-    lines = [f"// RUN: symc fuzz --replay {name}", _TRIAL + json.dumps(facts)]
+    load = "".join(f" --load {shlex.quote(path)}" for path in loads)
+    lines = [f"// RUN: symc replay {name}{load}", _TRIAL + json.dumps(facts)]
     if failure is not None:
         lines.append(_FAILURE + json.dumps(failure.signature))
         lines += [f"//   {line}" for line in failure.message.splitlines()]
@@ -37,6 +47,13 @@ def text_of(trial: Trial, failure: Failure | None = None, name: str = "THIS.sir"
         lines.append(_VALUE + json.dumps([key, array.dtype.name, list(array.shape), array.ravel().tolist()]))
     # every constant in full: the file stands alone
     return "\n".join([*lines, print_module(trial.module, elide=1 << 40)])
+
+
+def loads_of(text: str) -> list[str]:
+    """The files that the RUN line of a trial's text loads: they hold its passes."""
+    found = re.match(r"// RUN: symc replay (.*)", text)
+    words = shlex.split(found[1]) if found else []
+    return [word for before, word in zip(words, words[1:]) if before == "--load"]
 
 
 def _versions() -> str:
@@ -66,9 +83,9 @@ def read_text(text: str) -> tuple[Trial, tuple[str, str, str] | None]:
     return Trial(parse(text, {}, definition), passes, given=given, **facts), expected
 
 
-def write(trial: Trial, failure: Failure, folder: Path, stem: str, source: str = "") -> Path:
+def write(trial: Trial, failure: Failure, folder: Path, stem: str, source: str = "", loads: Sequence[str] = ()) -> Path:
     """Write the file into a folder (made if missing); returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem}.sir"
-    path.write_text(text_of(trial, failure, path.name, source), encoding="utf-8")
+    path.write_text(text_of(trial, failure, path.name, source, loads), encoding="utf-8")
     return path

@@ -1,0 +1,115 @@
+"""`symc numdiff`: the first pass, action and value that make a program wrong."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from symc.cli.inputs import Loaded, load
+from symc.cli.opt import chosen
+from symc.cli.report import BAD, FINE, INTERNAL, PASS, VERIFIER, CliError
+from symc.debug.numdiff import KINDS, Search, kind_of, trials
+from symc.debug.trial import Failure, Trial
+from symc.passes.manager.manager import Pass, PipelineError
+
+#: exit codes of verdicts
+CODES = {"ok": FINE, "differs": BAD, "verifier": VERIFIER, "refused": PASS, "crash": INTERNAL}
+
+
+def numdiff(options: argparse.Namespace) -> int:
+    """Check, blame, reduce and write; the exit code is the verdict."""
+    loaded = load(options.input, options.shapes)
+    passes = chosen(options.passes, loaded, options.train)
+    search = Search(trials_of(options, loaded, passes), options.load)
+    failure = search.check()
+    say = _Lines(search, options.diagnostics == "json")
+    say.passes(passes)
+    if failure is None:
+        say.verdict("ok")
+        return FINE
+    say.failure(failure)
+    path: Path | None = None
+    if options.reduce:
+        operators, tries = search.reduce(options.reduce)
+        say.line("reduced", f"{operators} operator{'s' * (operators != 1)} in {tries} tries, same failure")
+    if options.out:
+        path = search.write(Path(options.out), f"found in {options.input}")
+        say.line("wrote", f"{path}   # symc replay {path}")
+    say.verdict(verdict_of(failure), path)
+    return CODES[verdict_of(failure)]
+
+
+def trials_of(options: argparse.Namespace, loaded: Loaded, passes: Sequence[Pass]) -> list[Trial]:
+    """The trials that the options ask for."""
+    if passes and passes[0].takes != loaded.level:
+        raise PipelineError(
+            f"pass {passes[0].name} takes {passes[0].takes} IR, but {options.input} is {loaded.level} IR"
+        )
+    kinds, seed = [], 0
+    for text in options.inputs or KINDS:
+        word, _, number = text.partition("=")
+        if word not in KINDS or (number and not number.isdigit()) or (number and word != "seed"):
+            raise CliError(f"--inputs {text}: expected seed=N, exact-int or edge")
+        seed = int(number or seed)
+        kinds.append(word)
+    return trials(loaded.module, passes, list(dict.fromkeys(kinds)), seed, options.train)
+
+
+def verdict_of(failure: Failure) -> str:
+    """ok, differs, verifier, refused or crash."""
+    words = dict.fromkeys(("values", "gradient", "native", "executor", "text"), "differs")
+    return {**words, "verifier": "verifier", "refused": "refused"}.get(failure.check, "crash")
+
+
+class _Lines:
+    """What is known, for people as it becomes known, or as one line of JSON in the end."""
+
+    def __init__(self, search: Search, as_json: bool) -> None:
+        self.search, self.as_json = search, as_json
+
+    def line(self, word: str, text: str) -> None:
+        if not self.as_json:
+            print(f"{word:17}{text}", flush=True)
+
+    def passes(self, passes: Sequence[Pass]) -> None:
+        """A line for every pass that was run."""
+        failed = self.search.failure is not None
+        if self.as_json:
+            return
+        for at, pass_ in enumerate(passes[: self.search.at + 1]):
+            wrong = failed and at == self.search.at
+            print(f"  #{at:<3}{pass_.name:16}{pass_.numerics:9}{'FAIL' if wrong else 'ok'}")
+
+    def failure(self, failure: Failure) -> None:
+        """Pass, action, value."""
+        blame = self.search.blame
+        first, *more = failure.message.splitlines() or [""]
+        on = f" ({kind_of(self.search.trial)} inputs)" if failure.check in ("values", "native", "gradient") else ""
+        self.line("first bad pass", f"{self.search.place}: {verdict_of(failure)}: {first}{on}")
+        for text in more:
+            self.line("", text)
+        if blame.action is not None:
+            self.line("first bad action", f"{self.search.place}#{blame.action} {blame.rule} (without it alone: ok)")
+        if blame.value:
+            symbol = f"     Symbol {blame.symbol!r}, {blame.source or 'line unknown'}" if blame.symbol else ""
+            detail = f": {blame.detail}" if blame.detail else ""
+            self.line("first bad value", f"%{blame.value}{detail}{symbol}")
+
+    def verdict(self, word: str, path: Path | None = None) -> None:
+        """The last word."""
+        if not self.as_json:
+            if word == "ok":
+                print("every pass keeps its numeric contract")
+            return
+        search, blame = self.search, self.search.blame
+        facts: dict[str, Any] = {"verdict": word, "pass": None, "action": None, "rule": None, "value": None}
+        facts |= {"symbol": None, "source": None, "message": "", "reproducer": None if path is None else str(path)}
+        if search.failure is not None:
+            facts |= {"pass": search.place, "action": blame.action, "rule": blame.rule or None}
+            facts |= {"value": blame.value or None, "symbol": blame.symbol or None, "source": blame.source or None}
+            facts["message"] = search.failure.message
+        print(json.dumps(facts), file=sys.stdout, flush=True)

@@ -1,0 +1,202 @@
+"""Which action of a pass makes a program wrong, and which value is the first that differs.
+
+The pass runs again with only the first n of its actions allowed; halving n finds the first action with which a check
+fails and without which it does not. What the program is with and without that action is then run, and the values that
+both know by name are compared, operands first.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from symc.base import MXNetError
+from symc.debug.checks import Judge, Scene, stepped
+from symc.debug.compare import difference, near, same
+from symc.debug.reading import inputs_of
+from symc.debug.trial import Failure, Trial, Wrong
+from symc.ir.errors import IRError
+from symc.ir.loop.interp import run_loop_module
+from symc.ir.modules import LoopModule, SymbolModule
+from symc.ir.origins import Origin, SymOrigin, first_symbol
+from symc.ir.program.interp import run_program
+from symc.ir.program.nodes import Program, results_of
+from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.interp import values_of
+from symc.ir.types import Array
+from symc.passes.manager.manager import Instrument, Manager, Module, Pass
+
+#: how far, of the largest element, a value of the same name may be off after a pass that does not promise exact values
+ROUGH = {"f2": 3e-2, "f4": 1e-3, "f8": 1e-6}
+
+
+@dataclass(frozen=True)
+class Blame:
+    """What made a program wrong; "" and None for what is not known."""
+
+    action: int | None = None
+    rule: str = ""
+    value: str = ""
+    #: the value, and how it differs
+    detail: str = ""
+    symbol: str = ""
+    #: FILE:LINE of the Symbol
+    source: str = ""
+
+
+class Few(Instrument):
+    """Lets only the first `limit` rewrites of a pass happen (None: all), and notes their rules."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+        self.rules: list[str] = []
+
+    def action(self, pass_name: str, number: int, rule: str) -> bool:
+        if self.limit is not None and number >= self.limit:
+            return False
+        self.rules.append(rule)
+        return True
+
+
+def blame(trial: Trial, scene: Scene, failure: Failure) -> Blame:
+    """The action and the value at fault, in the scene of a failure of the trial."""
+    if scene.at >= len(trial.passes):
+        return _named(Blame(value=failure.value), scene.before, None)
+    return _Search(trial, scene, failure).found()
+
+
+class _Search:
+    def __init__(self, trial: Trial, scene: Scene, failure: Failure) -> None:
+        self.trial, self.scene, self.failure = trial, scene, failure
+        self.pass_: Pass = trial.passes[scene.at]
+
+    def found(self) -> Blame:
+        """The first action that makes it wrong, and the first value that is wrong because of it."""
+        everything = Few()
+        failure, after = self._tried(everything)
+        action, rule = None, ""
+        before: Module = self.scene.before
+        if failure is not None and everything.rules and self.pass_.numerics != "extends":
+            first = self._first(len(everything.rules))
+            if first is not None:
+                action, rule = first, everything.rules[first]
+                _, after = self._tried(Few(first + 1))
+                without = self._tried(Few(first))[1]
+                before = before if without is None else without
+        name, detail = self._value(before, after)
+        name = name or self.failure.value or _mentioned(self.failure.message)
+        return _named(Blame(action, rule, name, detail), after, before)
+
+    def _first(self, count: int) -> int | None:
+        """The action with which it fails and without which it does not."""
+        if self._fails(0):
+            return None
+        right, wrong = 0, count
+        while wrong - right > 1:
+            middle = (right + wrong) // 2
+            right, wrong = (right, middle) if self._fails(middle) else (middle, wrong)
+        return right
+
+    def _fails(self, limit: int) -> bool:
+        found, _ = self._tried(Few(limit))
+        return found is not None and found.check == self.failure.check
+
+    def _tried(self, few: Few) -> tuple[Failure | None, Module]:
+        """How the pass fails with some of its actions, and what it gives (None: nothing)."""
+        after: Module = None
+        try:
+            after = stepped(Manager([few], verify=False), self.pass_, self.scene.before, self.trial)
+            after = stepped(Manager([Few(few.limit)]), self.pass_, self.scene.before, self.trial)
+            for judge in self.scene.judges:
+                copy.copy(judge).look(self.pass_, after)
+        except Wrong as wrong:
+            return wrong.failure, after
+        except (MXNetError, np.linalg.LinAlgError):
+            return None, after
+        return None, after
+
+    def _value(self, before: Module, after: Module) -> tuple[str, str]:
+        """The first value that differs, and how."""
+        if after is None or self.failure.check != "values":
+            return "", ""
+        try:
+            old, new = (dict(values_by_name(m, self.scene.judges[0], self.trial)) for m in (before, after))
+        except (IRError, ArithmeticError, ValueError, TypeError, IndexError, KeyError):
+            return "", ""  # a wrong program need not run
+        exact = self.pass_.numerics == "exact"
+        for name, value in new.items():
+            had = old.get(name)
+            if had is None or had.shape != value.shape:
+                continue
+            if not (same(value, had) if exact else near(value, had, _rough(had))):
+                return name, difference(value, had)
+        return "", ""
+
+
+def _rough(value: Array) -> float:
+    if value.dtype.kind != "f":
+        return 0.0
+    finite = np.abs(value[np.isfinite(value)])
+    return ROUGH[value.dtype.str[1:]] * float(finite.max(initial=0.0))
+
+
+def values_by_name(module: Module, judge: Judge, trial: Trial) -> Mapping[str, Array]:
+    """Every value of a program that has a name, operands first, on the inputs of a judge."""
+    if isinstance(module, SymbolModule):
+        graph = judge.decomposed(module)
+        return {} if graph is None else values_by_name(graph, judge, trial)
+    kept: dict[str, Array] = {}
+    if isinstance(module, Graph):
+        arrays = {name: judge.trial.value(name, role, t) for name, role, t in inputs_of(module)}
+        nodes = [n for n in module.nodes() if n in module.names and n.inputs and hasattr(n.type, "shape")]
+        found = values_of(module, arrays, nodes)
+        return {module.names[n]: found[n] for n in nodes}
+    assert judge.reference is not None
+    run: Callable[..., object] = run_loop_module if isinstance(module, LoopModule) else run_program
+    run(module, judge.reference.arrays, seen=kept.__setitem__)
+    return kept
+
+
+def _mentioned(message: str) -> str:
+    """The first value that a message names."""
+    found = re.search(r"%([A-Za-z_][\w.]*)", message)
+    return found[1] if found else ""
+
+
+def _named(found: Blame, module: Module, other: Module) -> Blame:
+    """With the Symbol that the value comes from, in one of the modules."""
+    for one in (module, other):
+        origin = origin_of(one, found.value)
+        symbol = None if origin is None else first_symbol(origin)
+        if symbol is not None:
+            return Blame(found.action, found.rule, found.value, found.detail, symbol.name, source_of(symbol))
+    return found
+
+
+def origin_of(module: Module, value: str) -> Origin | None:
+    """Where a value, or an output of that name, comes from."""
+    if isinstance(module, Graph):
+        ends = {o.name: o.node for o in module.outputs} | {u.input: u.value for u in module.updates}
+        named = {name: node for node, name in module.names.items()}
+        for node in (named.get(value), ends.get(value)):
+            if node is not None and node in module.origins:
+                return module.origins[node]
+        return None
+    program = module.program if isinstance(module, LoopModule) else module
+    if not isinstance(program, Program):
+        return None
+    ends_of = {o.name: o.value for o in program.outputs} | {u.input: u.value for u in program.updates}
+    for name in (value, ends_of.get(value)):
+        for step in program.steps:
+            if name in [r.name for r in results_of(step)]:
+                return step.origin
+    return None
+
+
+def source_of(symbol: SymOrigin) -> str:
+    """FILE:LINE; "" where it is not known."""
+    return f"{symbol.file}:{symbol.line}" if symbol.file and symbol.line else symbol.file

@@ -1,0 +1,138 @@
+"""The first pass, action and value that make a program wrong: checked after every pass on several kinds of inputs, then
+bisected, reduced and written as a file that shows it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from symc.debug.apart import apart
+from symc.debug.blame import Blame, blame
+from symc.debug.checks import Scene, check
+from symc.debug.files import write
+from symc.debug.reduce import reduce
+from symc.debug.trial import Failure, Trial
+from symc.ir.syntax.printing import regions_of
+from symc.ir.tensor.graph import Graph
+from symc.passes.manager.manager import Module, Pass
+
+#: kinds of inputs: random numbers, small whole numbers, and those at the edges of their type
+KINDS = ("seed", "exact-int", "edge")
+#: seconds that a pass, that native code, and that one try of a reduction may take
+PASS_LIMIT, SILENT, TRY_LIMIT = 30.0, 300.0, 5.0
+
+
+def trials(
+    module: Module,
+    passes: Sequence[Pass],
+    kinds: Sequence[str],
+    seed: int = 0,
+    train: bool = True,
+    smooth: bool = False,
+) -> list[Trial]:
+    """One trial for every kind of inputs."""
+    made = []
+    for kind in kinds:
+        common = Trial(module, tuple(passes), seed, train=train, refusable=False, limit=PASS_LIMIT)
+        if kind == "seed":
+            made.append(dataclasses.replace(common, native=True))
+        else:
+            made.append(dataclasses.replace(common, whole=kind == "exact-int", edge=kind == "edge"))
+    return made
+
+
+def kind_of(trial: Trial) -> str:
+    """The kind of a trial's inputs."""
+    return "exact-int" if trial.whole else "edge" if trial.edge else "seed"
+
+
+class Search:
+    """The steps of `symc numdiff`, one after the other, so that what is known already can be told."""
+
+    def __init__(self, given: Sequence[Trial], loads: Sequence[str] = ()) -> None:
+        self.given, self.loads = list(given), tuple(loads)
+        self.trial = self.given[0]
+        self.failure: Failure | None = None
+        self.blame = Blame()
+        self.at = 0
+        #: the reduced trial, and how it fails
+        self.small: Trial | None = None
+        self.shown: Failure | None = None
+
+    @property
+    def place(self) -> str:
+        """The pass that is at fault; what follows the passes is code generation."""
+        return self.given[0].passes[self.at].name if self.at < len(self.given[0].passes) else "native code"
+
+    def check(self) -> Failure | None:
+        """What fails first, in a process that may die of it."""
+        found = apart(self._checked, SILENT)
+        if isinstance(found, Failure):  # it died
+            self.failure = found
+            self.at = _position(self.trial.passes, found.where)
+        else:
+            self.failure, self.at, number, self.blame = found
+            self.trial = self.given[number]
+        return self.failure
+
+    def _checked(self, say: Callable[[str], None]) -> tuple[Failure | None, int, int, Blame]:
+        scene = Scene()
+        failure = check(self.given[0], say, self.given[1:], scene).failure
+        number = 0
+        if failure is not None and scene.judges:
+            number = self.given.index(scene.judges[0].trial)
+        found = Blame() if failure is None else blame(self.given[0], scene, failure)
+        return failure, scene.at, number, found
+
+    def reduce(self, seconds: float) -> tuple[int, int]:
+        """A smaller program that fails the same way: its operators, and the tries it took."""
+        assert self.failure is not None
+        tries = 0
+        dies = self.failure.check in ("crash", "hang")
+        passes = self.trial.passes[: self.at + 1]
+        limit = TRY_LIMIT
+
+        def fails(trial: Trial) -> Failure | None:
+            nonlocal tries
+            tries += 1
+            if not dies:
+                return check(trial).failure
+            found = apart(lambda say: check(trial, say).failure, limit)
+            return found if found is None or isinstance(found, Failure) else None
+
+        small = dataclasses.replace(
+            self.trial, passes=passes, limit=limit, native=self.trial.native and self.at >= len(self.trial.passes)
+        )
+        first = fails(small)
+        if first is None or first.signature != self.failure.signature:
+            small, first = self.trial, self.failure
+        self.small, self.shown = reduce(small, first, fails, seconds)
+        return operators_of(self.small.module), tries
+
+    def write(self, folder: Path, source: str) -> Path:
+        """The file that shows it again."""
+        assert self.failure is not None
+        trial, shown = self.small or self.trial, self.shown or self.failure
+        stem = re.sub(r"[^\w]+", "_", f"{self.failure.where}_{self.blame.rule or self.failure.rule}").strip("_")
+        number = 0
+        while (folder / f"{stem}_{number}.sir").exists():
+            number += 1
+        return write(trial, shown, folder, f"{stem}_{number}", source, self.loads)
+
+
+def _position(passes: Sequence[Pass], name: str) -> int:
+    return next((at for at, p in enumerate(passes) if p.name == name), len(passes))
+
+
+def operators_of(module: Module) -> int:
+    """How many operators a program has."""
+    if isinstance(module, Graph):
+        inner = [region for n in module.nodes() if n.op.is_control for _, region in regions_of(n.op)]
+        own = [n for n in module.nodes() if n.inputs and not n.op.is_literal(n)]
+        return len(own) + sum(operators_of(region) for region in inner)
+    program = getattr(module, "program", module)
+    if hasattr(program, "steps"):
+        return len(program.steps)
+    return len([n for n in program.graph.nodes() if not n.is_variable])
