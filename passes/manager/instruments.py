@@ -1,21 +1,30 @@
 """Instruments: what the tools see of a pipeline. Each listens to the manager; none changes a program.
 
 PrintIR      the program before and after passes        Timing       seconds per pass
-TreeDir      one NN-pass.sir file per pass              Statistics   accepted rewrites per rule
-Bisect       only the first N rewrites happen           Reproducer   what a failing pass was given, as a file
+TreeDir      one NN-pass.sir file per pass              Statistics   tries, rewrites and refusals of every rule
+Bisect       only the first N rewrites happen           Counters     only some rewrites of some rules happen
+Promises     what passes say they keep is looked at     Reproducer   what a failing pass was given, as a file
 """
 
 from __future__ import annotations
 
+import math
+import re
 import traceback
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
+from symc.ir.errors import VerifyError
+from symc.ir.parse import parse
 from symc.ir.text import collect_constants, print_module
+from symc.ir.verify import verify
 from symc.passes.manager.manager import Instrument, Module, OptionError, Pass
+from symc.passes.manager.properties import held
+from symc.passes.manager.watching import Action, Miss
 
 
 def is_unchanged(before: Module, after: Module) -> bool:
@@ -91,18 +100,46 @@ class Timing(Instrument):
 
 
 class Statistics(Instrument):
-    """Counts the rewrites that happened, by pass and rule."""
+    """Counts, for every rule of every pass, how often it looked at a value, how often it changed something, was vetoed,
+    and was refused for which reason (where the rule knows it)."""
+
+    watches = True
 
     def __init__(self) -> None:
-        self.hits: dict[tuple[str, str], int] = {}
+        self.tries: Counter[tuple[str, str]] = Counter()
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self.hits: Counter[tuple[str, str]] = Counter()
+        self.reasons: dict[tuple[str, str], Counter[str]] = {}
+
+    def tried(self, pass_name: str, rule: str) -> None:
+        self.tries[pass_name, rule] += 1
+
+    def proposed(self, action: Action) -> None:
+        self.asked[action.pass_name, action.rule] += 1
 
     def acted(self, pass_name: str, number: int, rule: str) -> None:
-        self.hits[pass_name, rule] = self.hits.get((pass_name, rule), 0) + 1
+        self.hits[pass_name, rule] += 1
+
+    def missed(self, miss: Miss) -> None:
+        # one line for a reason, whatever the numbers and names in it are
+        reason = _PARTICULAR.sub("...", miss.reason)
+        self.reasons.setdefault((miss.pass_name, miss.rule), Counter())[reason] += 1
 
     def report(self) -> str:
-        """A table: count, pass/rule; most frequent first."""
-        rows = sorted(self.hits.items(), key=lambda row: (-row[1], row[0]))
-        return "\n".join(["    count  rule", *(f"{count:9d}  {pass_name}/{rule}" for (pass_name, rule), count in rows)])
+        """A table: tries, hits, vetoes and refusals of every pass/rule, most hits first, and below it the reasons."""
+        rules = {*self.tries, *self.asked, *self.reasons}
+        lines = ["    tries     hits   vetoed  refused  rule"]
+        for key in sorted(rules, key=lambda key: (-self.hits[key], key)):
+            reasons = self.reasons.get(key, Counter())
+            refused = sum(reasons.values())
+            tries = max(self.tries[key], self.asked[key] + refused)
+            counts = tries, self.hits[key], self.asked[key] - self.hits[key], refused
+            lines.append("".join(f"{count:9d}" for count in counts) + f"  {'/'.join(key)}")
+            lines += [f"{count:36d}    {reason}" for reason, count in reasons.most_common()]
+        return "\n".join(lines)
+
+
+_PARTICULAR = re.compile(r"%(\"[^\"]*\"|[\w.$/-]+)|\[[\d, ]*\]|\b\d+\b")
 
 
 class Bisect(Instrument):
@@ -135,6 +172,80 @@ class Bisect(Instrument):
         """What the limit let happen last."""
         happened = self.seen if self.limit < 0 else min(self.seen, self.limit)
         return f"bisect: {happened} of {self.seen} rewrites; last: {self.last or 'none'}"
+
+
+class Counters(Instrument):
+    """Lets only some rewrites of a rule happen: `skip` of them first do not, then at most `count` do.
+
+    `text` is RULE-skip=N,RULE-count=M,...; RULE is a rule, pass/rule, or a pass (spaces as dashes). OptionError for
+    text of another form."""
+
+    def __init__(self, text: str) -> None:
+        self.limits: dict[str, tuple[int, float]] = {}
+        self.seen: Counter[str] = Counter()
+        for part in text.split(","):
+            match = _COUNTER.fullmatch(part.strip())
+            if match is None:
+                raise OptionError(f"debug counter {part.strip()!r}: expected RULE-skip=N or RULE-count=N")
+            rule, word, number = match.groups()
+            skip, count = self.limits.get(rule, (0, math.inf))
+            self.limits[rule] = (int(number), count) if word == "skip" else (skip, int(number))
+
+    def action(self, pass_name: str, number: int, rule: str) -> bool:
+        dashed = rule.replace(" ", "-")
+        allowed = True
+        for name in dict.fromkeys((pass_name, dashed, f"{pass_name}/{dashed}")):
+            if name in self.limits:
+                skip, count = self.limits[name]
+                self.seen[name] += 1
+                allowed = allowed and skip < self.seen[name] <= skip + count
+        return allowed
+
+    def report(self) -> str:
+        """A line for every counter: how many of the rewrites happened."""
+        lines = []
+        for name, (skip, count) in self.limits.items():
+            seen = self.seen[name]
+            allowed = f"{max(0, min(seen - skip, count))} of {seen} rewrites allowed"
+            lines.append(f"counter {name}: {allowed if seen else 'nothing of this name was about to happen'}")
+        return "\n".join(lines)
+
+
+_COUNTER = re.compile(r"(.+)-(skip|count)=(\d+)")
+
+
+class Promises(Instrument):
+    """Looks at what passes say without being asked: that a program is as it was before a pass was given it (rule M8;
+    a pass that says "no change" gives that very program back); that all rules of the level hold, nothing taken from
+    what earlier passes left; and that text holds all there is: read back it prints the same and has the same
+    properties. VerifyError otherwise."""
+
+    def __init__(self) -> None:
+        self.checked = 0
+        self._given = ""
+
+    def before_pass(self, pass_: Pass, module: Module) -> bool:
+        self._given = print_module(module)
+        return True
+
+    def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None:
+        self.checked += 1
+        if print_module(before) != self._given:
+            raise VerifyError("M8", f"pass {pass_.name} changes the very program that it was given")
+        verify(after)
+        text = print_module(after)
+        again = parse(text, data=collect_constants(after))
+        if print_module(again) != text:
+            raise VerifyError("M8", f"what pass {pass_.name} gives prints otherwise when it was read back")
+        lost = sorted(held(after) ^ held(again))
+        if lost:
+            raise VerifyError(
+                "M7", f"what pass {pass_.name} gives, and its text read back: one of them is not {lost[0]}"
+            )
+
+    def report(self) -> str:
+        """How much was looked at."""
+        return f"promises: kept by all {self.checked} passes"
 
 
 class Reproducer(Instrument):

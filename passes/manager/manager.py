@@ -24,6 +24,7 @@ from symc.ir.verify import verify
 from symc.passes.manager.properties import PROPERTIES, held, level
 from symc.passes.manager.rewrite import Rewriter
 from symc.passes.manager.signature import Signature, check_signature, signature_of
+from symc.passes.manager.watching import Action, Miss
 
 Module = Any  # SymbolModule | Graph | Program | LoopModule: the level is checked by the verifier
 
@@ -172,7 +173,10 @@ def dashed(name: str) -> str:
 
 
 class Instrument:
-    """Listens to a pipeline; override what you need."""
+    """Listens to a pipeline; override what you need. Of what passes try, and of what their changes look like, only
+    those are told that `watch`."""
+
+    watches: ClassVar[bool] = False
 
     def before_pass(self, pass_: Pass, module: Module) -> bool:
         """False skips the pass (only one that keeps its level)."""
@@ -188,6 +192,34 @@ class Instrument:
 
     def acted(self, pass_name: str, number: int, rule: str) -> None:
         """One rewrite that nobody vetoed."""
+
+    def tried(self, pass_name: str, rule: str) -> None:
+        """A rule is about to look at a value."""
+
+    def missed(self, miss: Miss) -> None:
+        """A rule did not apply, for a reason that it knows."""
+
+    def proposed(self, action: Action) -> None:
+        """What `action` will be asked about next."""
+
+
+class _Watchers:
+    """Tells all instruments that watch."""
+
+    def __init__(self, instruments: Sequence[Instrument]) -> None:
+        self._told = instruments
+
+    def tried(self, pass_name: str, rule: str) -> None:
+        for instrument in self._told:
+            instrument.tried(pass_name, rule)
+
+    def missed(self, miss: Miss) -> None:
+        for instrument in self._told:
+            instrument.missed(miss)
+
+    def proposed(self, action: Action) -> None:
+        for instrument in self._told:
+            instrument.proposed(action)
 
 
 class _Pauses(threading.local):
@@ -276,7 +308,9 @@ class Manager:
                     f"pass {pass_.name} changes the level from {pass_.takes} to {pass_.gives}: it cannot be skipped"
                 )
             return module
-        rewriter = Rewriter(pass_.name, self._may_act if self.instruments else None)
+        watching = [i for i in self.instruments if i.watches]
+        watcher = _Watchers(watching) if watching else None
+        rewriter = Rewriter(pass_.name, self._may_act if self.instruments else None, watcher)
         start = time.perf_counter()
         try:
             after = pass_.run(module, rewriter)

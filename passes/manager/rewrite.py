@@ -14,18 +14,22 @@ from typing import Any
 
 from symc.ir.errors import IRError, TypeMismatch, VerifyError
 from symc.ir.op import Node, Primitive, Recorder
-from symc.ir.origins import DerivedOrigin, Origin
-from symc.ir.syntax.printing import regions_of
+from symc.ir.origins import DerivedOrigin, Origin, first_symbol
+from symc.ir.syntax.printing import regions_of, value_name
 from symc.ir.tensor.graph import Graph, finish
+from symc.passes.manager.watching import Action, Miss, Refused, Watcher, definition, expression
 
-Match = Callable[[Node], "Node | None"]
+Match = Callable[[Node], "Node | Refused | None"]
+#: of a change: what is there, and what takes its place
+Shown = Callable[..., "tuple[str, str]"]
 #: rules applied one after the other at one node; more mean that two undo each other
 CHAIN = 100
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A named local rewrite: `match(node)` gives an equal node, or None. `roots` are the primitives it looks at."""
+    """A named local rewrite: `match(node)` gives an equal node, or None; or Refused where the node is of the kind the
+    rule is for and a condition fails. `roots` are the primitives it looks at."""
 
     name: str
     match: Match
@@ -33,23 +37,40 @@ class Rule:
 
 
 class Rewriter:
-    """Numbers the actions of one pass and asks whether each may happen."""
+    """Numbers the actions of one pass and asks whether each may happen. `watcher` is told of every action, and of what
+    did not become one."""
 
-    def __init__(self, pass_name: str, may_act: Callable[[str, int, str], bool] | None = None) -> None:
+    def __init__(
+        self,
+        pass_name: str,
+        may_act: Callable[[str, int, str], bool] | None = None,
+        watcher: Watcher | None = None,
+    ) -> None:
         self.pass_name = pass_name
         self.actions = 0
         self.hits: dict[str, int] = {}
+        self.watcher = watcher
         self._may_act = may_act
 
-    def act(self, rule: str, parents: Sequence[Origin]) -> Origin | None:
-        """The origin for what this action makes, or None if it is vetoed."""
+    def act(self, rule: str, parents: Sequence[Origin], shown: Shown | None = None, *about: Any) -> Origin | None:
+        """The origin for what this action makes, or None if it is vetoed. `shown(*about)`, called if somebody watches,
+        says what becomes of what."""
         number = self.actions
         self.actions += 1
+        if self.watcher is not None:
+            before, made = shown(*about) if shown is not None else ("", "")
+            symbol = first_symbol(parents[0]) if parents else None
+            self.watcher.proposed(Action(self.pass_name, number, rule, before, made, symbol))
         if self._may_act is not None and not self._may_act(self.pass_name, number, rule):
             return None
         self.hits[rule] = self.hits.get(rule, 0) + 1
         unique = tuple({id(p): p for p in parents}.values())
         return DerivedOrigin(self.pass_name, number, unique)
+
+    def miss(self, rule: str, value: str, reason: str, other: str = "") -> None:
+        """Tell who watches that a rule does not apply to a value (with another one), and why."""
+        if self.watcher is not None:
+            self.watcher.missed(Miss(self.pass_name, rule, value, reason, other))
 
 
 def same_type(by: str, graph: Graph, old: Node, made: Node) -> None:
@@ -170,18 +191,25 @@ def _at_node(
     made: Node, old: Node, graph: Graph, trial: dict[Node, Origin], origins: dict[Node, Origin], state: _State
 ) -> Node:
     """What the rules, one after the other, make of one node."""
+    watcher = state.rw.watcher
     for _ in range(CHAIN):
         for rule in state.rules_for(made.op):
             trial.clear()
+            if watcher is not None:
+                watcher.tried(state.rw.pass_name, rule.name)
             try:
                 replaced = rule.match(made)
             except TypeMismatch as problem:
                 where = f"{state.rw.pass_name}: rule {rule.name} at {_called(graph, old)}"
                 raise TypeMismatch(f"{where}: {problem}") from None
+            if isinstance(replaced, Refused):
+                state.rw.miss(rule.name, graph.names.get(old, ""), replaced.reason)
+                continue
             if replaced is None or replaced is made:
                 continue
             matched = [old, *(i for i in old.inputs if i.inputs)]
-            origin = state.rw.act(rule.name, [graph.origins[n] for n in matched if n in graph.origins])
+            parents = [graph.origins[n] for n in matched if n in graph.origins]
+            origin = state.rw.act(rule.name, parents, _shown, made, replaced, old, graph)
             if origin is not None:
                 same_type(f"{state.rw.pass_name}: rule {rule.name}", graph, old, replaced)
                 for node in trial:
@@ -193,3 +221,10 @@ def _at_node(
             return made
     name = old.op.name
     raise IRError(f"{state.rw.pass_name}: {CHAIN} rules in a row apply to one {name}; two of them undo each other")
+
+
+def _shown(made: Node, replaced: Node, old: Node, graph: Graph) -> tuple[str, str]:
+    """The node that a rule looks at, by the name of the value it stands for, and its replacement."""
+    names = graph.names if made is old else {**graph.names, made: graph.names.get(old, made.op.name)}
+    known = graph.names.get(replaced)
+    return definition(made, names), expression(replaced, graph.names) if known is None else value_name(known)

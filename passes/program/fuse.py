@@ -36,9 +36,11 @@ from symc.ir.program.nodes import (
     ViewStep,
     operand_node,
 )
+from symc.ir.syntax.printing import value_name
 from symc.ir.tensor.graph import Graph, Output, Update, topological
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
+from symc.passes.manager.watching import definition
 from symc.passes.program.joins import Cluster, Join, Limits, Refusal, refusal
 from symc.passes.program.units import Unit, demanded_values, is_leaf_const, make_unit
 
@@ -143,15 +145,25 @@ class _Fusion:
             cluster = candidates[number]
             refused = refusal(Join(unit, half, sources, cluster, self.limits, self.graph.names))
             if refused is None:
-                origin = self.rw.act(f"join {unit.root.op.name}", ())
+                origin = self.rw.act(f"join {unit.root.op.name}", self._origins(unit), self._shown, unit, cluster)
                 if origin is not None:
                     self._join(unit, cluster, sources)
                     return
-            elif self.refusals is not None:
-                self.refusals[unit.root, number] = refused
+            else:
+                if self.refusals is not None:
+                    self.refusals[unit.root, number] = refused
+                name, other = self.graph.names[unit.root], self.graph.names[cluster.units[0].root]
+                self.rw.miss(f"join/{refused.rule}", name, refused.reason, other)
         cluster = Cluster(len(self.clusters), unit, half)
         self.clusters.append(cluster)
         self._enter(unit, cluster, sources)
+
+    def _origins(self, unit: Unit) -> list[Origin]:
+        return [self.graph.origins[unit.root]] if unit.root in self.graph.origins else []
+
+    def _shown(self, unit: Unit, cluster: Cluster) -> tuple[str, str]:
+        names = self.graph.names
+        return definition(unit.root, names), f"in the kernel of {value_name(names[cluster.units[0].root])}"
 
     def _join(self, unit: Unit, cluster: Cluster, sources: set[Cluster]) -> None:
         cluster.add(unit)
@@ -274,10 +286,15 @@ class _Fusion:
         reads, body = extract(graph, cluster.units, yields)
         origin = origins[0]
         if len({id(o) for o in origins}) > 1:
-            origin = self.rw.act("kernel", origins) or origin
+            origin = self.rw.act("kernel", origins, self._values, roots, yields) or origin
         results = tuple(Result(graph.names[node], node.tensor) for node in yields)
         form = _form(cluster, reads, yields)
         return KernelStep(_label(roots), tuple(graph.names[r] for r in reads), results, body, form, origin)
+
+    def _values(self, roots: Sequence[Node], yields: Sequence[Node]) -> tuple[str, str]:
+        """What a kernel computes, and what of that it writes."""
+        named = [", ".join(value_name(self.graph.names[n]) for n in nodes) for nodes in (roots, yields)]
+        return named[0], f"kernel {_label(roots)} that writes {named[1]}"
 
 
 def _form(cluster: Cluster, reads: Sequence[Node], yields: Sequence[Node]) -> Form:

@@ -65,7 +65,7 @@ class _Copies:
         name = fresh_name(f"{value}.{label}", self._taken)
         self._taken.add(name)
         origin = self._origin(source)
-        origin = self.rw.act(rule, [origin]) or origin
+        origin = self.rw.act(rule, [origin], _copied, value, name) or origin
         node = operand_node(0, self.types[value])
         body = Graph("body", (node,), (Output(name, node),), (), {}, {node: origin})
         return KernelStep("copy", (value,), (Result(name, node.tensor),), body, map_form(node.shape, 1), origin)
@@ -110,6 +110,8 @@ def _keep_old(program: Program, rw: Rewriter) -> Program:
     kept: dict[str, KernelStep] = {}
     for update in program.updates:
         if update.input in others or update.phase == "forward" and update.input in late:
+            why = "it is what another parameter becomes" if update.input in others else "the backward half reads it"
+            rw.miss("kept", update.input, f"{why}, when it has its new value already")
             kept[update.input] = make.step("kept", update.input, "kept", update.value)
     if not kept:
         return program
@@ -144,9 +146,27 @@ def _own_outputs(program: Program, rw: Rewriter) -> Program:
             taken.add(base)
             values.append(output.value)
         else:
+            rw.miss("output", output.value, _why_copied(make, base in taken, output.value), output.name)
             values.append(make.at_end(output.phase, "output", output.value, f"out{number}"))
     outputs = tuple(replace(output, value=value) for output, value in zip(program.outputs, values))
     return replace(make.added(), outputs=outputs)
+
+
+def _copied(value: str, name: str) -> tuple[str, str]:
+    return f"%{value}", f"its copy %{name}"
+
+
+def _direct(value: str, parameter: str) -> tuple[str, str]:
+    return f"%{value}", f"%{value} in the buffer of %{parameter}"
+
+
+def _why_copied(make: _Copies, taken: bool, value: str) -> str:
+    """Why an output is no value of its own."""
+    if taken:
+        return f"%{value} lies in the buffer of another output or update already"
+    if make.base[value] in make.made_by:
+        return f"%{value} is computed in the forward half"
+    return f"%{value} is a parameter or constant: no kernel of the half writes it"
 
 
 def _own_updates(program: Program, rw: Rewriter) -> Program:
@@ -157,24 +177,33 @@ def _own_updates(program: Program, rw: Rewriter) -> Program:
     held = {update.input: [update.input] for update in program.updates}
     taken = {base[output.value] for output in program.outputs}
 
-    def direct(parameter: str, value: str, phase: str) -> bool:
-        """Whether the kernel that makes the value may write it into the parameter: nobody reads the old value after
-        it, and it reads that itself only where it writes."""
+    def refusal(parameter: str, value: str, phase: str) -> str:
+        """Why the kernel that makes the value may not write it into the parameter: somebody reads the old value after
+        it, or it reads that itself elsewhere than where it writes. Empty if it may."""
         found = make.maker(value, phase)
         if found is None or base[value] in taken:
-            return False
+            return _why_copied(make, base[value] in taken, value)
         at, step = found
         last = max(last_read.get(old, -1) for old in held[parameter])
         if last > at:
-            return False
+            return f"step {last} reads %{parameter} after step {at}, which computes its new value"
         if last == at:
             written = [r.name for r in step.results].index(base[value])
             reads = [i for i, o in enumerate(step.operands) if base[o] in held[parameter]]
             if len(reads) > 1 or step.operands[reads[0]] not in held[parameter]:
-                return False
+                return f"the kernel that computes it reads %{parameter} by several operands, or as a view"
             if reads[0] not in step.overwritable(written):
-                return False
-        return rw.act("in place", [step.origin]) is not None
+                return f"the kernel that computes it may read %{parameter} after it has written there"
+        return ""
+
+    def direct(parameter: str, value: str, phase: str) -> bool:
+        """Whether the kernel that makes the value writes it into the parameter."""
+        refused = refusal(parameter, value, phase)
+        if refused:
+            rw.miss("in place", parameter, refused, value)
+            return False
+        origin = program.steps[make.made_by[base[value]]].origin
+        return rw.act("in place", [origin], _direct, value, parameter) is not None
 
     updates: list[ProgramUpdate] = []
     for update in in_order(program.updates):

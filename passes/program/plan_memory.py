@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from symc.ir.errors import IRError
+from symc.ir.program.form import overwrite_refusal
 from symc.ir.program.nodes import (
     BranchStep,
     ControlStep,
@@ -24,6 +25,7 @@ from symc.ir.program.nodes import (
     LoopStep,
     Place,
     Program,
+    Result,
     Step,
     ViewStep,
     bases_of,
@@ -101,7 +103,7 @@ class _Planner:
             place = self.fixed.get(result.name)
             if place is None and self.options.inplace:
                 operand = self._victim(at, step, number, taken)
-                if operand and self.rw.act("take over", [step.origin]) is not None:
+                if operand:
                     taken.add(self.base[operand])
                     piece = self.storage[self.base[operand]]
                     piece.last = max(piece.last, self.last_read.get(result.name, at))
@@ -118,19 +120,36 @@ class _Planner:
 
     def _victim(self, at: int, step: KernelStep | ControlStep, result: int, taken: set[str]) -> str:
         """An operand whose memory the result takes over; empty if there is none."""
-        for operand in (step.operands[i] for i in step.overwritable(result)):
-            base = self.base[operand]
-            piece = self.storage.get(base)
-            if piece is None or piece.place.kind or base in taken or piece.size != step.results[result].type.nbytes:
-                continue  # a parameter's or a result's memory is not ours to take
-            if piece.last <= at and self._read_once(step, base):
-                return operand
+        made = step.results[result]
+        allowed = step.overwritable(result)
+        for number, operand in enumerate(step.operands):
+            if number in allowed:
+                refused = self._refusal(at, step, made, operand, taken)
+                if not refused and self.rw.act("take over", [step.origin], _shown, made, operand) is not None:
+                    return operand
+                if refused:
+                    self.rw.miss("take over", made.name, refused, operand)
+            elif self.rw.watcher is not None:
+                self.rw.miss("take over", made.name, _form_refusal(step, result, number), operand)
         return ""
 
-    def _read_once(self, step: KernelStep | ControlStep, base: str) -> bool:
-        """No other operand of the kernel is a view of the same memory."""
-        piece = self.storage[base]
-        return sum(1 for o in step.operands if self.storage.get(self.base[o]) is piece) == 1
+    def _refusal(self, at: int, step: KernelStep | ControlStep, made: Result, operand: str, taken: set[str]) -> str:
+        """Why a result does not take over an operand's memory, though the step would write it there; or nothing."""
+        base = self.base[operand]
+        piece = self.storage.get(base)
+        if piece is None:
+            return f"%{base} is a parameter or constant: its memory is the caller's"
+        if piece.place.kind:
+            return f"%{base} lies in the caller's buffer {piece.place}"
+        if base in taken:
+            return f"another result of the step has taken over %{base}"
+        if piece.size != made.type.nbytes:
+            return f"%{base} lies in memory of {piece.size} bytes, the result has {made.type.nbytes}"
+        if piece.last > at:
+            return f"%{base}'s memory is read until step {piece.last}, the result is written by step {at}"
+        if sum(1 for o in step.operands if self.storage.get(self.base[o]) is piece) > 1:
+            return f"the step reads the memory of %{base} by another operand too"
+        return ""
 
     def _placed(self, at: int, step: Step) -> Step:
         if isinstance(step, ViewStep):
@@ -148,6 +167,18 @@ class _Planner:
         if piece is None:
             return Place("arg", 0, base)
         return piece.place
+
+
+def _shown(made: Result, operand: str) -> tuple[str, str]:
+    return f"%{made.name}", f"%{made.name} in the memory of %{operand}"
+
+
+def _form_refusal(step: KernelStep | ControlStep, result: int, operand: int) -> str:
+    """Why a step may not write a result over an operand."""
+    if isinstance(step, KernelStep):
+        held = step.body.inputs[operand].tensor
+        return overwrite_refusal(step.form, result, step.results[result].type, operand, held)
+    return f"a {step.label} writes no result over that operand"
 
 
 # --------------------------------------------------------------------------------------------- offsets

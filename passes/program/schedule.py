@@ -13,6 +13,7 @@ from dataclasses import replace
 from symc.ir.errors import IRError
 from symc.ir.program.nodes import Program, ViewStep, bases_of, in_regions, operands_of, results_of
 from symc.ir.program.text import is_planned
+from symc.ir.syntax.printing import value_name
 from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter
 
@@ -76,9 +77,22 @@ class _Scheduler:
                 continue
             behind = self._behind(writer) if parameter in readers else set()
             before = [n for n in readers.get(parameter, ()) if n not in behind and self._half(n) <= self._half(writer)]
-            if before and self.rw.act("update last", [self.steps[writer].origin]) is not None:
+            if before and self.rw.act("update last", [self.steps[writer].origin], self._last, writer, parameter):
                 for reader in before:
                     self._follow(reader, writer)
+
+    def _named(self, number: int) -> str:
+        return ", ".join(value_name(result.name) for result in results_of(self.steps[number]))
+
+    def _last(self, number: int, parameter: str) -> tuple[str, str]:
+        return f"the step of {self._named(number)}", f"after those that read %{parameter}"
+
+    def _may_run(self, number: int, first: int) -> bool:
+        """Whether a step runs before the first that could."""
+        return self.rw.act("run early", [self.steps[number].origin], self._early, number, first) is not None
+
+    def _early(self, number: int, first: int) -> tuple[str, str]:
+        return f"the step of {self._named(number)}", f"before that of {self._named(first)}"
 
     def _behind(self, number: int) -> set[int]:
         """The step and all that must run after it."""
@@ -119,7 +133,7 @@ class _Scheduler:
                 continue
             while done[waiting[0]]:
                 heapq.heappop(waiting)
-            if number != waiting[0] and self.rw.act("run early", [self.steps[number].origin]) is None:
+            if number != waiting[0] and not self._may_run(number, waiting[0]):
                 heapq.heappush(ready, (half, actual, number))
                 number = waiting[0]
             done[number] = True

@@ -21,6 +21,7 @@ from symc.ir.tensor.graph import Graph, Output, Update, finish, fresh_name
 from symc.ir.types import BOOL
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
+from symc.passes.manager.watching import definition
 
 
 def head_name(output: str, order: int = 1) -> str:
@@ -62,7 +63,7 @@ class Autodiff(Pass):
         names = dict(graph.names)
 
         def visit(node: Node) -> AbstractContextManager[object] | None:
-            here = rw.act(node.op.name, [graph.origins[node]])
+            here = rw.act(node.op.name, [graph.origins[node]], _operator, node, graph)
             return None if here is None else recorder.at(here)
 
         changed: dict[Node, Node] = {}
@@ -91,7 +92,7 @@ class Autodiff(Pass):
             for name, target in zip(wanted, targets):
                 found, called = cotangents[target], self._name(grad_name(name, order), taken)
                 origin = graph.origins[target]
-                with recorder.at(rw.act("argument", [origin]) or origin):
+                with recorder.at(rw.act("argument", [origin], _argument, name, called) or origin):
                     gradient = zeros_like(target) if found is None else found
                     if name in self.add:
                         buffer = input_node(called, target.tensor, "grad", name, order)
@@ -120,3 +121,11 @@ class Autodiff(Pass):
         """What earlier applications of the pass added."""
         yield from (op for op in map(parameter, graph.inputs) if op.role in ("head", "grad"))
         yield from (output for output in graph.outputs if output.role == "gradient")
+
+
+def _operator(node: Node, graph: Graph) -> tuple[str, str]:
+    return definition(node, graph.names), "its gradient"
+
+
+def _argument(name: str, called: str) -> tuple[str, str]:
+    return f"%{name}", f"its gradient %{called}"

@@ -15,6 +15,7 @@ from symc.ir.op import Node, Recorder
 from symc.ir.origins import Origin
 from symc.ir.prims.linear import Dot
 from symc.ir.prims.movement import Reshape, Slice, reshape, slice_axis, transpose
+from symc.ir.syntax.printing import value_name
 from symc.ir.tensor.graph import Graph
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter, in_regions, rebuild
@@ -76,8 +77,20 @@ class Batch(Pass):
                     key = (node.op, node.inputs[1], part.whole, part.axis, part.count, node.shape[0])
                     groups.setdefault(key, []).append(node)
         # parts that nothing multiplies would be computed for nothing
-        kept = {key: nodes for key, nodes in groups.items() if len(nodes) >= max(self.least, key[4] // 2)}
+        kept: dict[_Key, list[Node]] = {}
+        for key, nodes in groups.items():
+            least = max(self.least, key[4] // 2)
+            if len(nodes) >= least:
+                kept[key] = nodes
+            else:
+                for node in nodes:
+                    reason = f"{len(nodes)} of {key[4]} parts are multiplied by that operand, fewer than {least}"
+                    rw.miss("dot", graph.names[node], reason)
         return _join(graph, rw, parts, kept) if kept else graph
+
+
+def _shown(graph: Graph, nodes: Sequence[Node]) -> tuple[str, str]:
+    return ", ".join(value_name(graph.names[n]) for n in nodes), "parts of one product"
 
 
 def _join(graph: Graph, rw: Rewriter, parts: Mapping[Node, _Part], groups: Mapping[_Key, Sequence[Node]]) -> Graph:
@@ -90,7 +103,8 @@ def _join(graph: Graph, rw: Rewriter, parts: Mapping[Node, _Part], groups: Mappi
             inputs = [new.get(i, i) for i in node.inputs]
             key = key_of.get(node)
             if key is not None and key not in made:
-                origin = rw.act("dot", [graph.origins[n] for n in groups[key] if n in graph.origins])
+                origins = [graph.origins[n] for n in groups[key] if n in graph.origins]
+                origin = rw.act("dot", origins, _shown, graph, groups[key])
                 made[key] = None
                 if origin is not None:
                     part = replace(parts[node], whole=new.get(parts[node].whole, parts[node].whole))

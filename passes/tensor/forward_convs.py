@@ -20,6 +20,7 @@ from symc.ir.prims.linear import Conv, ConvDw, dot
 from symc.ir.prims.movement import concat, reshape, slice_, transpose
 from symc.ir.types import Shape
 from symc.passes.cost import PACKING
+from symc.passes.manager.watching import Refused
 
 #: positions of all images, below which weights are not worth packing (see symc.passes.cost)
 FEW = 2 * PACKING
@@ -46,31 +47,44 @@ def patches(x: Node, kernel: Shape, places: Shape, stride: Shape, dilate: Shape)
     return reshape(concat(taps, len(places) + 2), (images * math.prod(places), channels * len(taps)))
 
 
-def one_tap(node: Node) -> Node | None:
+def one_tap(node: Node) -> Node | Refused | None:
     """conv(x, w) {stride} -> conv(x[::stride], w) for kernels of one tap; conv_dw likewise."""
     op = node.op
     if not isinstance(op, (Conv, ConvDw)) or not node.tensor.size:
         return None
     x, other = node.inputs
     kernel, places = (other.shape[2:], node.shape[2:]) if isinstance(op, Conv) else (op.kernel, other.shape[2:])
-    if math.prod(kernel) != 1 or all(s == 1 for s in op.stride) or not math.prod(places):
+    if math.prod(kernel) != 1:
+        return Refused(f"its kernel has {math.prod(kernel)} taps, not one")
+    if all(s == 1 for s in op.stride):
+        return Refused("it has no stride: it reads its operand in order as it is")
+    if not math.prod(places):
         return None
     (kept,) = tap_slices(x, kernel, places, op.stride, op.dilate)
     return Node.make(dataclasses.replace(op, stride=(1,) * len(places)), [kept, other])
 
 
-def patch_product(node: Node) -> Node | None:
+def patch_product(node: Node) -> Node | Refused | None:
     """conv(x, w) -> w patches(x)' for few positions or many channels, where the weights lie in memory as they are."""
     op = node.op
-    if not isinstance(op, Conv) or op.groups != 1 or not node.tensor.size:
+    if not isinstance(op, Conv) or not node.tensor.size:
         return None
+    if op.groups != 1:
+        return Refused(f"it has {op.groups} groups")
     x, w = node.inputs
     places, kernel = node.shape[2:], w.shape[2:]
     images = x.shape[0]
     deep = math.prod(kernel) == 1 and w.shape[1] >= DEEP
     few = math.prod(kernel) > 1 and images * math.prod(places) < FEW
-    if not (deep or few) or w.inputs or not w.tensor.size:
+    if not w.tensor.size:
         return None
+    if w.inputs:
+        return Refused("its weights are computed: they could lie in memory packed as well")
+    if not (deep or few):
+        what = f"{w.shape[1]} channels for its one tap, fewer than {DEEP}"
+        if math.prod(kernel) > 1:
+            what = f"{images * math.prod(places)} positions, no fewer than {FEW}"
+        return Refused(f"it has {what}: packing its weights pays")
     rows = reshape(w, (w.shape[0], w.tensor.size // w.shape[0]))
     made = dot(rows, patches(x, kernel, places, op.stride, op.dilate), tb=True)
     spatial = range(2, len(places) + 2)

@@ -22,6 +22,7 @@ from symc.ir.prims.elementwise import full
 from symc.ir.prims.linear import ConvDw, ConvDx, conv, dot
 from symc.ir.prims.movement import Slice, concat, pad, reshape, reverse, slice_, transpose
 from symc.ir.types import Shape, TensorType
+from symc.passes.manager.watching import Refused
 from symc.passes.tensor.forward_convs import patches
 
 #: more residues than this (the large strides of upsampling) have too little work each, and a nest of their own
@@ -121,15 +122,21 @@ def _interleaved(parts: Sequence[Node | None], stride: Shape, spatial: Shape, on
     return slice_(made[0], (0,) * one.rank, (*lead, *spatial))
 
 
-def as_product(node: Node) -> Node | None:
+def as_product(node: Node) -> Node | Refused | None:
     """conv_dw(x, ct) -> ct' patches(x): one product over all images and positions."""
     op = node.op
-    if not isinstance(op, ConvDw) or op.groups != 1 or not node.tensor.size:
+    if not isinstance(op, ConvDw) or not node.tensor.size:
         return None
+    if op.groups != 1:
+        return Refused(f"it has {op.groups} groups")
     x, ct = node.inputs
     places = ct.shape[2:]
-    if math.prod(places) > SMALL_MAP or min(node.shape[:2]) < FEW_CHANNELS or not ct.tensor.size:
+    if not ct.tensor.size:
         return None
+    if math.prod(places) > SMALL_MAP:
+        return Refused(f"a map has {math.prod(places)} positions, more than {SMALL_MAP}")
+    if min(node.shape[:2]) < FEW_CHANNELS:
+        return Refused(f"it has {min(node.shape[:2])} channels, fewer than {FEW_CHANNELS}")
     rank = len(places)
     columns = patches(x, op.kernel, places, op.stride, op.dilate)
     rows = reshape(transpose(ct, (1, 0, *range(2, rank + 2))), (node.shape[0], columns.shape[0]))

@@ -9,6 +9,7 @@ from symc.ir.tensor.graph import Graph
 from symc.ir.types import TupleType
 from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter, in_regions, rebuild
+from symc.passes.manager.watching import definition
 
 
 @register_pass("inline", establishes=("inlined",))
@@ -31,7 +32,7 @@ class Inline(Pass):
                 if isinstance(node.op, Get) and node.inputs[0] in bodies:
                     new[node] = bodies[node.inputs[0]][node.op.index]
                 elif isinstance(node.op, CustomGrad):
-                    made = rw.act("custom_grad", [origin] if origin else [])
+                    made = rw.act("custom_grad", [origin] if origin else [], _shown, node, graph)
                     with recorder.at(made or origin):
                         bodies[node] = instantiate(node.op.body, inputs)
                     if not isinstance(node.type, TupleType):
@@ -40,3 +41,7 @@ class Inline(Pass):
                     with recorder.at(origin):
                         new[node] = node.on(inputs)
         return rebuild(graph, new, recorder.origins, rw.pass_name)
+
+
+def _shown(node: Node, graph: Graph) -> tuple[str, str]:
+    return definition(node, graph.names), "its body"

@@ -17,11 +17,12 @@ from symc.ir.prims.movement import Concat, Slice, concat, pad, reshape
 from symc.ir.tensor.graph import Graph
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter, Rule, rewrite
+from symc.passes.manager.watching import Refused
 from symc.passes.tensor.forward_convs import one_tap, patch_product
 from symc.passes.tensor.gradient_convs import as_product, convolved, cropped
 
 
-def _halo(node: Node) -> Node | None:
+def _halo(node: Node) -> Node | Refused | None:
     """conv_dx(ct, w) -> conv_dx(pad(ct), w) {low, high}."""
     op = node.op
     if not isinstance(op, ConvDx) or op.low:
@@ -29,16 +30,18 @@ def _halo(node: Node) -> Node | None:
     ct, w = node.inputs
     low, high = halo(op, ct.shape[2:], w.shape[2:])
     if not any((*low, *high)):
-        return None
+        return Refused("its inner loops read nothing outside of the operand")
     return Node.make(dataclasses.replace(op, low=low, high=high), [pad(ct, (0, 0, *low), (0, 0, *high)), w])
 
 
-def _wide(node: Node, widest: int) -> Node | None:
+def _wide(node: Node, widest: int) -> Node | Refused | None:
     """concat(a, b, c, d) -> concat(concat(a, b), concat(c, d)). Compiling a kernel takes time with the square of its
     length; copying the elements once more costs little beside what made them."""
     op = node.op
-    if not isinstance(op, Concat) or len(node.inputs) <= widest:
+    if not isinstance(op, Concat):
         return None
+    if len(node.inputs) <= widest:
+        return Refused(f"it has {len(node.inputs)} pieces, no more than widest={widest}")
     size = min(widest, math.isqrt(len(node.inputs) - 1) + 1)
     pieces, axis = list(node.inputs), op.axis
     if math.prod(node.shape[:axis]) == 1:  # each piece is one run of memory, and so one loop

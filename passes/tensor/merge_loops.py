@@ -37,9 +37,13 @@ class MergeLoops(Pass):
         for loops in groups.values():
             if len(loops) > 1:
                 origins = [graph.origins[n] for n in loops if n in graph.origins]
-                if rw.act("same turns", origins) is not None:
+                if rw.act("same turns", origins, _shown, len(loops)) is not None:
                     joined.update(dict.fromkeys(loops, loops))
         return _join(graph, joined, rw.pass_name) if joined else graph
+
+
+def _shown(count: int) -> tuple[str, str]:
+    return f"{count} loops of the same turns", "one loop"
 
 
 def _join(graph: Graph, joined: dict[Node, list[Node]], by: str) -> Graph:

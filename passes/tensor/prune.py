@@ -47,12 +47,18 @@ def _pruned(graph: Graph, taken: dict[Node, set[int]], rw: Rewriter) -> Graph:
                 if node in taken:
                     op, inputs, left = _needed(node, taken[node])
                     fewer = len(inputs) < len(operands) or len(left) < len(node.type.items)  # type: ignore[union-attr]
-                    if fewer and rw.act("unread", [origin] if origin is not None else []) is not None:
+                    origins = [origin] if origin is not None else []
+                    if fewer and rw.act("unread", origins, _shown, node, inputs, left) is not None:
                         made[node] = Node.make(op, [operands[i] for i in inputs]), left
                         continue
                 if any(a is not b for a, b in zip(operands, node.inputs)):
                     new[node] = node.on(operands)
     return rebuild(graph, new, recorder.origins, rw.pass_name) if new or made else graph
+
+
+def _shown(node: Node, inputs: Sequence[int], left: Sequence[int]) -> tuple[str, str]:
+    before = f"{node.op.name} of {len(node.inputs)} operands"
+    return before, f"of {len(inputs)} operands, with results {', '.join(map(str, left))}"
 
 
 def _needed(node: Node, taken: set[int]) -> tuple[Loop | Branch, list[int], list[int]]:

@@ -19,9 +19,11 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import Dot
 from symc.ir.prims.movement import Pad, concat, pad, reshape
 from symc.ir.prims.reduce import reduce_sum
+from symc.ir.syntax.printing import value_name
 from symc.ir.tensor.graph import Graph
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter, in_regions, rebuild
+from symc.passes.manager.watching import expression
 
 ADD = type(ew.add)
 
@@ -107,9 +109,13 @@ class _Joiner:
     def _origin(self, term: Node) -> Origin | None:
         return self.recorder.origins.get(term) or self.graph.origins.get(self.old.get(term, term))
 
+    def _shown(self, terms: list[Node]) -> tuple[str, str]:
+        names = {now: self.graph.names[old] for now, old in self.old.items() if old in self.graph.names}
+        return " + ".join(value_name(names[t]) if t in names else expression(t, names) for t in terms), "one value"
+
     def _made(self, rule: str, terms: list[Node], join: Callable[[], Node]) -> list[Node]:
         """What the terms are joined to, or the terms where that is vetoed."""
-        origin = self.rw.act(rule, [o for o in map(self._origin, terms) if o is not None])
+        origin = self.rw.act(rule, [o for o in map(self._origin, terms) if o is not None], self._shown, terms)
         if origin is None:
             return terms
         self.acted = True

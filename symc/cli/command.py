@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from symc import __version__
+from symc.cli.arguments import watching
 from symc.cli.report import explain
 from symc.settings import VARIABLES, whole
 
@@ -183,16 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         help="such as 'inline,fuse{max-ops=8}'; default: what the compiler runs from the input's level on",
     )  # fmt: skip
     opt.add_argument("--print-pipeline", action="store_true", help="print the passes with their options, run nothing")
-    opt.add_argument("--print-ir-before-all", action="store_true", help="print the program before every pass (stderr)")
-    opt.add_argument("--print-ir-after-all", action="store_true", help="print the program after every pass (stderr)")
-    opt.add_argument("--print-ir-after-change", action="store_true", help="as after-all, where it changed")
-    opt.add_argument("--print-ir-before", action="append", default=[], metavar="PASS", help="before this pass")
-    opt.add_argument("--print-ir-after", action="append", default=[], metavar="PASS", help="after this pass")
-    opt.add_argument("--print-ir-tree-dir", metavar="DIR", help="write NN-pass.sir files there")
-    opt.add_argument("--verify-each", action=argparse.BooleanOptionalAction, default=True, help="default: on")
-    opt.add_argument("--timing", action="store_true", help="seconds per pass (stderr)")
-    opt.add_argument("--pass-statistics", action="store_true", help="rewrites per rule (stderr)")
-    opt.add_argument("--bisect-limit", type=whole(-1), metavar="N", help="only the first N rewrites happen (-1: all)")
+    watching(opt)
     opt.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
 
     numdiff = command("numdiff", _numdiff, "the first pass, action and value that make a program wrong")

@@ -9,15 +9,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from symc.cli.info import find
 from symc.cli.inputs import Loaded, load, passes_for
 from symc.cli.report import CliError, StageError
+from symc.cli.watching import Watch
 from symc.ir.errors import ParseError
 from symc.ir.text import print_module
 from symc.passes.edits import active
-from symc.passes.manager.instruments import Bisect, PrintIR, Reproducer, Statistics, Timing, TreeDir
+from symc.passes.manager.instruments import Reproducer
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError
-from symc.passes.pipeline import PASSES, parse_pipeline
+from symc.passes.pipeline import parse_pipeline
 
 
 def run_passes(
@@ -48,8 +48,7 @@ def chosen(text: str, loaded: Loaded, train: bool) -> list[Pass]:
 
 def opt(options: argparse.Namespace) -> int:
     """Run the pipeline and print the result."""
-    for name in (*options.print_ir_before, *options.print_ir_after):
-        find(name.replace("-", "_"), PASSES, "pass")
+    watch = Watch(options)
     loaded = load(options.input, options.shapes, verify=options.verify_each)
     passes = chosen(options.passes, loaded, options.train)
     if passes and passes[0].takes != loaded.level:
@@ -58,29 +57,10 @@ def opt(options: argparse.Namespace) -> int:
     if options.print_pipeline:
         write(",".join(pass_.spelled() for pass_ in passes), options.output)
         return 0
-    timing, statistics = Timing(), Statistics()
-    instruments: list[Instrument] = [timing, statistics, *_printers(options)]
-    bisect = Bisect(options.bisect_limit) if options.bisect_limit is not None else None
-    if bisect is not None:
-        instruments.append(bisect)
-    module, manager = run_passes(passes, loaded.module, instruments, options.verify_each)
+    module, manager = run_passes(passes, loaded.module, watch.instruments, options.verify_each)
     write(print_module(module), options.output)
-    if options.timing:
-        print(timing.report(manager.seconds.get("verify", 0.0)), file=sys.stderr)
-    if options.pass_statistics:
-        print(statistics.report(), file=sys.stderr)
-    if bisect is not None:
-        print(bisect.report(), file=sys.stderr)
+    watch.report(manager)
     return 0
-
-
-def _printers(options: argparse.Namespace) -> list[Instrument]:
-    before = {"all"} if options.print_ir_before_all else {n.replace("-", "_") for n in options.print_ir_before}
-    after = {"all"} if options.print_ir_after_all else {n.replace("-", "_") for n in options.print_ir_after}
-    made: list[Instrument] = [PrintIR(sys.stderr, before, after, options.print_ir_after_change)]
-    if options.print_ir_tree_dir:
-        made.append(TreeDir(options.print_ir_tree_dir))
-    return made
 
 
 def write(text: str, output: str | None) -> None:

@@ -11,6 +11,7 @@ from symc.ir.prims import relu
 from symc.ir.prims.linear import conv, conv_dw, output_spatial
 from symc.ir.tensor.interp import evaluate, evaluate_nodes
 from symc.ir.types import F32, F64, TensorType
+from symc.passes.manager.watching import Refused
 from symc.passes.tensor.forward_convs import DEEP, one_tap, patch_product
 
 
@@ -37,10 +38,16 @@ def test_kernels_of_one_tap_read_the_positions_that_are_used(stride, groups) -> 
     agree(gradient, one_tap(gradient))
 
 
+def reason(answer: object) -> str:
+    """Why a rule does not apply."""
+    assert isinstance(answer, Refused)
+    return answer.reason
+
+
 def test_other_kernels_stay() -> None:
     x = node("x", 2, 8, 7, 6)
-    assert one_tap(conv(x, node("w", 4, 8, 1, 1), (1, 1), (1, 1), 1)) is None
-    assert one_tap(conv(x, node("w", 4, 8, 1, 2), (2, 2), (1, 1), 1)) is None
+    assert "no stride" in reason(one_tap(conv(x, node("w", 4, 8, 1, 1), (1, 1), (1, 1), 1)))
+    assert "2 taps, not one" in reason(one_tap(conv(x, node("w", 4, 8, 1, 2), (2, 2), (1, 1), 1)))
 
 
 @pytest.mark.parametrize(
@@ -62,14 +69,16 @@ def test_one_tap_over_many_channels_is_a_product() -> None:
     x, w = node("x", 3, DEEP, 4, 3), node("w", 5, DEEP, 1, 1)
     made = conv(x, w, (1, 1), (1, 1), 1)
     agree(made, patch_product(made))
-    assert patch_product(conv(node("y", 3, 8, 4, 3), node("v", 5, 8, 1, 1), (1, 1), (1, 1), 1)) is None
+    assert "8 channels for its one tap" in reason(
+        patch_product(conv(node("y", 3, 8, 4, 3), node("v", 5, 8, 1, 1), (1, 1), (1, 1), 1))
+    )
 
 
 def test_many_positions_groups_and_computed_weights_stay() -> None:
     x, w = node("x", 2, 4, 4, 4), node("w", 6, 4, 3, 3)
-    assert patch_product(conv(node("y", 2, 4, 5, 5), w, (1, 1), (1, 1), 1)) is None
-    assert patch_product(conv(x, node("v", 6, 2, 3, 3), (1, 1), (1, 1), 2)) is None
-    assert patch_product(conv(x, relu(w), (1, 1), (1, 1), 1)) is None
+    assert "positions, no fewer than" in reason(patch_product(conv(node("y", 2, 4, 5, 5), w, (1, 1), (1, 1), 1)))
+    assert "2 groups" in reason(patch_product(conv(x, node("v", 6, 2, 3, 3), (1, 1), (1, 1), 2)))
+    assert "weights are computed" in reason(patch_product(conv(x, relu(w), (1, 1), (1, 1), 1)))
 
 
 @pytest.mark.parametrize(("images", "channels", "size", "kernel", "stride"), [(2, 24, 4, 3, 1), (1, 40, 9, 1, 2)])

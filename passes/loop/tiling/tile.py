@@ -47,6 +47,10 @@ from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
 
 
+def _shown(kernel: str) -> tuple[str, str]:
+    return f"the loops of @{kernel}", "scheduled loops"
+
+
 @register_pass("tile", takes="loop", gives="loop", numerics="reassoc", optional=True, establishes=("scheduled",))
 class Tile(Pass):
     """Choose vector loops, register tiles and the threaded loop of every kernel; scheduled ones stay as they are."""
@@ -61,7 +65,8 @@ class Tile(Pass):
             if kernel.is_scheduled:
                 kernels.append(kernel)
                 continue
-            origin = rw.act(f"tile {kernel.name}", [kernel.origin] if kernel.origin else [])
+            origins = [kernel.origin] if kernel.origin else []
+            origin = rw.act(f"tile {kernel.name}", origins, _shown, kernel.name)
             # to leave a kernel as it is (a veto) is a decision, too
             kernels.append(replace(kernel, scheduled=True) if origin is None else self._scheduled(kernel))
         return replace(module, kernels=tuple(kernels))

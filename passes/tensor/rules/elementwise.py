@@ -13,6 +13,7 @@ from symc.ir.prims.elementwise import Bitcast, Cast, Const, Elementwise, Select
 from symc.ir.prims.movement import Broadcast, Reshape, broadcast, reshape
 from symc.ir.types import F16, DType, TensorType
 from symc.passes.manager.rewrite import Rule
+from symc.passes.manager.watching import Refused
 from symc.passes.tensor.rules.common import collect, filled_with, literal, scalar_of, without_units
 
 RULES: list[Rule] = []
@@ -91,14 +92,14 @@ def before_broadcast(node: Node) -> Node | None:
 
 
 @collect(RULES, "before-reshape", Elementwise)
-def before_reshape(node: Node) -> Node | None:
+def before_reshape(node: Node) -> Node | Refused | None:
     """op(reshape(x), scalar) is reshape(op(x, scalar)), where the reshape only places axes of extent 1."""
     ranked = [i for i in node.inputs if i.rank]
     if not ranked or not all(isinstance(i.op, Reshape) for i in ranked):
         return None
     shape = ranked[0].inputs[0].shape
     if without_units(shape) != without_units(node.shape) or any(i.inputs[0].shape != shape for i in ranked):
-        return None
+        return Refused("the reshapes do more than place axes of extent 1, or differ")
     return reshape(Node.make(node.op, [i.inputs[0] if i.rank else i for i in node.inputs]), node.shape)
 
 
@@ -106,7 +107,7 @@ def before_reshape(node: Node) -> Node | None:
 
 
 @collect(RULES, "neutral-operand", ADD, SUB, MUL, DIV, POW, OR, XOR, SHL, SHR, AND)
-def neutral_operand(node: Node) -> Node | None:
+def neutral_operand(node: Node) -> Node | Refused | None:
     """x*1, x/1, x^1, x-0, integer x+0, x + -0.0, logic with its neutral value are x. (x + 0.0 is not: -0 + 0 is 0)"""
     x, other = node.inputs
     value = scalar_of(other)
@@ -120,6 +121,8 @@ def neutral_operand(node: Node) -> Node | None:
     elif isinstance(op, SUB):
         neutral = _positive_zero(value)
     elif isinstance(op, ADD):
+        if real and _positive_zero(value):
+            return Refused("-0 + 0 is 0: only -0 is neutral in a sum of floats")
         neutral = _negative_zero(value) if real else value == 0
     elif isinstance(op, AND):
         neutral = value is True
@@ -176,15 +179,17 @@ def divide_by_power_of_two(node: Node) -> Node | None:
 
 
 @collect(RULES, "small-power", POW)
-def small_power(node: Node) -> Node | None:
+def small_power(node: Node) -> Node | Refused | None:
     """x^2 is x*x and x^-1 is 1/x for floats (integer powers go through double precision: kept)."""
     x, exponent = node.inputs
     value = scalar_of(exponent)
-    if value is None or not x.dtype.is_float or x.shape != node.shape:
+    if value is None or x.shape != node.shape:
         return None
+    if not x.dtype.is_float:
+        return Refused("integer powers go through double precision")
     if value == 2:
         return ew.mul(x, x)
-    return ew.div(1.0, x) if value == -1 else None
+    return ew.div(1.0, x) if value == -1 else Refused(f"the exponent is {value}, neither 2 nor -1")
 
 
 # --------------------------------------------------------------------------------------------- select and cast
@@ -209,7 +214,7 @@ def _holds(source: DType, to: DType) -> bool:
 
 
 @collect(RULES, "cast", Cast)
-def cast_chain(node: Node) -> Node | None:
+def cast_chain(node: Node) -> Node | Refused | None:
     """cast(cast(x, wide), to) is cast(x, to) if `wide` holds every value of x. Not from integers over floats back to
     integers (what does not fit wraps in one case and saturates in the other), nor to f16 from wide integers."""
     inner = node.inputs[0]
@@ -220,9 +225,11 @@ def cast_chain(node: Node) -> Node | None:
     x = inner.inputs[0]
     source, wide, to = x.dtype, inner.dtype, node.dtype
     if not _holds(source, wide):
-        return None
+        return Refused(f"{wide} does not hold every value of {source}")
     over_float = wide.is_float and not to.is_float or to == F16 and source.itemsize > 1
-    return None if over_float and source != to and not source.is_float else ew.cast(x, to)
+    if over_float and source != to and not source.is_float:
+        return Refused(f"from {source} over {wide} to {to} what does not fit wraps, or saturates")
+    return ew.cast(x, to)
 
 
 @collect(RULES, "bitcast", Bitcast)

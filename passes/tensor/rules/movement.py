@@ -25,6 +25,7 @@ from symc.ir.prims.movement import (
     transpose,
 )
 from symc.passes.manager.rewrite import Rule
+from symc.passes.manager.watching import Refused
 from symc.passes.tensor.rules.common import collect, filled_with, literal, without_units
 
 RULES: list[Rule] = []
@@ -42,7 +43,7 @@ def reshape_reshape(node: Node) -> Node | None:
 
 
 @collect(RULES, "reshape-broadcast", Reshape)
-def reshape_broadcast(node: Node) -> Node | None:
+def reshape_broadcast(node: Node) -> Node | Refused | None:
     """A repeated scalar in any shape; or a broadcast whose axes of extent 1 move."""
     inner = node.inputs[0]
     if literal(inner):
@@ -53,7 +54,7 @@ def reshape_broadcast(node: Node) -> Node | None:
     if not x.rank:
         return broadcast(x, node.shape, ())
     if without_units(inner.shape) != without_units(node.shape) or 1 in x.shape:
-        return None
+        return Refused("the reshape does more than place axes of extent 1")
     places = iter([a for a, d in enumerate(node.shape) if d != 1])
     where = {a: next(places) for a, d in enumerate(inner.shape) if d != 1}
     return broadcast(x, node.shape, [where[d] for d in inner.op.dims])
@@ -137,7 +138,7 @@ def slice_slice(node: Node) -> Node | None:
 
 
 @collect(RULES, "slice-concat", Slice)
-def slice_concat(node: Node) -> Node | None:
+def slice_concat(node: Node) -> Node | Refused | None:
     """A slice that hits one piece of a concat is a slice of that piece."""
     assert isinstance(node.op, Slice)
     op, inner = node.op, node.inputs[0]
@@ -154,11 +155,11 @@ def slice_concat(node: Node) -> Node | None:
             end[axis] = last - at + (1 if op.step[axis] > 0 else -1)
             return slice_(piece, begin, end, op.step)
         at += extent
-    return None
+    return Refused("it takes elements of several pieces")
 
 
 @collect(RULES, "slice-broadcast", Slice)
-def slice_broadcast(node: Node) -> Node | None:
+def slice_broadcast(node: Node) -> Node | Refused | None:
     """slice(broadcast(x)) is broadcast(slice(x))."""
     assert isinstance(node.op, Slice)
     op, inner = node.op, node.inputs[0]
@@ -166,34 +167,40 @@ def slice_broadcast(node: Node) -> Node | None:
         return None
     x, dims = inner.inputs[0], inner.op.dims
     if any(extent != inner.shape[d] for extent, d in zip(x.shape, dims)):
-        return None
+        return Refused("the broadcast repeats along an axis that its operand has")
     part = slice_(x, [op.begin[d] for d in dims], [op.end[d] for d in dims], [op.step[d] for d in dims])
     return broadcast(part, node.shape, dims)
 
 
 @collect(RULES, "slice-pad", Slice)
-def slice_pad(node: Node) -> Node | None:
+def slice_pad(node: Node) -> Node | Refused | None:
     """A slice that takes back exactly what was padded."""
     assert isinstance(node.op, Slice)
     inner = node.inputs[0]
-    if not isinstance(inner.op, Pad) or any(inner.op.interior) or set(node.op.step) - {1}:
+    if not isinstance(inner.op, Pad):
         return None
+    if any(inner.op.interior) or set(node.op.step) - {1}:
+        return Refused("the pad puts elements in between, or the slice leaves some out")
     x = inner.inputs[0]
-    return x if node.op.begin == inner.op.low and node.shape == x.shape else None
+    return x if node.op.begin == inner.op.low and node.shape == x.shape else Refused("it takes back less, or more")
 
 
 # --------------------------------------------------------------------------------------------- pad
 
 
 @collect(RULES, "pad-pad", Pad)
-def pad_pad(node: Node) -> Node | None:
+def pad_pad(node: Node) -> Node | Refused | None:
     """Two pads with one fill are one (the outer one without elements in between); a pad by nothing is none."""
     assert isinstance(node.op, Pad)
     op, inner = node.op, node.inputs[0]
     if not any((*op.low, *op.high, *op.interior)):
         return inner
-    if not isinstance(inner.op, Pad) or any(op.interior) or repr(op.fill) != repr(inner.op.fill):
+    if not isinstance(inner.op, Pad):
         return None
+    if repr(op.fill) != repr(inner.op.fill):
+        return Refused(f"one fills with {op.fill}, the other with {inner.op.fill}")
+    if any(op.interior):
+        return Refused("the outer pad puts elements in between")
     low = [a + b for a, b in zip(op.low, inner.op.low)]
     high = [a + b for a, b in zip(op.high, inner.op.high)]
     return pad(inner.inputs[0], low, high, inner.op.interior, op.fill)

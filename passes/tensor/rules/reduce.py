@@ -10,6 +10,7 @@ from symc.ir.prims.movement import Reshape, Transpose, reshape
 from symc.ir.prims.reduce import Prod, Reduction, Sum, reduction_of
 from symc.ir.types import F16
 from symc.passes.manager.rewrite import Rule
+from symc.passes.manager.watching import Refused
 from symc.passes.tensor.rules.common import collect, without_units
 
 RULES: list[Rule] = []
@@ -34,12 +35,14 @@ def reduce_unit_axes(node: Node) -> Node | None:
 
 
 @collect(RULES, "reduce-reduce", Reduction)
-def reduce_reduce(node: Node) -> Node | None:
+def reduce_reduce(node: Node) -> Node | Refused | None:
     """Reductions by one operation are one over both sets of axes. (Half precision rounds in between: kept.)"""
     assert isinstance(node.op, Reduction)
     inner = node.inputs[0]
-    if type(inner.op) is not type(node.op) or isinstance(node.op, (Sum, Prod)) and node.dtype == F16:
+    if type(inner.op) is not type(node.op):
         return None
+    if isinstance(node.op, (Sum, Prod)) and node.dtype == F16:
+        return Refused("half precision rounds between the two")
     assert isinstance(inner.op, Reduction)
     x = inner.inputs[0]
     kept = [a for a in range(x.rank) if a not in inner.op.axes]
@@ -47,7 +50,7 @@ def reduce_reduce(node: Node) -> Node | None:
 
 
 @collect(RULES, "reduce-reshape", Reduction)
-def reduce_reshape(node: Node) -> Node | None:
+def reduce_reshape(node: Node) -> Node | Refused | None:
     """A reshape that only adds axes of extent 1 is done after the reduction."""
     assert isinstance(node.op, Reduction)
     inner = node.inputs[0]
@@ -56,14 +59,14 @@ def reduce_reshape(node: Node) -> Node | None:
     x = inner.inputs[0]
     only_adds = x.rank <= inner.rank and without_units(x.shape) == without_units(inner.shape)
     if not only_adds or any(inner.shape[a] == 1 for a in node.op.axes):
-        return None
+        return Refused("the reshape does more than add axes of extent 1, or one of these is reduced")
     places = iter([a for a, d in enumerate(x.shape) if d != 1])
     where = {a: next(places) for a, d in enumerate(inner.shape) if d != 1}
     return reshape(_reduced(node, x, tuple(where[a] for a in node.op.axes)), node.shape)
 
 
 @collect(RULES, "reduce-transpose", Reduction)
-def reduce_transpose(node: Node) -> Node | None:
+def reduce_transpose(node: Node) -> Node | Refused | None:
     """A transpose that keeps the order of the axes that stay only renames the reduced ones."""
     assert isinstance(node.op, Reduction)
     inner = node.inputs[0]
@@ -72,7 +75,7 @@ def reduce_transpose(node: Node) -> Node | None:
     perm = inner.op.perm
     kept = [p for a, p in enumerate(perm) if a not in node.op.axes]
     if kept != sorted(kept):
-        return None
+        return Refused("the transpose changes the order of the axes that stay")
     return _reduced(node, inner.inputs[0], tuple(sorted(perm[a] for a in node.op.axes)))
 
 

@@ -1,0 +1,33 @@
+"""Arguments of commands that have many."""
+
+from __future__ import annotations
+
+import argparse
+
+from symc.settings import whole
+
+
+def watching(parser: argparse.ArgumentParser) -> None:
+    """The options of what is shown and checked around passes."""
+    add = parser.add_argument
+    add("--print-ir-before-all", action="store_true", help="print the program before every pass (stderr)")
+    add("--print-ir-after-all", action="store_true", help="print the program after every pass (stderr)")
+    add("--print-ir-after-change", action="store_true", help="as after-all, where it changed")
+    add("--print-ir-after-failure", action="store_true", help="print the program that a failing pass was given")
+    add("--print-ir-before", action="append", default=[], metavar="PASS", help="before this pass")
+    add("--print-ir-after", action="append", default=[], metavar="PASS", help="after this pass")
+    add("--print-ir-tree-dir", metavar="DIR", help="write NN-pass.sir files there")
+    add(
+        "--print-changed", nargs="?", const="diff", choices=("diff", "diff-quiet"),
+        help="what every pass changed, as a diff (stderr); diff-quiet: only of passes that changed something",
+    )  # fmt: skip
+    add("--step", action="store_true", help="every change in a line (stderr); on a terminal, stop at each")
+    add("--timing", action="store_true", help="seconds per pass (stderr)")
+    add("--pass-statistics", action="store_true", help="tries, rewrites and refusals of every rule (stderr)")
+    add("--bisect-limit", type=whole(-1), metavar="N", help="only the first N rewrites happen (-1: all)")
+    add(
+        "--debug-counter", action="append", default=[], metavar="RULE-skip=N,RULE-count=M",
+        help="leave out the first N rewrites of a rule (or pass/rule, or pass) and those after M more",
+    )  # fmt: skip
+    add("--verify-each", action=argparse.BooleanOptionalAction, default=True, help="default: on")
+    add("--verify-preserved", action="store_true", help="look at what passes promise to keep, as if nothing was known")

@@ -1,0 +1,186 @@
+"""What `symc opt` shows of passes at work: differences after every pass, single changes, counts, and promises kept."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Optional, TextIO
+
+from symc.cli.info import find
+from symc.cli.report import CliError
+from symc.ir.text import print_module
+from symc.passes.manager.instruments import (
+    Bisect,
+    Counters,
+    PrintIR,
+    Promises,
+    Statistics,
+    Timing,
+    TreeDir,
+    is_unchanged,
+)
+from symc.passes.manager.manager import Instrument, Manager, Module, Pass
+from symc.passes.manager.watching import Action
+from symc.passes.pipeline import PASSES
+
+RED, GREEN, CYAN, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
+
+
+def colours(stream: TextIO) -> bool:
+    """Whether text for a stream may have colours: it is a terminal, and nobody says otherwise."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def difference(before: str, after: str, titles: tuple[str, str], colour: bool = False) -> str:
+    """Two texts as a unified diff; empty if they are equal."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), *titles, lineterm="")
+    return "\n".join(map(_coloured if colour else str, lines))
+
+
+def _coloured(line: str) -> str:
+    for start, code in (("@@", CYAN), ("-", RED), ("+", GREEN)):
+        if line.startswith(start):
+            return f"{code}{line}{PLAIN}"
+    return line
+
+
+class Changes(Instrument):
+    """After every pass what it changed, as a diff of texts without origins; if `quiet`, nothing where that is
+    nothing."""
+
+    def __init__(self, stream: TextIO, quiet: bool = False) -> None:
+        self.stream, self.quiet, self.colour = stream, quiet, colours(stream)
+
+    def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None:
+        found = ""
+        if not is_unchanged(before, after):
+            texts = print_module(before, locs=False), print_module(after, locs=False)
+            found = difference(*texts, (f"before {pass_}", f"after {pass_}"), self.colour)
+        if found:
+            self.stream.write(f"// ----- {pass_} -----\n{found}\n")
+        elif not self.quiet:
+            self.stream.write(f"// ----- {pass_}: unchanged -----\n")
+
+
+class _Stopped(CliError):
+    """The user has seen enough."""
+
+
+class Steps(Instrument):
+    """A line for every change: its number (that of --bisect-limit), pass#number, rule, Symbol, and what becomes of
+    what. `ask` gives what the user wants next: nothing (go on), s (leave this change out), c (no more questions) or
+    q."""
+
+    watches = True
+
+    def __init__(self, stream: TextIO, ask: Optional[Callable[[str], str]] = None) -> None:
+        self.stream, self.ask = stream, ask
+        self.count = 0
+        self._counts = True
+
+    def before_pass(self, pass_: Pass, module: Module) -> bool:
+        self._counts = pass_.numerics != "extends"
+        return True
+
+    def proposed(self, action: Action) -> None:
+        self.count += self._counts
+        number = str(self.count) if self._counts else "-"
+        symbol = action.symbol
+        where = ""
+        if symbol is not None:
+            where = f"  [{symbol.name}{f' {Path(symbol.file).name}:{symbol.line}' if symbol.file else ''}]"
+        change = f"  {action.before} -> {action.made}" if action.made else ""
+        self.stream.write(f"{number:>6}  {action.pass_name}#{action.number} {action.rule}{where}{change}\n")
+
+    def action(self, pass_name: str, number: int, rule: str) -> bool:
+        if self.ask is None:
+            return True
+        answer = self.ask("        Enter: go on, s: skip, c: to the end, q: quit > ").strip().lower()
+        if answer == "q":
+            raise _Stopped("stopped", 0)
+        if answer == "c":
+            self.ask = None
+        return answer != "s"
+
+
+class Failures(Instrument):
+    """The program that a failing pass was given."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def failed_pass(self, pass_: Pass, before: Module, error: BaseException) -> None:
+        self.stream.write(f"// ----- {pass_} fails on this -----\n{print_module(before).rstrip()}\n")
+
+
+class Texts(Instrument):
+    """The text after every pass."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str]] = []
+
+    def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None:
+        self.rows.append((str(pass_), print_module(after)))
+
+
+class Watch:
+    """The instruments that the options ask for, and what they report in the end."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.instruments: list[Instrument] = []
+        self._reports: list[Callable[[Manager], str]] = []
+        before = names(options.print_ir_before, options.print_ir_before_all)
+        after = names(options.print_ir_after, options.print_ir_after_all)
+        if before or after or options.print_ir_after_change:
+            self.instruments.append(PrintIR(sys.stderr, before, after, options.print_ir_after_change))
+        if options.print_ir_after_failure:
+            self.instruments.append(Failures(sys.stderr))
+        if options.print_changed:
+            self.instruments.append(Changes(sys.stderr, options.print_changed == "diff-quiet"))
+        if options.print_ir_tree_dir:
+            self.instruments.append(TreeDir(options.print_ir_tree_dir))
+        if options.step:
+            stops = sys.stdin.isatty() and sys.stderr.isatty() and options.input != "-"
+            self.instruments.append(Steps(sys.stderr, _ask if stops else None))
+        if options.timing:
+            timing = Timing()
+            self._add(timing, lambda manager: timing.report(manager.seconds.get("verify", 0.0)))
+        if options.pass_statistics:
+            statistics = Statistics()
+            self._add(statistics, lambda _: statistics.report())
+        if options.debug_counter:
+            counters = Counters(",".join(options.debug_counter))
+            self._add(counters, lambda _: counters.report())
+        if options.bisect_limit is not None:
+            bisect = Bisect(options.bisect_limit)
+            self._add(bisect, lambda _: bisect.report())
+        if options.verify_preserved:
+            promises = Promises()
+            self._add(promises, lambda _: promises.report())
+
+    def _add(self, instrument: Instrument, report: Callable[[Manager], str]) -> None:
+        self.instruments.append(instrument)
+        self._reports.append(report)
+
+    def report(self, manager: Manager) -> None:
+        """What was counted, on standard error."""
+        for report in self._reports:
+            print(report(manager), file=sys.stderr)
+
+
+def _ask(prompt: str) -> str:
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    return line if line else "q"
+
+
+def names(given: Sequence[str], every: bool) -> set[str]:
+    """Names of passes as options spell them; "all" for every pass."""
+    for name in given:
+        find(name.replace("-", "_"), PASSES, "pass")
+    return {"all"} if every else {name.replace("-", "_") for name in given}
