@@ -125,6 +125,33 @@ class Ranges:
 
     # -- questions
 
+    def expression(self, ref: Ref, known: Known | None = None, deep: int = 8) -> Affine | None:
+        """The index expression that an integer is: an index, in a type that holds it, or a sum, a difference or a
+        multiple of such."""
+        if ref.is_literal:
+            return Affine.of(ref.value) if isinstance(ref.value, int) else None
+        made = self.definition(ref.name)
+        if made is None or not deep or not made[1].is_int:
+            return None
+        found: Affine | None = None
+        if isinstance(made[0], IndexValue):
+            found = made[0].index
+        elif isinstance(made[0], Let) and made[0].op.name in ("cast", "add", "sub", "mul"):
+            parts = [self.expression(a, known, deep - 1) for a in made[0].args]
+            one, other = parts[0], parts[-1]
+            if one is None or other is None:
+                return None
+            if made[0].op.name == "cast":
+                found = one
+            elif made[0].op.name == "mul":
+                found = one * other.const if not other.terms else other * one.const if not one.terms else None
+            else:
+                found = one + other if made[0].op.name == "add" else one - other
+        if found is None:
+            return None
+        low, high = self.bounds(found, known)
+        return found if Range(low, high).within(whole(made[1])) else None
+
     def of(self, ref: Ref, known: Known | None = None) -> Range:
         """The interval of a scalar."""
         if ref.is_literal:

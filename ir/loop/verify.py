@@ -319,7 +319,8 @@ class _Kernel:
         """What an index can rely on of an integer."""
         made = self.ranges.definition(var.name)
         low, high = self.ranges.bounds(Affine.of(var), self.known)
-        return Scalar(low, high, self.depths.get(var.name, 0), id(made[0]) if made else 0)
+        value = self.ranges.expression(Ref(var.name, self.scalars[var.name]), self.known)
+        return Scalar(low, high, self.depths.get(var.name, 0), id(made[0]) if made else 0, value)
 
     def _memory(self, name: str, alias: Sequence[str]) -> list[Access]:
         """The accesses to a buffer and to those whose memory it may take over, which nobody may need any more where it

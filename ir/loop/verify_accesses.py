@@ -25,12 +25,14 @@ FAR = 1 << 62
 
 @dataclass(frozen=True)
 class Scalar:
-    """An integer that an index reads: its bounds, how many loops are open where it is made, and what makes it."""
+    """An integer that an index reads: its bounds, how many loops are open where it is made, what makes it, and the
+    index expression that it is, if it is one."""
 
     low: int
     high: int
     depth: int
     made: int
+    value: Affine | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,10 @@ class _Turn:
         same = found.depth <= self.shared
         name = ("scalar", found.made, 0 if same else self.tag)
         self.system.unknown(name, found.low, found.high)
+        if found.value is not None and self.first is None:
+            terms, constant = self.lift(found.value)  # a guard of the same variables holds for it, too
+            _add(terms, {name: 1}, -1)
+            self.system.equation(terms, constant)
         return {name: 1}, 0
 
     def _divide(self, atom: Quotient | Remainder) -> tuple[Terms, Terms]:

@@ -137,6 +137,23 @@ def test_computed_indices_that_follow_to_be_inside(name: str) -> None:
     check(clipped(COMPUTED[name]))
 
 
+GUARDED = ["%p: i32 = index(%i)", "%n: i32 = index(%i) %p: i64 = cast(%n)",
+    "%n: i32 = index(%i + 4) %m: i32 = mul(%n, 2) %p: i32 = sub(%m, 8)"]  # fmt: skip
+
+
+@pytest.mark.parametrize("made", GUARDED)
+def test_a_guard_bounds_what_is_computed_of_its_variable(made: str) -> None:
+    """Turns beyond the end of a sum that is spread over lanes."""
+    inside = (
+        clipped(made, "vector=8")
+        .replace("0..16", "0..24")
+        .replace("load %at[%i]", "load %at[%i] if 0 <= %i < 16 else 0")
+    )
+    inside = inside.replace("store %a, %y[%i]", "store %a, %y[%i] if 0 <= %i < 16")
+    check(inside.replace("load %x[%p]", "load %x[%p] if 0 <= %i < 8 else 0.0"))
+    refused("L4", inside.replace("load %x[%p]", "load %x[%p] if 0 <= %i < 17 else 0.0"))
+
+
 UNPROVEN = {
     "as it is": "%p: i32 = add(%d, 0)",
     "below only": "%p: i32 = maximum(%d, 0)",
