@@ -203,14 +203,21 @@ def _parser() -> argparse.ArgumentParser:
     ops = command("ops", _ops, "list MXNet's operators, or describe one")
     ops.add_argument("name", nargs="?")
 
-    run = command("run", _run, "run a model on arrays and print its outputs")
-    run.add_argument("model", help="NAME-symbol.json or FILE.py:NAME")
+    run = command("run", _run, "run a model or a program on arrays and print its outputs")
+    _input(run)
     run.add_argument("--params", metavar="FILE", help="the parameters (.params)")
     run.add_argument(
-        "--input", action="append", default=[], metavar="NAME=FILE",
+        "--input", action="append", default=[], metavar="NAME=FILE", dest="values",
         help="an input (repeatable): .npy, .npz, an image, or a shape like 1x3x224x224 for zeros",
     )  # fmt: skip
-    run.add_argument("--shapes", type=parse_shapes, default={}, metavar="data=1x3x224x224,...", help="input shapes")
+    run.add_argument(
+        "--inputs", action="append", default=[], metavar="KIND",
+        help="values of what is not given: seed=N, ones or exact-int; or FILE.npz with arrays by name (repeatable; "
+        "default: seed=0 for a .sir file, none for a model)",
+    )  # fmt: skip
+    run.add_argument("--backend", choices=("native", "ref"), default="native", help="machine code or the interpreter")
+    run.add_argument("--f64", action="store_true", help="interpret floats in double precision (with --backend=ref)")
+    run.add_argument("--compare", choices=("ref",), help="exit code 1 if outputs are not those of the interpreter")
     run.add_argument("--summary", action="store_true", help="layers, shapes, parameters, work, memory; nothing is run")
     run.add_argument("--stats", action="store_true", help="range and norm of outputs, not their elements")
     run.add_argument(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from symc.base import MXNetError, those
 from symc.cli.loading import import_file, import_module
 from symc.cli.report import INPUT, CliError, some
 from symc.cli.values import arrays_of, text_of
+from symc.ir.types import Array, TensorType, dtype_of
 from symc.passes.edits import active
 from symc.passes.manager.manager import Module, Pass
 from symc.passes.manager.properties import held, level
@@ -79,19 +80,30 @@ def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loade
     from symc.typed import module_of
 
     types = _types(symbol, shapes)
-    roles = {n: "label" if n.endswith("label") else "data" for n in types if n in shapes or n.endswith("label")}
-    module = module_of(symbol, types, roles)
+    module = module_of(symbol, types, _roles(types, list(shapes)))
     return Loaded(module, "symbol", _parameters(module), len(outputs))
+
+
+def typed_input(symbol: Any, arrays: Mapping[str, Array], data: Sequence[str]) -> Loaded:
+    """A Symbol with the types of arrays for all of its variables; `data` are not trained."""
+    from symc.typed import module_of
+
+    types = {name: TensorType(dtype_of(array.dtype), array.shape) for name, array in arrays.items()}
+    module = module_of(symbol, types, _roles(types, data))
+    return Loaded(module, "symbol", _parameters(module), len(symbol.list_outputs()))
+
+
+def _roles(names: Iterable[str], data: Sequence[str]) -> dict[str, str]:
+    return {n: "label" if n.endswith("label") else "data" for n in names if n in data or n.endswith("label")}
 
 
 def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
     from symc.inference import infer_shapes
-    from symc.ir.types import TensorType, dtype_of
 
     arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
     unknown = sorted(set(shapes) - set(arguments))
     if unknown:
-        known = those(arguments, unknown[0])
+        known = those(arguments, unknown[0], 6)
         raise CliError(f"--shapes: the Symbol has no argument {', '.join(unknown)}; it has {known}")
     argument_shapes, _, state_shapes = infer_shapes(symbol, True, (), shapes)
     # What was named on the command line is f32 unless the Symbol says otherwise; the rest follows.

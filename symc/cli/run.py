@@ -1,4 +1,4 @@
-"""`symc run`: a saved model on arrays, or a summary of it."""
+"""`symc run`: a model or a program on arrays, or a summary of it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from symc.base import those
-from symc.cli.inputs import load_symbol, symbol_input
-from symc.cli.report import INPUT, CliError, some
+from symc.cli.execute import Job, Kind, inputs_of_module, kind_of
+from symc.cli.inputs import Loaded, level_of, load, load_symbol, symbol_input, typed_input
+from symc.cli.report import BAD, FINE, INPUT, CliError, some
 from symc.cli.values import Shape, read_inputs, read_parameters, text_of
 from symc.ir.types import Array
 
@@ -20,19 +21,61 @@ NAMED = 6
 
 
 def run(options: argparse.Namespace) -> int:
-    """Bind the model to its parameters and inputs, run it once, print the outputs."""
-    symbol = load_symbol(options.model)
+    """Run a model or a program once, print its outputs; exit code 1 if `--compare` finds them wrong."""
+    kind, arrays = kind_of(options.inputs)
+    if options.f64 and options.backend != "ref":
+        raise CliError("--f64 is for the interpreter: give --backend=ref, too")
     shapes: dict[str, Shape] = dict(options.shapes)
-    inputs = read_inputs(options.input, shapes)
+    if options.input == "-" or options.input.endswith(".sir"):
+        loaded = load(options.input)
+        if options.params or options.shapes or options.summary:
+            raise CliError("--params, --shapes and --summary are for models; a program has its types")
+        names = [name for name, _, _ in inputs_of_module(loaded.module)]
+        given = {**arrays, **read_inputs(options.values, shapes, [n for n in names if n not in arrays])}
+        given |= {name: np.zeros(shape) for name, shape in shapes.items()}
+        return _program(options, Job(loaded, options.train, given, kind or Kind()))
+    symbol = load_symbol(options.input)
+    if not hasattr(symbol, "list_arguments"):
+        return _program(options, Job(Loaded(symbol, level_of(symbol)), options.train, arrays, kind or Kind()))
+    return _model(options, symbol, kind, arrays, shapes)
+
+
+def _model(
+    options: argparse.Namespace, symbol: Any, kind: Kind | None, arrays: Mapping[str, Array], shapes: dict[str, Shape]
+) -> int:
     parameters = read_parameters(options.params) if options.params else {}
     known = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
+    open_names = [n for n in known if n not in parameters and n not in arrays and not n.endswith("label")]
+    inputs = {**arrays, **read_inputs(options.values, shapes, open_names)}
     unknown = sorted({*inputs, *shapes} - set(known))
     if unknown:
-        option = "--shapes" if unknown[0] in options.shapes else "--input"
-        raise CliError(f"{option}: the model has no argument {', '.join(unknown)}; it has {those(known, unknown[0])}")
+        option = "--shapes" if unknown[0] in options.shapes else "--inputs" if unknown[0] in arrays else "--input"
+        raise CliError(
+            f"{option}: the model has no argument {', '.join(unknown)}; it has {those(known, unknown[0], NAMED)}"
+        )
     if options.summary:
         return _summarise(symbol, {**shapes, **_shapes_of(inputs)}, _shapes_of(parameters))
-    results = _results(symbol, parameters, inputs, shapes)
+    executor = _bound(symbol, parameters, inputs, shapes, kind)
+    if not (options.train or options.backend != "native" or options.compare):
+        outputs = executor.forward(is_train=False)
+        return _show(options, {n: a.asnumpy() for n, a in zip(symbol.list_outputs(), outputs)})
+    values = {n: a.asnumpy() for n, a in {**executor.arg_dict, **executor.aux_dict}.items()}
+    loaded = typed_input(symbol, values, [n for n in inputs if n not in parameters] + list(options.shapes))
+    return _program(options, Job(loaded, options.train, values, kind or Kind()))
+
+
+def _program(options: argparse.Namespace, job: Job) -> int:
+    """Run a program as the options ask."""
+    found = job.native() if options.backend == "native" else job.interpreted("f64" if options.f64 else "declared")
+    _show(options, {**found.outputs, **{f"{name} (updated)": value for name, value in found.updates.items()}})
+    problem = job.differs(found) if options.compare else ""
+    if options.compare:
+        print(f"differs from the interpreter: {problem}" if problem else "agrees with the interpreter")
+    return BAD if problem else FINE
+
+
+def _show(options: argparse.Namespace, results: Mapping[str, Array]) -> int:
+    """Print outputs, and write them where the user wants them."""
     labels = text_of(options.labels).splitlines() if options.labels else []
     for name, array in results.items():
         if options.top:
@@ -41,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
             print(_stats(name, array) if options.stats else f"{name}: {array.dtype}{list(array.shape)}\n{array}")
     if options.output:
         _save(options.output, results)
-    return 0
+    return FINE
 
 
 def _shapes_of(arrays: Mapping[str, Array]) -> dict[str, Shape]:
@@ -59,18 +102,22 @@ def _summarise(symbol: Any, inputs: dict[str, Shape], parameters: dict[str, Shap
     return 0
 
 
-def _results(
-    symbol: Any, parameters: Mapping[str, Array], inputs: Mapping[str, Array], shapes: Mapping[str, Shape]
-) -> dict[str, Array]:
-    """Outputs by name, for arrays of all arguments and states; what has only a shape is zeros."""
+def _bound(
+    symbol: Any,
+    parameters: Mapping[str, Array],
+    inputs: Mapping[str, Array],
+    shapes: Mapping[str, Shape],
+    kind: Kind | None,
+) -> Any:
+    """An Executor whose arrays hold what was given; what has only a shape is zeros, the rest is of a `kind`."""
     from symc.context import cpu
 
     given = {**parameters, **inputs}
     arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
     missing = [n for n in (*arguments, *states) if n not in given and n not in shapes and not n.endswith("label")]
-    if missing:
+    if missing and kind is None:
         file = "--params FILE" if len(missing) > 1 or missing[0] in states else ""
-        hint = " or ".join(filter(None, [file, f"--input {missing[0]}=FILE.npy"]))
+        hint = " or ".join(filter(None, [file, f"--input {missing[0]}=FILE.npy", "--inputs seed=0"]))
         raise CliError(f"no values for {some(missing, NAMED)}; give {hint}", INPUT)
     unused = [n for n in given if n not in arguments and n not in states]
     if unused:
@@ -78,7 +125,7 @@ def _results(
     # inputs are cast to what the parameters need, as arrays are; without such a need they keep their type
     types = {n: a.dtype for n, a in parameters.items() if n in arguments}
     needed = dict(zip(arguments, symbol.infer_type_partial(**types)[0]))
-    types |= {n: a.dtype for n, a in inputs.items() if n in arguments and needed[n] is None}
+    types |= {n: a.dtype for n, a in inputs.items() if n in arguments and needed[n] is None and kind is None}
     executor = symbol.simple_bind(
         cpu(),
         grad_req="null",
@@ -86,14 +133,16 @@ def _results(
         **_needed(symbol, {**_shapes_of(inputs), **shapes}, _shapes_of(parameters)),
     )
     for name, array in {**executor.arg_dict, **executor.aux_dict}.items():
-        if name not in given:
-            continue
-        if array.shape != given[name].shape:
-            raise CliError(
-                f"{name} has shape {given[name].shape}; for these inputs the model needs {array.shape}", INPUT
-            )
-        array[:] = given[name]
-    return {n: a.asnumpy() for n, a in zip(symbol.list_outputs(), executor.forward(is_train=False))}
+        if name in given:
+            if array.shape != given[name].shape:
+                raise CliError(
+                    f"{name} has shape {given[name].shape}; for these inputs the model needs {array.shape}", INPUT
+                )
+            array[:] = given[name]
+        elif kind is not None and not name.endswith("label"):
+            data = name in shapes
+            array[:] = kind.data(name, array.shape) if data else kind.parameter(name, array.shape)
+    return executor
 
 
 def _needed(symbol: Any, inputs: Mapping[str, Shape], parameters: Mapping[str, Shape]) -> dict[str, Shape]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from symc.cli.report import INPUT, CliError
+from symc.cli.report import INPUT, CliError, some
 from symc.ir.types import Array
 
 Shape = tuple[int, ...]
@@ -26,11 +26,18 @@ def parse_shape(text: str) -> Shape | None:
     return shape if all(d >= 0 for d in shape) else None
 
 
-def read_inputs(items: Sequence[str], shapes: dict[str, Shape]) -> dict[str, Array]:
-    """Arrays by name from NAME=FILE, NAME=SHAPE and FILE.npz. What is only a shape is added to `shapes`."""
+def read_inputs(items: Sequence[str], shapes: dict[str, Shape], lacking: Sequence[str] = ()) -> dict[str, Array]:
+    """Arrays by name from NAME=FILE, NAME=SHAPE and FILE.npz. What is only a shape is added to `shapes`; a FILE without
+    a name is for the one input that is `lacking`."""
     found: dict[str, Array] = {}
     for item in items:
         name, equals, value = item.partition("=")
+        if not equals and Path(item).suffix.lower() in (".npy", *IMAGES):
+            open_names = [n for n in lacking if n not in found]
+            if len(open_names) != 1:
+                which = f"these lack values: {some(open_names, 6)}" if open_names else "none lacks a value"
+                raise CliError(f"--input {item}: give NAME={item}; {which}")
+            name, equals, value = open_names[0], "=", item
         if not equals and item.endswith(".npz"):
             loaded = _load(item)
             found.update(loaded if isinstance(loaded, dict) else {})

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from commands import ran
+
+from symc.passes.manager.manager import PASSES
 
 
 def test_run(capsys, tmp_path: Path) -> None:
@@ -170,3 +173,134 @@ def test_inputs_are_cast_to_what_the_parameters_need(capsys, tmp_path: Path) -> 
         given = ["--params", str(tmp_path / "m.params"), "--input", f"data={tmp_path / 'x.npy'}", "-o", str(out)]
         ran(capsys, "run", str(tmp_path / "m-symbol.json"), *given)
         assert np.load(out).dtype == np.float32 and np.load(out).tolist() == [[6] * 3, [22] * 3]
+
+
+# --------------------------------------------------------------------------------------------- programs
+
+PROGRAM = """
+import symc as mx
+
+data = mx.sym.Variable("data")
+norm = mx.sym.BatchNorm(mx.sym.FullyConnected(data, name="fc", num_hidden=5), name="bn", fix_gamma=False)
+net = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(norm, name="out", num_hidden=3), name="softmax")
+"""
+
+
+@pytest.mark.parametrize("level", ["symbol", "tensor", "fused", "planned", "loop"])
+def test_run_takes_programs_of_every_level(capsys, tmp_path: Path, level: str) -> None:
+    """The same outputs at every level, in machine code and in the interpreter, for prediction and training."""
+    (tmp_path / "net.py").write_text(PROGRAM)
+    net, file = [f"{tmp_path / 'net.py'}:net", "--shapes=data=4x6"], str(tmp_path / "p.sir")
+    for train, outputs in ([], 1), (["--train"], 9):
+        ran(capsys, "dump", *net, *train, f"--level={level}", "-o", file)
+        # a symbol's text does not say that it is trained
+        again = train if level == "symbol" else []
+        made = []
+        for backend in ["--backend=native"], ["--backend=ref"], ["--backend=ref", "--f64"]:
+            where = str(tmp_path / "o.npz")
+            out, _ = ran(capsys, "run", file, *again, *backend, "--compare=ref", "--inputs=seed=3", "-o", where)
+            assert out.splitlines()[-1] == "agrees with the interpreter"
+            made.append(dict(np.load(where)))
+        direct = str(tmp_path / "d.npz")
+        ran(capsys, "run", *net, *train, "--inputs=seed=3", "--compare=ref", "-o", direct)
+        assert len(made[0]) == outputs
+        for other in *made[1:], dict(np.load(direct)):
+            assert list(other) == list(made[0])
+            for name, value in made[0].items():
+                np.testing.assert_allclose(other[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+TEXT = """symc ir 1 level=tensor
+func @f(%a: f32[2,3] arg, %b: f32[3] arg) -> (out: f32[2,3]) {
+  %c: f32[2,3] = broadcast(%b) {dims=[1]} !1
+  %d: f32[2,3] = add(%a, %c) !1
+  return %d
+}
+!1 = sym "sum" broadcast_add at "net.py":3
+"""
+
+
+def test_inputs_of_programs(capsys, tmp_path: Path, monkeypatch) -> None:
+    import io
+
+    (tmp_path / "f.sir").write_text(TEXT)
+    file, out = str(tmp_path / "f.sir"), tmp_path / "o.npy"
+    run = ["run", file, "-o", str(out)]
+    ran(capsys, *run, "--inputs=ones")
+    assert np.load(out).tolist() == [[2.0] * 3] * 2
+    ran(capsys, *run, "--inputs=exact-int")
+    assert (np.load(out) == np.rint(np.load(out))).all()
+    ran(capsys, *run)
+    default = np.load(out)
+    ran(capsys, *run, "--inputs", "seed=0")
+    assert (np.load(out) == default).all() and not (default == np.rint(default)).any()
+    np.savez(tmp_path / "x.npz", a=np.full((2, 3), 5.0), b=np.arange(3, dtype=np.uint8))
+    ran(capsys, *run, "--inputs", str(tmp_path / "x.npz"))
+    assert np.load(out).tolist() == [[5.0, 6.0, 7.0]] * 2
+    np.save(tmp_path / "b.npy", np.full(3, 7))
+    ran(capsys, *run, "--inputs=ones", "--input", f"b={tmp_path / 'b.npy'}")
+    assert np.load(out).tolist() == [[8.0] * 3] * 2
+    monkeypatch.setattr("sys.stdin", io.StringIO(TEXT))
+    ran(capsys, "run", "-", "--inputs=ones", "-o", str(out))
+    assert np.load(out).tolist() == [[2.0] * 3] * 2
+    assert "no input c; it has a, b" in ran(capsys, "run", file, "--input", "c=3", code=2)[1]
+    assert "a has shape (2,); the program needs f32[2,3]" in ran(capsys, "run", file, "--input=a=2", code=3)[1]
+    assert "expected seed=N, ones, exact-int or FILE.npz" in ran(capsys, "run", file, "--inputs=two", code=2)[1]
+    assert "give --backend=ref" in ran(capsys, "run", file, "--f64", code=2)[1]
+    assert "are for models" in ran(capsys, "run", file, "--summary", code=2)[1]
+
+
+BAD_PASS = """
+from symc.ir.prims import elementwise as ew
+from symc.passes.manager.rewrite import Rule, rewrite
+from symc.passes.pipeline import Pass, register_pass
+def lose(node):
+    return ew.mul(node.inputs[0], 2) if node.op == ew.add else None
+@register_pass("loses")
+class Loses(Pass):
+    '''add(a, b) -> mul(a, 2): wrong.'''
+    def run(self, graph, rw):
+        return rewrite(graph, [Rule("lose", lose)], rw)
+"""
+
+
+def test_compare_finds_a_wrong_pass(capsys, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(BAD_PASS)
+    (tmp_path / "f.sir").write_text(TEXT)
+    command = ["run", str(tmp_path / "f.sir"), "--load", str(tmp_path / "bad.py"), "--compare=ref"]
+    try:
+        out, _ = ran(capsys, *command, "--insert=simplify+loses", code=1)
+    finally:
+        PASSES.pop("loses", None)
+    assert "differs from the interpreter: output out: " in out
+
+
+def test_one_input_needs_no_name(capsys, tmp_path: Path) -> None:
+    model, weight, bias = saved(tmp_path)
+    np.save(tmp_path / "x.npy", np.ones((1, 3)))
+    named, _ = ran(capsys, *model, "--input", f"data={tmp_path / 'x.npy'}")
+    assert ran(capsys, *model, "--input", str(tmp_path / "x.npy"))[0] == named
+    err = ran(capsys, *model[:2], "--input", str(tmp_path / "x.npy"), code=2)[1]
+    assert "give NAME=" in err and "these lack values: data, fc_weight, fc_bias" in err
+
+
+def test_models_run_on_seeded_weights(capsys, tmp_path: Path) -> None:
+    model, _, _ = saved(tmp_path)
+    first, _ = ran(capsys, *model[:2], "--shapes", "data=2x3", "--inputs", "seed=1")
+    assert first == ran(capsys, *model[:2], "--shapes", "data=2x3", "--inputs", "seed=1")[0]
+    assert first != ran(capsys, *model[:2], "--shapes", "data=2x3", "--inputs", "seed=2")[0]
+
+
+def test_names_that_do_not_exist_are_told_by_their_option(capsys, tmp_path: Path) -> None:
+    """At most six of the names there are, and the one that is meant."""
+    import symc as mx
+
+    net = mx.sym.Variable("data")
+    for i in range(9):
+        net = mx.sym.FullyConnected(net, num_hidden=2, name=f"fc{i}")
+    net.save(str(tmp_path / "m-symbol.json"))
+    model = str(tmp_path / "m-symbol.json")
+    for command in (["run", model], ["dump", model, "--level=tensor"]):
+        err = ran(capsys, *command, "--shapes", "dat=2x3", code=2)[1]
+        assert err.startswith("symc: --shapes: ") and "did you mean data?" in err
+        assert err.count("_weight") + err.count("_bias") == 5 and "13 others" in err
