@@ -56,7 +56,7 @@ MOVED = {
     **_below("symc.passes", {
         "rewrite": "manager.rewrite", "instruments": "manager.instruments", "decompose": "tensor.decompose",
         "batch": "tensor.batch", "autodiff": "tensor.autodiff", "inline": "tensor.inline",
-        "simplify": "tensor.simplify", "layout": "tensor.layout", "partition": "tensor.partition",
+        "simplify": "tensor.simplify", "layout": "tensor.layout",
         "fuse": "program.fuse", "plan_memory": "program.plan_memory", "lower": "loop.lower",
         "tile": "loop.tiling.tile", "build": "loop.build", "units": "program.units",
     }),

@@ -95,7 +95,7 @@ def training_kernels(target: Target) -> Iterator[str]:
     shapes, _, _ = net.infer_shape(data=(8, 1, 20, 20))
     types = {n: TensorType(dtype_of(np.float32), s) for n, s in zip(net.list_arguments(), shapes)}
     wrt = [n for n in types if n not in ("data", "softmax_label")]
-    loops = Manager(verify=False).run(pipeline(True, wrt, (), 1, target), module_of(net, types))
+    loops = Manager(verify=False).run(pipeline(True, wrt, (), target), module_of(net, types))
     for kernel in loops.kernels:
         yield assembly(emit_kernel(kernel, target), target)
 
