@@ -101,6 +101,10 @@ class _Planner:
         taken: set[str] = set()
         for number, result in enumerate(step.results):
             place = self.fixed.get(result.name)
+            if place is not None:
+                self.rw.miss("take over", result.name, f"it is a result: it lies in the caller's buffer {place}")
+            elif not self.options.inplace:
+                self.rw.miss("take over", result.name, "inplace=false")
             if place is None and self.options.inplace:
                 operand = self._victim(at, step, number, taken)
                 if operand:

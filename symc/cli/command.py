@@ -113,10 +113,28 @@ def _replay(options: argparse.Namespace) -> int:
     return replay(options)
 
 
+def _why(options: argparse.Namespace) -> int:
+    from symc.cli.why import why
+
+    return why(options)
+
+
+def _why_not(options: argparse.Namespace) -> int:
+    from symc.cli.why import why_not_
+
+    return why_not_(options)
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from symc.cli.why import diff
+
+    return diff(options)
+
+
 def _passes(options: argparse.Namespace) -> int:
     from symc.cli.info import show_passes
 
-    return show_passes(options.name)
+    return show_passes(options.name, options.graph)
 
 
 def _ops(options: argparse.Namespace) -> int:
@@ -179,10 +197,7 @@ def _parser() -> argparse.ArgumentParser:
 
     opt = command("opt", _opt, "run passes on a program")
     _input(opt)
-    opt.add_argument(
-        "-p", "--passes", default="default", metavar="PIPELINE",
-        help="such as 'inline,fuse{max-ops=8}'; default: what the compiler runs from the input's level on",
-    )  # fmt: skip
+    _pipeline(opt)
     opt.add_argument("--print-pipeline", action="store_true", help="print the passes with their options, run nothing")
     watching(opt)
     opt.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
@@ -198,8 +213,27 @@ def _parser() -> argparse.ArgumentParser:
     replay = command("replay", _replay, "run a written failure again: exit code 1 if it fails")
     replay.add_argument("file", help="a .sir file of symc numdiff, bisect, reduce or fuzz")
 
+    why = command("why", _why, "the life of a value: its origins, its kernel, its memory")
+    why.add_argument("value", metavar="%VALUE", help="its name")
+    _input(why)
+    _pipeline(why)
+    why_not = command("why-not", _why_not, "why a pass did not do something with a value: the condition that failed")
+    why_not.add_argument("pass_", metavar="PASS", help="such as fuse, plan_memory, simplify, own_results")
+    why_not.add_argument("values", nargs="+", metavar="%VALUE [%VALUE] INPUT", help=f"names, then {INPUT_HELP}")
+    _given(why_not)
+    _pipeline(why_not)
+    diff = command("diff", _diff, "two programs side by side, equal up to names or not (exit code 1)")
+    diff.add_argument("one", metavar="A", help=INPUT_HELP)
+    diff.add_argument("other", metavar="B", help="another")
+    _given(diff)
+    diff.add_argument("-p", "--passes", metavar="PIPELINE", help="run on both first")
+
     passes = command("passes", _passes, "list the passes, or describe one")
     passes.add_argument("name", nargs="?")
+    passes.add_argument(
+        "--graph", nargs="?", const="text", choices=("text", "dot"),
+        help="the order of the default pipeline, and what passes require, establish and break",
+    )  # fmt: skip
     ops = command("ops", _ops, "list MXNet's operators, or describe one")
     ops.add_argument("name", nargs="?")
 
@@ -251,8 +285,20 @@ def _checked(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _pipeline(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-p", "--passes", default="default", metavar="PIPELINE",
+        help="such as 'inline,fuse{max-ops=8}'; default: what the compiler runs from the input's level on",
+    )  # fmt: skip
+
+
 def _input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", help=INPUT_HELP)
+    _given(parser)
+
+
+def _given(parser: argparse.ArgumentParser) -> None:
+    """What goes with an input."""
     parser.add_argument("--shapes", type=parse_shapes, default={}, metavar="data=32x784,...", help="input shapes")
     parser.add_argument("--train", action="store_true", help="the training program: with gradients of the parameters")
     parser.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 from symc.cli.report import CliError
 
 
-def show_passes(name: str | None) -> int:
-    """All passes, or one with its options."""
+def show_passes(name: str | None, graph: str | None = None) -> int:
+    """All passes, or one with its options, or those of the default pipeline in order with their properties."""
     from symc.passes.registry import PASSES
 
+    if graph is not None:
+        print("\n".join(_graph(PASSES) if graph == "text" else _dot(PASSES)))
+        return 0
     if name is None:
         width = max(map(len, PASSES))
         for pass_ in sorted(PASSES.values(), key=lambda p: (_ORDER.index(p.takes), p.name)):
@@ -31,6 +35,54 @@ def show_passes(name: str | None) -> int:
         text = ":".join(option.default) if isinstance(option.default, tuple) else str(option.default).lower()
         print(f"  {option.name.replace('_', '-')}={text}  {option.metadata.get('help', '')}{_range(option.metadata)}")
     return 0
+
+
+def _default() -> list[str]:
+    """The passes of a training program, in order."""
+    from symc.compile import pipeline
+
+    return [pass_.name for pass_ in pipeline(True, ["x"])]
+
+
+def _properties(pass_: Any) -> list[tuple[str, tuple[str, ...]]]:
+    words = (("requires", pass_.requires), ("establishes", pass_.establishes), ("breaks", pass_.breaks))
+    return [(word, names) for word, names in words if names]
+
+
+def _graph(passes: Mapping[str, Any]) -> list[str]:
+    order = _default()
+    width = max(map(len, passes))
+    lines = []
+    for name in [*order, *(n for n in passes if n not in order)]:
+        pass_ = passes[name]
+        told = "  ".join(f"{word} {', '.join(names)}" for word, names in _properties(pass_))
+        number = str(order.index(name)) if name in order else "-"
+        optional = "  optional" if pass_.optional else ""
+        lines.append(f"{number:>3}  {name:{width}}  {pass_.takes:7} -> {pass_.gives:7}  {told}{optional}".rstrip())
+    return lines
+
+
+def _dot(passes: Mapping[str, Any]) -> list[str]:
+    """Levels are boxes around passes; full edges are the order of the default pipeline, dashed ones lead from the pass
+    that establishes a property to those that require it."""
+    order = _default()
+    lines = ["digraph passes {", '  node [shape=box fontname="monospace" fontsize=10];']
+    for level in _ORDER:
+        inside = [p for p in passes.values() if p.gives == level]
+        lines += [f"  subgraph cluster_{level} {{", f'    label="gives {level}";']
+        lines += [f"    {p.name} [label={_label(p)}{' style=dashed' if p.optional else ''}];" for p in inside]
+        lines.append("  }")
+    lines += [f"  {before} -> {after};" for before, after in zip(order, order[1:])]
+    for maker in passes.values():
+        for needs in passes.values():
+            shared = [name for name in maker.establishes if name in needs.requires and maker is not needs]
+            lines += [f'  {maker.name} -> {needs.name} [style=dashed label="{name}"];' for name in shared]
+    return [*lines, "}"]
+
+
+def _label(pass_: Any) -> str:
+    words = [f"{word} {', '.join(names)}" for word, names in _properties(pass_)]
+    return json.dumps("\n".join([f"{pass_.name} ({pass_.numerics})", *words]))
 
 
 def _range(rules: Mapping[str, Any]) -> str:

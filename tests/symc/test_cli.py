@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from commands import ran
+from commands import NET, SHAPES, ran
 
 from symc.cli import main
 from symc.cli.command import parse_shapes
@@ -19,28 +19,6 @@ from symc.passes.pipeline import PASSES
 from symc.settings import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
-
-NET = """
-import symc as mx
-
-data = mx.sym.Variable("data")
-fc1 = mx.sym.FullyConnected(data, name="fc1", num_hidden=8)
-relu1 = mx.sym.Activation(fc1, name="relu1", act_type="relu")
-fc2 = mx.sym.FullyConnected(relu1, name="fc2", num_hidden=3)
-softmax = mx.sym.SoftmaxOutput(fc2, name="softmax")
-
-
-def net():
-    return softmax
-
-
-def broken():
-    return mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=2, name="flat", flatten=True)
-
-
-number = 3
-"""
-SHAPES = ["--shapes", "data=4x6"]
 
 
 @pytest.fixture

@@ -1,0 +1,72 @@
+"""`symc why`, `symc why-not` and `symc diff`: questions about programs, answered from what passes tell."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+
+from symc.cli.inputs import load
+from symc.cli.opt import chosen, run_passes, write
+from symc.cli.report import BAD, FINE, CliError
+from symc.debug.life import History, NoSuchValue, life, why_not
+from symc.debug.structure import amount_of, deltas, lines_of, side_by_side
+from symc.ir.errors import IRError
+from symc.ir.text import level_of
+
+
+def _history(options: argparse.Namespace) -> History:
+    loaded = load(options.input, options.shapes)
+    history = History(loaded.module)
+    run_passes(chosen(options.passes, loaded, options.train), loaded.module, [history])
+    return history
+
+
+def _bare(value: str) -> str:
+    return value.removeprefix("%").strip('"')
+
+
+def why(options: argparse.Namespace) -> int:
+    """The life of a value."""
+    history = _history(options)
+    try:
+        write("\n".join(life(history, _bare(options.value))), None)
+    except NoSuchValue as problem:
+        raise CliError(str(problem)) from None
+    return FINE
+
+
+def why_not_(options: argparse.Namespace) -> int:
+    """The conditions that failed."""
+    *values, source = options.values
+    if not 1 <= len(values) <= 2:
+        raise CliError("why-not takes a pass, one value or two, and the input: symc why-not fuse %a %b net.py:net")
+    options.input = source
+    history = _history(options)
+    try:
+        lines = why_not(history, options.pass_.replace("-", "_"), *map(_bare, values))
+    except IRError as problem:
+        raise CliError(str(problem)) from None
+    write("\n".join(lines), None)
+    return FINE
+
+
+def diff(options: argparse.Namespace) -> int:
+    """Exit code 0 for programs that are equal up to names, 1 for others."""
+    modules = []
+    for text in (options.one, options.other):
+        loaded = load(text, options.shapes)
+        passes = chosen(options.passes, loaded, options.train) if options.passes else []
+        modules.append(run_passes(passes, loaded.module)[0])
+    levels = [level_of(module) for module in modules]
+    width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 160
+    rows = side_by_side(*map(lines_of, modules), width)
+    if not rows:
+        write(f"equal up to names ({levels[0]})", None)
+        return FINE
+    column = (width - 3) // 2
+    head = f"{options.one:{column}.{column}}   {options.other}"
+    numbers = deltas(*map(amount_of, modules))
+    table = ["", f"{'':24}{'left':>14} {'right':>14} {'change':>14}", *numbers] if numbers else []
+    write("\n".join([head, *rows, *table]), None)
+    return BAD
