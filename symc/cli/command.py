@@ -189,10 +189,18 @@ def _parser() -> argparse.ArgumentParser:
     _input(dump)
     dump.add_argument("--level", choices=LEVELS, help="how far to compile; program is planned (default: as it is)")
     dump.add_argument("--after", metavar="PASS[#N]", help="stop after this pass (its N-th run, counted from 0)")
-    dump.add_argument("--format", choices=("text", "dot", "svg"), default="text", help="default: text")
-    dump.add_argument("--memory", action="store_true", help="a table of the memory plan instead of the program")
-    dump.add_argument("--select", metavar="GLOB", help="only values whose name, or Symbol, matches")
-    dump.add_argument("--locs", choices=("none", "short", "full"), default="full", help="origins (default: full)")
+    formats = ("text", "json", "table", "dot", "svg", "html")
+    dump.add_argument("--format", choices=formats, help="default: text; of --memory: table (svg and html draw it)")
+    dump.add_argument("--memory", action="store_true", help="the memory plan instead of the program")
+    dump.add_argument("--select", metavar="GLOB", help="only values and kernels whose name, or Symbol, matches")
+    dump.add_argument("--locs", choices=("none", "short", "full"), help="origins (default: full)")
+    dump.add_argument("--elide", type=whole(0), metavar="N", help="constants of more elements are printed as a hash")
+    dump.add_argument("--focus", metavar="%VALUE", help="pictures: only what is near this value, or Symbol")
+    dump.add_argument("--radius", type=whole(0), metavar="N", help="how many edges from --focus (default: 2)")
+    dump.add_argument(
+        "--fold", action="append", default=[], metavar="PREFIX",
+        help="pictures: Symbols whose names begin so are one box (repeatable)",
+    )  # fmt: skip
     dump.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
 
     opt = command("opt", _opt, "run passes on a program")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import json
 from collections.abc import Sequence
 
 from symc.cli.inputs import Loaded, level_of, load, passes_for
 from symc.cli.opt import run_passes, write
 from symc.cli.report import CliError
-from symc.cli.views import memory_table, select, shorten
+from symc.cli.views import select, shorten
 from symc.ir.program.nodes import Program
 from symc.ir.text import level_of as text_level
 from symc.ir.text import print_module
@@ -18,14 +20,20 @@ from symc.passes.manager.manager import Module, Pass
 _REACHED_BY = {"fused": "fuse", "planned": "plan_memory", "program": "plan_memory", "loop": "tile"}
 
 
+#: options that only some formats heed
+_PICTURES = ("dot", "svg", "html")
+_HEEDED = {
+    "locs": ("text",), "elide": ("text",), "select": ("text", "json", "table"), "focus": _PICTURES,
+    "radius": _PICTURES, "fold": _PICTURES,
+}  # fmt: skip
+_MEMORY_FORMATS = ("table", "svg", "html")
+
+
 def dump(options: argparse.Namespace) -> int:
     """Compile as far as asked and print."""
     level = options.level
     native = level in ("llvm", "asm")
-    if options.after is not None and level is not None and not native:
-        raise CliError(f"--after={options.after} and --level={level} both say where to stop; give one of them")
-    if options.format != "text" and (native or options.memory):
-        raise CliError(f"{f'--level={level}' if native else '--memory'} is text only, not --format={options.format}")
+    _refuse(options, native)
     if options.memory and level is None and options.after is None:
         level = "planned"
     structure = level == "symbol" or level is None and options.after is None
@@ -36,15 +44,65 @@ def dump(options: argparse.Namespace) -> int:
             raise CliError(f"--level={level} needs loops, but --after={options.after} gives {level_of(module)} IR")
         write(_native(module, level, options.select), options.output)
     elif options.memory:
-        program = module if isinstance(module, Program) else getattr(module, "program", None)
-        if program is None:
-            raise CliError(f"--memory needs a program, not {level_of(module)} IR; use --level=planned")
-        write(memory_table(program), options.output)
-    elif options.format == "text":
-        write(_text(module, options.locs, options.select), options.output)
+        write(_memory(module, options.format), options.output)
+    elif options.format in (None, "text"):
+        write(_text(module, options.locs or "full", options.select, options.elide), options.output)
+    elif options.format in _PICTURES:
+        write(_drawn(module, options), options.output)
     else:
-        write(_drawn(module, options.format), options.output)
+        write(_rows(module, options.format, options.select), options.output)
     return 0
+
+
+def _refuse(options: argparse.Namespace, native: bool) -> None:
+    """CliError for options that do not go together: none is silently left out."""
+    level, format = options.level, options.format
+    if options.after is not None and level is not None and not native:
+        raise CliError(f"--after={options.after} and --level={level} both say where to stop; give one of them")
+    if native and options.memory:
+        raise CliError(f"--memory is the plan of a program; it has no --level={level}")
+    if native and format not in (None, "text"):
+        raise CliError(f"--level={level} is text only, not --format={format}")
+    if options.memory and format not in (None, *_MEMORY_FORMATS):
+        raise CliError(f"--memory is drawn by --format={' or '.join(_MEMORY_FORMATS)}, not {format}")
+    if options.radius is not None and options.focus is None:
+        raise CliError("--radius is the distance from a --focus; give both")
+    for name, formats in _HEEDED.items():
+        if getattr(options, name) in (None, []):
+            continue
+        if options.memory:
+            raise CliError(f"--{name} has no meaning for --memory")
+        # machine code has no origins: to ask for none is to ask for what it is
+        if native and name != "select" and (name, options.locs) != ("locs", "none"):
+            raise CliError(f"--{name} has no meaning for --level={level}")
+        if (format or "text") not in formats:
+            raise CliError(f"--{name} is for --format={' or '.join(formats)}, not {format or 'text'}")
+
+
+def _memory(module: Module, format: str | None) -> str:
+    from symc.views.memory import memory_svg, memory_table
+    from symc.views.page import picture_page
+
+    program = module if isinstance(module, Program) else getattr(module, "program", None)
+    if program is None:
+        raise CliError(f"--memory needs a program, not {level_of(module)} IR; use --level=planned")
+    if format in (None, "table"):
+        return memory_table(program)
+    svg = memory_svg(program, program.name)
+    return svg if format == "svg" else picture_page(svg, f"memory of {program.name}")
+
+
+def _rows(module: Module, format: str, pattern: str | None) -> str:
+    import fnmatch
+
+    from symc.views.tables import as_json, as_table, names_in
+
+    whole = as_json(module)
+    if pattern is not None:
+        whole["rows"] = [r for r in whole["rows"] if any(fnmatch.fnmatchcase(n, pattern) for n in names_in(r))]
+        if not whole["rows"]:
+            raise CliError(f"--select: no value and no Symbol matches {pattern!r}", 1)
+    return json.dumps(whole, indent=1) if format == "json" else as_table(whole["rows"])
 
 
 def _wanted(loaded: Loaded, level: str | None, after: str | None, train: bool) -> list[Pass]:
@@ -81,8 +139,8 @@ def _below(loaded: Loaded, level: str) -> CliError:
     return CliError(f"the input is {state}; it cannot be shown at the level {level}")
 
 
-def _text(module: Module, locs: str, pattern: str | None) -> str:
-    text = print_module(module)
+def _text(module: Module, locs: str, pattern: str | None, elide: int | None) -> str:
+    text = print_module(module) if elide is None else print_module(module, elide=elide)
     if pattern is not None:
         lines = select(text, pattern)
         if not lines:
@@ -92,12 +150,34 @@ def _text(module: Module, locs: str, pattern: str | None) -> str:
     return text if locs == "full" else shorten(text, comments=locs == "short")
 
 
-def _drawn(module: Module, format: str) -> str:
-    from symc.cli.drawing import diagram, to_dot, to_svg
+def _drawn(module: Module, options: argparse.Namespace) -> str:
+    from symc.views.drawing import to_dot, to_svg
+    from symc.views.graphs import NoPicture, picture_of
+    from symc.views.page import picture_page
+    from symc.views.picture import focused, folded, keys_of
 
     name = getattr(module, "name", "program")
-    drawing = diagram(module)
-    return to_dot(drawing, name) if format == "dot" else to_svg(drawing, name)
+    try:
+        picture = picture_of(module)
+    except NoPicture as problem:
+        raise CliError(str(problem)) from None
+    for prefix in options.fold:
+        if not any(box.symbol.startswith(prefix) for box in picture.boxes.values()):
+            raise CliError(f"--fold: no Symbol begins with {prefix!r}", 1)
+    if options.focus is not None:
+        keys = keys_of(picture, options.focus)
+        if not keys:
+            known = [value for box in picture.boxes.values() for value in box.values]
+            close = difflib.get_close_matches(options.focus.lstrip("%"), known, 3)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise CliError(f"--focus: no value and no Symbol is called {options.focus!r}{hint}", 1)
+        picture = focused(picture, keys, 2 if options.radius is None else options.radius)
+    if options.fold:
+        picture = folded(picture, options.fold)
+    if options.format == "dot":
+        return to_dot(picture, name)
+    svg = to_svg(picture, name)
+    return svg if options.format == "svg" else picture_page(svg, name)
 
 
 def _native(module: Module, level: str, pattern: str | None) -> str:

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from symc.cli.views import unplanned_bytes
-from symc.ir.op import Node
 from symc.ir.origins import first_symbol
-from symc.ir.prims.flow import Branch, Loop
-from symc.ir.prims.linear import Contraction
 from symc.ir.symbol.nodes import SymNode
 from symc.ir.tensor.graph import Graph
 from symc.ir.types import TensorType
 from symc.passes.manager.manager import Manager
 from symc.passes.tensor.decompose import Decompose, SymbolModule
 from symc.settings import verification
+from symc.views.memory import unplanned_bytes
+from symc.views.tables import work_of
 
 ROW = ("layer", "operator", "output", "parameters", "multiply-adds")
-
-
-def multiply_adds(nodes: Iterable[Node]) -> int:
-    """The contractions' multiply-adds, those of loops' bodies in every turn, of branches' dearer side."""
-    return sum(map(_of_node, nodes))
-
-
-def _of_node(node: Node) -> int:
-    if isinstance(node.op, Contraction):
-        return node.op.multiply_adds(node)
-    if isinstance(node.op, Loop):
-        return node.op.trips * multiply_adds(node.op.body.nodes())
-    if isinstance(node.op, Branch):
-        return max(multiply_adds(side.nodes()) for side in (node.op.then, node.op.other))
-    return 0
 
 
 def work_by_layer(graph: Graph) -> Counter[str]:
@@ -41,7 +24,7 @@ def work_by_layer(graph: Graph) -> Counter[str]:
     found: Counter[str] = Counter()
     for node in graph.nodes():
         origin = graph.origins.get(node)
-        work = _of_node(node)
+        work = work_of(node)
         symbol = first_symbol(origin) if origin is not None else None
         if work and symbol is not None:
             found[symbol.name] += work

@@ -1,15 +1,14 @@
-"""Text views of a printed program: origins shortened or left out, lines selected, the memory plan as a table."""
+"""Text views of a printed program: origins shortened or left out, lines and kernels selected."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from symc.ir.origins import SymOrigin, first_symbol
-from symc.ir.program.form import form_text
-from symc.ir.program.nodes import BranchStep, KernelStep, LoopStep, Program, Result, ViewStep, programs_of, results_of
+from symc.ir.origins import SymOrigin
 
 _TABLE = re.compile(r"^!(\d+) = (.*)$")
 _SYMBOL = re.compile(r'^sym ("(?:[^"\\]|\\.)*") (\S+)(?: at ("(?:[^"\\]|\\.)*"):(\d+))?$')
@@ -68,74 +67,49 @@ def shorten(text: str, comments: bool = True) -> str:
 
 
 def select(text: str, pattern: str) -> list[str]:
-    """The lines that define a value (or kernel) whose name, or one of whose Symbols, matches the glob pattern."""
+    """What defines a value (or kernel) whose name, or one of whose Symbols, matches the glob pattern: its line, and its
+    body if it has one; of a kernel, in which anything matches, all of it."""
     table = OriginTable(text)
-    found = []
-    for line in text.splitlines():
-        if _TABLE.match(line) or line.startswith(("symc ir", "func ", "arena ", "}")):
+    found: list[str] = []
+    for block in _blocks([line for line in text.splitlines() if not _TABLE.match(line)]):
+        if block[0].startswith("kernel @"):
+            found += block if any(_matches(line, table, pattern) for line in block) else []
             continue
-        symbols = table.of_line(line)
-        name = _DEFINED.match(line)
-        names = [s.name for s in symbols]
-        if name is not None and (line.lstrip().startswith(("%", "(%")) or " @" in line[:8]):
-            names.append(json.loads(name.group(1)) if name.group(1).startswith('"') else name.group(1))
-        if any(fnmatch.fnmatchcase(n, pattern) for n in names):
-            found.append(line)
+        end = -1
+        for at, line in enumerate(block):
+            if at > end and not line.startswith(("symc ir", "func ", "arena ", "}")) and _matches(line, table, pattern):
+                end = _end(block, at)
+                found += block[at : end + 1]
     return found
 
 
-def memory_table(program: Program) -> str:
-    """Every value the program writes: where, how many bytes, for which Symbol; and the arena beside the lower bound."""
-    rows = [("step", "kernel", "form", "writes", "place", "bytes", "Symbol", "line")]
-    _add_rows(rows, program, "", 0)
-    unplanned = unplanned_bytes(program)
-    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
-    right = {0, 5}
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(w) if c in right else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths))]
-        lines.append("  ".join(cells).rstrip())
-    saved = ""
-    if unplanned:
-        saved = f", {100 * (1 - program.arena / unplanned):.0f}% less than the {unplanned} B of one buffer per value"
-    bound = f"; the largest live set is {program.lower_bound} B" if program.lower_bound else ""
-    return "\n".join([*lines, f"arena {program.arena} B{saved}{bound}"])
+def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
+    """Every kernel, and what is between them."""
+    at = start = 0
+    while at < len(lines):
+        if lines[at].startswith("kernel @"):
+            if start < at:
+                yield list(lines[start:at])
+            end = _end(lines, at)
+            yield list(lines[at : end + 1])
+            at = start = end + 1
+        else:
+            at += 1
+    if start < at:
+        yield list(lines[start:at])
 
 
-def _add_rows(rows: list[tuple[str, ...]], program: Program, where: str, base: int) -> None:
-    """What the steps of a program write, and those of their regions: `where` they are, as in 2.body/, and where in the
-    whole arena theirs begins."""
-    for at, step in enumerate(program.steps):
-        symbol = first_symbol(step.origin)
-        name = symbol.name if symbol is not None else ""
-        line = f"{Path(symbol.file).name}:{symbol.line}" if symbol is not None and symbol.file else ""
-        for result in results_of(step):
-            place = _place(result, where, base)
-            form = form_text(step.form) if isinstance(step, KernelStep) else ""
-            size = str(result.type.nbytes)
-            rows.append((f"{where}{at}", step.label, form, f"%{result.name}", place, size, name, line))
-        if isinstance(step, (LoopStep, BranchStep)):
-            for region in step.regions:
-                _add_rows(rows, region.program, f"{where}{at}.{region.name}/", base + step.frame.offset)
+def _end(lines: Sequence[str], at: int) -> int:
+    """The last line of what begins at a line: of a body the one with its closing brace."""
+    if not lines[at].endswith("{"):
+        return at
+    close = lines[at][: len(lines[at]) - len(lines[at].lstrip())] + "}"
+    return next((n for n in range(at + 1, len(lines)) if lines[n].startswith(close)), at)
 
 
-def unplanned_bytes(program: Program) -> int:
-    """Bytes of one buffer for every value that a plan puts, or would put, into the arena."""
-    return sum(
-        result.type.nbytes
-        for part in programs_of(program)
-        for step in part.steps
-        if not isinstance(step, ViewStep)
-        for result in step.results
-        if result.place.kind in ("", "arena")
-    )
-
-
-def _place(result: Result, where: str, base: int) -> str:
-    """Where a value lies; of a region's value in the whole arena, or in which of the region's buffers."""
-    place = result.place
-    if place.kind == "arena":
-        text = f"A+{base + place.offset}"
-    else:
-        text = f"{where if place.kind else ''}{str(place).lstrip('@')}" or "unplanned"
-    return f"{text}{f' over %{result.inplace}' if result.inplace else ''}"
+def _matches(line: str, table: OriginTable, pattern: str) -> bool:
+    names = [s.name for s in table.of_line(line)]
+    name = _DEFINED.match(line)
+    if name is not None and (line.lstrip().startswith(("%", "(%")) or " @" in line[:8]):
+        names.append(json.loads(name.group(1)) if name.group(1).startswith('"') else name.group(1))
+    return any(fnmatch.fnmatchcase(n, pattern) for n in names)

@@ -1,0 +1,70 @@
+"""Pictures as files: Graphviz text, and SVG."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+
+from symc.views.layout import LINE, MARGIN, lay_out
+from symc.views.picture import COLOURS, Picture
+
+
+def to_dot(picture: Picture, title: str) -> str:
+    """Graphviz text."""
+    style = 'shape=box style="rounded,filled" fontname="monospace" fontsize=10'
+    lines = [f"digraph {json.dumps(title)} {{", f"  node [{style}];"]
+    for key, box in picture.boxes.items():
+        text = json.dumps("\n".join(box.lines))
+        lines.append(f"  {json.dumps(key)} [label={text} fillcolor={json.dumps(COLOURS[box.kind])}];")
+    for source, target, label in picture.edges:
+        attribute = f" [label={json.dumps(label)} fontsize=8]" if label else ""
+        lines.append(f"  {json.dumps(source)} -> {json.dumps(target)}{attribute};")
+    return "\n".join([*lines, "}"])
+
+
+def to_svg(picture: Picture, title: str) -> str:
+    """A self-contained SVG: operands above users, edges around boxes, the type of every value where it leaves its box.
+
+    Boxes are groups with `data-key` (and `data-symbol`), edges have `data-from` and `data-to`."""
+    layout = lay_out(picture)
+    width, height = f"{layout.width:.0f}", f"{layout.height:.0f}"
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        'font-family="monospace" font-size="12">',
+        f"<title>{escape(title)}</title>",
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path d="M0,0 L8,4 L0,8 z" fill="#777"/></marker></defs>',
+        '<g fill="none" stroke="#888">',
+    ]
+    labels: dict[tuple[str, str], None] = {}
+    for number, path in layout.paths:
+        source, target, label = picture.edges[number]
+        ends = f'data-from="{escape(source)}" data-to="{escape(target)}"'
+        tip = f"{source} → {target}{': ' if label else ''}{label}"
+        lines.append(f'<path {ends} d="{path}" marker-end="url(#tip)"><title>{escape(tip)}</title></path>')
+        labels[source, label] = None
+    lines.append("</g>")
+    for key, box in picture.boxes.items():
+        at = layout.boxes[key]
+        size = f'x="{at.x:.1f}" y="{at.y:.1f}" width="{at.width:.1f}" height="{at.height:.1f}"'
+        far = layout.references.get(key, [])
+        names = [picture.boxes[name].lines[0] for name in far]
+        tip = f"<title>also reads {escape(', '.join(names))}</title>" if far else ""
+        dashes = ' stroke-dasharray="5 3"' if far else ""
+        symbol = f' data-symbol="{escape(box.symbol)}"' if box.symbol else ""
+        lines.append(f'<g data-key="{escape(key)}"{symbol}>{tip}')
+        lines.append(f'<rect {size} rx="5" fill="{COLOURS[box.kind]}" stroke="#777"{dashes}/>')
+        for row, text in enumerate(box.lines):
+            weight = ' font-weight="bold"' if row == 0 else ""
+            place = f'x="{at.x + MARGIN:.1f}" y="{at.y + LINE * (row + 1):.1f}"'
+            lines.append(f"<text {place}{weight}>{escape(text)}</text>")
+        lines.append("</g>")
+    lines.append('<g font-size="10" fill="#555" stroke="#fff" stroke-width="3" paint-order="stroke">')
+    shown: dict[str, int] = {}
+    for source, label in labels:
+        if label and not any(label in line for line in picture.boxes[source].lines):
+            at = layout.boxes[source]
+            row = shown[source] = shown.get(source, 0) + 1
+            place = f'x="{at.x + at.width / 2 + 6:.1f}" y="{at.y + at.height + 1 + 11 * row:.1f}"'
+            lines.append(f"<text {place}>{escape(label)}</text>")
+    return "\n".join([*lines, "</g>", "</svg>"])

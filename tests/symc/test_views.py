@@ -1,0 +1,215 @@
+"""Protects what programs look like: pictures in which no edge runs behind a box, tables, JSON, and the memory plan."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from commands import ran
+
+from symc.views.drawing import to_svg
+from symc.views.layout import PLACES, lay_out
+from symc.views.picture import Picture, focused, folded, keys_of
+
+NET = """
+import symc as mx
+
+x = mx.sym.Variable("data")
+for i in range(3):
+    y = mx.sym.Convolution(x, num_filter=3, kernel=(3, 3), pad=(1, 1), stride=(1, 1), dilate=(1, 1), name=f"s{i}_conv")
+    y = mx.sym.BatchNorm(y, name=f"s{i}_bn")
+    y = mx.sym.Activation(y, act_type="relu", name=f"s{i}_relu")
+    x = mx.sym.elemwise_add(x, y, name=f"s{i}_plus")
+net = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(x, num_hidden=2, name="fc"), name="softmax")
+"""
+SHAPES = ["--shapes", "data=2x3x8x8"]
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> str:
+    (tmp_path / "net.py").write_text(NET)
+    return f"{tmp_path / 'net.py'}:net"
+
+
+Point = tuple[float, float]
+
+
+def points(path: str) -> list[Point]:
+    """Points along a path of M, V and C."""
+    found: list[Point] = []
+    for command, text in re.findall(r"([MVC])([^MVC]*)", path):
+        numbers = [float(n) for n in re.findall(r"-?[\d.]+", text)]
+        if command == "M":
+            found.append((numbers[0], numbers[1]))
+        elif command == "V":
+            x, y = found[-1]
+            found += [(x, y + (numbers[0] - y) * t / 8) for t in range(1, 9)]
+        else:
+            a, b, c, d = found[-1], *zip(numbers[::2], numbers[1::2])
+            for t in (n / 8 for n in range(1, 9)):
+                w = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
+                found.append(tuple(sum(k * p[i] for k, p in zip(w, (a, b, c, d))) for i in (0, 1)))  # type: ignore[arg-type]
+    return found
+
+
+def check_edges(svg: str) -> dict[tuple[str, str], list[Point]]:
+    """The edges of a picture by their ends; none runs behind a box, boxes are apart, each edge ends at its boxes."""
+    root = ElementTree.fromstring(svg)
+    boxes = {}
+    for group in root.iterfind(".//{*}g[@data-key]"):
+        rect = group.find("{*}rect")
+        assert rect is not None
+        boxes[group.get("data-key")] = tuple(float(rect.get(k, 0)) for k in ("x", "y", "width", "height"))
+    edges = {}
+    for path in root.iterfind(".//{*}path[@data-from]"):
+        ends = path.get("data-from", ""), path.get("data-to", "")
+        way = edges[ends] = points(path.get("d", ""))
+        for (px, py), key in ((way[0], ends[0]), (way[-1], ends[1])):
+            x, y, w, h = boxes[key]
+            assert x <= px <= x + w and min(abs(py - y), abs(py - y - h)) < 0.2, f"{ends} does not end at {key}"
+        for px, py in way[1:-1]:
+            behind = [k for k, (x, y, w, h) in boxes.items() if x < px < x + w and y + 0.2 < py < y + h - 0.2]
+            assert not behind or behind == [ends[0]] and py < way[0][1] + 0.2, f"{ends} runs behind {behind}"
+    return edges
+
+
+@pytest.mark.parametrize("level", ["symbol", "tensor", "planned"])
+@pytest.mark.parametrize("train", [False, True])
+def test_edges_go_around_boxes(capsys, net: str, level: str, train: bool) -> None:
+    svg, _ = ran(capsys, "dump", net, "--level", level, "--format=svg", *SHAPES, *(["--train"] if train else []))
+    edges = check_edges(svg)
+    if level == "symbol":
+        residual = [("data", "s0_plus"), ("s0_plus", "s1_plus"), ("s1_plus", "s2_plus")]
+        assert set(residual) <= set(edges)
+        for ends in residual:  # it passes the three layers of the branch beside it
+            assert len(edges[ends]) > 3 * 16
+
+
+def test_boxes_say_what_tells_operators_apart(capsys, net: str) -> None:
+    svg, _ = ran(capsys, "dump", net, "--format=svg", *SHAPES)
+    root = ElementTree.fromstring(svg)
+    lines = {
+        group.get("data-key"): [text.text for text in group.iterfind("{*}text")]
+        for group in root.iterfind(".//{*}g[@data-key]")
+    }
+    assert lines["s0_conv"] == [
+        "s0_conv", "Convolution", "num_filter=3", "kernel=(3, 3)", "pad=(1, 1)", "weight f32[3,3,3,3]", "bias f32[3]",
+    ]  # fmt: skip
+    assert "act_type=relu" in lines["s1_relu"] and "num_hidden=2" in lines["fc"]
+    assert "s0_conv_weight" not in lines and "s0_bn_moving_var" not in lines and "softmax_label" in lines
+    assert "f32[2,3,8,8]" in [text.text for text in root.iterfind(".//{*}text")]
+
+
+def test_fold_and_focus(capsys, net: str) -> None:
+    svg, _ = ran(capsys, "dump", net, "--format=svg", "--fold=s0_", "--fold=s1_", *SHAPES)
+    edges = check_edges(svg)
+    assert ("fold s0_ forward", "fold s1_ forward") in edges and "4 boxes" in svg and "s0_conv" not in svg
+    dot, _ = ran(capsys, "dump", net, "--format=dot", "--focus=%s1_bn", "--radius=1", *SHAPES)
+    assert dot.count("fillcolor") == 3 and '"s1_conv" -> "s1_bn"' in dot
+    assert "did you mean s1_bn" in ran(capsys, "dump", net, "--format=dot", "--focus=s1_bm", code=1)[1]
+    assert "no Symbol begins with 'zz'" in ran(capsys, "dump", net, "--format=dot", "--fold=zz", code=1)[1]
+
+
+def test_what_lies_between_folded_boxes_is_folded_too() -> None:
+    picture = Picture()
+    for name in ("a1", "b", "a2", "c"):
+        picture.box(name, [name], values=(name,), symbol=name)
+    picture.edge("a1", "b")
+    picture.edge("b", "a2")
+    picture.edge("a1", "a2")
+    picture.edge("a2", "c")
+    made = folded(picture, ["a"])
+    assert list(made.boxes) == ["fold a forward", "c"] and "1 between" in made.boxes["fold a forward"].lines[1]
+    assert made.edges == [("fold a forward", "c", "")]
+    assert list(focused(picture, keys_of(picture, "%c"), 1).boxes) == ["a2", "c"]
+
+
+def test_a_graph_with_edges_of_all_lengths_has_few_places() -> None:
+    count = 3000
+    picture = Picture()
+    for at in range(count):
+        picture.box(str(at), [f"node{at}"], values=(str(at),))
+        if at:
+            picture.edge(str(at - 1), str(at))
+        if at > count // 2:
+            picture.edge(str(count - at), str(at))
+    layout = lay_out(picture)
+    drawn, far = len(layout.paths), sum(map(len, layout.references.values()))
+    assert drawn + far == len(picture.edges) and 0 < far < count
+    assert sum(path.count("C") for _, path in layout.paths) < 2 * PLACES + drawn
+    assert "also reads node" in to_svg(picture, "far")
+
+
+@pytest.mark.parametrize("level", ["symbol", "tensor", "fused", "planned", "loop"])
+def test_json_and_table_have_a_row_for_everything(capsys, net: str, level: str) -> None:
+    text, _ = ran(capsys, "dump", net, "--level", level, "--format=json", "--train", *SHAPES)
+    whole = json.loads(text)
+    assert whole["symc"] == 1 and whole["level"] == level and whole["rows"]
+    for row in whole["rows"]:
+        assert ("value" in row) + ("step" in row) + ("kernel" in row) == 1
+        assert isinstance(row["symbols"], list) and isinstance(row["source"], str)
+    table, _ = ran(capsys, "dump", net, "--level", level, "--format=table", "--train", *SHAPES)
+    assert len(table.splitlines()) == 1 + len(whole["rows"])
+    some, _ = ran(capsys, "dump", net, "--level", level, "--format=json", "--select=s1_conv", "--train", *SHAPES)
+    assert 0 < len(json.loads(some)["rows"]) < len(whole["rows"])
+
+
+def test_kernels_say_their_work(capsys, tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("import symc as mx\nnet = mx.sym.FullyConnected(mx.sym.var('x'), num_hidden=8)\n")
+    text, _ = ran(capsys, "dump", f"{tmp_path / 'one.py'}:net", "--level=loop", "--format=json", "--shapes=x=4x6")
+    (row,) = json.loads(text)["rows"]
+    assert row["flops"] == 2 * 4 * 6 * 8 + 4 * 8 and row["written"] == 4 * 4 * 8 and row["calls"] == 1
+    assert row["read"] == 4 * (4 * 6 + 6 * 8 + 8)
+
+
+def test_memory_over_time(capsys, net: str) -> None:
+    svg, _ = ran(capsys, "dump", net, "--memory", "--format=svg", "--train", *SHAPES)
+    root = ElementTree.fromstring(svg)
+    values = [[float(r.get(k, 0)) for k in ("x", "y", "width", "height")] for r in root.iterfind(".//*[@data-value]")]
+    names = [r.get("data-value") for r in root.iterfind(".//*[@data-value]")]
+    tips = {r.get("data-value"): r.findtext("{*}title", "") for r in root.iterfind(".//*[@data-value]")}
+    assert len(values) > 5 and root.find(".//*[@id='peak']") is not None and root.find(".//*[@id='bound']") is not None
+    for at, (x, y, w, h) in enumerate(values):
+        for other, (x2, y2, w2, h2) in enumerate(values[:at]):
+            apart = x + w <= x2 + 0.1 or x2 + w2 <= x + 0.1 or y + h <= y2 + 0.1 or y2 + h2 <= y + 0.1
+            over = f"over %{names[other]}" in tips[names[at]]
+            assert apart or over, f"{names[at]} lies over {names[other]} while both live"
+    table, _ = ran(capsys, "dump", net, "--memory", "--train", *SHAPES)
+    assert re.search(r"^peak at step \d+: \w+ \d+ \+ ", table, re.M) and " is read until step " in table
+
+
+def test_a_selected_kernel_is_printed_whole(capsys, net: str) -> None:
+    text, _ = ran(capsys, "dump", net, "--level=loop", "--select=fc", "--locs=none", *SHAPES)
+    kernels = re.findall(r"^kernel @.*?^\}", text, re.M | re.S)
+    assert kernels and text.count("kernel @") == len(kernels) and all("for %" in kernel for kernel in kernels)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--format=svg", "--select=fc"], "--select is for --format=text or json or table, not svg"),
+        (["--focus=fc"], "--focus is for --format=dot or svg or html, not text"),
+        (["--format=dot", "--radius=1"], "--radius is the distance from a --focus; give both"),
+        (["--format=json", "--locs=none"], "--locs is for --format=text, not json"),
+        (["--format=svg", "--elide=3"], "--elide is for --format=text, not svg"),
+        (["--memory", "--select=fc"], "--select has no meaning for --memory"),
+        (["--memory", "--format=json"], "--memory is drawn by --format=table or svg or html, not json"),
+        (["--memory", "--level=llvm"], "--memory is the plan of a program; it has no --level=llvm"),
+        (["--level=llvm", "--elide=3"], "--elide has no meaning for --level=llvm"),
+        (["--level=asm", "--locs=short"], "--locs has no meaning for --level=asm"),
+        (["--level=loop", "--format=svg"], "only the levels symbol, tensor, fused and program can be drawn"),
+        (["--after=decompose", "--level=loop"], "both say where to stop"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_go_together(capsys, net: str, options: list[str], message: str) -> None:
+    assert message in ran(capsys, "dump", net, *SHAPES, *options, code=2)[1]
+
+
+def test_a_picture_as_a_page_has_all_inside(capsys, net: str) -> None:
+    for options in ([], ["--memory"]):
+        page, _ = ran(capsys, "dump", net, "--format=html", *options, *SHAPES)
+        assert page.startswith("<!DOCTYPE html>") and "<svg" in page and "$" not in page.split("<script>")[0]
+        assert not re.search(r"(src|href)=", page.replace('xmlns="http', ""))
