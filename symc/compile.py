@@ -56,6 +56,7 @@ from symc.passes.tensor.merge_loops import MergeLoops
 from symc.passes.tensor.prune import Prune
 from symc.passes.tensor.simplify import Simplify
 from symc.passes.tensor.stack import Stack
+from symc.progress import compiling
 from symc.runtime.link import Linker, Word
 from symc.runtime.memory import constant, empty, need_for
 from symc.runtime.programs import program_of
@@ -104,7 +105,7 @@ def compile_symbol(
     `manager` is to see how it is made. MXNetError for operators that cannot be built with these types."""
     target = host_target()
     passes = active().apply(pipeline(train, wrt, add, target))
-    with refusals(module.name):
+    with refusals(module.name), compiling(module.name):
         if manager is not None:
             return emit(manager.run(passes, module), target)
         options = (train, tuple(wrt), tuple(add), target, active())
@@ -130,7 +131,8 @@ def compile_graph(graph: Graph) -> Executable:
     """Native code for a tensor graph."""
     target = host_target()
     passes = active().apply([*tensor_passes(), *loop_passes(target)])
-    return emit(Manager(verify=verification()).run(passes, graph), target)
+    with compiling(graph.name):
+        return emit(Manager(verify=verification()).run(passes, graph), target)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ out. Training sees each image shifted by up to a pixel.
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -18,9 +20,12 @@ import numpy as np
 
 import symc as mx
 from symc.ir.types import Array
+from symc.progress import Progress, columns
 from symc.settings import whole
 
 CLASSES = 10
+#: where the trained model goes unless the user says it
+FOLDER = "symc-demo"
 
 
 def lenet() -> Any:
@@ -55,25 +60,6 @@ def shifted(images: Array, rng: np.random.Generator) -> Array:
     return np.stack([p[:, i : i + 8, j : j + 8] for p, (i, j) in zip(padded, moves)])
 
 
-class Progress:
-    """A line that is written over while training runs (a line per epoch where there is no terminal)."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps, self.start, self.live = steps, time.perf_counter(), sys.stdout.isatty()
-
-    def show(self, step: int, images: int, loss: float, accuracy: float, last: bool) -> None:
-        done = int(30 * step / self.steps)
-        rate = images / (time.perf_counter() - self.start)
-        line = (
-            f"[{'#' * done}{'.' * (30 - done)}] step {step:5d}/{self.steps}  loss {loss:6.4f}  "
-            f"accuracy {100 * accuracy:6.2f} %  {rate:8.0f} images/s"
-        )
-        if self.live:
-            print("\r" + line, end="\n" if step == self.steps else "", flush=True)
-        elif last:
-            print(line, flush=True)
-
-
 def train(epochs: int, batch: int, seed: int) -> tuple[Any, float]:
     """A trained Module and its accuracy on the held-out images."""
     mx.random.seed(seed)
@@ -88,8 +74,9 @@ def train(epochs: int, batch: int, seed: int) -> tuple[Any, float]:
     module.init_optimizer(
         optimizer="adam", optimizer_params={"learning_rate": 0.002, "lr_scheduler": schedule, "wd": 1e-4}
     )
-    progress = Progress(epochs * steps)
-    step = seen = 0
+    progress = Progress(epochs * steps, sys.stdout)
+    print("compiling (kernels are cached for next time)", flush=True)
+    step = 0
     for _ in range(epochs):
         order = rng.permutation(len(images))
         moved = shifted(images, rng)
@@ -102,9 +89,18 @@ def train(epochs: int, batch: int, seed: int) -> tuple[Any, float]:
             probabilities = module.get_outputs()[0].asnumpy()
             right += int((probabilities.argmax(1) == target).sum())
             loss += float(-np.log(np.maximum(probabilities[np.arange(batch), target.astype(int)], 1e-10)).mean())
-            step, seen = step + 1, seen + batch
-            last = at == steps - 1
-            progress.show(step, seen, loss / (at + 1), right / ((at + 1) * batch), last)
+            step += 1
+            if step == 1:  # it took the compilation
+                progress.restart(1)
+            shown = [
+                f"step {step:{len(str(progress.total))}}/{progress.total}",
+                f"loss {loss / (at + 1):.4f}",
+                f"accuracy {100 * right / ((at + 1) * batch):.2f} %",
+            ]
+            progress.show(step, shown)
+            if at == steps - 1 and not progress.live:
+                print("  ".join(shown), flush=True)
+    progress.end()
     return module, accuracy(module, test_images, test_labels, batch)
 
 
@@ -136,6 +132,18 @@ def show_predictions(module: Any, images: Array, labels: Array, count: int) -> N
     print("   " + "  ".join(f"{s:<16}" for s in said))
 
 
+def folder_for(path: str) -> Path:
+    """The folder that the model is saved in, made if there is none. OSError, before anything is trained, if nothing can
+    be written there."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "nothing can be written there", path)
+    if path == FOLDER:  # the demo's own folder is nothing that a repository around it should speak of
+        (folder / ".gitignore").write_text("*\n")
+    return folder
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of `symc demo`."""
     parser = argparse.ArgumentParser(
@@ -144,22 +152,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=whole(1), default=30)
     parser.add_argument("--batch", type=whole(1, 359), default=32)
     parser.add_argument("--seed", type=whole(0, 2**32 - 1), default=7)
-    parser.add_argument("--out", default=".", help="folder for digits-symbol.json and digits-NNNN.params")
+    parser.add_argument(
+        "--out", default=FOLDER, help=f"folder for digits-symbol.json and digits-NNNN.params (default: {FOLDER})"
+    )
     options = parser.parse_args(argv)
+    folder = folder_for(options.out)
     start = time.perf_counter()
-    print("LeNet on 1,797 handwritten digits (8x8, UCI); every fifth is held out for the test")
+    print("LeNet on 1,797 handwritten digits (8x8, UCI)\nevery fifth is held out for the test")
     module, score = train(options.epochs, options.batch, options.seed)
-    print(f"test accuracy {100 * score:.2f} % after {time.perf_counter() - start:.1f} s, compilation included")
-    prefix = str(Path(options.out) / "digits")
+    print(f"test accuracy {100 * score:.2f} % after {time.perf_counter() - start:.1f} s with compilation")
+    prefix = str(folder / "digits")
     module.save_checkpoint(prefix, options.epochs)
     _, _, images, labels = digits()
     symbol, arguments, states = mx.model.load_checkpoint(prefix, options.epochs)
-    loaded = mx.mod.Module(symbol, label_names=None, context=mx.cpu())
-    loaded.bind([("data", (options.batch, 1, 8, 8))], for_training=False)
-    loaded.set_params(arguments, states, allow_missing=True)  # nobody gives labels
+    loaded = mx.mod.Module(symbol, context=mx.cpu())
+    loaded.bind([("data", (options.batch, 1, 8, 8))], [("softmax_label", (options.batch,))], for_training=False)
+    loaded.set_params(arguments, states)
     again = accuracy(loaded, images, labels, options.batch)
-    print(f"saved {prefix}-symbol.json and {prefix}-{options.epochs:04d}.params; loaded again: {100 * again:.2f} %")
-    show_predictions(loaded, images, labels, 5)
+    print(f"saved {prefix}-symbol.json\nand   {prefix}-{options.epochs:04d}.params\nloaded again: {100 * again:.2f} %")
+    # a digit takes 18 columns, and the margin 3
+    show_predictions(loaded, images, labels, min(5, options.batch, max(1, (columns(sys.stdout) - 3) // 18)))
     shapes = f"--shapes data={options.batch}x1x8x8,softmax_label={options.batch}"
     print(f"\nSee what ran:\n   symc dump {prefix}-symbol.json {shapes} --level=tensor")
     print(f"   symc dump {prefix}-symbol.json {shapes} --train --level=program --memory")

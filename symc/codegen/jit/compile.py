@@ -31,6 +31,7 @@ from symc.codegen.jit.cache import default_cache, generator_fingerprint
 from symc.codegen.jit.llvm import Compiler, binding, compiler, parsed
 from symc.codegen.target import Target, default_threads, host_target
 from symc.ir.process import forks_wait, in_child, lock
+from symc.progress import Compilation
 
 if TYPE_CHECKING:
     from llvmlite.binding import ModuleRef
@@ -149,20 +150,32 @@ def _objects(modules: Mapping[bytes, KernelModule], target: Target) -> dict[byte
 def _compile_all(modules: Mapping[bytes, KernelModule], target: Target) -> dict[bytes, bytes]:
     """Object code by digest, made by as many threads as kernels may use."""
     texts = ((digest, key, name, text() if callable(text) else text) for digest, (key, name, text) in modules.items())
+    compilation = Compilation(len(modules), default_cache() is not None)
     if len(modules) < 2 or default_threads() < 2:
-        return {digest: _compile(key, name, text, _symbol(digest), target) for digest, key, name, text in texts}
-    return _compile_in_threads(texts, min(len(modules), default_threads()), target)
+        objects: dict[bytes, bytes] = {}
+        for digest, key, name, text in texts:
+            compilation.show(len(objects))
+            objects[digest] = _compile(key, name, text, _symbol(digest), target)
+    else:
+        objects = _compile_in_threads(texts, min(len(modules), default_threads()), target, compilation)
+    compilation.end()
+    return objects
 
 
-def _compile_in_threads(texts: Iterable[tuple[bytes, str, str, str]], count: int, target: Target) -> dict[bytes, bytes]:
+def _compile_in_threads(
+    texts: Iterable[tuple[bytes, str, str, str]], count: int, target: Target, compilation: Compilation
+) -> dict[bytes, bytes]:
     """Object code of (digest, key, function, text): this thread goes through `texts`, `count` others compile."""
     # Threads of this call, not of a pool: a forked child would have the pool without its threads.
     todo: queue.SimpleQueue[tuple[bytes, str, str, str] | None] = queue.SimpleQueue()
     objects: dict[bytes, bytes] = {}
     errors: list[BaseException] = []
+    caller = threading.current_thread()
 
     def work() -> None:
         while (job := todo.get()) is not None:
+            if threading.current_thread() is caller:
+                compilation.show(len(objects))
             if errors:
                 continue
             digest, key, name, text = job
@@ -175,6 +188,7 @@ def _compile_in_threads(texts: Iterable[tuple[bytes, str, str, str]], count: int
     try:
         for job in texts:
             todo.put(job)
+            compilation.show(len(objects))
             if len(helpers) < count and _started(helper := threading.Thread(target=work, name="symc-compile")):
                 helpers.append(helper)
             if errors:

@@ -1,0 +1,186 @@
+"""Protects what is shown of long work: a line that fits its terminal, nothing but whole lines elsewhere."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+import symc as mx
+from symc import progress
+from symc.progress import Compilation, Progress, compiling, duration, line
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Screen:
+    """The rows that a terminal of some width shows: what is wider goes on in the next row."""
+
+    def __init__(self, width: int) -> None:
+        self.width, self.rows, self.at = width, [""], 0
+
+    def write(self, text: str) -> None:
+        for char in text:
+            if char == "\r":
+                self.at = 0
+            elif char == "\n":
+                self.rows.append("")
+            else:
+                if self.at == self.width:
+                    self.rows.append("")
+                    self.at = 0
+                row = self.rows[-1].ljust(self.at)
+                self.rows[-1] = row[: self.at] + char + row[self.at + 1 :]
+                self.at += 1
+
+
+def on_terminal(width: int, *command: str, term: str = "xterm", cwd: Path) -> tuple[int, str, list[str]]:
+    """Exit code, everything written, and the rows of a command run on a terminal."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 30, width, 0, 0))
+    environment = {**os.environ, "TERM": term, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=environment, cwd=cwd)
+    os.close(child)
+    data = b""
+    while True:
+        try:
+            piece = os.read(parent, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        data += piece
+    os.close(parent)
+    text = data.decode()
+    screen = Screen(width)
+    screen.write(text.replace("\r\n", "\n\r"))
+    return process.wait(), text, [row.rstrip() for row in screen.rows]
+
+
+DEMO = (sys.executable, "-m", "symc", "demo", "--epochs=2")
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_demo_on_a_terminal(tmp_path: Path, width: int) -> None:
+    """One line for all of the training, whatever the width; digits side by side."""
+    code, text, rows = on_terminal(width, *DEMO, cwd=tmp_path)
+    assert code == 0, text
+    assert sum("step" in row for row in rows) == 1 and text.count("\r") > 5
+    assert re.search(r"step  *\d+/\d+  loss ", text) and " left" in text
+    commands = next(i for i, row in enumerate(rows) if row.startswith("See what ran"))
+    assert rows[0].startswith("LeNet") and any(row.startswith("compiling") for row in rows)
+    assert all(len(row) < width for row in rows[:commands])
+    pixels = [row for row in rows[:commands] if "@@" in row]
+    assert 4 <= len(pixels) <= 8
+    assert (tmp_path / "symc-demo" / "digits-symbol.json").exists() and "\x1b" not in text
+
+
+def test_demo_on_a_dumb_terminal_and_in_a_pipe(tmp_path: Path) -> None:
+    """A line an epoch, and nothing is written over."""
+    _, text, rows = on_terminal(80, *DEMO, term="dumb", cwd=tmp_path)
+    assert "\r" not in text.replace("\r\n", "") and sum("step" in row for row in rows) == 2
+    done = subprocess.run(DEMO, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert b"\r" not in done.stdout + done.stderr and done.stdout.count(b"step ") == 2 and done.returncode == 0
+
+
+def test_demo_looks_at_its_folder_before_it_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from commands import ran
+
+    (tmp_path / "file").write_text("")
+    out, err = ran(capsys, "demo", "--out", str(tmp_path / "file" / "deep"), code=3)
+    assert out == "" and "file/deep" in err
+
+
+def test_lines_fit_their_width() -> None:
+    """What is most important comes first, and a bar only where there is room."""
+    parts = ["step 7/10", "loss 0.5", "3 s left"]
+    for width in range(1, 100):
+        assert len(line(parts, 7, 10, width)) <= width
+    assert line(parts, 7, 10, 9) == line(parts, 7, 10, 12) == "step 7/10"
+    assert line(parts, 7, 10, 80).startswith("[" + "#" * 21 + "." * 9 + "] step 7/10  loss")
+    assert line(["too long by far"], 0, 1, 8) == "too long"
+    assert (duration(2.34), duration(34.5), duration(600)) == ("2.3 s", "34 s", "10 min")
+
+
+class Stream:
+    """A terminal of no known width."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        raise OSError
+
+
+def test_lines_are_drawn_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times a second at most, and always in the end; a shorter line leaves nothing of a longer one."""
+    monkeypatch.setenv("TERM", "xterm")
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    stream = Stream()
+    shown = Progress(1000, stream)  # type: ignore[arg-type]
+    for done in range(1, 1001):
+        now[0] += 0.001
+        shown.show(done, [f"step {done}"])
+    shown.end()
+    assert 9 <= stream.text.count("\r") <= 12 and "step 1000" in stream.text
+    screen = Screen(80)
+    screen.write(stream.text)
+    assert screen.rows == ["[" + "#" * 30 + "] step 1000".ljust(len(screen.rows[0]) - 31), ""]
+
+
+def test_compilation_is_spoken_of_after_a_second(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    stream = Stream()
+    for terminal in (False, True):
+        monkeypatch.setenv("TERM", "xterm" if terminal else "dumb")
+        monkeypatch.setattr(sys, "stderr", stream)
+        with caplog.at_level(logging.INFO, "symc"), compiling("lenet"):
+            work = Compilation(20, True)
+            for done in range(20):
+                work.show(done)
+                now[0] += 0.125
+            work.end()
+    assert [r.message for r in caplog.records] == [
+        "compiling lenet: 8/20 kernels so far; they are cached for next time",
+        "compiled lenet: 20 kernels in 2.5 s",
+    ]
+    assert "compiling lenet: 12/20 kernels  cached for next time  1.0 s left" in stream.text
+    assert stream.text.endswith("\n") and "compiled lenet: 20 kernels in 2.5 s" in stream.text
+    work = Compilation(3, False)
+    work.show(1)
+    work.end()
+    assert stream.text.count("\n") == 1
+
+
+def test_kernels_are_counted_where_they_are_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What compiles them says how many are done, by the name of the Symbol."""
+    seen: list[tuple[str, int, int]] = []
+    monkeypatch.setenv("SYMC_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(Compilation, "show", lambda self, done: seen.append((self.name, done, self.kernels)))
+    x = mx.sym.Variable("x")
+    total = mx.sym.sum(mx.sym.exp(x * 1.2345 + 0.5), axis=1, keepdims=True)
+    net = mx.sym.softmax(mx.sym.broadcast_mul(total, x), name="counted")
+    net.simple_bind(mx.cpu(), x=(3, 1237)).forward()
+    assert "counted" in {name for name, _, _ in seen}
+    assert all(0 <= done <= kernels for _, done, kernels in seen)
