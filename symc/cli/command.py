@@ -260,6 +260,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--backend", choices=("native", "ref"), default="native", help="machine code or the interpreter")
     run.add_argument("--f64", action="store_true", help="interpret floats in double precision (with --backend=ref)")
     run.add_argument("--compare", choices=("ref",), help="exit code 1 if outputs are not those of the interpreter")
+    run.add_argument("--nan-guard", action="store_true", help="where the first nan or inf arises; exit code 1 if any")
+    run.add_argument(
+        "--probe", action="append", default=[], metavar="GLOB",
+        help="show inner values, too: those of that name, or of Symbols of that name (repeatable)",
+    )  # fmt: skip
     run.add_argument("--summary", action="store_true", help="layers, shapes, parameters, work, memory; nothing is run")
     run.add_argument("--stats", action="store_true", help="range and norm of outputs, not their elements")
     run.add_argument(

@@ -16,6 +16,8 @@ from symc.cli.values import arrays_of
 from symc.codegen.target import host_target
 from symc.compile import emit
 from symc.debug.compare import Reference, compare, reference_of, reference_of_kernels
+from symc.debug.nan_guard import NotFinite, in_module, nan_guard
+from symc.debug.probe import probed
 from symc.debug.reading import inputs_of
 from symc.debug.trial import Trial
 from symc.ir.loop.interp import run_loop_module
@@ -86,6 +88,8 @@ class Job:
     train: bool
     given: Mapping[str, Array]
     kind: Kind
+    #: glob patterns of values that are shown, too
+    probes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         types = {name: tensor for name, _, tensor in inputs_of_module(self.loaded.module)}
@@ -126,10 +130,29 @@ class Job:
         return run_passes(passes, self.loaded.module)[0]
 
     def loops(self) -> LoopModule:
-        """The program as machine code is made of it."""
-        made = run_passes(passes_for(self.loaded, self.train), self.loaded.module)[0]
+        """The program as machine code is made of it, with the probes as outputs."""
+        module, passes = self.loaded.module, passes_for(self.loaded, self.train)
+        if self.probes:
+            at = next((i for i, p in enumerate(passes) if p.name == "inline"), None)
+            if at is None:
+                raise CliError("--probe: values of a program of kernels have no memory of their own; probe its Symbol")
+            module = run_passes(passes[: at + 1], module)[0]
+            assert isinstance(module, Graph)
+            try:
+                module = probed(module, self.probes)
+            except ValueError as pattern:
+                raise CliError(f"--probe: no value and no Symbol matches '{pattern}'") from None
+            passes = passes[at + 1 :]
+        made = run_passes(passes, module)[0]
         assert isinstance(made, LoopModule)
         return made
+
+    def guarded(self) -> NotFinite | None:
+        """The first value that is not finite, in the program as it came or as it is compiled."""
+        graph = self.graph()
+        if not isinstance(graph, Graph):
+            return in_module(graph, self.values(graph))
+        return nan_guard(graph, self.loaded.module, passes_for(self.loaded, self.train), self.values)
 
     def native(self) -> Results:
         """What machine code gives."""

@@ -14,6 +14,7 @@ from symc.cli.execute import Job, Kind, inputs_of_module, kind_of
 from symc.cli.inputs import Loaded, level_of, load, load_symbol, symbol_input, typed_input
 from symc.cli.report import BAD, FINE, INPUT, CliError, some
 from symc.cli.values import Shape, read_inputs, read_parameters, text_of
+from symc.debug.nan_guard import report
 from symc.ir.types import Array
 
 #: names that a message spells out
@@ -33,10 +34,12 @@ def run(options: argparse.Namespace) -> int:
         names = [name for name, _, _ in inputs_of_module(loaded.module)]
         given = {**arrays, **read_inputs(options.values, shapes, [n for n in names if n not in arrays])}
         given |= {name: np.zeros(shape) for name, shape in shapes.items()}
-        return _program(options, Job(loaded, options.train, given, kind or Kind()))
+        return _program(options, Job(loaded, options.train, given, kind or Kind(), options.probe))
     symbol = load_symbol(options.input)
     if not hasattr(symbol, "list_arguments"):
-        return _program(options, Job(Loaded(symbol, level_of(symbol)), options.train, arrays, kind or Kind()))
+        return _program(
+            options, Job(Loaded(symbol, level_of(symbol)), options.train, arrays, kind or Kind(), options.probe)
+        )
     return _model(options, symbol, kind, arrays, shapes)
 
 
@@ -56,22 +59,29 @@ def _model(
     if options.summary:
         return _summarise(symbol, {**shapes, **_shapes_of(inputs)}, _shapes_of(parameters))
     executor = _bound(symbol, parameters, inputs, shapes, kind)
-    if not (options.train or options.backend != "native" or options.compare):
+    plain = options.backend == "native" and not (options.train or options.compare or options.nan_guard)
+    if plain and not options.probe:
         outputs = executor.forward(is_train=False)
         return _show(options, {n: a.asnumpy() for n, a in zip(symbol.list_outputs(), outputs)})
     values = {n: a.asnumpy() for n, a in {**executor.arg_dict, **executor.aux_dict}.items()}
     loaded = typed_input(symbol, values, [n for n in inputs if n not in parameters] + list(options.shapes))
-    return _program(options, Job(loaded, options.train, values, kind or Kind()))
+    return _program(options, Job(loaded, options.train, values, kind or Kind(), options.probe))
 
 
 def _program(options: argparse.Namespace, job: Job) -> int:
     """Run a program as the options ask."""
+    if options.probe and options.backend != "native":
+        raise CliError("--probe shows what machine code computes; leave --backend=ref out")
+    if options.nan_guard:
+        problem = job.guarded()
+        print(report(problem) if problem else "every result is finite, before and after all passes")
+        return BAD if problem else FINE
     found = job.native() if options.backend == "native" else job.interpreted("f64" if options.f64 else "declared")
     _show(options, {**found.outputs, **{f"{name} (updated)": value for name, value in found.updates.items()}})
-    problem = job.differs(found) if options.compare else ""
+    difference = job.differs(found) if options.compare else ""
     if options.compare:
-        print(f"differs from the interpreter: {problem}" if problem else "agrees with the interpreter")
-    return BAD if problem else FINE
+        print(f"differs from the interpreter: {difference}" if difference else "agrees with the interpreter")
+    return BAD if difference else FINE
 
 
 def _show(options: argparse.Namespace, results: Mapping[str, Array]) -> int:
