@@ -39,6 +39,20 @@ def first_symbol(origin: Origin) -> SymOrigin | None:
     return next(_symbols(origin), None)
 
 
+def passed(origin: Origin, pass_name: str) -> bool:
+    """Whether a pass of that name had a part in a value."""
+    seen: set[int] = set()
+    stack: list[Origin] = [origin]
+    while stack:
+        here = stack.pop()
+        if isinstance(here, DerivedOrigin) and id(here) not in seen:
+            if here.pass_name == pass_name:
+                return True
+            seen.add(id(here))
+            stack.extend(here.parents)
+    return False
+
+
 def called(origin: Origin | None) -> str:
     """The operator that an origin goes back to first, as errors name it: `Convolution 'c1' (net.py:7)`; "" if there is
     none, or one called by itself (`nd.sum(x)`), which has no name but its operator's."""

@@ -26,7 +26,7 @@ _LAZY = {
     "context": ("symc.context", ""), "kvstore": ("symc.kvstore", ""), "kv": ("symc.kvstore", ""),
     "visualization": ("symc.visualization", ""), "viz": ("symc.visualization", ""),
     "test_utils": ("symc.test_utils", ""),
-    "rnn": ("symc.rnn", ""),
+    "rnn": ("symc.rnn", ""), "profiler": ("symc.profiler", ""),
     "AttrScope": ("symc.attribute", "AttrScope"), "MXNetError": ("symc.base", "MXNetError"),
     "Context": ("symc.context", "Context"), "cpu": ("symc.context", "cpu"), "gpu": ("symc.context", "gpu"),
     "cpu_pinned": ("symc.context", "cpu_pinned"), "num_gpus": ("symc.context", "num_gpus"),

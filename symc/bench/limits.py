@@ -14,7 +14,7 @@ from symc.ir.origins import SymOrigin
 from symc.ir.prims import add, const
 from symc.ir.prims.elementwise import Fma
 from symc.ir.prims.linear import Contraction
-from symc.ir.program.nodes import KernelStep, LoopStep, Program, regions_of_step
+from symc.ir.program.nodes import KernelStep, LoopStep, Program, Step, regions_of_step
 from symc.ir.tensor.graph import finish
 from symc.ir.types import F32, TensorType
 from symc.runtime.memory import empty
@@ -64,17 +64,16 @@ def bytes_per_second() -> float:
 def flops_of(program: Program) -> float:
     """Floating-point operations of a program's contractions; those of a loop in all its turns, of a branch in its
     longer side."""
-    total = 0.0
-    for step in program.steps:
-        inside = [flops_of(region.program) for region in regions_of_step(step)]
-        if isinstance(step, KernelStep):
-            contractions = [node for node in step.body.nodes() if isinstance(node.op, Contraction)]
-            total += 2.0 * sum(node.op.multiply_adds(node) for node in contractions)
-        elif isinstance(step, LoopStep):
-            total += step.trips * sum(inside)
-        else:
-            total += max(inside, default=0.0)
-    return total
+    return sum(flops_of_step(step) for step in program.steps)
+
+
+def flops_of_step(step: Step) -> float:
+    """The same of one step."""
+    inside = [flops_of(region.program) for region in regions_of_step(step)]
+    if isinstance(step, KernelStep):
+        contractions = [node for node in step.body.nodes() if isinstance(node.op, Contraction)]
+        return 2.0 * sum(node.op.multiply_adds(node) for node in contractions)
+    return step.trips * sum(inside) if isinstance(step, LoopStep) else max(inside, default=0.0)
 
 
 def describe() -> str:

@@ -265,6 +265,10 @@ def _parser() -> argparse.ArgumentParser:
         "--probe", action="append", default=[], metavar="GLOB",
         help="show inner values, too: those of that name, or of Symbols of that name (repeatable)",
     )  # fmt: skip
+    run.add_argument(
+        "--profile", nargs="?", const="", metavar="FILE.json",
+        help="time per Symbol and kernel beside the machine's limits; or write it as a trace for Perfetto",
+    )  # fmt: skip
     run.add_argument("--summary", action="store_true", help="layers, shapes, parameters, work, memory; nothing is run")
     run.add_argument("--stats", action="store_true", help="range and norm of outputs, not their elements")
     run.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,8 +29,11 @@ from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import Results, evaluate
 from symc.ir.types import Array, TensorType
 from symc.passes.manager.manager import Module
+from symc.runtime.recording import Recording, record
 
 Kernels = (Program, LoopModule)
+#: runs that a profile takes at most, and seconds after which it begins no other
+RUNS, LONGEST = 50, 2.0
 #: roles of a Symbol's variables that are trained, or kept beside what is trained
 PARAMETERS = ("arg", "aux")
 
@@ -158,6 +162,11 @@ class Job:
         """What machine code gives."""
         return run_native(self.loops(), self.values)
 
+    def profiled(self) -> tuple[Results, Recording]:
+        """What machine code gives, and a recording of some runs of it."""
+        recording = Recording()
+        return run_native(self.loops(), self.values, recording), recording
+
     def interpreted(self, precision: str = "declared") -> Results:
         """What the interpreter of the program's level gives."""
         module = self.graph()
@@ -185,14 +194,27 @@ def interpret(module: Module, arrays: Mapping[str, Array], precision: str = "dec
     return evaluate(module, arrays, precision)
 
 
-def run_native(loops: LoopModule, values: Callable[[Module], dict[str, Array]]) -> Results:
-    """What machine code of a program gives: outputs, and the inputs that it updates."""
+def run_native(
+    loops: LoopModule, values: Callable[[Module], dict[str, Array]], recording: Recording | None = None
+) -> Results:
+    """What machine code of a program gives: outputs, and the inputs that it updates. Further runs are recorded."""
     executable = emit(loops, host_target())
     buffers = values(loops)
     instance = executable.bind(buffers)
     instance.run()
-    outputs = {output.name: array for output, array in zip(loops.program.outputs, instance.outputs)}
-    return Results(outputs, {u.input: buffers[u.input] for u in loops.program.updates})
+    outputs = {output.name: array.copy() for output, array in zip(loops.program.outputs, instance.outputs)}
+    results = Results(outputs, {u.input: buffers[u.input].copy() for u in loops.program.updates})
+    if recording is not None:
+        until = time.perf_counter() + LONGEST
+        record(recording)
+        try:
+            for _ in range(RUNS):
+                instance.run()
+                if time.perf_counter() > until:
+                    break
+        finally:
+            record(None)
+    return results
 
 
 def inputs_of_module(module: Module) -> list[tuple[str, str, TensorType]]:

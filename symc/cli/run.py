@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from symc.cli.report import BAD, FINE, INPUT, CliError, some
 from symc.cli.values import Shape, read_inputs, read_parameters, text_of
 from symc.debug.nan_guard import report
 from symc.ir.types import Array
+from symc.profiler import document, table
 
 #: names that a message spells out
 NAMED = 6
@@ -60,7 +63,7 @@ def _model(
         return _summarise(symbol, {**shapes, **_shapes_of(inputs)}, _shapes_of(parameters))
     executor = _bound(symbol, parameters, inputs, shapes, kind)
     plain = options.backend == "native" and not (options.train or options.compare or options.nan_guard)
-    if plain and not options.probe:
+    if plain and not options.probe and options.profile is None:
         outputs = executor.forward(is_train=False)
         return _show(options, {n: a.asnumpy() for n, a in zip(symbol.list_outputs(), outputs)})
     values = {n: a.asnumpy() for n, a in {**executor.arg_dict, **executor.aux_dict}.items()}
@@ -76,12 +79,27 @@ def _program(options: argparse.Namespace, job: Job) -> int:
         problem = job.guarded()
         print(report(problem) if problem else "every result is finite, before and after all passes")
         return BAD if problem else FINE
+    if options.profile is not None:
+        return _profile(options, job)
     found = job.native() if options.backend == "native" else job.interpreted("f64" if options.f64 else "declared")
     _show(options, {**found.outputs, **{f"{name} (updated)": value for name, value in found.updates.items()}})
     difference = job.differs(found) if options.compare else ""
     if options.compare:
         print(f"differs from the interpreter: {difference}" if difference else "agrees with the interpreter")
     return BAD if difference else FINE
+
+
+def _profile(options: argparse.Namespace, job: Job) -> int:
+    """Print where the time goes, or write it as a trace."""
+    if options.backend != "native":
+        raise CliError("--profile is of machine code; leave --backend=ref out")
+    _, recording = job.profiled()
+    if options.profile:
+        Path(options.profile).write_text(json.dumps(document(recording.events)), encoding="utf-8")
+        print(f"wrote {options.profile}; open it in https://ui.perfetto.dev or chrome://tracing")
+    else:
+        print(table(recording.events))
+    return FINE
 
 
 def _show(options: argparse.Namespace, results: Mapping[str, Array]) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.op import Input, Node
-from symc.ir.origins import DerivedOrigin, Origin, SymOrigin, first_symbol
+from symc.ir.origins import Origin, SymOrigin, first_symbol, passed
 from symc.ir.prims.elementwise import Const
 from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import Program, results_of
@@ -26,8 +26,6 @@ from symc.passes.manager.manager import Manager, Module, Pass
 from symc.passes.tensor.inline import Inline
 
 Values = Callable[[Module], Mapping[str, Array]]
-#: passes whose programs are not run: their loops mean what the planned program before them does
-_LOOPS = "loop"
 
 
 @dataclass(frozen=True)
@@ -134,21 +132,10 @@ def _told(name: str, value: Array, operator: str, operands: tuple[str, ...], ori
     at = _where(value)
     count = int((~np.isfinite(value)).sum())
     symbol = first_symbol(origin) if origin is not None else None
-    backward = origin is not None and _of_gradient(origin)
+    backward = origin is not None and passed(origin, "autodiff")
     return NotFinite(
         "your maths", name, at, float(value[at]), count, value.size, operator, operands, symbol, backward
     )  # fmt: skip
-
-
-def _of_gradient(origin: Origin) -> bool:
-    """Whether autodiff made a value, or what it was made of."""
-    while isinstance(origin, DerivedOrigin):
-        if origin.pass_name == "autodiff":
-            return True
-        if not origin.parents:
-            return False
-        origin = origin.parents[0]
-    return False
 
 
 def _operand(graph: Graph, node: Node, value: Array, user: Node, at: tuple[int, ...]) -> str:
