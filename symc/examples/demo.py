@@ -75,7 +75,7 @@ def train(epochs: int, batch: int, seed: int) -> tuple[Any, float]:
         optimizer="adam", optimizer_params={"learning_rate": 0.002, "lr_scheduler": schedule, "wd": 1e-4}
     )
     progress = Progress(epochs * steps, sys.stdout)
-    print("compiling (kernels are cached for next time)", flush=True)
+    print("compiling the training program", flush=True)
     step = 0
     for _ in range(epochs):
         order = rng.permutation(len(images))
