@@ -55,10 +55,13 @@ Definition = Union[Let, IndexValue, Load, Carried]
 
 
 class Known:
-    """Intervals of names that hold where a question is asked, and what was found under them."""
+    """Intervals of names that hold where a question is asked, those of the variables of the loops around (`turns`), and
+    what was found under them."""
 
-    def __init__(self, ranges: Mapping[str, Range] | None = None, nested: int = 0) -> None:
-        self.ranges, self.nested = dict(ranges or {}), nested
+    def __init__(
+        self, ranges: Mapping[str, Range] | None = None, nested: int = 0, turns: Mapping[str, Range] | None = None
+    ) -> None:
+        self.ranges, self.nested, self.turns = dict(ranges or {}), nested, turns or {}
         self.found: dict[str, Range] = {}
 
 
@@ -72,14 +75,22 @@ def whole(dtype: DType) -> Range:
     return Range(int(info.min), int(info.max))
 
 
-def index_range(index: Affine, scalar: Callable[[Var], tuple[int, int]]) -> tuple[int, int]:
-    """Bounds of an index expression whose dynamic variables have the bounds `scalar` gives."""
+def _of_loop(var: Var) -> tuple[int, int]:
+    """The first and the last value of a loop's variable."""
+    return var.lo, var.hi - 1
+
+
+def index_range(
+    index: Affine, scalar: Callable[[Var], tuple[int, int]], turn: Callable[[Var], tuple[int, int]] = _of_loop
+) -> tuple[int, int]:
+    """Bounds of an index expression whose dynamic variables have the bounds `scalar` gives, and those of loops the ones
+    of `turn`."""
     low = high = index.const
     for atom, factor in index.terms:
         if isinstance(atom, Var):
-            a, b = scalar(atom) if atom.dynamic else (atom.lo, atom.hi - 1)
+            a, b = scalar(atom) if atom.dynamic else turn(atom)
         else:
-            a, b = index_range(atom.expr, scalar)
+            a, b = index_range(atom.expr, scalar, turn)
             first, last = a // atom.divisor, b // atom.divisor
             if isinstance(atom, Quotient):
                 a, b = first, last
@@ -178,12 +189,16 @@ class Ranges:
             found = self.of(Ref(var.name, definition[1]), known)
             return int(found.lo), int(found.hi)
 
-        return index_range(index, scalar)
+        def turn(var: Var) -> tuple[int, int]:
+            found = known.turns.get(var.name) if known is not None else None
+            return (var.lo, var.hi - 1) if found is None else (int(found.lo), int(found.hi))
+
+        return index_range(index, scalar, turn)
 
     def refined(self, condition: Ref, holds: bool, known: Known | None = None) -> Known:
         """What is known where a condition holds (or fails)."""
         known = known or self._plain
-        made = Known(known.ranges, known.nested + 1)
+        made = Known(known.ranges, known.nested + 1, known.turns)
         self._refine(condition, holds, made)
         return made
 
@@ -226,7 +241,7 @@ class Ranges:
             for stmt in loop.body:
                 inside.enter(stmt)
             for turn in range(3 + len(loop.carries)):
-                here = Known({**known.ranges, **state}, known.nested)
+                here = Known({**known.ranges, **state}, known.nested)  # its variable may be called as one of `turns`
                 made = {c.name: inside.of(c.yields, here) for c in loop.carries}
                 if all(made[name].within(state[name]) for name in state):
                     break

@@ -303,7 +303,8 @@ class _Kernel:
         if any(loop.trips == 0 for loop in loops):
             return buffer
         expressions = (*stmt.index, *(e for e, _, _ in (*stmt.guard, *self.facts)))
-        scalars = {v.name: self._scalar(v) for e in expressions for v in e.variables() if v.dynamic}
+        known = self._in_turns(stmt)
+        scalars = {v.name: self._scalar(v, known) for e in expressions for v in e.variables() if v.dynamic}
         bounds = tuple(bounds_of(index, scalars) for index in stmt.index)
         self.count += 1
         access = Access(stmt, buffer, self.depths[f"%{buffer.name}"], loops, self.facts, scalars, bounds, self.count)
@@ -315,11 +316,26 @@ class _Kernel:
         self.accesses.setdefault(buffer.name, []).append(access)
         return buffer
 
-    def _scalar(self, var: Var) -> Scalar:
+    def _in_turns(self, stmt: Load | Store) -> Known | None:
+        """What is known where the access happens: its guard, and conditions around, may leave out turns."""
+        turns: dict[str, Range] = {}
+        for index, least, limit in (*stmt.guard, *self.facts):
+            (atom, factor), *others = index.terms or ((None, 0),)
+            if not others and isinstance(atom, Var) and not atom.dynamic and factor == 1:
+                before = turns.get(atom.name, Range(atom.lo, atom.hi - 1))
+                low, high = max(before.lo, least - index.const), min(before.hi, limit - 1 - index.const)
+                if low <= high:
+                    turns[atom.name] = Range(low, high)
+        if not turns:
+            return self.known
+        known = self.known or Known()
+        return Known(known.ranges, known.nested, turns)
+
+    def _scalar(self, var: Var, known: Known | None) -> Scalar:
         """What an index can rely on of an integer."""
         made = self.ranges.definition(var.name)
-        low, high = self.ranges.bounds(Affine.of(var), self.known)
-        value = self.ranges.expression(Ref(var.name, self.scalars[var.name]), self.known)
+        low, high = self.ranges.bounds(Affine.of(var), known)
+        value = self.ranges.expression(Ref(var.name, self.scalars[var.name]), known)
         return Scalar(low, high, self.depths.get(var.name, 0), id(made[0]) if made else 0, value)
 
     def _memory(self, name: str, alias: Sequence[str]) -> list[Access]:

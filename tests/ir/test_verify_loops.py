@@ -138,7 +138,8 @@ def test_computed_indices_that_follow_to_be_inside(name: str) -> None:
 
 
 GUARDED = ["%p: i32 = index(%i)", "%n: i32 = index(%i) %p: i64 = cast(%n)",
-    "%n: i32 = index(%i + 4) %m: i32 = mul(%n, 2) %p: i32 = sub(%m, 8)"]  # fmt: skip
+    "%n: i32 = index(%i + 4) %m: i32 = mul(%n, 2) %p: i32 = sub(%m, 8)",
+    "%n: i32 = index(%i - 1) %p: i32 = maximum(%n, 0)"]  # fmt: skip
 
 
 @pytest.mark.parametrize("made", GUARDED)
@@ -151,7 +152,14 @@ def test_a_guard_bounds_what_is_computed_of_its_variable(made: str) -> None:
     )
     inside = inside.replace("store %a, %y[%i]", "store %a, %y[%i] if 0 <= %i < 16")
     check(inside.replace("load %x[%p]", "load %x[%p] if 0 <= %i < 8 else 0.0"))
-    refused("L4", inside.replace("load %x[%p]", "load %x[%p] if 0 <= %i < 17 else 0.0"))
+    refused("L4", inside.replace("load %x[%p]", "load %x[%p] if 0 <= %i < 18 else 0.0"))
+
+
+def test_l4_a_guard_says_nothing_of_another_loop_of_that_variable() -> None:
+    body = """%p: i64 = for %i in 0..16 carry(%o: i64 = 0) { %n: i64 = index(%i) yield %n }
+    for %i in 0..16 { %a: f32 = load %x[%p SHIFT] if 0 <= %i < 4 else 0.0 store %a, %y[%i] }"""
+    check(body.replace("SHIFT", ""))
+    refused("L4", body.replace("SHIFT", "+ 12"))
 
 
 UNPROVEN = {
