@@ -349,6 +349,8 @@ def parse_function(p: Reader, name: str) -> Graph:
     p.expect("(")
     p.list_of(")", lambda: inputs.append(body.parameter()))
     declared = results(p)
+    if p.peek == "cut":
+        raise p.error("every output says its own phase, such as `g: f32[2] (backward)`; cut= was an earlier form", p.at)
     p.expect("{")
     body.statements()
     at = p.at

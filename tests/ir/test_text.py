@@ -321,6 +321,7 @@ LOOP = FILES[2].read_text()
         (TENSOR, "0.0:f32", "0.0", "not a value of i1"),
         (TENSOR, "return %softmax,", "return", "3 values for 4 results"),
         (TENSOR, "\n}\n", "\n", r"expected '}', found the end"),
+        (TENSOR, ") {", ") cut=1 {", r"every output says its own phase, such as `g: f32\[2\] \(backward\)`"),
         (LOOP, "fma(%a, %c, %acc) !1", "fma(%a, %c, %ac) !1", "unknown value '%ac'; did you mean '%acc'"),
         (LOOP, "load %x[%i, %k]", "load %xx[%i, %k]", "unknown buffer 'xx'; did you mean 'x'"),
         (LOOP, "load %w[%j, %k]", "load %w[%jj, %k]", "unknown index '%jj'"),
