@@ -5,3 +5,6 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("SYMC_VERIFY", "1")
+
+#: .sir files with a RUN line are tests
+pytest_plugins = ["symc.debug.pytest_plugin"]

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 
 from symc.ir.errors import IRError
 from symc.ir.op import Input, Node, Recorder, input_node, parameter
-from symc.ir.origins import Origin
+from symc.ir.origins import Origin, SymOrigin
 from symc.ir.prims.control import CustomGrad
 from symc.ir.prims.elementwise import add, full, zeros_like
 from symc.ir.prims.pullback import pullback, reaching
@@ -91,7 +91,8 @@ class Autodiff(Pass):
             updates += [Update(graph.names[i], value, "backward") for i, value in changed.items() if i in states]
             for name, target in zip(wanted, targets):
                 found, called = cotangents[target], self._name(grad_name(name, order), taken)
-                origin = graph.origins[target]
+                # text may leave out where an input comes from
+                origin = graph.origins.get(target) or SymOrigin(name, "Variable")
                 with recorder.at(rw.act("argument", [origin], _argument, name, called) or origin):
                     gradient = zeros_like(target) if found is None else found
                     if name in self.add:

@@ -30,4 +30,13 @@ def watching(parser: argparse.ArgumentParser) -> None:
         help="leave out the first N rewrites of a rule (or pass/rule, or pass) and those after M more",
     )  # fmt: skip
     add("--verify-each", action=argparse.BooleanOptionalAction, default=True, help="default: on")
+    add(
+        "--check-determinism", action="store_true",
+        help="run the passes again, here and in a process with another order of sets: the texts must be equal",
+    )  # fmt: skip
+    add("--split-input-file", action="store_true", help="a .sir file of several programs, with // ----- between them")
+    add(
+        "--verify-diagnostics", action="store_true",
+        help="the programs must be refused as comments // expected-error {{text}} say; nothing is printed",
+    )  # fmt: skip
     add("--verify-preserved", action="store_true", help="look at what passes promise to keep, as if nothing was known")

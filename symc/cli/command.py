@@ -125,6 +125,12 @@ def _why_not(options: argparse.Namespace) -> int:
     return why_not_(options)
 
 
+def _test(options: argparse.Namespace) -> int:
+    from symc.cli.testing import test_files
+
+    return test_files(options)
+
+
 def _diff(options: argparse.Namespace) -> int:
     from symc.cli.why import diff
 
@@ -235,6 +241,10 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("other", metavar="B", help="another")
     _given(diff)
     diff.add_argument("-p", "--passes", metavar="PIPELINE", help="run on both first")
+
+    test = command("test", _test, "run .sir files that say what must come out")
+    test.add_argument("paths", nargs="+", metavar="PATH", help=".sir files, or folders of them")
+    test.add_argument("--update", action="store_true", help="write what is expected anew, unless numbers are wrong")
 
     passes = command("passes", _passes, "list the passes, or describe one")
     passes.add_argument("name", nargs="?")

@@ -9,9 +9,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from symc.cli.checking import diagnosed, load_piece, pieces, same_again
 from symc.cli.inputs import Loaded, load, passes_for
 from symc.cli.report import CliError, StageError
-from symc.cli.watching import Watch
+from symc.cli.watching import Texts, Watch
 from symc.ir.errors import ParseError
 from symc.ir.text import print_module
 from symc.passes.edits import active
@@ -48,19 +49,30 @@ def chosen(text: str, loaded: Loaded, train: bool) -> list[Pass]:
 
 def opt(options: argparse.Namespace) -> int:
     """Run the pipeline and print the result."""
+    if options.verify_diagnostics:
+        return diagnosed(options, lambda piece: _transformed(options, load_piece(piece)))
+    if options.split_input_file:
+        write("// -----\n".join(_transformed(options, load_piece(piece)) for piece in pieces(options)), options.output)
+        return 0
+    write(_transformed(options, load(options.input, options.shapes, verify=options.verify_each)), options.output)
+    return 0
+
+
+def _transformed(options: argparse.Namespace, loaded: Loaded) -> str:
+    """The text of a program after the passes (with --print-pipeline: their own)."""
     watch = Watch(options)
-    loaded = load(options.input, options.shapes, verify=options.verify_each)
     passes = chosen(options.passes, loaded, options.train)
     if passes and passes[0].takes != loaded.level:
         first = passes[0]
         raise PipelineError(f"pass {first.name} takes {first.takes} IR, but {options.input} is {loaded.level} IR")
     if options.print_pipeline:
-        write(",".join(pass_.spelled() for pass_ in passes), options.output)
-        return 0
-    module, manager = run_passes(passes, loaded.module, watch.instruments, options.verify_each)
-    write(print_module(module), options.output)
+        return ",".join(pass_.spelled() for pass_ in passes)
+    texts = [Texts()] if options.check_determinism else []
+    module, manager = run_passes(passes, loaded.module, [*watch.instruments, *texts], options.verify_each)
+    for first_run in texts:
+        same_again(options, first_run, lambda again: run_passes(passes, loaded.module, [again], False))
     watch.report(manager)
-    return 0
+    return print_module(module)
 
 
 def write(text: str, output: str | None) -> None:

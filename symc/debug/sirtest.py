@@ -1,0 +1,233 @@
+"""Tests that are programs: a `.sir` file with what is run on it, and what must come out.
+
+    // RUN: opt -p fuse{max-ops=4}
+    // CHECK: fuse map[4] "relu"(%x: element)
+    // CHECK-NOT: %b
+    // CHECK-STATS: fuse/kernel=1
+
+CHECK lines stand in the text of the result (without origins) in this order, each in a line behind that of the one
+before; `{{...}}` is a regular expression. What a CHECK-NOT says stands nowhere between its neighbours. CHECK-STATS
+counts the rewrites of a pass, or of pass/rule. Every test also runs its passes as `symc numdiff` does: verified after
+each, the text read back, the values compared.
+
+A file whose RUN line is `symc replay ...` (symc numdiff, bisect, reduce and fuzz write them) must not fail any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from symc.debug.checks import check
+from symc.debug.files import loads_of, read_text
+from symc.debug.numdiff import trials
+from symc.debug.reading import definition
+from symc.ir.errors import ParseError
+from symc.ir.parse import parse
+from symc.ir.text import print_module
+from symc.passes.manager.instruments import Counters, Statistics
+from symc.passes.manager.manager import Instrument, Manager
+from symc.passes.pipeline import parse_pipeline
+
+_LINE = re.compile(r"^\s*// (CHECK|CHECK-NOT|CHECK-STATS): ?(.*)$")
+_RUN = re.compile(r"^\s*// RUN: (.*)$", re.M)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A line that says what must come out: its kind, text and number in the file."""
+
+    kind: str
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
+class SirTest:
+    """A file's RUN line and expectations."""
+
+    text: str
+    command: str
+    expected: tuple[Expectation, ...]
+
+    @property
+    def replays(self) -> bool:
+        """Whether it is a failure that somebody wrote."""
+        return self.command.startswith("symc replay ")
+
+
+def is_test(path: Path) -> bool:
+    """Whether a `.sir` file says how it is run."""
+    with path.open(encoding="utf-8") as file:
+        return any(line.startswith("// RUN: ") for line in file)
+
+
+def read_test(text: str) -> SirTest:
+    """The test in a text. ParseError for one without a RUN line."""
+    run = _RUN.search(text)
+    if run is None:
+        raise ParseError("no line begins with '// RUN: '")
+    found = [(at, _LINE.match(line)) for at, line in enumerate(text.splitlines(), 1)]
+    return SirTest(text, run[1].strip(), tuple(Expectation(m[1], m[2].strip(), at) for at, m in found if m))
+
+
+@dataclass
+class Outcome:
+    """What came out: the text, the rewrites that happened, and what is wrong with the values ("" for nothing)."""
+
+    text: str
+    statistics: Statistics
+    wrong: str
+
+
+def run_test(test: SirTest) -> Outcome:
+    """Run the passes of a test. ParseError for a RUN line that is not understood; errors of passes pass through."""
+    options = _options(test.command)
+    module = parse(test.text, {}, definition)
+    passes = parse_pipeline(options.passes)
+    statistics = Statistics()
+    instruments: list[Instrument] = [statistics]
+    if options.debug_counter:
+        instruments.append(Counters(options.debug_counter))
+    after = Manager(instruments).run(passes, module)
+    first, *others = trials(module, passes, ("exact-int", "seed"))
+    failure = check(first, also=others).failure
+    return Outcome(print_module(after, locs=False), statistics, "" if failure is None else str(failure))
+
+
+def _options(command: str) -> argparse.Namespace:
+    words = shlex.split(command)
+    words = words[1:] if words[:1] == ["symc"] else words
+    if words[:1] != ["opt"]:
+        raise ParseError(f"RUN: {command!r}: expected opt -p PIPELINE, or symc replay FILE")
+    parser = argparse.ArgumentParser(prog="RUN: opt", add_help=False, exit_on_error=False)
+    parser.add_argument("-p", "--passes", default="")
+    parser.add_argument("--debug-counter", default="")
+    try:
+        options, rest = parser.parse_known_args(words[1:])
+    except argparse.ArgumentError as problem:
+        raise ParseError(f"RUN: {command!r}: {problem}") from None
+    rest = [word for word in rest if not word.endswith(".sir")]
+    if not options.passes:
+        raise ParseError(f"RUN: {command!r}: expected -p PIPELINE")
+    if rest:
+        raise ParseError(f"RUN: {command!r}: {rest[0]} is not understood here")
+    return options
+
+
+def problems_of(test: SirTest) -> list[str]:
+    """What is wrong, a line or more each; empty for a test that passes."""
+    if test.replays:
+        trial, _ = read_text(test.text)
+        failure = check(trial).failure
+        return [] if failure is None else [str(failure)]
+    outcome = run_test(test)
+    found = [f"the numbers are wrong: {outcome.wrong}"] if outcome.wrong else []
+    return found + [_told(test, *pair) for pair in _unmet(test, outcome)]
+
+
+def is_expected(test: SirTest) -> bool:
+    """Whether a written failure fails as it says."""
+    trial, expected = read_text(test.text)
+    failure = check(trial).failure
+    return failure is not None and expected == failure.signature
+
+
+def loads(test: SirTest) -> list[str]:
+    """The Python files that a written failure needs, beside it."""
+    return loads_of(test.text)
+
+
+def _told(test: SirTest, expected: Expectation, what: str) -> str:
+    return f"line {expected.line}: {expected.kind}: {expected.text}\n  {what}"
+
+
+def _unmet(test: SirTest, outcome: Outcome) -> list[tuple[Expectation, str]]:
+    lines = outcome.text.splitlines()
+    found: list[tuple[Expectation, str]] = []
+    at = 0
+    absent: list[Expectation] = []
+
+    def look(end: int) -> None:
+        for wanted in absent:
+            where = next((n for n in range(at, end) if _pattern(wanted.text).search(_spaced(lines[n]))), None)
+            if where is not None:
+                found.append((wanted, f"stands in the result: {lines[where].strip()}"))
+        absent.clear()
+
+    for expected in test.expected:
+        if expected.kind == "CHECK-STATS":
+            problem = _counted(expected.text, outcome.statistics)
+            if problem:
+                found.append((expected, problem))
+        elif expected.kind == "CHECK-NOT":
+            absent.append(expected)
+        else:
+            pattern = _pattern(expected.text)
+            where = next((n for n in range(at, len(lines)) if pattern.search(_spaced(lines[n]))), None)
+            if where is None:
+                rest = "\n".join(f"    {line}" for line in lines[at:])
+                found.append((expected, f"does not stand in the rest of the result:\n{rest}"))
+                break
+            look(where)
+            at = where + 1
+    look(len(lines))
+    return found
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    parts = re.split(r"\{\{(.*?)\}\}", _spaced(text))
+    return re.compile("".join(f"(?:{part})" if at % 2 else re.escape(part) for at, part in enumerate(parts)))
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _count(name: str, statistics: Statistics) -> int:
+    return sum(n for (by, rule), n in statistics.hits.items() if name in (by, f"{by}/{rule}"))
+
+
+def _counted(text: str, statistics: Statistics) -> str:
+    name, equals, number = (part.strip() for part in text.rpartition("="))
+    if not equals or not number.isdigit():
+        return "expected PASS=N or PASS/RULE=N"
+    count = _count(name, statistics)
+    return "" if count == int(number) else f"there were {count}"
+
+
+# --------------------------------------------------------------------------------------------- update
+
+
+def updated(test: SirTest) -> str:
+    """The text with the expectations that are met by what comes out now: itself where they are. ParseError where the
+    values are wrong, or where it stands what a CHECK-NOT forbids."""
+    if test.replays:
+        return test.text
+    outcome = run_test(test)
+    if outcome.wrong:
+        raise ParseError(f"the numbers are wrong, so nothing is written: {outcome.wrong}")
+    unmet = _unmet(test, outcome)
+    if not unmet:
+        return test.text
+    forbidden = next((expected for expected, _ in unmet if expected.kind == "CHECK-NOT"), None)
+    if forbidden is not None:
+        raise ParseError(f"line {forbidden.line}: it stands what CHECK-NOT forbids: {forbidden.text}")
+    stale = any(expected.kind == "CHECK" for expected, _ in unmet)
+    body = [f"// CHECK: {line}" for line in outcome.text.splitlines()[1:]]
+    made: list[str] = []
+    for line in test.text.splitlines():
+        match = _LINE.match(line)
+        kind = match[1] if match else ""
+        if kind == "CHECK-STATS" and match is not None:
+            name = match[2].rpartition("=")[0].strip()
+            made.append(f"// CHECK-STATS: {name}={_count(name, outcome.statistics)}")
+        elif kind == "CHECK" and stale:
+            made += body
+            body = []
+        else:
+            made.append(line)
+    return "\n".join(made) + "\n"
