@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import sys
 import warnings
@@ -11,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 
-class Aliases(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports of the names in `table` give the modules they stand for: the very same objects, no copies."""
+class Aliases:
+    """Imports of the names in `table` give the modules they stand for: the very same objects, no copies. A finder and a
+    loader by its methods: importing the classes of importlib.abc would take longer than all of `import symc`."""
 
     def __init__(self, table: Mapping[str, str], remark: str = "") -> None:
         self.table, self.remark = dict(table), remark
@@ -23,7 +23,7 @@ class Aliases(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in self.table:
             return None
-        return importlib.machinery.ModuleSpec(fullname, self)
+        return importlib.machinery.ModuleSpec(fullname, self)  # type: ignore[arg-type]
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         real = self.table[spec.name]

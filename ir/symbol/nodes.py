@@ -97,22 +97,22 @@ class SymGraph:
             if root in seen:
                 continue
             seen.add(root)
-            stack: list[tuple[SymNode, int]] = [(root, 0)]
+            stack = [(root, iter(root.inputs))]
             while stack:
-                node, at = stack.pop()
-                while at < len(node.inputs) and node.inputs[at][0] in seen:
-                    at += 1
-                if at < len(node.inputs):
-                    stack.append((node, at + 1))
-                    seen.add(node.inputs[at][0])
-                    stack.append((node.inputs[at][0], 0))
+                node, rest = stack[-1]
+                for operand, _ in rest:
+                    if operand not in seen:
+                        seen.add(operand)
+                        stack.append((operand, iter(operand.inputs)))
+                        break
                 else:
                     order.append(node)
+                    stack.pop()
         return order
 
     def variables(self) -> tuple[list[SymNode], list[SymNode]]:
         """(arguments, auxiliary states) in MXNet's order; a variable used as a state anywhere is a state."""
         nodes = self.nodes()
-        states = {n.inputs[i][0] for n in nodes if not n.is_variable for i in range(n.aux_from, len(n.inputs))}
+        states = {entry[0] for n in nodes if n.definition is not None for entry in n.inputs[n.aux_from :]}
         variables = [n for n in nodes if n.is_variable]
         return [n for n in variables if n not in states], [n for n in variables if n in states]

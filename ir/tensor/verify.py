@@ -10,7 +10,7 @@ from symc.ir.op import Input, Node, tensor_type
 from symc.ir.origins import Origin, SymOrigin
 from symc.ir.syntax.printing import regions_of
 from symc.ir.tensor.graph import Graph, topological
-from symc.ir.types import TensorType
+from symc.ir.types import TensorType, Type
 
 PHASES = ("forward", "backward")
 
@@ -22,6 +22,8 @@ class Checked:
     def __init__(self) -> None:
         #: nodes whose types are those of their primitives, and whose graphs follow the rules
         self.typed: set[Node] = set()
+        #: the type that a primitive gives for operands of these types
+        self.given: dict[tuple[object, ...], Type] = {}
         self._known: dict[int, object] = {}
         self._reaches: dict[int, bool] = {}
         self._origins: list[Origin] = []
@@ -111,7 +113,12 @@ def _types(graph: Graph, nodes: Iterable[Node], where: str, origins: bool, check
         seen.add(node)
         try:
             if node.op.takes_tensors:
-                right = node.op.type([tensor_type(i, node.op) for i in node.inputs])
+                # equal operations on equal types are many: those of kernels' bodies are the graph's, layers repeat
+                key = (node.op, *[i.type for i in node.inputs])
+                found = check.given.get(key)
+                if found is None:
+                    found = check.given[key] = node.op.type([tensor_type(i, node.op) for i in node.inputs])
+                right = found
             else:
                 right = node.op.type_of_nodes(node.inputs)
         except IRError as problem:
