@@ -60,7 +60,7 @@ from symc.progress import compiling
 from symc.runtime.link import Linker, Word
 from symc.runtime.memory import constant, empty, need_for
 from symc.runtime.programs import program_of
-from symc.runtime.recording import active as active_recording
+from symc.runtime.recording import RECORDING
 from symc.runtime.table import Table, aligned_empty
 from symc.settings import verification
 
@@ -215,17 +215,19 @@ class Instance:
         self.words = linker.words
 
     def run_forward(self) -> None:
-        self._run(0, self.forward_entries)
+        if (recording := RECORDING[0]) is None:
+            self.table.run(0, self.forward_entries)
+        else:
+            recording.run(self.executable.program, self.table, 0, self.forward_entries)
 
     def run_backward(self) -> None:
-        self._run(self.forward_entries, self.entries)
+        if (recording := RECORDING[0]) is None:
+            self.table.run(self.forward_entries, self.entries)
+        else:
+            recording.run(self.executable.program, self.table, self.forward_entries, self.entries)
 
     def run(self) -> None:
-        self._run(0, self.entries)
-
-    def _run(self, first: int, last: int) -> None:
-        recording = active_recording()
-        if recording is None:
-            self.table.run(first, last)
+        if (recording := RECORDING[0]) is None:
+            self.table.run(0, self.entries)
         else:
-            recording.run(self.executable.program, self.table, first, last)
+            recording.run(self.executable.program, self.table, 0, self.entries)

@@ -38,15 +38,15 @@ class Recording:
             self.events.append(Event(program, entry, begun, clock() - begun, thread))
 
 
-#: what is being recorded into; None: nothing is, and programs run at full speed
-_active: list[Recording | None] = [None]
+#: what is being recorded into; None: nothing is, and programs run at full speed (every run of a program looks here)
+RECORDING: list[Recording | None] = [None]
 
 
 def active() -> Recording | None:
     """The recording that is being made."""
-    return _active[0]
+    return RECORDING[0]
 
 
 def record(recording: Recording | None) -> None:
     """Record into this from now on; None: stop."""
-    _active[0] = recording
+    RECORDING[0] = recording
