@@ -156,7 +156,8 @@ class Job:
         graph = self.graph()
         if not isinstance(graph, Graph):
             return in_module(graph, self.values(graph))
-        return nan_guard(graph, self.loaded.module, passes_for(self.loaded, self.train), self.values)
+        passes = passes_for(self.loaded, self.train)
+        return nan_guard(graph, self.loaded.module, passes, self.values, lambda m: run_native(m, self.values))
 
     def native(self) -> Results:
         """What machine code gives."""

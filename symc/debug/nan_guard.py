@@ -2,13 +2,14 @@
 
 The program as it came, over primitives and not optimised, runs in the interpreter. If a result is not finite, the first
 operator on the way to it that made something not finite of finite operands is told. If all are finite, the passes run
-one by one, and the interpreter after each: the first whose program gives nan or inf is at fault.
+one by one, and the interpreter after each: the first whose program gives nan or inf is at fault. What comes out in the
+end runs as machine code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from symc.ir.prims.elementwise import Const
 from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import Program, results_of
 from symc.ir.tensor.graph import Graph
-from symc.ir.tensor.interp import values_of
+from symc.ir.tensor.interp import Results, values_of
 from symc.ir.types import Array, TupleType
 from symc.passes.manager.manager import Manager, Module, Pass
 from symc.passes.tensor.inline import Inline
@@ -32,8 +33,9 @@ Values = Callable[[Module], Mapping[str, Array]]
 class NotFinite:
     """A value that is nan or inf somewhere.
 
-    `blame` is "your maths", "the input" or "pass NAME"; `index` the first element that is not finite, `what` its value,
-    `count` how many of `size` are not. `operands` are texts: what the operator was given there."""
+    `blame` is "your maths", "the input", "pass NAME", "its loops" or "machine code"; `index` the first element that is
+    not finite, `what` its value, `count` how many of `size` are not. `operands` are texts: what the operator was given
+    there."""
 
     blame: str
     value: str
@@ -47,22 +49,31 @@ class NotFinite:
     backward: bool = False
 
 
-def nan_guard(graph: Graph, module: Module, passes: Sequence[Pass], values: Values) -> NotFinite | None:
+def nan_guard(
+    graph: Graph, module: Module, passes: Sequence[Pass], values: Values, native: Callable[[LoopModule], Results]
+) -> NotFinite | None:
     """The first value that is not finite. `graph` is the program as it came, over primitives; `passes` run on `module`,
-    which is the same program or the Symbol it was made of; `values` gives the inputs of a program. None if every
-    result is finite, in every program."""
+    which is the same program or the Symbol it was made of; `values` gives the inputs of a program, `native` the results
+    of its machine code. None if every result is finite, in every program."""
     found = in_graph(graph, values(graph))
     if found is not None:
         return found
     manager = Manager(verify=False)
     for pass_ in passes:
         before, module = module, manager.step(pass_, module)
-        if module is before or isinstance(module, (SymbolModule, LoopModule)) and pass_.name != "tile":
+        if module is before or isinstance(module, (SymbolModule, LoopModule)):
             continue
         found = in_module(module, values(module))
         if found is not None:
-            return NotFinite(**{**vars(found), "blame": f"pass {pass_.name}"})
-    return None
+            return replace(found, blame=f"pass {pass_.name}")
+    if not isinstance(module, LoopModule):
+        return None
+    results = native(module)
+    bad = next(((n, v) for n, v in {**results.outputs, **results.updates}.items() if not _finite(v)), None)
+    if bad is None:
+        return None
+    found = in_module(module, values(module))  # where the interpreter knows of it, it knows more
+    return replace(found or _told(*bad, "", (), None), blame="its loops" if found else "machine code")
 
 
 def in_module(module: Module, arrays: Mapping[str, Array]) -> NotFinite | None:
@@ -102,7 +113,7 @@ def in_graph(graph: Graph, arrays: Mapping[str, Array]) -> NotFinite | None:
     name = graph.names.get(first, first.op.name)
     if isinstance(first.op, Input):
         found = _told(name, values[first], "", (), graph.origins.get(first))
-        return NotFinite(**{**vars(found), "blame": "the input"})
+        return replace(found, blame="the input")
     sources = _sources(first)
     maker = (
         first if first.inputs == sources else first.inputs[0]

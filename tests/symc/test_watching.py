@@ -116,3 +116,14 @@ def test_probes_need_a_graph(capsys, nets: str, tmp_path: Path) -> None:
     file = str(tmp_path / "p.sir")
     ran(capsys, "dump", nets + "fine", "--shapes=data=2x3", "--level=planned", "-o", file)
     assert "probe its Symbol" in ran(capsys, "run", file, "--probe=act", code=2)[1]
+
+
+def test_nan_guard_looks_at_machine_code(capsys, nets: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every interpreter is fine, and what runs is not."""
+    from symc.cli import execute
+    from symc.ir.tensor.interp import Results
+
+    made = Results({"softmax_output": np.array([[0.5, np.nan]])})
+    monkeypatch.setattr(execute, "run_native", lambda loops, values: made)
+    out, _ = ran(capsys, "run", nets + "fine", *GIVEN, "--nan-guard", code=1)
+    assert out == "machine code: %softmax_output is nan at [0, 1] (1 of 2 elements are not finite)\n"
