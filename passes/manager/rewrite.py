@@ -104,6 +104,7 @@ def rebuild(
             origins[made] = origin
         else:
             origins.setdefault(made, origin)
+            origins.setdefault(old, origin)  # a replacement may read what it replaces
     outputs = [replace(output, node=new.get(output.node, output.node)) for output in graph.outputs]
     updates = [replace(update, value=new.get(update.value, update.value)) for update in graph.updates]
     return finish(graph.name, graph.inputs, outputs, updates, names, origins)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from symc.debug.trial import Failure, Trial, Wrong
 from symc.ir.errors import IRError
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule, SymbolModule
-from symc.ir.origins import Origin, SymOrigin, first_symbol
+from symc.ir.origins import Origin, SymOrigin, symbols_of
 from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import Program, results_of
 from symc.ir.tensor.graph import Graph
@@ -65,7 +65,7 @@ class Few(Instrument):
 def blame(trial: Trial, scene: Scene, failure: Failure) -> Blame:
     """The action and the value at fault, in the scene of a failure of the trial."""
     if scene.at >= len(trial.passes):
-        return _named(Blame(value=failure.value), scene.before, None)
+        return _named(Blame(value=failure.value), scene.before)
     return _Search(trial, scene, failure).found()
 
 
@@ -88,8 +88,8 @@ class _Search:
                 without = self._tried(Few(first))[1]
                 before = before if without is None else without
         name, detail = self._value(before, after)
-        name = name or self.failure.value or _mentioned(self.failure.message)
-        return _named(Blame(action, rule, name, detail), after, before)
+        name = name or self.failure.value or _mentioned(self.failure.message, self.scene.before)
+        return _named(Blame(action, rule, name, detail), before, after)
 
     def _first(self, count: int) -> int | None:
         """The action with which it fails and without which it does not."""
@@ -109,8 +109,7 @@ class _Search:
         """How the pass fails with some of its actions, and what it gives (None: nothing)."""
         after: Module = None
         try:
-            after = stepped(Manager([few], verify=False), self.pass_, self.scene.before, self.trial)
-            after = stepped(Manager([Few(few.limit)]), self.pass_, self.scene.before, self.trial)
+            after = stepped(Manager([few]), self.pass_, self.scene.before, self.trial)
             for judge in self.scene.judges:
                 copy.copy(judge).look(self.pass_, after)
         except Wrong as wrong:
@@ -133,8 +132,24 @@ class _Search:
             if had is None or had.shape != value.shape:
                 continue
             if not (same(value, had) if exact else near(value, had, _rough(had))):
-                return name, difference(value, had)
+                name = _replaced_operand(before, after, name)
+                value, had = new.get(name, value), old[name]
+                return name, difference(value, had) if name in new else ""
         return "", ""
+
+
+def _replaced_operand(before: Module, after: Module, name: str) -> str:
+    """The value at fault where a value differs: an operand of it that is another node now and has no name any more,
+    or else the value itself."""
+    if not isinstance(before, Graph) or not isinstance(after, Graph):
+        return name
+    old, new = ({n: node for node, n in graph.names.items()} for graph in (before, after))
+    if old[name].op == new[name].op:
+        for had, has in zip(old[name].inputs, new[name].inputs):
+            called = before.names.get(had, "")
+            if had is not has and had.inputs and called and called not in new:
+                return called
+    return name
 
 
 def _rough(value: Array) -> float:
@@ -161,19 +176,26 @@ def values_by_name(module: Module, judge: Judge, trial: Trial) -> Mapping[str, A
     return kept
 
 
-def _mentioned(message: str) -> str:
-    """The first value that a message names."""
-    found = re.search(r"%([A-Za-z_][\w.]*)", message)
+def _mentioned(message: str, module: Module) -> str:
+    """The first value that a message names; of a kernel, the value that it writes."""
+    kernel = re.search(r"kernel @([\w.]+)", message)
+    if kernel and isinstance(module, LoopModule):
+        for step, number in zip(module.program.steps, module.calls):
+            if number is not None and module.kernels[number].name == kernel[1]:
+                return results_of(step)[0].name
+    found = re.search(r"(?:%|(?:the|but) output )([A-Za-z_][\w.]*)", message)
     return found[1] if found else ""
 
 
-def _named(found: Blame, module: Module, other: Module) -> Blame:
+def _named(found: Blame, *modules: Module) -> Blame:
     """With the Symbol that the value comes from, in one of the modules."""
-    for one in (module, other):
-        origin = origin_of(one, found.value)
-        symbol = None if origin is None else first_symbol(origin)
-        if symbol is not None:
-            return Blame(found.action, found.rule, found.value, found.detail, symbol.name, source_of(symbol))
+    for module in modules:
+        origin = origin_of(module, found.value)
+        symbols = [] if origin is None else symbols_of(origin)
+        # a kernel comes from several Symbols
+        own = [s for s in symbols if found.value == s.name] or [s for s in symbols if found.value.startswith(s.name)]
+        for symbol in (*own, *symbols):
+            return replace(found, symbol=symbol.name, source=source_of(symbol))
     return found
 
 

@@ -11,7 +11,7 @@ import copy
 import random
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import symc
 from symc.base import MXNetError
 from symc.debug.alarm import TimeLimit, limited
 from symc.debug.compare import Reference, compare, difference, reference_of, reference_of_kernels, same
-from symc.debug.reading import definition, inputs_of
+from symc.debug.reading import definition, gradients_of, inputs_of
 from symc.debug.running import check_executor, check_native
 from symc.debug.smooth import check_gradients
 from symc.debug.trial import Failure, Trial, Wrong
@@ -37,6 +37,7 @@ from symc.ir.tensor.interp import Results, evaluate
 from symc.ir.text import collect_constants, print_module
 from symc.ir.verify import verify
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass
+from symc.passes.tensor.inline import Inline
 
 #: where the code of this project is
 _ROOT = Path(symc.__file__).resolve().parents[1]
@@ -175,7 +176,7 @@ class _Run:
             self.at("native")
             report.native = True
             report.checks += check_native(trial, module, reference)
-            if isinstance(trial.module, SymbolModule):
+            if trial.bound and isinstance(trial.module, SymbolModule):
                 self.at("executor")
                 report.checks += check_executor(trial)
 
@@ -216,6 +217,8 @@ class Judge:
         self.trial, self.report = trial, report
         self.reference: Reference | None = None
         self.last: Results | None = None
+        #: the graph that was looked at last
+        self.graph: Graph | None = None
 
     def begin(self, module: Module) -> None:
         """The program as it came gives the reference; a Symbol only once it is decomposed."""
@@ -257,11 +260,12 @@ class Judge:
     def _begin(self, graph: Graph, where: str) -> None:
         arrays = {name: self.trial.value(name, role, t) for name, role, t in inputs_of(graph)}
         found = attempt("interpreter", where, lambda: reference_of(self.trial, graph, arrays))
-        self.reference, self.last = found, found.declared
+        self.reference, self.last, self.graph = found, found.declared, graph
         self.report.whole = found.whole
 
     def _graph(self, graph: Graph, pass_: Pass) -> None:
         where = pass_.name
+        before, self.graph = self.graph, graph
         if self.reference is None:
             self._begin(graph, where)
             return
@@ -270,11 +274,22 @@ class Judge:
             found = attempt("interpreter", where, lambda: reference_of(self.trial, graph, arrays))
             self._bits("values", where, "common outputs", found.declared)
             self.report.checks += check_gradients(self.trial, graph, arrays, where)
+            if self.trial.rules:
+                self._derivatives(pass_, before)
             self.reference, self.last = found, found.declared
             self.report.whole = found.whole
             return
         declared = attempt("interpreter", where, lambda: evaluate(graph, arrays))
         self._settle(where, pass_, "tensor", declared)
+
+    def _derivatives(self, pass_: Pass, before: Graph | None) -> None:
+        """What the pass adds to the graph without rules of operators are derivatives."""
+        if before is None or gradients_of(before):
+            return
+        plain = Manager(verify=False).step(Inline(), before)
+        graph = attempt("pass", pass_.name, lambda: Manager(verify=False).step(pass_, plain), self.trial.refusable)
+        arrays = {name: self.trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+        self.report.checks += check_gradients(replace(self.trial, smooth=True), graph, arrays, pass_.name)
 
     def _program(self, program: Program, pass_: Pass) -> None:
         assert self.reference is not None

@@ -24,7 +24,7 @@ from symc.passes.pipeline import parse_pipeline
 
 #: what starts the comment that holds a trial, and those of the failure and of values
 _TRIAL, _FAILURE, _VALUE = "// trial: ", "// fails: ", "// value: "
-_PLAIN = ("seed", "whole", "edge", "smooth", "native", "train", "veto", "refusable", "limit", "requests")
+_PLAIN = ("seed", "whole", "edge", "smooth", "native", "train", "veto", "refusable", "limit", "bound", "rules")
 
 
 def text_of(
@@ -36,6 +36,7 @@ def text_of(
 ) -> str:
     """The text of a trial; `source` says where it is from, `loads` are the files that its passes are from."""
     facts: dict[str, Any] = {word: getattr(trial, word) for word in _PLAIN}
+    facts["requests"] = dict(trial.requests)
     facts["passes"] = ",".join(map(str, trial.passes))
     load = "".join(f" --load {shlex.quote(path)}" for path in loads)
     lines = [f"// RUN: symc replay {name}{load}", _TRIAL + json.dumps(facts)]

@@ -21,7 +21,9 @@ from symc.passes.manager.manager import Module, Pass
 #: kinds of inputs: random numbers, small whole numbers, and those at the edges of their type
 KINDS = ("seed", "exact-int", "edge")
 #: seconds that a pass, that native code, and that one try of a reduction may take
-PASS_LIMIT, SILENT, TRY_LIMIT = 30.0, 300.0, 5.0
+PASS_LIMIT, SILENT, TRY_LIMIT = 20.0, 300.0, 5.0
+#: and one try where it is known to hang
+HANG_LIMIT = 1.0
 
 
 def trials(
@@ -35,9 +37,9 @@ def trials(
     """One trial for every kind of inputs."""
     made = []
     for kind in kinds:
-        common = Trial(module, tuple(passes), seed, train=train, refusable=False, limit=PASS_LIMIT)
+        common = Trial(module, tuple(passes), seed, train=train, refusable=False, limit=PASS_LIMIT, bound=False)
         if kind == "seed":
-            made.append(dataclasses.replace(common, native=True))
+            made.append(dataclasses.replace(common, native=True, rules=True))
         else:
             made.append(dataclasses.replace(common, whole=kind == "exact-int", edge=kind == "edge"))
     return made
@@ -57,6 +59,8 @@ class Search:
         self.failure: Failure | None = None
         self.blame = Blame()
         self.at = 0
+        #: whether the process that checked did not live to tell
+        self.died = False
         #: the reduced trial, and how it fails
         self.small: Trial | None = None
         self.shown: Failure | None = None
@@ -70,7 +74,7 @@ class Search:
         """What fails first, in a process that may die of it."""
         found = apart(self._checked, SILENT)
         if isinstance(found, Failure):  # it died
-            self.failure = found
+            self.failure, self.died = found, True
             self.at = _position(self.trial.passes, found.where)
         else:
             self.failure, self.at, number, self.blame = found
@@ -83,21 +87,21 @@ class Search:
         number = 0
         if failure is not None and scene.judges:
             number = self.given.index(scene.judges[0].trial)
-        found = Blame() if failure is None else blame(self.given[0], scene, failure)
+        found = Blame() if failure is None or failure.check == "hang" else blame(self.given[0], scene, failure)
         return failure, scene.at, number, found
 
     def reduce(self, seconds: float) -> tuple[int, int]:
         """A smaller program that fails the same way: its operators, and the tries it took."""
         assert self.failure is not None
         tries = 0
-        dies = self.failure.check in ("crash", "hang")
+        hangs = self.failure.check == "hang"
         passes = self.trial.passes[: self.at + 1]
-        limit = TRY_LIMIT
+        limit = HANG_LIMIT if hangs else TRY_LIMIT
 
         def fails(trial: Trial) -> Failure | None:
             nonlocal tries
             tries += 1
-            if not dies:
+            if not self.died:
                 return check(trial).failure
             found = apart(lambda say: check(trial, say).failure, limit)
             return found if found is None or isinstance(found, Failure) else None

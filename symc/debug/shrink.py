@@ -36,6 +36,12 @@ def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
             yield _with(trial, graph.outputs[at : at + 1], ())
         for at in range(count):
             yield _with(trial, [*graph.outputs[:at], *graph.outputs[at + 1 :]], graph.updates)
+    inner = [n for n in graph.nodes() if n.inputs and hasattr(n.type, "shape")]
+    if len(inner) > 3:
+        done = graph.output_nodes if not graph.updates else []
+        for node in inner:  # what it takes to compute one value
+            if done != [node]:
+                yield _with(trial, [Output(graph.names.get(node, "value"), node)], ())
     for at in range(len(graph.updates)):
         yield _with(trial, graph.outputs, [*graph.updates[:at], *graph.updates[at + 1 :]])
     arrays = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}

@@ -27,7 +27,8 @@ class Trial:
     `requests` are the Executor's grad_req by argument; `veto` is the share of rewrites that are not allowed to happen,
     chosen by `seed` as the inputs are, but for those that `given` has. `edge`: floats are zeros, infinities, nan, ties
     and the like. `refusable`: an operator may refuse its types, and there is nothing to check then. `limit` are the
-    seconds a pass may take (0: any).
+    seconds a pass may take (0: any). `bound`: what runs natively is also bound as users bind it. `rules`: gradients are
+    compared with differences once the operators have lost the rules of their own that are no derivatives.
     """
 
     module: SymbolModule | Graph | Program | LoopModule
@@ -43,6 +44,8 @@ class Trial:
     edge: bool = False
     refusable: bool = True
     limit: float = 0.0
+    bound: bool = True
+    rules: bool = False
 
     def value(self, name: str, role: str, tensor: TensorType) -> Array:
         """The value of an input: the same wherever it is asked for. C-contiguous, of the input's type."""
