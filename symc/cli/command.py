@@ -92,6 +92,10 @@ def _dump(options: argparse.Namespace) -> int:
 def _opt(options: argparse.Namespace) -> int:
     from symc.cli.opt import opt
 
+    if options.check:
+        from symc.cli.numdiff import checked
+
+        return checked(options) or opt(options)
     return opt(options)
 
 
@@ -105,6 +109,18 @@ def _numdiff(options: argparse.Namespace) -> int:
     from symc.cli.numdiff import numdiff
 
     return numdiff(options)
+
+
+def _bisect(options: argparse.Namespace) -> int:
+    from symc.cli.bisect import bisect_command
+
+    return bisect_command(options)
+
+
+def _reduce(options: argparse.Namespace) -> int:
+    from symc.cli.replay import reduce_command
+
+    return reduce_command(options)
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -214,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     _pipeline(opt)
     opt.add_argument("--print-pipeline", action="store_true", help="print the passes with their options, run nothing")
     watching(opt)
+    opt.add_argument("--check", action="store_true", help="check values after every pass, as symc numdiff does")
     opt.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
 
     numdiff = command("numdiff", _numdiff, "the first pass, action and value that make a program wrong")
@@ -224,8 +241,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     numdiff.add_argument("--out", default="numdiff-found", metavar="DIR", help="where the reproducer is written")
 
+    bisect = command("bisect", _bisect, "the smallest set of passes and actions with which a program fails")
+    _checked(bisect)
+    bisect.add_argument(
+        "--fails", default="any", metavar="WHAT",
+        help="numerics, verify, crash, any of these (default), or a command that fails when it is given the program: "
+        "{} in it is the file",
+    )  # fmt: skip
+    bisect.add_argument("--seconds", type=whole(1), default=60, metavar="S", help="how long (default: 60)")
+    bisect.add_argument("--diagnostics", choices=("text", "json"), default="text", help="json: one line")
+
+    reduce = command("reduce", _reduce, "make a written failure smaller; Ctrl-C keeps the best so far")
+    reduce.add_argument("file", help="a .sir file of symc numdiff, reduce or fuzz, or one with a RUN line of symc opt")
+    reduce.add_argument("--fails", metavar="COMMAND", help="instead: this fails when it is given the program")
+    reduce.add_argument("--seconds", type=whole(1), default=60, metavar="S", help="how long (default: 60)")
+    reduce.add_argument("-o", "--output", metavar="FILE", help="where to write (default: FILE-reduced.sir)")
+
     replay = command("replay", _replay, "run a written failure again: exit code 1 if it fails")
-    replay.add_argument("file", help="a .sir file of symc numdiff, bisect, reduce or fuzz")
+    replay.add_argument("file", help="a .sir file of symc numdiff, reduce or fuzz, or one with a RUN line of symc opt")
+    replay.add_argument("--against", metavar="REV", help="also in this git revision of symc")
 
     why = command("why", _why, "the life of a value: its origins, its kernel, its memory")
     why.add_argument("value", metavar="%VALUE", help="its name")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,19 @@ def numdiff(options: argparse.Namespace) -> int:
         path = search.write(Path(options.out), f"found in {options.input}")
         say.line("wrote", f"{path}   # symc replay {path}")
     say.verdict(verdict_of(failure), path)
+    return CODES[verdict_of(failure)]
+
+
+def checked(options: argparse.Namespace) -> int:
+    """The checks of `symc opt --check`: what fails is told on standard error, and the exit code is the verdict."""
+    loaded = load(options.input, options.shapes)
+    passes = chosen(options.passes, loaded, options.train)
+    search = Search(trials(loaded.module, passes, KINDS, train=options.train), options.load)
+    failure = search.check()
+    if failure is None:
+        return FINE
+    with contextlib.redirect_stdout(sys.stderr):
+        _Lines(search, False).failure(failure)
     return CODES[verdict_of(failure)]
 
 

@@ -1,33 +1,65 @@
-"""`symc replay`: a failure that was written, once more."""
+"""`symc replay` and `symc reduce`: a failure that was written, once more, and made smaller."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
+import shlex
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import symc
+from symc.cli.inputs import load_text
 from symc.cli.loading import load_extensions
-from symc.cli.report import BAD, FINE
+from symc.cli.report import BAD, FINE, INPUT, CliError
+from symc.cli.values import arrays_of
 from symc.debug.apart import apart
 from symc.debug.checks import check
-from symc.debug.files import loads_of, read_text
-from symc.debug.numdiff import SILENT
-from symc.debug.trial import Failure
+from symc.debug.files import is_trial, loads_of, read_text, text_of
+from symc.debug.numdiff import SILENT, TRY_LIMIT, operators_of
+from symc.debug.reduce import reduce
+from symc.debug.trial import Failure, Trial
 from symc.fuzz import custom
+from symc.ir.text import print_module
+from symc.passes.pipeline import parse_pipeline
 
 assert custom.NAME  # nets of `symc fuzz` have it
 
 
+def read(path: Path) -> tuple[Trial, tuple[str, str, str] | None, list[str]]:
+    """The trial of a file, what it expects to fail, and the files that it loads. A file without a trial has a RUN line
+    of `symc opt`, whose passes it is about. CliError if it has neither."""
+    text = path.read_text(encoding="utf-8")
+    loads = [str(path.parent / name) for name in loads_of(text)]
+    load_extensions(loads)
+    if is_trial(text):
+        return (*read_text(text), loads)
+    run = re.search(r"// RUN: symc opt .*?(?:-p|--passes)[ =](\"[^\"]*\"|'[^']*'|\S+)", text)
+    if run is None:
+        raise CliError(f"{path} has neither a trial nor a RUN line of symc opt: nothing says what fails", INPUT)
+    beside = path.with_suffix(".npz")
+    loaded = load_text(text, arrays_of(str(beside)) if beside.exists() else {}, False)
+    passes = parse_pipeline(run[1].strip("\"'"))
+    return Trial(loaded.module, tuple(passes), 0, refusable=False, bound=False), None, loads
+
+
 def replay(options: argparse.Namespace) -> int:
     """Exit code 1 while it fails."""
-    return replay_file(Path(options.file))
+    path = Path(options.file)
+    code = replay_file(path)
+    if options.against:
+        there = _code_at(options.against, path)
+        words = {FINE: "fine", BAD: "fails"}
+        print(f"here: {words[code]}; {options.against}: {words.get(there, f'exit code {there}')}")
+    return code
 
 
 def replay_file(path: Path) -> int:
     """Run the trial of a file; what fails, and whether that is what the file expects."""
-    text = path.read_text(encoding="utf-8")
-    load_extensions([str(path.parent / name) for name in loads_of(text)])
-    trial, expected = read_text(text)
+    trial, expected, _ = read(path)
     found = apart(lambda say: check(trial, say).failure, SILENT)
     failure = found if isinstance(found, Failure) else None
     if failure is None:
@@ -37,3 +69,60 @@ def replay_file(path: Path) -> int:
     if expected is not None and failure.signature != expected:
         print(f"symc: the file expects {' / '.join(expected)}", file=sys.stderr)
     return BAD
+
+
+def _code_at(revision: str, path: Path) -> int:
+    """The exit code of the replay in another revision of the repository that this code is in."""
+    root = Path(symc.__file__).resolve().parents[1]
+    with tempfile.TemporaryDirectory() as folder:
+        tree = str(Path(folder) / "tree")
+        made = subprocess.run(
+            ["git", "-C", str(root), "worktree", "add", "--detach", tree, revision], capture_output=True, text=True
+        )
+        if made.returncode:
+            last = made.stderr.strip().splitlines()[-1:] or ["git failed"]
+            raise CliError(f"--against {revision}: {last[0]} (in {root})")
+        try:
+            environment = {**os.environ, "PYTHONPATH": tree}
+            command = [sys.executable, "-m", "symc", "replay", str(path.resolve())]
+            return subprocess.run(command, env=environment, cwd=tree, stdout=subprocess.DEVNULL).returncode
+        finally:
+            subprocess.run(["git", "-C", str(root), "worktree", "remove", "--force", tree], capture_output=True)
+
+
+def reduce_command(options: argparse.Namespace) -> int:
+    """Write the smaller file; exit code 1 as it still fails, 0 if it does not fail at all."""
+    path = Path(options.file)
+    trial, _, loads = read(path)
+    fails = _by_command(options.fails) if options.fails else _by_check
+    failure = fails(trial)
+    if failure is None:
+        print("fine: nothing to reduce")
+        return FINE
+    before = operators_of(trial.module)
+    small, found = reduce(trial, failure, fails, options.seconds)
+    output = Path(options.output) if options.output else path.with_name(f"{path.stem}-reduced.sir")
+    output.write_text(text_of(small, found, output.name, f"reduced from {path.name}", loads), encoding="utf-8")
+    print(f"{before} -> {operators_of(small.module)} operators, {len(trial.passes)} -> {len(small.passes)} passes")
+    print(f"wrote {output}   # symc replay {output}")
+    return BAD
+
+
+def _by_check(trial: Trial) -> Failure | None:
+    found = apart(lambda say: check(trial, say).failure, max(TRY_LIMIT, 2 * trial.limit))
+    return found if isinstance(found, Failure) else None
+
+
+def _by_command(command: str):  # type: ignore[no-untyped-def]
+    """Failures of a command that is given the program in a file, behind its words or for {} in it."""
+
+    def fails(trial: Trial) -> Failure | None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "program.sir"
+            path.write_text(print_module(trial.module, elide=1 << 40), encoding="utf-8")
+            file = shlex.quote(str(path))
+            line = command.replace("{}", file) if "{}" in command else f"{command} {file}"
+            code = subprocess.run(line, shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        return Failure("command", command, f"exit code {code}") if code else None
+
+    return fails

@@ -5,5 +5,7 @@ compare    when values agree                                bounds   how far rou
 running    the same of native code and Executors            smooth   gradients against differences
 values     values of inputs                                 reading  what is read of modules
 files      a trial as a `.sir` file, and back               reduce   a failure made small
+numdiff    the first pass, action and value at fault        blame    the action and the value of a pass
+bisect     the fewest passes and actions that fail          apart    work in a process that may die
 alarm      a limit for what loops for ever
 """

@@ -98,12 +98,14 @@ def check(
     at: Callable[[str], None] = lambda stage: None,
     also: Sequence[Trial] = (),
     scene: Scene | None = None,
+    instruments: Sequence[Instrument] = (),
 ) -> Report:
     """Run the trial; the report says what failed first. `at` is told every stage before it begins; `also` are trials
-    of the same passes on other inputs, which are looked at on the way; `scene` is left as it is where a check fails."""
+    of the same passes on other inputs, which are looked at on the way; `scene` is left as it is where a check fails;
+    `instruments` watch the passes."""
     report = Report()
     try:
-        _Run(trial, also, report, at, scene or Scene()).all()
+        _Run(trial, also, report, at, scene or Scene()).all(instruments)
     except Wrong as wrong:
         report.failure = wrong.failure
     except np.linalg.LinAlgError:
@@ -147,11 +149,11 @@ class _Run:
         self.trial, self.report, self.at, self.scene = trial, report, at, scene
         scene.judges = [Judge(t, report) for t in (trial, *also)]
 
-    def all(self) -> None:
+    def all(self, instruments: Sequence[Instrument]) -> None:
         """Every pass, then machine code."""
         trial, report, scene = self.trial, self.report, self.scene
         vetoes = [Veto(trial.seed, trial.veto)] if trial.veto else []
-        manager = Manager(vetoes, verify=True)
+        manager = Manager([*vetoes, *instruments], verify=True)
         module: Module = trial.module
         attempt("verifier", "input", lambda: verify(module))
         for judge in scene.judges:

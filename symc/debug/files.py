@@ -50,6 +50,11 @@ def text_of(
     return "\n".join([*lines, print_module(trial.module, elide=1 << 40)])
 
 
+def is_trial(text: str) -> bool:
+    """Whether a text has a trial."""
+    return any(line.startswith(_TRIAL) for line in text.splitlines())
+
+
 def loads_of(text: str) -> list[str]:
     """The files that the RUN line of a trial's text loads: they hold its passes."""
     found = re.match(r"// RUN: symc replay (.*)", text)

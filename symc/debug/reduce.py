@@ -11,6 +11,7 @@ from symc.debug.reading import inputs_of
 from symc.debug.shrink import shrunk_graphs, smaller_symbols
 from symc.debug.trial import Failure, Trial
 from symc.ir.errors import IRError
+from symc.ir.modules import SymbolModule
 from symc.ir.prims.control import HostCall
 from symc.ir.syntax.printing import regions_of
 from symc.ir.tensor.graph import Graph
@@ -30,12 +31,16 @@ class _Reduction:
         self.end = time.monotonic() + seconds
 
     def smallest(self) -> tuple[Trial, Failure]:
-        """Shortest pipelines first, which makes every later try cheaper; until nothing gets smaller."""
-        self._first(_over_primitives(self.trial))
-        changed = True
-        while changed and time.monotonic() < self.end:
-            changed = self._all(_simpler_pipelines)
-            changed |= self._all(shrunk_graphs if isinstance(self.trial.module, Graph) else smaller_symbols)
+        """Shortest pipelines first, which makes every later try cheaper; until nothing gets smaller, or Ctrl-C."""
+        try:
+            self._first(_over_primitives(self.trial))
+            changed = True
+            while changed and time.monotonic() < self.end:
+                changed = self._all(_simpler_pipelines)
+                if isinstance(self.trial.module, (Graph, SymbolModule)):
+                    changed |= self._all(shrunk_graphs if isinstance(self.trial.module, Graph) else smaller_symbols)
+        except KeyboardInterrupt:
+            pass  # what there is is the best so far
         return self.trial, self.failure
 
     def _holds(self, candidate: Trial) -> bool:
@@ -70,7 +75,7 @@ class _Reduction:
 
 def _over_primitives(trial: Trial) -> Iterator[Trial]:
     """A Symbol's trial as one of the graph that the passes before `inline` make of it."""
-    if isinstance(trial.module, Graph):
+    if not isinstance(trial.module, SymbolModule):
         return
     for at in range(len(trial.passes) - 1, 0, -1):
         if trial.passes[at - 1].gives != "tensor":

@@ -23,7 +23,8 @@ def between(low: float, high: float, *shape: int, seed: int = 0) -> Array:
 
 
 def edges(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Zeros of both signs, infinities, nan, the least and the largest numbers, and ties, each about as often, as far as there is room."""
+    """Zeros of both signs, infinities, nan, the least and the largest numbers, and ties: each about as often, as far as
+    there is room."""
     info = np.finfo(dtype)
     tiny, least, most = info.smallest_normal, info.smallest_subnormal, info.max
     odd = [np.nan, np.inf, -0.0, -np.inf, 0.5, 0.0, most, least, -1.5, 2.5, -most, -least, tiny / 2, -0.5, 1.0, -1.0]

@@ -32,6 +32,30 @@ class WrongRelu(Pass):
     def run(self, graph, rw):
         return rewrite(graph, [Rule("relu-abs", wrong)], rw)
 
+def marked(node):
+    return ew.add(node, 0.0) if node.op == ew.relu else None
+
+def trusting(node):
+    return ew.abs_(node.inputs[0].inputs[0]) if node.op == ew.add and node.inputs[0].op == ew.relu else None
+
+@register_pass("marking")
+class Marking(Pass):
+    # right: x + 0
+    def run(self, graph, rw):
+        done = set()
+        def once(node):
+            if node in done or not marked(node):
+                return None
+            done.add(node)
+            return marked(node)
+        return rewrite(graph, [Rule("mark", once)], rw)
+
+@register_pass("trusting")
+class Trusting(Pass):
+    # wrong, but only where the other pass has been
+    def run(self, graph, rw):
+        return rewrite(graph, [Rule("trust", trusting)], rw)
+
 @register_pass("raising")
 class Raising(Pass):
     def run(self, graph, rw):
@@ -84,6 +108,59 @@ def test_a_wrong_rule_is_named_reduced_and_shown_again(files, capsys, more) -> N
 def test_passes_that_fail_are_named_with_their_line(files, capsys) -> None:
     found = told(files, capsys, "--insert", "inline+raising", code=6)
     assert found["verdict"] == "crash" and found["pass"] == "raising"
-    assert "ValueError: not today" in found["message"] and "outside.py:17 in run" in found["message"]
+    assert "ValueError: not today" in found["message"] and "outside.py:41 in run" in found["message"]
     found = told(files, capsys, "--insert", "inline+nothing", code=6)
     assert found["pass"] == "nothing" and "NoneType" in found["message"]
+
+
+def model(files) -> list[str]:
+    return [f"{files / 'net.py'}:net", "--shapes", "data=3x4", "--load", str(files / "outside.py")]
+
+
+def test_opt_checks_values_on_the_way(files, capsys) -> None:
+    out, _ = ran(capsys, "opt", *model(files), "--check", "-p", "decompose,inline,simplify")
+    assert out.startswith("symc ir 1 level=tensor")
+    out, err = ran(capsys, "opt", *model(files), "--check", "--insert", "inline+wrong_relu", code=1)
+    assert not out and "wrong_relu#0 relu-abs" in err and "Symbol 'relu1'" in err and "net.py:6" in err
+
+
+def test_bisect_finds_the_pass_and_the_action(files, capsys) -> None:
+    given = [*model(files), "--insert", "simplify+wrong_relu", "--diagnostics", "json"]
+    found = json.loads(ran(capsys, "bisect", *given, "--fails", "numerics", code=1)[0])
+    assert found["passes"][1:] == ["wrong_relu"]
+    assert found["actions"] == [{"pass": "wrong_relu", "action": 0, "rule": "relu-abs"}]
+    assert found["value"] == "relu1" and found["source"].endswith("net.py:6")
+    assert json.loads(ran(capsys, "bisect", *given, "--fails", "verify")[0])["verdict"] == "ok"
+    found = ran(capsys, "bisect", *model(files), "--insert", "simplify+raising", "--fails", "crash", code=1)
+    assert ": decompose,raising" in found[0]
+
+
+def test_bisect_finds_two_passes_that_are_wrong_together_only(files, capsys) -> None:
+    pair = ["--insert", "inline+marking", "--insert", "prune+trusting", "--disable", "simplify"]
+    ran(capsys, "numdiff", *model(files), "--insert", "prune+trusting")
+    found = json.loads(ran(capsys, "bisect", *model(files), *pair, "--diagnostics", "json", code=1)[0])
+    assert [p.split("{")[0] for p in found["passes"]] == ["decompose", "marking", "trusting"]
+    assert [a["rule"] for a in found["actions"]] == ["mark", "trust"]
+
+
+def test_bisect_asks_any_command(files, capsys) -> None:
+    passes = ["-p", "decompose,inline,simplify,fuse"]
+    found = ran(capsys, "bisect", *model(files), *passes, "--fails", "! grep -q fuse", code=1)
+    assert ": decompose,inline,fuse" in found[0]
+
+
+def test_a_file_is_reduced_and_replayed(files, capsys, tmp_path) -> None:
+    found = told(files, capsys, "--insert", "simplify+wrong_relu", "--reduce", "0", code=1)
+    out, _ = ran(capsys, "reduce", found["reproducer"], "-o", str(tmp_path / "small.sir"), code=1)
+    assert "-> 1 operators" in out
+    assert "wrong_relu" in ran(capsys, "replay", str(tmp_path / "small.sir"), code=1)[0]
+
+
+def test_a_reproducer_of_opt_is_replayed(tmp_path, capsys) -> None:
+    path = tmp_path / "one.sir"
+    text = "symc ir 1 level=tensor\nfunc @f(%x: f32[3] data !1) -> (out: f32[3]) {\n  return %x\n}\n"
+    text += '!1 = sym "x" Variable\n'
+    path.write_text('// RUN: symc opt -p "simplify,prune" one.sir\n' + text)
+    assert ran(capsys, "replay", str(path))[0] == "fine\n"
+    path.write_text(text)
+    assert "neither a trial nor a RUN line" in ran(capsys, "replay", str(path), code=3)[1]

@@ -1,0 +1,123 @@
+"""`symc bisect`: the smallest set of passes and actions with which a program fails."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from symc.cli.inputs import load
+from symc.cli.numdiff import trials_of, verdict_of
+from symc.cli.opt import chosen
+from symc.cli.report import BAD, FINE
+from symc.debug.apart import apart
+from symc.debug.bisect import Action, Only, Smallest, bisect
+from symc.debug.blame import blame
+from symc.debug.checks import Scene, check
+from symc.debug.numdiff import SILENT
+from symc.debug.trial import Failure, Trial
+from symc.ir.errors import IRError
+from symc.ir.text import print_module
+from symc.passes.manager.manager import Instrument, Manager, Pass
+
+#: verdicts by what --fails asks for
+KINDS = {"numerics": ("differs",), "verify": ("verifier",), "crash": ("crash", "refused"),
+         "any": ("differs", "verifier", "crash", "refused")}  # fmt: skip
+
+
+def bisect_command(options: argparse.Namespace) -> int:
+    """Find the set and print it; exit code 1 if there is one."""
+    loaded = load(options.input, options.shapes)
+    passes = chosen(options.passes, loaded, options.train)
+    given = trials_of(options, loaded, passes)
+    judge = _Checks(given, KINDS[options.fails]) if options.fails in KINDS else _Command(given[0], options.fails)
+    found = bisect(passes, judge.fails, options.seconds)
+    as_json = options.diagnostics == "json"
+    if found is None:
+        print(json.dumps({"verdict": "ok", "passes": [], "actions": []}) if as_json else "nothing fails")
+        return FINE
+    names = [f"{found.passes[at].name}#{number} {rule}" for (at, number), rule in found.actions.items()]
+    value, symbol, source = judge.value(found)
+    if as_json:
+        actions = [
+            {"pass": found.passes[at].name, "action": number, "rule": rule}
+            for (at, number), rule in found.actions.items()
+        ]
+        facts = {"verdict": "fails", "passes": [str(p) for p in found.passes], "actions": actions}
+        print(json.dumps(facts | {"value": value, "symbol": symbol, "source": source}))
+        return BAD
+    print(f"passes   {found.passes_before} -> {len(found.passes)}: {','.join(map(str, found.passes))}")
+    print(f"actions  {found.actions_before} -> {len(names)}: {', '.join(names) or 'none: it fails without any'}")
+    if value:
+        print(f"value    %{value}" + (f"     Symbol {symbol!r}, {source or 'line unknown'}" if symbol else ""))
+    print(f"tries    {found.tries}")
+    return BAD
+
+
+class _Checks:
+    """Fails where a check of one of some kinds does."""
+
+    def __init__(self, given: Sequence[Trial], verdicts: Sequence[str]) -> None:
+        self.given, self.verdicts = given, verdicts
+        #: a check may end the process: then every one has a process of its own
+        self.apart = isinstance(apart(lambda say: _checked(given), SILENT), Failure)
+
+    def fails(self, passes: Sequence[Pass], instrument: Instrument) -> bool:
+        """Whether one of the trials does, with these passes."""
+        if self.apart and isinstance(instrument, Only):
+            failure = apart(lambda say: self._noting(passes, instrument), SILENT)
+            if isinstance(failure, tuple):
+                failure, instrument.rules = failure
+        else:
+            failure = self._failure(passes, instrument, Scene())
+        return failure is not None and verdict_of(failure) in self.verdicts
+
+    def _noting(self, passes: Sequence[Pass], only: Only) -> tuple[Failure | None, dict[Action, str]]:
+        return self._failure(passes, only, Scene()), only.rules
+
+    def _failure(self, passes: Sequence[Pass], instrument: Instrument, scene: Scene) -> Failure | None:
+        given = [dataclasses.replace(t, passes=tuple(passes)) for t in self.given]
+        return check(given[0], also=given[1:], scene=scene, instruments=[instrument]).failure
+
+    def value(self, found: Smallest) -> tuple[str, str, str]:
+        """The value that differs, its Symbol and the user's line."""
+        scene = Scene()
+        failure = self._failure(found.passes, Only(set(found.actions)), scene)
+        if failure is None:
+            return "", "", ""
+        trial = dataclasses.replace(self.given[0], passes=tuple(found.passes))
+        named = blame(trial, scene, failure)
+        return named.value, named.symbol, named.source
+
+
+def _checked(given: Sequence[Trial]) -> None:
+    check(given[0], also=given[1:])
+
+
+class _Command:
+    """Fails where a command does that is given the program, as the passes leave it, in a file."""
+
+    def __init__(self, trial: Trial, command: str) -> None:
+        self.trial, self.command = trial, command
+
+    def fails(self, passes: Sequence[Pass], instrument: Instrument) -> bool:
+        """Whether the command's exit code is not 0; a `{}` in it is the file, which else comes last."""
+        try:
+            module = Manager([instrument]).run(passes, self.trial.module)
+        except IRError:
+            return False
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "program.sir"
+            path.write_text(print_module(module, elide=1 << 40), encoding="utf-8")
+            file = shlex.quote(str(path))
+            command = self.command.replace("{}", file) if "{}" in self.command else f"{self.command} {file}"
+            return subprocess.run(command, shell=True, stdout=subprocess.DEVNULL, check=False).returncode != 0
+
+    def value(self, found: Smallest) -> tuple[str, str, str]:
+        """A command names none."""
+        return "", "", ""
