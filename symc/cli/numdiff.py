@@ -25,7 +25,7 @@ def numdiff(options: argparse.Namespace) -> int:
     """Check, blame, reduce and write; the exit code is the verdict."""
     loaded = load(options.input, options.shapes)
     passes = chosen(options.passes, loaded, options.train)
-    search = Search(trials_of(options, loaded, passes), options.load)
+    search = Search(trials_of(options, loaded, passes), _files(options, passes))
     failure = search.check()
     say = _Lines(search, options.diagnostics == "json")
     say.passes(passes)
@@ -71,6 +71,15 @@ def trials_of(options: argparse.Namespace, loaded: Loaded, passes: Sequence[Pass
         seed = int(number or seed)
         kinds.append(word)
     return trials(loaded.module, passes, list(dict.fromkeys(kinds)), seed, options.train)
+
+
+def _files(options: argparse.Namespace, passes: Sequence[Pass]) -> list[str]:
+    """What a reproducer must load: the files of --load, and that of INPUT if passes are from there."""
+    where = options.input.rpartition(":")[0]
+    made_there = where.endswith(".py") and any(
+        Path(p.run.__code__.co_filename).resolve() == Path(where).resolve() for p in passes
+    )
+    return [*options.load, *([where] if made_there and where not in options.load else [])]
 
 
 def verdict_of(failure: Failure) -> str:

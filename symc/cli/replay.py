@@ -18,7 +18,7 @@ from symc.cli.report import BAD, FINE, INPUT, CliError
 from symc.cli.values import arrays_of
 from symc.debug.apart import apart
 from symc.debug.checks import check
-from symc.debug.files import is_trial, loads_of, read_text, text_of
+from symc.debug.files import is_trial, loads_of, read_text, write
 from symc.debug.numdiff import SILENT, TRY_LIMIT, operators_of
 from symc.debug.reduce import reduce
 from symc.debug.trial import Failure, Trial
@@ -33,7 +33,7 @@ def read(path: Path) -> tuple[Trial, tuple[str, str, str] | None, list[str]]:
     """The trial of a file, what it expects to fail, and the files that it loads. A file without a trial has a RUN line
     of `symc opt`, whose passes it is about. CliError if it has neither."""
     text = path.read_text(encoding="utf-8")
-    loads = [str(path.parent / name) for name in loads_of(text)]
+    loads = [str(path.parent / name) if name.endswith(".py") else name for name in loads_of(text)]
     load_extensions(loads)
     if is_trial(text):
         return (*read_text(text), loads)
@@ -101,8 +101,8 @@ def reduce_command(options: argparse.Namespace) -> int:
         return FINE
     before = operators_of(trial.module)
     small, found = reduce(trial, failure, fails, options.seconds)
-    output = Path(options.output) if options.output else path.with_name(f"{path.stem}-reduced.sir")
-    output.write_text(text_of(small, found, output.name, f"reduced from {path.name}", loads), encoding="utf-8")
+    output = Path(options.output).with_suffix(".sir") if options.output else path.with_name(f"{path.stem}-reduced.sir")
+    write(small, found, output.parent, output.stem, f"reduced from {path.name}", loads)
     print(f"{before} -> {operators_of(small.module)} operators, {len(trial.passes)} -> {len(small.passes)} passes")
     print(f"wrote {output}   # symc replay {output}")
     return BAD

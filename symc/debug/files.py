@@ -4,6 +4,7 @@ expected to fail, the values of the inputs that no seed gives, and what it was m
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shlex
@@ -90,8 +91,9 @@ def read_text(text: str) -> tuple[Trial, tuple[str, str, str] | None]:
 
 
 def write(trial: Trial, failure: Failure, folder: Path, stem: str, source: str = "", loads: Sequence[str] = ()) -> Path:
-    """Write the file into a folder (made if missing); returns its path."""
+    """Write the file into a folder (made if missing); returns its path. `loads` are found from there."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem}.sir"
+    loads = [os.path.relpath(name, folder) if name.endswith(".py") else name for name in loads]
     path.write_text(text_of(trial, failure, path.name, source, loads), encoding="utf-8")
     return path

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -29,12 +32,37 @@ def registries():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
-def test_pages_run(page, registries, monkeypatch):
-    """The blocks of a page in order, in one module."""
+def test_pages_run(page, registries, monkeypatch, tmp_path):
+    """The blocks of a page in order, in one module, in an empty folder. A block that begins with the name of a file is
+    the file; one of the console is commands, with what they print."""
+    monkeypatch.chdir(tmp_path)
     module = types.ModuleType(f"page_{page.stem.replace('-', '_')}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    for block in re.finditer(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
-        exec(compile(block[1], str(page), "exec"), vars(module))
+    text = page.read_text(encoding="utf-8")
+    for block in re.finditer(r"^```(python|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        file = re.match(r"# (\w+\.py)\n", block[2])
+        if block[1] == "console":
+            in_console(block[2])
+        elif file:
+            (tmp_path / file[1]).write_text(block[2], encoding="utf-8")
+        else:
+            exec(compile(block[2], str(page), "exec"), vars(module))
+
+
+def in_console(block):
+    """Run the commands of a block. Where the page says `...`, anything may stand; without an exit code it is 0."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        line, _, expected = command.partition("\n")
+        wanted = re.search(r"^exit code (\d+)\n", expected, re.MULTILINE)
+        expected = expected.replace(wanted[0], "") if wanted else expected
+        program, *arguments = shlex.split(line)
+        assert program == "symc", line
+        command = [sys.executable, "-m", "symc", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        told = f"{line}:\n{done.stdout}{done.stderr}"
+        assert done.returncode == (int(wanted[1]) if wanted else 0), told
+        assert re.fullmatch(re.escape(expected).replace(r"\.\.\.", ".*"), done.stdout, re.DOTALL), told
 
 
 def test_pages_name_what_exists():
