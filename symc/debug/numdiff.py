@@ -20,8 +20,8 @@ from symc.passes.manager.manager import Module, Pass
 
 #: kinds of inputs: random numbers, small whole numbers, and those at the edges of their type
 KINDS = ("seed", "exact-int", "edge")
-#: seconds that a pass, that native code, and that one try of a reduction may take
-PASS_LIMIT, SILENT, TRY_LIMIT = 20.0, 300.0, 5.0
+#: seconds that a pass, that the checks behind it or machine code, and that one try of a reduction may take
+PASS_LIMIT, SILENT, TRY_LIMIT = 20.0, 1800.0, 5.0
 #: and one try where it is known to hang
 HANG_LIMIT = 1.0
 
