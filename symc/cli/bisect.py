@@ -26,8 +26,12 @@ from symc.ir.text import print_module
 from symc.passes.manager.manager import Instrument, Manager, Pass
 
 #: verdicts by what --fails asks for
-KINDS = {"numerics": ("differs",), "verify": ("verifier",), "crash": ("crash", "refused"),
-         "any": ("differs", "verifier", "crash", "refused")}  # fmt: skip
+KINDS = {
+    "numerics": ("differs",),
+    "verify": ("verifier",),
+    "crash": ("crash",),
+    "any": ("differs", "verifier", "crash"),
+}
 
 
 def bisect_command(options: argparse.Namespace) -> int:

@@ -17,8 +17,12 @@ from symc.debug.numdiff import KINDS, Search, kind_of, trials
 from symc.debug.trial import Failure, Trial
 from symc.passes.manager.manager import Pass, PipelineError
 
-#: exit codes of verdicts
-CODES = {"ok": FINE, "differs": BAD, "verifier": VERIFIER, "refused": PASS, "crash": INTERNAL}
+#: verdicts and exit codes by what failed; the rest are crashes
+VERDICTS = {
+    **dict.fromkeys(("values", "gradient", "native", "executor", "text"), ("differs", BAD)),
+    "verifier": ("verifier", VERIFIER),
+    "refused": ("crash", PASS),
+}
 
 
 def numdiff(options: argparse.Namespace) -> int:
@@ -35,13 +39,14 @@ def numdiff(options: argparse.Namespace) -> int:
     say.failure(failure)
     path: Path | None = None
     if options.reduce:
-        operators, tries = search.reduce(options.reduce)
+        with contextlib.redirect_stdout(sys.stderr):  # what a pass prints is no result
+            operators, tries = search.reduce(options.reduce)
         say.line("reduced", f"{operators} operator{'s' * (operators != 1)} in {tries} tries, same failure")
     if options.out:
         path = search.write(Path(options.out), f"found in {options.input}")
         say.line("wrote", f"{path}   # symc replay {path}")
     say.verdict(verdict_of(failure), path)
-    return CODES[verdict_of(failure)]
+    return code_of(failure)
 
 
 def checked(options: argparse.Namespace) -> int:
@@ -54,7 +59,7 @@ def checked(options: argparse.Namespace) -> int:
         return FINE
     with contextlib.redirect_stdout(sys.stderr):
         _Lines(search, False).failure(failure)
-    return CODES[verdict_of(failure)]
+    return code_of(failure)
 
 
 def trials_of(options: argparse.Namespace, loaded: Loaded, passes: Sequence[Pass]) -> list[Trial]:
@@ -83,9 +88,13 @@ def _files(options: argparse.Namespace, passes: Sequence[Pass]) -> list[str]:
 
 
 def verdict_of(failure: Failure) -> str:
-    """ok, differs, verifier, refused or crash."""
-    words = dict.fromkeys(("values", "gradient", "native", "executor", "text"), "differs")
-    return {**words, "verifier": "verifier", "refused": "refused"}.get(failure.check, "crash")
+    """differs, verifier or crash."""
+    return VERDICTS.get(failure.check, ("crash", INTERNAL))[0]
+
+
+def code_of(failure: Failure) -> int:
+    """The exit code of a failure."""
+    return VERDICTS.get(failure.check, ("crash", INTERNAL))[1]
 
 
 class _Lines:

@@ -70,7 +70,8 @@ def _parts(data: bytes, stage: str) -> tuple[str, Any, bytes]:
 
 
 def _work(work: Callable[[Say], Any], pipe: int) -> None:
-    """The child's life."""
+    """The child's life. What anybody prints is no result."""
+    os.dup2(2, 1)
 
     def say(kind: str, what: Any) -> None:
         message = pickle.dumps((kind, what))

@@ -128,7 +128,7 @@ def attempt(check: str, where: str, work: Callable[[], Any], refusable: bool = T
         raise Wrong("hang", where, "time", f"it did not end within {limit:g} s") from None
     except np.linalg.LinAlgError:
         raise
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         if refusable and isinstance(problem, MXNetError):
             raise
         refused = check == "pass" and isinstance(problem, (IRError, MXNetError))

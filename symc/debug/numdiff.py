@@ -24,6 +24,8 @@ KINDS = ("seed", "exact-int", "edge")
 PASS_LIMIT, SILENT, TRY_LIMIT = 20.0, 1800.0, 5.0
 #: and one try where it is known to hang
 HANG_LIMIT = 1.0
+#: files of one kind of failure in a folder
+KEPT = 10
 
 
 def trials(
@@ -120,9 +122,8 @@ class Search:
         assert self.failure is not None
         trial, shown = self.small or self.trial, self.shown or self.failure
         stem = re.sub(r"[^\w]+", "_", f"{self.failure.where}_{self.blame.rule or self.failure.rule}").strip("_")
-        number = 0
-        while (folder / f"{stem}_{number}.sir").exists():
-            number += 1
+        # the last one of so many is written again and again
+        number = next((n for n in range(KEPT) if not (folder / f"{stem}_{n}.sir").exists()), KEPT - 1)
         return write(trial, shown, folder, f"{stem}_{number}", source, self.loads)
 
 

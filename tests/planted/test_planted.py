@@ -47,7 +47,7 @@ PLANTED = {
     "raising": ("mlp", "simplify", "crash", ""),
     "nothing": ("mlp", "simplify", "crash", ""),
     "endless": ("mlp", "simplify", "crash", ""),
-    "fighting": ("mlp", "simplify", "refused", ""),
+    "fighting": ("mlp", "simplify", "crash", ""),
     "fusion_reads_wrong_operand": ("mlp", "fuse", "differs", "relu1"),
     "shared_place": ("mlp", "plan_memory", "verifier", "fc2.dot"),
     "too_early": ("mlp", "plan_memory", "verifier", "relu1"),
