@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, MutableMapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 K = TypeVar("K")
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform as dataclass_transform
+else:
+    T = TypeVar("T")
+
+    def dataclass_transform(**_: object) -> Callable[[T], T]:
+        """What type checkers read; in typing itself only from Python 3.11 on."""
+        return lambda function: function
 
 
 def define(table: MutableMapping[K, Any], names: Iterable[K], made: Any, what: str) -> None:

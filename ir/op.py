@@ -22,23 +22,14 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, Union
+from typing import Any, ClassVar, Protocol, TypeVar, Union
 
-from symc.ir.definitions import define
+from symc.ir.definitions import dataclass_transform, define
 from symc.ir.errors import TypeMismatch
 from symc.ir.index import Affine
 from symc.ir.origins import Origin
 from symc.ir.process import lock
 from symc.ir.types import Array, DType, Shape, TensorType, TupleType, Type
-
-if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
-else:
-
-    def dataclass_transform(**_: object) -> Callable[[P], P]:
-        """What type checkers read; in typing itself only from Python 3.11 on."""
-        return lambda function: function
-
 
 Index = tuple[Affine, ...]
 Scalar = Union[int, float, bool]

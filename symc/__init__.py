@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import symc.ir.process  # noqa: F401  (so that a fork waits for imports that another thread makes below)
 from symc.aliases import MOVED, Aliases
+
+if TYPE_CHECKING:
+    from symc.compile import compile as compile
+    from symc.passes.edits import pipeline as pipeline
 
 __version__ = "0.1.0"
 
@@ -22,7 +26,7 @@ _LAZY = {
     "lr_scheduler": ("symc.lr_scheduler", ""), "monitor": ("symc.monitor", ""), "mon": ("symc.monitor", ""),
     "operator": ("symc.operator", ""), "executor": ("symc.executor", ""), "random": ("symc.random", ""),
     "rnd": ("symc.random", ""), "name": ("symc.name", ""), "attribute": ("symc.attribute", ""),
-    "base": ("symc.base", ""), "pipeline": ("symc.passes.edits", "pipeline"),
+    "base": ("symc.base", ""), "compile": ("symc.compile", ""), "pipeline": ("symc.passes.edits", "pipeline"),
     "context": ("symc.context", ""), "kvstore": ("symc.kvstore", ""), "kv": ("symc.kvstore", ""),
     "visualization": ("symc.visualization", ""), "viz": ("symc.visualization", ""),
     "test_utils": ("symc.test_utils", ""),

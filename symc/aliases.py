@@ -50,7 +50,7 @@ def _below(package: str, names: Mapping[str, str]) -> dict[str, str]:
 #: where modules stood that passes, tools and operators outside this package import
 MOVED = {
     **_below("symc.ir", {
-        "graph": "tensor.graph", "loops": "loop.nodes", "symbolic": "symbol.nodes", "interp": "tensor.interp",
+        "graph": "tensor.graph", "loops": "loop.nodes", "symbolic": "symbol.nodes",
         "interp_program": "program.interp", "interp_loops": "loop.interp",
     }),
     **_below("symc.passes", {

@@ -17,16 +17,23 @@ program = plan_memory(program)             offsets in one arena
 loops   = lower(program)                   every kernel a loop nest
 loops   = tile(loops)                      threads, vectors, register tiles
 table   = emit(loops)                      LLVM IR, machine code, one table of kernels to run
+
+This module is a function, too: `symc.compile(module, types)` does all of it, from any level on (docs/library.md).
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Union
 
-from symc.base import MXNetError
+import numpy as np
+
+from symc.base import MXNetError, those
 from symc.codegen.emit.description import NativeKernel, describe
 from symc.codegen.emit.kernel import emit_kernel
 from symc.codegen.jit.compile import compile_kernels
@@ -37,12 +44,14 @@ from symc.ir.loop.verify import verify_kernel
 from symc.ir.op import Node
 from symc.ir.process import once
 from symc.ir.program.nodes import Program, programs_of
-from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.graph import Graph, with_origins
 from symc.ir.types import Array
 from symc.passes.edits import active
 from symc.passes.loop.lower import LoopModule, Lower
 from symc.passes.loop.tiling.tile import Tile
-from symc.passes.manager.manager import Manager, Pass
+from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError
+from symc.passes.manager.properties import held, level
+from symc.passes.pipeline import parse_pipeline
 from symc.passes.program.fuse import Fuse
 from symc.passes.program.own_results import OwnResults
 from symc.passes.program.plan_memory import PlanMemory
@@ -57,22 +66,32 @@ from symc.passes.tensor.prune import Prune
 from symc.passes.tensor.simplify import Simplify
 from symc.passes.tensor.stack import Stack
 from symc.progress import compiling
+from symc.runtime.keys import next_key
 from symc.runtime.link import Linker, Word
 from symc.runtime.memory import constant, empty, need_for
 from symc.runtime.programs import program_of
 from symc.runtime.recording import RECORDING
 from symc.runtime.table import Table, aligned_empty
 from symc.settings import verification
+from symc.typed import HasGraph, Known, complete, module_of, roles_of
 
 #: Terms of a block of a long sum. Short blocks cost a tenth of a convolution's speed. Gradients need them, as they turn
 #: on the signs of values near zero, which rounding decides; a prediction does not.
 TRAINING_BLOCK, INFERENCE_BLOCK = Tile().block, 256
 
 
+#: what machine code is made of: a Symbol, or a program of any level
+Source = Union[HasGraph, Graph, Program, LoopModule]
+
+
 def symbol_passes(train: bool = False, wrt: Sequence[str] = (), add: Sequence[str] = ()) -> list[Pass]:
     """From a symbol graph to a tensor graph with its gradients."""
-    gradients = [Autodiff(wrt=tuple(wrt), add=tuple(add)), Stack(), MergeLoops()] if wrt else []
-    return [Decompose(train=train), Batch(), *gradients]
+    return [Decompose(train=train), Batch(), *gradient_passes(wrt, add)]
+
+
+def gradient_passes(wrt: Sequence[str], add: Sequence[str] = ()) -> list[Pass]:
+    """What joins gradients to a tensor graph."""
+    return [Autodiff(wrt=tuple(wrt), add=tuple(add)), Stack(), MergeLoops()] if wrt else []
 
 
 def tensor_passes() -> list[Pass]:
@@ -93,6 +112,80 @@ def pipeline(
 def loop_passes(target: Target, block: int = TRAINING_BLOCK) -> list[Pass]:
     """From a planned program to scheduled loops; `block`: terms of a block of a long sum."""
     return [Lower(), Tile(vector_bytes=target.vector_bytes, registers=target.registers, block=block)]
+
+
+def remaining(module: Module, train: bool = False, wrt: Sequence[str] = ()) -> list[Pass]:
+    """The passes from the level of a module to loops. PipelineError where gradients are asked of a program."""
+    here = level(module)
+    if here == "symbol":
+        return pipeline(train, wrt)
+    if wrt and here != "tensor":
+        raise PipelineError(f"gradients are made of a Symbol or a tensor graph; this is {here} IR")
+    training = train or bool(wrt) or (here != "tensor" and _has_backward(module))
+    loops = loop_passes(host_target(), TRAINING_BLOCK if training else INFERENCE_BLOCK)
+    if here == "tensor":
+        return [*gradient_passes(wrt), *tensor_passes(), *loops]
+    if here == "loop":
+        return [p for p in loops if p.takes == "loop"]
+    plan = [] if "planned" in held(module) else [p for p in tensor_passes() if p.takes == "program"]
+    return [*plan, *loops]
+
+
+def _has_backward(module: Module) -> bool:
+    """Whether a program has a backward half: it is compiled for training then."""
+    program: Program = module.program if isinstance(module, LoopModule) else module
+    return "backward" in [end.phase for end in (*program.outputs, *program.updates)]
+
+
+def compile(
+    source: Source,
+    types: Mapping[str, Known] | None = None,
+    pipeline: str | Sequence[Pass] | None = None,
+    *,
+    train: bool = False,
+    wrt: Sequence[str] = (),
+    instruments: Sequence[Instrument] = (),
+) -> Executable:
+    """Native code for a Symbol, or for a program of any level: passes go on from there.
+
+    `types` are those of a Symbol's variables by name, or their shapes; what follows from others may be left out.
+    `pipeline` replaces the compiler's own passes, as passes or text; it has to end with loops. Those of `with
+    symc.pipeline(...)` are edits of the compiler's own. `train`: as a training program runs (Dropout drops). `wrt`:
+    arguments whose gradients are outputs, too. `instruments` see the passes run.
+
+    MXNetError for types that do not fit, and for what cannot be built with them; PipelineError for a pipeline that does
+    not fit the module.
+    """
+    module = _typed(source, types, wrt)
+    passes = parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    if passes is None and not instruments and isinstance(module, SymbolModule):
+        return compile_symbol(module, train, wrt)
+    if passes is None:
+        passes = active().apply(remaining(module, train, wrt))
+    elif train or wrt:
+        raise PipelineError("a pipeline says itself how it trains: decompose{train=true},...,autodiff{wrt=...}")
+    end = passes[-1].gives if passes else level(module)
+    if end != "loop":
+        raise PipelineError(f"the pipeline ends with {end} IR; machine code is made of loop IR, by lower and tile")
+    with refusals(getattr(module, "name", "the program")):
+        return emit(Manager(instruments, verify=verification()).run(passes, module), host_target())
+
+
+def _typed(source: Any, types: Mapping[str, Known] | None, wrt: Sequence[str]) -> Module:
+    """What passes take: of a Symbol, its graph with the types of all variables."""
+    if not hasattr(source, "list_arguments"):
+        level(source)
+        if types is not None:
+            raise TypeError(f"types are for Symbols; a {type(source).__name__} has its own")
+        return with_origins(source) if isinstance(source, Graph) else source
+    names = source.list_arguments()
+    for name in [*wrt, *(types or ())]:
+        if name not in names and (name in wrt or name not in source.list_auxiliary_states()):
+            raise MXNetError(f"{source!r} has no argument {name!r}; it has {those(names, name)}")
+    found, missing = complete(source, types or {})
+    if missing:
+        raise MXNetError(f"{source!r}: the shape of {', '.join(missing)} is not known; give it in types")
+    return module_of(source, found, roles_of(found, [n for n in types or {} if n not in wrt and n in names]))
 
 
 def compile_symbol(
@@ -158,6 +251,28 @@ class Executable:
     def bind(self, buffers: Mapping[str, Array], outputs: Sequence[Array] | None = None) -> Instance:
         """Ready to run on these buffers (parameters by name; C-contiguous). Output arrays are made if not given."""
         return Instance(self, buffers, outputs)
+
+    def __call__(self, /, **arrays: Any) -> dict[str, Array]:
+        """The outputs by name, of arrays (or what numpy makes them of) by parameter name; these are not changed. A key
+        of random numbers that is not given is drawn. What the program updates is seen by those who `bind` buffers.
+        ValueError for missing, unknown and ill-shaped parameters."""
+        params = {p.name: p for p in self.program.params}
+        for name in arrays:
+            if name not in params:
+                raise ValueError(f"{self.program.name} has no parameter {name!r}; it has {those(list(params), name)}")
+        missing = [f"{p.name}: {p.type}" for p in params.values() if p.name not in arrays and p.role != "key"]
+        if missing:
+            raise ValueError(f"{self.program.name} needs {', '.join(missing)}")
+        buffers: dict[str, Array] = {}
+        for name, p in params.items():
+            value = arrays[name] if name in arrays else next_key()
+            made = np.array(value, p.type.dtype.numpy, order="C")
+            if made.shape != p.type.shape:
+                raise ValueError(f"{name}: needs {p.type}, got shape {list(made.shape)}")
+            buffers[name] = made
+        instance = self.bind(buffers)
+        instance.run()
+        return {output.name: array for output, array in zip(self.program.outputs, instance.outputs)}
 
 
 def emit(loops: LoopModule, target: Target) -> Executable:
@@ -231,3 +346,12 @@ class Instance:
             self.table.run(0, self.entries)
         else:
             recording.run(self.executable.program, self.table, 0, self.entries)
+
+
+class _Compile(ModuleType):
+    """symc.compile: this module, which is called as its function is."""
+
+    __call__ = staticmethod(compile)
+
+
+sys.modules[__name__].__class__ = _Compile

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, Union
 
 from symc.base import MXNetError
 from symc.ir.modules import SymbolModule
 from symc.ir.symbol.nodes import SymGraph
-from symc.ir.types import TensorType
+from symc.ir.types import TensorType, dtype_of
 from symc.ops.shared.inferred import output_types
+
+#: what is known of a variable: its type, or its shape alone
+Known = Union[TensorType, Sequence[int]]
 
 
 class HasGraph(Protocol):
@@ -37,6 +40,30 @@ def module_of(
     }
     outputs = tuple(distinct(symbol.list_outputs()))
     return SymbolModule(symbol.name or "net", graph, types, outputs, roles or {}, shapes, inferred)
+
+
+def complete(symbol: Any, known: Mapping[str, Known]) -> tuple[dict[str, TensorType], list[str]]:
+    """The types of a Symbol's variables, and the names of those whose shape does not follow from what is known. A
+    variable of which only the shape is known is f32 unless the Symbol says otherwise."""
+    names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
+    shapes = {n: t.shape if isinstance(t, TensorType) else tuple(t) for n, t in known.items()}
+    argument_shapes, _, state_shapes = symbol.infer_shape_partial(**shapes)
+    stated = {n: t.dtype.numpy for n, t in known.items() if isinstance(t, TensorType)}
+    declared = dict(zip(names, symbol.infer_type_partial(**stated)[0] or ()))
+    stated |= {n: dtype_of("float32").numpy for n in known if declared.get(n) is None and n not in stated}
+    argument_types, _, state_types = symbol.infer_type_partial(**stated)
+    found = zip(names, [*(argument_shapes or ()), *(state_shapes or ())], [*argument_types, *state_types])
+    types: dict[str, TensorType] = {}
+    for name, shape, dtype in found:
+        if name in known or (shape and 0 not in shape):  # () is how an unknown shape reads
+            types[name] = TensorType(dtype_of(dtype or "float32"), tuple(shape))
+    return types, [name for name in names if name not in types]
+
+
+def roles_of(names: Iterable[str], data: Iterable[str]) -> dict[str, str]:
+    """The roles of variables that are no parameters: what is `data`, and labels by their names."""
+    given = set(data)
+    return {n: "label" if n.endswith("label") else "data" for n in names if n in given or n.endswith("label")}
 
 
 def check_names(symbol: Any, label: str) -> None:

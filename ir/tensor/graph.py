@@ -11,11 +11,11 @@ with origins of their own: they are the same only if those are.)
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from symc.ir.op import Node
-from symc.ir.origins import Origin, first_symbol
+from symc.ir.origins import Origin, SymOrigin, first_symbol
 from symc.ir.process import once
 
 
@@ -184,3 +184,13 @@ def finish(
     made = Graph(name, tuple(inputs), given, tuple(updates), full, kept)
     made.__dict__["_order"] = tuple(nodes)  # what `once` would find again
     return made
+
+
+def with_origins(graph: Graph) -> Graph:
+    """The graph with an origin for every value: one that has none, as of programs that are built by hand, comes from
+    itself, by its name."""
+    missing = [node for node in graph.nodes() if node not in graph.origins]
+    if not missing:
+        return graph
+    made = {node: SymOrigin(graph.names.get(node, graph.name), node.op.name) for node in missing}
+    return replace(graph, origins={**graph.origins, **made})

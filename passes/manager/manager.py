@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
-from symc.ir.definitions import define
+from symc.ir.definitions import dataclass_transform, define
 from symc.ir.errors import IRError, VerifyError
 from symc.ir.process import in_child, lock
 from symc.ir.tensor.graph import Graph
@@ -93,6 +93,7 @@ PASSES: dict[str, type[Pass]] = {}
 P = TypeVar("P", bound=type[Pass])
 
 
+@dataclass_transform(frozen_default=True)
 def register_pass(
     name: str,
     takes: str = "tensor",

@@ -21,12 +21,10 @@ from symc.debug.nan_guard import NotFinite, in_module, nan_guard
 from symc.debug.probe import probed
 from symc.debug.reading import inputs_of
 from symc.debug.trial import Trial
-from symc.ir.loop.interp import run_loop_module
+from symc.ir.interp import Results, interpret
 from symc.ir.modules import LoopModule, SymbolModule
-from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import Program
 from symc.ir.tensor.graph import Graph
-from symc.ir.tensor.interp import Results, evaluate
 from symc.ir.types import Array, TensorType
 from symc.passes.manager.manager import Module
 from symc.runtime.recording import Recording, record
@@ -168,10 +166,10 @@ class Job:
         recording = Recording()
         return run_native(self.loops(), self.values, recording), recording
 
-    def interpreted(self, precision: str = "declared") -> Results:
+    def interpreted(self, f64: bool = False) -> Results:
         """What the interpreter of the program's level gives."""
         module = self.graph()
-        return interpret(module, self.values(module), precision)
+        return interpret(module, self.values(module), f64)
 
     def differs(self, found: Results) -> str:
         """How values differ from the program in double precision by more than rounding explains; empty if they do
@@ -184,15 +182,6 @@ class Job:
         else:
             reference = reference_of(trial, module, arrays)
         return compare(trial, reference, found)[0]
-
-
-def interpret(module: Module, arrays: Mapping[str, Array], precision: str = "declared") -> Results:
-    """A program of any level below the Symbol's in its interpreter."""
-    if isinstance(module, LoopModule):
-        return run_loop_module(module, arrays, precision=precision)
-    if isinstance(module, Program):
-        return run_program(module, arrays, precision)
-    return evaluate(module, arrays, precision)
 
 
 def run_native(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from symc.base import MXNetError, those
 from symc.cli.loading import import_file, import_module
@@ -16,7 +14,7 @@ from symc.cli.values import arrays_of, text_of
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.passes.edits import active
 from symc.passes.manager.manager import Module, Pass
-from symc.passes.manager.properties import held, level
+from symc.passes.manager.properties import level
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -77,54 +75,33 @@ def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loade
         from symc.ir.modules import SymbolModule
 
         return Loaded(SymbolModule(symbol.name or "net", symbol.graph, {}, outputs), "symbol")
-    from symc.typed import module_of
+    from symc.typed import module_of, roles_of
 
     types = _types(symbol, shapes)
-    module = module_of(symbol, types, _roles(types, list(shapes)))
+    module = module_of(symbol, types, roles_of(types, shapes))
     return Loaded(module, "symbol", _parameters(module), len(outputs))
 
 
 def typed_input(symbol: Any, arrays: Mapping[str, Array], data: Sequence[str]) -> Loaded:
     """A Symbol with the types of arrays for all of its variables; `data` are not trained."""
-    from symc.typed import module_of
+    from symc.typed import module_of, roles_of
 
     types = {name: TensorType(dtype_of(array.dtype), array.shape) for name, array in arrays.items()}
-    module = module_of(symbol, types, _roles(types, data))
+    module = module_of(symbol, types, roles_of(types, data))
     return Loaded(module, "symbol", _parameters(module), len(symbol.list_outputs()))
 
 
-def _roles(names: Iterable[str], data: Sequence[str]) -> dict[str, str]:
-    return {n: "label" if n.endswith("label") else "data" for n in names if n in data or n.endswith("label")}
+def _types(symbol: Any, shapes: Shapes) -> dict[str, TensorType]:
+    from symc.typed import complete
 
-
-def _types(symbol: Any, shapes: Shapes) -> dict[str, Any]:
-    from symc.inference import infer_shapes
-
-    arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
+    arguments = symbol.list_arguments()
     unknown = sorted(set(shapes) - set(arguments))
     if unknown:
         known = those(arguments, unknown[0], 6)
         raise CliError(f"--shapes: the Symbol has no argument {', '.join(unknown)}; it has {known}")
-    argument_shapes, _, state_shapes = infer_shapes(symbol, True, (), shapes)
-    # What was named on the command line is f32 unless the Symbol says otherwise; the rest follows.
-    declared, _, _ = symbol.infer_type_partial()
-    undeclared = [n for n, t in zip(arguments, declared or [None] * len(arguments)) if t is None and n in shapes]
-    argument_types, _, state_types = symbol.infer_type_partial(**dict.fromkeys(undeclared, np.float32))
-    types: dict[str, Any] = {}
-    missing = []
-    named = zip(
-        [*arguments, *states],
-        [*(argument_shapes or ()), *(state_shapes or ())],
-        [*(argument_types or [None] * len(arguments)), *(state_types or [None] * len(states))],
-    )
-    for name, shape, dtype in named:
-        if name not in shapes and (not shape or 0 in shape):  # () is how an unknown shape reads
-            missing.append(name)
-        else:
-            types[name] = TensorType(dtype_of(dtype or "float32"), tuple(shape))
-    if missing or len(types) < len(arguments) + len(states):
-        first = missing[0] if missing else arguments[0]
-        raise CliError(f"the shape of {some(missing, 4) or 'the arguments'} is not known; give --shapes {first}=...")
+    types, missing = complete(symbol, shapes)
+    if missing:
+        raise CliError(f"the shape of {some(missing, 4)} is not known; give --shapes {missing[0]}=...")
     return types
 
 
@@ -174,26 +151,12 @@ def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
 
 
 def _default_passes(loaded: Loaded, train: bool) -> list[Pass]:
-    from symc.codegen.target import host_target
-    from symc.compile import INFERENCE_BLOCK, TRAINING_BLOCK, loop_passes, pipeline, tensor_passes
+    from symc.compile import remaining
 
     if loaded.level == "symbol":
         variables = [n.name for part in loaded.module.graph.variables() for n in part]
         untyped = [name for name in variables if name not in loaded.module.types]
         if untyped:
             raise CliError(f"the text gives no types for {', '.join(untyped)}; compile the Symbol itself")
-        wrt: Sequence[str] = loaded.wrt if train else ()
-        return pipeline(train, wrt)
-    loops = loop_passes(host_target(), TRAINING_BLOCK if train or _has_backward(loaded.module) else INFERENCE_BLOCK)
-    if loaded.level == "tensor":
-        return [*tensor_passes(), *loops]
-    if loaded.level == "loop":
-        return [p for p in loops if p.takes == "loop"]
-    plan = [] if "planned" in held(loaded.module) else [p for p in tensor_passes() if p.takes == "program"]
-    return [*plan, *loops]
-
-
-def _has_backward(module: Module) -> bool:
-    """Whether a program has a backward half: it is compiled for training then."""
-    program = getattr(module, "program", module)
-    return "backward" in [end.phase for end in (*program.outputs, *program.updates)]
+        return remaining(loaded.module, train, loaded.wrt if train else ())
+    return remaining(loaded.module, train)

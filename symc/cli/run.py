@@ -81,7 +81,7 @@ def _program(options: argparse.Namespace, job: Job) -> int:
         return BAD if problem else FINE
     if options.profile is not None:
         return _profile(options, job)
-    found = job.native() if options.backend == "native" else job.interpreted("f64" if options.f64 else "declared")
+    found = job.native() if options.backend == "native" else job.interpreted(options.f64)
     _show(options, {**found.outputs, **{f"{name} (updated)": value for name, value in found.updates.items()}})
     difference = job.differs(found) if options.compare else ""
     if options.compare:
