@@ -34,6 +34,7 @@ ORDER = (
     "programs",  # compiled programs by Symbol and types (symc.compile)
     "random",  # the seed and how many keys were drawn (symc.runtime.keys)
     "code",  # addresses of kernels, and which threads make which (symc.codegen.jit.compile)
+    "trace",  # the index of what was compiled (symc.tracing)
     "collector",  # how many threads have paused the garbage collector (symc.passes.manager.manager)
     "nodes",  # interned nodes (symc.ir.tensor.graph); last, as a node may die while any lock is held
 )

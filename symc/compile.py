@@ -73,6 +73,7 @@ from symc.runtime.programs import program_of
 from symc.runtime.recording import RECORDING
 from symc.runtime.table import Table, aligned_empty
 from symc.settings import verification
+from symc.tracing import tracing
 from symc.typed import HasGraph, Known, complete, module_of, roles_of
 
 #: Terms of a block of a long sum. Short blocks cost a tenth of a convolution's speed. Gradients need them, as they turn
@@ -168,7 +169,7 @@ def compile(
     if end != "loop":
         raise PipelineError(f"the pipeline ends with {end} IR; machine code is made of loop IR, by lower and tile")
     with refusals(getattr(module, "name", "the program")):
-        return emit(Manager(instruments, verify=verification()).run(passes, module), host_target())
+        return _made(passes, module, host_target(), instruments)
 
 
 def _typed(source: Any, types: Mapping[str, Known] | None, wrt: Sequence[str]) -> Module:
@@ -203,7 +204,13 @@ def compile_symbol(
         if manager is not None:
             return emit(manager.run(passes, module), target)
         options = (train, tuple(wrt), tuple(add), target, active())
-        return program_of(module, options, lambda: emit(Manager(verify=verification()).run(passes, module), target))
+        return program_of(module, options, lambda: _made(passes, module, target))
+
+
+def _made(passes: Sequence[Pass], module: Module, target: Target, instruments: Sequence[Instrument] = ()) -> Executable:
+    """What passes and code generation make of a module, seen by instruments and written where it is traced."""
+    with tracing(module, passes) as writers:
+        return emit(Manager([*instruments, *writers], verify=verification()).run(passes, module), target)
 
 
 @contextmanager
@@ -226,7 +233,7 @@ def compile_graph(graph: Graph) -> Executable:
     target = host_target()
     passes = active().apply([*tensor_passes(), *loop_passes(target)])
     with compiling(graph.name):
-        return emit(Manager(verify=verification()).run(passes, graph), target)
+        return _made(passes, graph, target)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ VARIABLES: Mapping[str, str] = {
     "SYMC_TARGET": "avx512, avx2 or baseline: the instructions that code may use (default: the best the host has)",
     "SYMC_CACHE": "0: compiled kernels are not kept on disk",
     "SYMC_CACHE_DIR": "where they are kept (default: symc in $XDG_CACHE_HOME or in ~/.cache)",
+    "SYMC_DUMP": "a directory that all compiled programs are written into, level by level, with an index",
     "SYMC_VERIFY": "1: programs are verified after every pass; 0: not at all (default: at the end of every level)",
     "SYMC_CHECK_LOCKS": "1: an error where symc takes its locks out of order (for work on symc itself)",
 }

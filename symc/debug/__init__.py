@@ -8,4 +8,7 @@ files      a trial as a `.sir` file, and back               reduce   a failure m
 numdiff    the first pass, action and value at fault        blame    the action and the value of a pass
 bisect     the fewest passes and actions that fail          apart    work in a process that may die
 alarm      a limit for what loops for ever
+trace      what is compiled in a block is written into a directory (symc.tracing)
 """
+
+from symc.tracing import trace as trace

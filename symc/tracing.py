@@ -1,0 +1,179 @@
+"""What a script compiled, as files: every program, level by level, and an index of them.
+
+    DIR/index.json, index.txt       a record of every program: name, types, passes, seconds, kernels
+    DIR/0003-fc1/00-input.sir       what the compiler was given, and what every pass made of it (NN-pass.sir)
+    DIR/0003-fc1/program.json       its record
+
+Nothing that goes wrong in writing stops the program: it is warned of once. What a compilation that failed, or ended the
+process, has written is there: its record says so. Several threads and processes may write into one directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from symc.ir.modules import LoopModule, SymbolModule
+from symc.ir.process import lock
+from symc.ir.program.nodes import Program
+from symc.ir.tensor.graph import Graph
+from symc.ir.text import print_module
+from symc.passes.manager.manager import Instrument, Module, Pass
+
+#: programs in a directory, and bytes of text of one of them, at most
+PROGRAMS, BYTES = 500, 1 << 26
+
+_directory: ContextVar[str] = ContextVar("trace", default="")
+_index = lock("trace")
+_warned: set[str] = set()
+
+
+@contextmanager
+def trace(directory: str | os.PathLike[str]) -> Iterator[None]:
+    """Programs that are compiled in the block are written into `directory` (made if missing). One that is in use
+    already is not compiled again, and not written."""
+    token = _directory.set(os.fspath(directory))
+    try:
+        yield
+    finally:
+        _directory.reset(token)
+
+
+@contextmanager
+def tracing(module: Module, passes: Sequence[Pass]) -> Iterator[list[Instrument]]:
+    """What writes the compilation of a module in the block: an instrument, or none where nobody asked."""
+    directory = _directory.get() or os.environ.get("SYMC_DUMP", "")
+    if not directory:
+        yield []
+        return
+    writer = _Writer(Path(directory), module, passes)
+    try:
+        yield [writer]
+    except BaseException as error:
+        writer.end(f"failed: {type(error).__name__}: {error}")
+        raise
+    writer.end("compiled")
+
+
+class _Writer(Instrument):
+    """Writes one compilation. Its folder is claimed first, so that no other takes it."""
+
+    def __init__(self, directory: Path, module: Module, passes: Sequence[Pass]) -> None:
+        self.directory, self.folder = directory, directory
+        self.count = self.bytes = 0
+        self.open = True
+        self.record: dict[str, Any] = {
+            "symbol": _name(module),
+            "inputs": _inputs(module),
+            "pipeline": ",".join(map(str, passes)),
+            "state": "being compiled",
+            "passes": [],
+            "seconds": 0.0,
+            "kernels": 0,
+        }
+        self._safely(self._begin)
+
+    def before_pass(self, pass_: Pass, module: Module) -> bool:
+        if self.count == 0:
+            self._text("input", module)
+        return True
+
+    def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None:
+        self.record["passes"].append({"pass": str(pass_), "seconds": round(seconds, 6)})
+        self.record["seconds"] = round(self.record["seconds"] + seconds, 6)
+        if isinstance(after, LoopModule):
+            self.record["kernels"] = len(after.kernels)
+        self._text(pass_.name, after)
+
+    def end(self, state: str) -> None:
+        """The compilation is over."""
+        self.record["state"] = state
+        self._safely(self._finish)
+
+    def _begin(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        stem = re.sub(r"[^\w.-]+", "_", self.record["symbol"])[:60]
+        taken = {path.name[:4] for path in self.directory.glob("[0-9][0-9][0-9][0-9]-*")}
+        number = int(max(taken, default="-001")) + 1
+        with _index:
+            while number < PROGRAMS:
+                folder = self.directory / f"{number:04d}-{stem}"
+                try:
+                    folder.mkdir()
+                except FileExistsError:
+                    number += 1
+                    continue
+                self.folder = folder
+                self._finish_locked()
+                return
+        self.open = False
+        self._warn(f"{PROGRAMS} programs are in it; no more are written")
+
+    def _text(self, name: str, module: Module) -> None:
+        def write() -> None:
+            text = print_module(module)
+            self.bytes += len(text)
+            if self.bytes > BYTES:
+                self.record["left out"] = f"texts after {self.count}: a program has {BYTES} bytes at most"
+            else:
+                _write(self.folder / f"{self.count:02d}-{name}.sir", text)
+            self.count += 1
+
+        self._safely(write)
+
+    def _finish(self) -> None:
+        with _index:
+            self._finish_locked()
+
+    def _finish_locked(self) -> None:
+        _write(self.folder / "program.json", json.dumps(self.record, indent=1))
+        records = []
+        for path in sorted(self.directory.glob("[0-9]*/program.json")):
+            records.append({"folder": path.parent.name, **json.loads(path.read_text(encoding="utf-8"))})
+        _write(self.directory / "index.json", json.dumps(records, indent=1))
+        lines = [
+            f"{r['folder']:32} {r['kernels']:5d} kernels {r['seconds']:9.3f} s in passes  {r['state']}" for r in records
+        ]
+        _write(self.directory / "index.txt", "\n".join(lines) + "\n")
+
+    def _safely(self, write: Any) -> None:
+        if self.open:
+            try:
+                write()
+            except Exception as problem:
+                self.open = False
+                self._warn(str(problem))
+
+    def _warn(self, problem: str) -> None:
+        place = str(self.directory)
+        if place not in _warned:
+            _warned.add(place)
+            warnings.warn(f"what is compiled cannot be written into {place}: {problem}", RuntimeWarning, stacklevel=2)
+
+
+def _write(path: Path, text: str) -> None:
+    """The file is whole or not there, whatever happens."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _name(module: Module) -> str:
+    return str(getattr(module.program if isinstance(module, LoopModule) else module, "name", "program"))
+
+
+def _inputs(module: Module) -> dict[str, str]:
+    """The types of inputs by name."""
+    if isinstance(module, SymbolModule):
+        return {name: str(tensor) for name, tensor in module.types.items()}
+    if isinstance(module, Graph):
+        return {module.names[node]: str(node.tensor) for node in module.inputs}
+    program: Program = module.program if isinstance(module, LoopModule) else module
+    return {p.name: str(p.type) for p in program.params}
