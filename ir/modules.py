@@ -12,7 +12,7 @@ from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.types import TensorType
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SymbolModule:
     """A symbol graph, the types of its variables, and its outputs' names. `roles` overrides "arg" per variable;
     `shapes` are the outputs' shapes of operators without inputs, by node name: theirs follow from their use alone.
@@ -26,6 +26,11 @@ class SymbolModule:
     shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     inferred: Mapping[SymNode, tuple[TensorType | None, ...]] = field(default_factory=dict, compare=False)
 
+    def __repr__(self) -> str:
+        """`<SymbolModule mlp: 12 nodes, 5 variables with types>`."""
+        nodes = len(self.graph.nodes())
+        return f"<SymbolModule {self.name}: {nodes} nodes, {len(self.types)} variables with types>"
+
 
 @dataclass(frozen=True)
 class Calls:
@@ -36,7 +41,7 @@ class Calls:
     regions: tuple[tuple[Calls, ...], ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LoopModule:
     """A planned program whose fused steps call loop kernels: `calls[i]` is the kernel of step i (None for a view, for
     a step that runs in the host, and for a loop or branch, whose regions' calls are `regions[i]`)."""
@@ -49,6 +54,10 @@ class LoopModule:
     shifts: tuple[tuple[int, ...], ...] = ()
     #: per step, the calls of its regions (empty: there are no regions)
     regions: tuple[tuple[Calls, ...], ...] = ()
+
+    def __repr__(self) -> str:
+        """`<LoopModule mlp: 3 kernels for 4 steps>`."""
+        return f"<LoopModule {self.program.name}: {len(self.kernels)} kernels for {len(self.calls)} steps>"
 
     def inside(self, step: int) -> list[LoopModule]:
         """The regions of a step as modules, with the same kernels."""

@@ -7,6 +7,7 @@ the forward half of the other, backward() its other half. Each is one native cal
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty, zeros
 from symc.sharing import arrays_for, copy_all, resized
 from symc.typed import check_names, distinct, module_of
+from symc.views.notebook import html_table, svg_of
 
 
 class Executor:
@@ -441,6 +443,22 @@ class Executor:
             for at in range(node.num_outputs):
                 if _output_name(node, at) in found:
                     callback(_output_name(node, at), found[_output_name(node, at)])
+
+    def __repr__(self) -> str:
+        made = [word for train, word in ((False, "prediction"), (True, "training")) if train in self._instances]
+        counts = f"{len(self._arg_names)} arguments, {len(self._output_names)} outputs"
+        return (
+            f"<Executor {self._label()} on {self._ctx}: {counts}, compiled for {' and '.join(made) or 'nothing yet'}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the arrays, and the picture of the Symbol."""
+        rows = [
+            {"array": name, "type": str(self._types[name]), "gradient": req}
+            for name, req in zip([*self._arg_names, *self._aux_names], [*self._reqs, *["state"] * len(self._aux_names)])
+        ]
+        table = html_table(("array", "type", "gradient"), rows)
+        return f"<div>{escape(repr(self))}</div>{table}{svg_of(self._symbol.graph)}"
 
     def debug_str(self) -> str:
         """The compiled programs: steps, places and the planned memory."""

@@ -20,7 +20,7 @@ from symc.ir.op import Node, input_node
 from symc.ir.origins import Origin
 from symc.ir.process import once
 from symc.ir.program.form import Form, overwrite_refusal
-from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.graph import Graph, few
 from symc.ir.types import TensorType
 
 
@@ -242,7 +242,7 @@ class ProgramUpdate:
     phase: str = "forward"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Program:
     """Steps [0, cut) are the forward half, the rest the backward half (cut == len(steps) if there is none).
 
@@ -264,6 +264,15 @@ class Program:
     def key(self) -> str:
         """The parameter that takes fresh random bits for every run; empty if there is none."""
         return next((p.name for p in self.params if p.role == "key"), "")
+
+    def __repr__(self) -> str:
+        """`<Program mlp: 3 steps, 1 of them backward, arena 4096 B, (data: f32[2,3]) -> (out: f32[2,4])>`."""
+        types = self.value_types()
+        params = [f"{p.name}: {p.type}" for p in self.params]
+        outputs = [f"{o.name}: {types.get(o.value, '?')}" for o in self.outputs]
+        back = len(self.steps) - self.cut
+        steps = f"{len(self.steps)} steps{f', {back} of them backward' if self.cut and back else ''}"
+        return f"<Program {self.name}: {steps}, arena {self.arena} B, ({few(params)}) -> ({few(outputs)})>"
 
     def value_types(self) -> dict[str, TensorType]:
         types = {p.name: p.type for p in self.params}

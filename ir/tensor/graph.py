@@ -68,7 +68,7 @@ class Update:
     phase: str = "forward"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Graph:
     """A function over tensors. `inputs` are nodes of the primitive `input` (name, role, type)."""
 
@@ -108,6 +108,17 @@ class Graph:
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+    def __repr__(self) -> str:
+        """`<Graph mlp: 12 nodes, (data: f32[2,3]) -> (out: f32[2,4])>`; the text is that of symc.ir.text."""
+        inputs = [f"{getattr(i.op, 'input_name', '?')}: {i.type}" for i in self.inputs]
+        outputs = [f"{o.name}: {o.node.type}" for o in self.outputs]
+        return f"<Graph {self.name}: {len(self.nodes())} nodes, ({few(inputs)}) -> ({few(outputs)})>"
+
+
+def few(names: Sequence[str], most: int = 4) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "")
 
 
 class HasPhase(Protocol):

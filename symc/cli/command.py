@@ -153,6 +153,12 @@ def _diff(options: argparse.Namespace) -> int:
     return diff(options)
 
 
+def _report(options: argparse.Namespace) -> int:
+    from symc.cli.pages import report
+
+    return report(options)
+
+
 def _passes(options: argparse.Namespace) -> int:
     from symc.cli.info import show_passes
 
@@ -279,6 +285,14 @@ def _parser() -> argparse.ArgumentParser:
     test = command("test", _test, "run .sir files that say what must come out")
     test.add_argument("paths", nargs="+", metavar="PATH", help=".sir files, or folders of them")
     test.add_argument("--update", action="store_true", help="write what is expected anew, unless numbers are wrong")
+
+    report = command("report", _report, "write one HTML page about how a program is compiled")
+    _input(report)
+    report.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
+    report.add_argument(
+        "--native", type=whole(0), default=8, metavar="N",
+        help="optimised LLVM and assembly of the N kernels with the most work (default: 8)",
+    )  # fmt: skip
 
     passes = command("passes", _passes, "list the passes, or describe one")
     passes.add_argument("name", nargs="?")

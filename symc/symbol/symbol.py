@@ -74,6 +74,12 @@ class Symbol:
             return f"<{type(self).__name__} group [{', '.join(n.name for n, _ in self._outputs)}]>"
         return f"<{type(self).__name__} {self.name}>"
 
+    def _repr_svg_(self) -> str:
+        """The picture that a notebook shows."""
+        from symc.views.notebook import svg_of
+
+        return svg_of(self.graph)
+
     def __len__(self) -> int:
         return len(self._outputs)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 #: colours by what a box is
 COLOURS = {"input": "#dbe9f6", "heavy": "#fde2c8", "plain": "#eef2e6", "output": "#e6dff2", "fold": "#e3e3e3"}
+
+#: Symbols that a prefix needs to be folded unasked
+GROUP = 4
 
 
 @dataclass
@@ -57,6 +61,18 @@ def focused(picture: Picture, keys: Iterable[str], radius: int) -> Picture:
         kept.update(rim)
     boxes = {key: box for key, box in picture.boxes.items() if key in kept}
     return Picture(boxes, [edge for edge in picture.edges if edge[0] in kept and edge[1] in kept])
+
+
+def common_prefixes(picture: Picture) -> list[str]:
+    """Beginnings of names, up to a `_`, that GROUP Symbols or more share: what a user would fold."""
+    symbols = list(dict.fromkeys(box.symbol for box in picture.boxes.values()))
+    count = Counter(name[: name.index("_", 1) + 1] for name in symbols if "_" in name[1:])
+    shared = max(count, key=count.__getitem__, default="")
+    if count[shared] > len(symbols) / 2:  # most begin alike: the next part tells them apart
+        rests = [name[len(shared) :] for name in symbols if name.startswith(shared)]
+        del count[shared]
+        count.update(f"{shared}{rest[: rest.index('_', 1) + 1]}" for rest in rests if "_" in rest[1:])
+    return [prefix for prefix, number in count.items() if number >= GROUP]
 
 
 def folded(picture: Picture, prefixes: Sequence[str]) -> Picture:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import ran
 
 from symc.views.drawing import to_svg
 from symc.views.layout import PLACES, lay_out
-from symc.views.picture import Picture, focused, folded, keys_of
+from symc.views.picture import Picture, common_prefixes, focused, folded, keys_of
 
 NET = """
 import symc as mx
@@ -127,6 +130,25 @@ def test_what_lies_between_folded_boxes_is_folded_too() -> None:
     assert list(focused(picture, keys_of(picture, "%c"), 1).boxes) == ["a2", "c"]
 
 
+def test_prefixes_to_fold_are_parts_of_names() -> None:
+    picture = Picture()
+    for name in (
+        "data",
+        "_plus0",
+        "_plus1",
+        "_plus2",
+        "_plus3",
+        *(f"s{i}_{n}" for i in (1, 2) for n in "abcd"),
+        "s3_a",
+    ):
+        picture.box(name, [name], symbol=name)
+    assert common_prefixes(picture) == ["s1_", "s2_"]
+    deeper = Picture()
+    for name in ("data", *(f"net_s{i}_{n}" for i in (1, 2) for n in "abcd")):
+        deeper.box(name, [name], symbol=name)
+    assert common_prefixes(deeper) == ["net_s1_", "net_s2_"]
+
+
 def test_a_graph_with_edges_of_all_lengths_has_few_places() -> None:
     count = 3000
     picture = Picture()
@@ -213,3 +235,56 @@ def test_a_picture_as_a_page_has_all_inside(capsys, net: str) -> None:
         page, _ = ran(capsys, "dump", net, "--format=html", *options, *SHAPES)
         assert page.startswith("<!DOCTYPE html>") and "<svg" in page and "$" not in page.split("<script>")[0]
         assert not re.search(r"(src|href)=", page.replace('xmlns="http', ""))
+
+
+def test_notebooks_show_pictures(tmp_path: Path) -> None:
+    import symc as mx
+    from symc.compile import pipeline
+    from symc.passes.manager.manager import Manager
+    from symc.typed import module_of
+
+    net = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=4, name="fc")
+    check_edges(net._repr_svg_())
+    exe = net.simple_bind(mx.cpu(), data=(2, 3))
+    assert repr(exe).startswith("<Executor") and "3 arguments, 1 outputs, compiled for nothing yet>" in repr(exe)
+    assert "<td>fc_weight</td><td>f32[4,3]</td><td>write</td>" in exe._repr_html_()
+    exe.forward()
+    assert "compiled for prediction>" in repr(exe)
+    module = module_of(net, exe._types, {})
+    assert repr(module).startswith("<SymbolModule fc: 4 nodes, 3 variables")
+    manager = Manager()
+    for pass_ in pipeline():
+        module = manager.step(pass_, module)
+        shown = module._repr_html_() if hasattr(module, "_repr_html_") else module._repr_svg_()
+        ElementTree.fromstring(f"<div>{shown}</div>")
+        assert len(repr(module)) < 300 and " object at 0x" not in repr(module)
+    assert repr(module) == "<LoopModule fc: 1 kernels for 1 steps>"
+
+
+def data_of(page: str) -> dict[str, object]:
+    """The data inside of a report."""
+    packed = page.split('type="application/octet-stream">')[1].split("</script>")[0]
+    found: dict[str, object] = json.loads(gzip.decompress(base64.b64decode(packed)))
+    return found
+
+
+def test_report_holds_every_level(capsys, net: str, tmp_path: Path) -> None:
+    page, _ = ran(capsys, "report", net, "--train", "--native=1", *SHAPES)
+    assert page.startswith("<!DOCTYPE html>") and not re.search(r"""(src|href)=|@import|url\(""", page)
+    data: dict[str, Any] = data_of(page)
+    levels = [stage["level"] for stage in data["stages"]]
+    assert list(dict.fromkeys(levels)) == ["symbol", "tensor", "fused", "planned", "loop"]
+    assert all((stage["text"] is not None) == stage["changed"] for stage in data["stages"])
+    assert any(stage["actions"] for stage in data["stages"]) and str(tmp_path / "net.py") in data["sources"]
+    assert sum(bool(kernel["asm"]) for kernel in data["kernels"]) == 1 and all(k["llvm"] for k in data["kernels"])
+    check_edges(data["pictures"][0]["svg"])
+    assert ElementTree.fromstring(data["memory"]).find(".//*[@id='peak']") is not None
+
+
+def test_report_of_a_folder_of_stages(capsys, net: str, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    ran(capsys, "opt", net, "-p", "decompose,inline,fuse", "--print-ir-tree-dir", str(tree), *SHAPES)
+    data: dict[str, Any] = data_of(ran(capsys, "report", str(tree))[0])
+    assert [stage["name"] for stage in data["stages"]] == ["input", "decompose", "inline", "fuse"]
+    (tmp_path / "empty").mkdir()
+    assert "has no .sir files" in ran(capsys, "report", str(tmp_path / "empty"), code=3)[1]

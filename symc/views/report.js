@@ -1,0 +1,282 @@
+"use strict";
+(async () => {
+const $ = id => document.getElementById(id), ROW = 17;
+const make = (tag, text, cls) => { const e = document.createElement(tag); if (text !== undefined) e.textContent = text;
+  if (cls) e.className = cls; return e; };
+const bytes = Uint8Array.from(atob($("data").textContent.trim()), c => c.charCodeAt(0));
+const data = JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
+$("data").remove();
+const stages = data.stages, view = $("view"), search = $("search");
+let stage = stages.length - 1, tab = "IR", chosen = null, redraw = () => {};
+
+// ---- texts: lines without origin numbers, the Symbols of each line
+const parsed = new Map();
+function read(at) {
+  while (stages[at].text === null) at--;
+  if (parsed.has(at)) return parsed.get(at);
+  const table = new Map(), made = { lines: [], loc: [], table };
+  const raw = stages[at].text.split("\n");
+  for (const line of raw) {
+    const entry = /^!(\d+) = (.*)$/.exec(line);
+    if (entry) table.set(entry[1], origin(entry[2], table));
+  }
+  for (const line of raw) {
+    if (/^!\d+ = /.test(line)) continue;
+    const loc = / !(\d+)(?: \{|,)?$/.exec(line);
+    made.loc.push(loc ? loc[1] : "");
+    made.lines.push(line.replace(/ !\d+(?=[,) ]|$)/g, ""));
+  }
+  parsed.set(at, made);
+  return made;
+}
+function origin(text, table) {
+  const sym = /^sym ("(?:[^"\\]|\\.)*") (\S+)(?: at ("(?:[^"\\]|\\.)*"):(\d+))?$/.exec(text);
+  if (sym) { const name = JSON.parse(sym[1]);
+    return { by: "", symbols: new Map([[name, { name, op: sym[2], file: sym[3] ? JSON.parse(sym[3]) : "", line: +(sym[4] || 0) }]]) }; }
+  const symbols = new Map();
+  for (const [, n] of text.matchAll(/!(\d+)/g)) for (const [k, v] of table.get(n)?.symbols || []) symbols.set(k, v);
+  return { by: text.slice(0, text.indexOf("(")), symbols };
+}
+const symbolsAt = (text, i) => text.table.get(text.loc[i])?.symbols || new Map();
+
+// ---- lines that exist only while they are seen
+function list(lines, paint, start = 0) {
+  const box = make("div", undefined, "list"), shown = new Map();
+  box.style.height = lines.length * ROW + "px";
+  box.style.width = Math.min(4000, lines.reduce((w, l) => Math.max(w, l.text.length), 0)) + 4 + "ch";
+  view.append(box);
+  redraw = (all) => {
+    if (all) { for (const e of shown.values()) e.remove(); shown.clear(); }
+    const top = view.scrollTop - box.offsetTop, from = Math.max(0, Math.floor(top / ROW) - 20),
+      to = Math.min(lines.length, from + Math.ceil(view.clientHeight / ROW) + 40);
+    for (const [i, e] of shown) if (i < from || i >= to) { e.remove(); shown.delete(i); }
+    for (let i = from; i < to; i++) if (!shown.has(i)) {
+      const e = make("pre", undefined, lines[i].cls); e.style.top = i * ROW + "px"; paint(e, lines[i], i);
+      if (wanted && lines[i].text.toLowerCase().includes(wanted)) e.classList.add("hit");
+      shown.set(i, e); box.append(e); }
+  };
+  go = i => { view.scrollTop = Math.max(0, box.offsetTop + i * ROW - view.clientHeight / 3); redraw(true); };
+  hits = text => lines.flatMap((l, i) => l.text.toLowerCase().includes(text) ? [i] : []);
+  redraw();
+  if (start) go(start);
+}
+function paintLine(e, line) {
+  for (const part of line.text.split(/(%(?:"(?:[^"\\]|\\.)*"|[\w.$/-]+)|@[\w.$/-]+)/)) {
+    if (part[0] === "%" || part[0] === "@") { const b = make("b", part); b.onclick = () => choose(part, line.at, line.stage); e.append(b); }
+    else e.append(part);
+  }
+  const symbols = line.symbols?.();
+  if (symbols?.size) { const [first] = symbols.values();
+    e.append(make("i", `  // ${first.name}${first.line ? " " + first.file.split("/").pop() + ":" + first.line : ""}`)); }
+}
+
+// ---- a diff: unique common lines are the anchors, what is between them is compared again
+function diff(a, b) {
+  const out = [];
+  const walk = (a0, a1, b0, b1) => {
+    while (a0 < a1 && b0 < b1 && a[a0] === b[b0]) { out.push([" ", b0]); a0++; b0++; }
+    let tail = 0;
+    while (a0 < a1 - tail && b0 < b1 - tail && a[a1 - 1 - tail] === b[b1 - 1 - tail]) tail++;
+    a1 -= tail; b1 -= tail;
+    const seen = new Map();
+    for (let i = a0; i < a1; i++) seen.set(a[i], seen.has(a[i]) ? -1 : i);
+    const inB = new Map();
+    for (let j = b0; j < b1; j++) inB.set(b[j], inB.has(b[j]) ? -1 : j);
+    const pairs = [];
+    for (let j = b0; j < b1; j++) if (inB.get(b[j]) === j && seen.get(b[j]) >= 0) pairs.push([seen.get(b[j]), j]);
+    const piles = [], back = new Array(pairs.length);
+    pairs.forEach(([i], n) => { let lo = 0, hi = piles.length;
+      while (lo < hi) { const m = (lo + hi) >> 1; if (pairs[piles[m]][0] < i) lo = m + 1; else hi = m; }
+      back[n] = lo ? piles[lo - 1] : -1; piles[lo] = n; });
+    const anchors = [];
+    for (let n = piles.length ? piles[piles.length - 1] : -1; n >= 0; n = back[n]) anchors.push(pairs[n]);
+    anchors.reverse();
+    if (!anchors.length) { for (let i = a0; i < a1; i++) out.push(["-", i]); for (let j = b0; j < b1; j++) out.push(["+", j]); }
+    else { let i = a0, j = b0;
+      for (const [x, y] of anchors) { walk(i, x, j, y); out.push([" ", y]); i = x + 1; j = y + 1; }
+      walk(i, a1, j, b1); }
+    for (let t = 0; t < tail; t++) out.push([" ", b1 + t]);
+  };
+  walk(0, a.length, 0, b.length);
+  return out;
+}
+
+// ---- tabs
+let go = () => {}, hits = () => [], wanted = "", hitAt = 0, waiting = null;
+const TABS = { IR: showText, Diff: showDiff, Graph: showGraph, Memory: showMemory, Kernels: showKernels, Rewrites: showActions };
+function show() {
+  view.replaceChildren(); view.scrollTop = 0; redraw = () => {}; go = () => {}; hits = () => [];
+  for (const b of $("tabs").children) b.classList.toggle("on", b.textContent === tab);
+  [...$("passes").children].forEach((e, i) => e.classList.toggle("on", i === stage));
+  TABS[tab]();
+  if (wanted) find(false);
+}
+const lineOf = (text, i, at, cls, mark = "") => ({ text: mark + text.lines[i], at: i, stage: at, cls, symbols: () => symbolsAt(text, i) });
+function showText() {
+  const text = read(stage);
+  list(text.lines.map((_, i) => lineOf(text, i, stage)), paintLine, waiting ?? 0);
+  waiting = null;
+}
+function showDiff() {
+  if (!stage) { view.append(make("div", "The program as it was given: there is nothing before it.", "bar")); return; }
+  const before = read(stage - 1), after = read(stage), rows = [];
+  const edits = diff(before.lines, after.lines), near = new Uint8Array(edits.length);
+  edits.forEach(([k], n) => { if (k !== " ") for (let m = Math.max(0, n - 3); m <= n + 3 && m < near.length; m++) near[m] = 1; });
+  let skipped = 0, add = 0, del = 0;
+  edits.forEach(([k, i], n) => {
+    if (!near[n]) { skipped++; return; }
+    if (skipped) { rows.push({ text: `… ${skipped} lines alike`, cls: "gap" }); skipped = 0; }
+    if (k === "-") { del++; rows.push(lineOf(before, i, stage - 1, "del", "- ")); }
+    else { if (k === "+") add++; rows.push(lineOf(after, i, stage, k === "+" ? "add" : "", k + " ")); }
+  });
+  if (skipped) rows.push({ text: `… ${skipped} lines alike`, cls: "gap" });
+  view.append(make("div", `${stages[stage - 1].name} → ${stages[stage].name}: ${del} lines gone, ${add} new`, "bar"));
+  list(rows, paintLine);
+}
+function canvas(svgText, onClick) {
+  const box = make("div", undefined, "canvas"); view.append(box);
+  box.innerHTML = svgText;
+  const svg = box.querySelector("svg");
+  let x = 0, y = 0, k = Math.min(1, box.clientWidth / svg.width.baseVal.value), drag = null;
+  const move = () => { svg.style.transform = `translate(${x}px,${y}px) scale(${k})`; };
+  move();
+  box.addEventListener("wheel", e => { e.preventDefault(); const r = box.getBoundingClientRect(), px = e.clientX - r.left,
+    py = e.clientY - r.top, f = Math.exp(-e.deltaY / 500); x = px - (px - x) * f; y = py - (py - y) * f; k *= f; move(); }, { passive: false });
+  box.addEventListener("pointerdown", e => { drag = [e.clientX - x, e.clientY - y, e.clientX, e.clientY]; });
+  box.addEventListener("pointermove", e => { if (drag && e.buttons) { x = e.clientX - drag[0]; y = e.clientY - drag[1]; move(); } });
+  box.addEventListener("pointerup", e => { if (drag && Math.hypot(e.clientX - drag[2], e.clientY - drag[3]) < 4) onClick(e.target); drag = null; });
+  const items = [...svg.querySelectorAll("g[data-key],rect.value")];
+  hits = text => { for (const i of items) i.classList.remove("found"); return items.filter(g => g.textContent.toLowerCase().includes(text)); };
+  go = g => { g.classList.add("found"); k = Math.max(k, 0.6);
+    const b = g.getBBox(); x = box.clientWidth / 2 - (b.x + b.width / 2) * k; y = box.clientHeight / 3 - b.y * k; move(); };
+}
+let picture = 0;
+function showGraph() {
+  const bar = make("div", undefined, "bar"), pick = make("select");
+  data.pictures.forEach((p, i) => { const o = make("option", p.name); o.value = i; pick.append(o); });
+  pick.value = picture; pick.onchange = () => { picture = +pick.value; show(); };
+  bar.append(pick, " wheel: zoom, drag: move, click: follow; folded groups open in the full picture"); view.append(bar);
+  if (!data.pictures.length) return;
+  canvas(data.pictures[picture].svg, target => { const g = target.closest("g[data-key]"); if (!g) return;
+    const key = g.dataset.key;
+    if (key.startsWith("fold ")) { picture = Math.min(picture + 1, data.pictures.length - 1); wanted = g.dataset.symbol.toLowerCase(); search.value = wanted; show(); }
+    else if (g.dataset.symbol) choose(g.dataset.symbol); });
+}
+function showMemory() {
+  view.append(make("div", "steps to the right, bytes upwards; a value has the colour of its Symbol", "bar"));
+  if (data.memory) canvas(data.memory, target => { if (target.dataset.value) choose("%" + target.dataset.value); });
+}
+let order = "work";
+for (const k of data.kernels) k.work = k.flops * k.calls;
+function showKernels() {
+  const columns = ["kernel", "work", "calls", "flops", "read", "written", "flops_per_byte", "symbols", "source"];
+  const table = make("table"), head = make("tr"), body = make("tbody");
+  for (const c of columns) { const th = make("th", c.replaceAll("_", " "), c === "symbols" || c === "source" ? "t" : ""); th.onclick = () => { order = c; show(); }; head.append(th); }
+  const rows = [...data.kernels].sort((a, b) => typeof a[order] === "number" ? b[order] - a[order] : String(a[order]).localeCompare(String(b[order])));
+  for (const k of rows) { const tr = make("tr");
+    for (const c of columns) { const v = k[c]; tr.append(make("td", Array.isArray(v) ? v.slice(0, 3).join(", ") + (v.length > 3 ? " +" + (v.length - 3) : "") :
+      typeof v === "number" ? v.toLocaleString("en") : c === "source" ? v.split("/").pop() : v, c === "symbols" || c === "source" ? "t" : "")); }
+    tr.onclick = () => showCode(k); body.append(tr); }
+  const thead = make("thead"); thead.append(head); table.append(thead, body); view.append(table);
+  hits = text => [...body.children].filter(tr => tr.textContent.toLowerCase().includes(text));
+  go = tr => { tr.scrollIntoView({ block: "center" }); for (const r of body.children) r.style.background = r === tr ? "#fff3bf" : ""; };
+}
+function showCode(k) {
+  view.replaceChildren(); view.scrollTop = 0;
+  const bar = make("div", `kernel ${k.kernel}: `, "bar"); view.append(bar);
+  const parts = { loops: kernelText(k.kernel), LLVM: k.llvm, assembly: k.asm || "not in this report: symc dump ... --level=asm --select=" + k.kernel };
+  const pre = make("div");
+  for (const [name, text] of Object.entries(parts)) { const b = make("button", name);
+    b.onclick = () => { pre.replaceChildren(); while (bar.nextSibling) bar.nextSibling.remove(); list(text.split("\n").map(t => ({ text: t })), paintLine); };
+    bar.append(b, " "); }
+  list(parts[k.asm ? "assembly" : "LLVM"].split("\n").map(t => ({ text: t })), paintLine);
+  const [first] = k.symbols; if (first) choose(first);
+}
+function kernelText(name) {
+  const text = read(stages.length - 1).lines, from = text.findIndex(l => l.startsWith("kernel @" + name + "("));
+  if (from < 0) return "";
+  return text.slice(from, text.indexOf("}", from) + 1).join("\n");
+}
+let action = 0;
+function showActions() {
+  const acts = stages[stage].actions, bar = make("div", undefined, "bar"); view.append(bar);
+  if (!acts.length) { bar.textContent = `${stages[stage].name}: no numbered rewrites; choose another pass on the left`; return; }
+  action = Math.min(action, acts.length - 1);
+  const slide = make("input"); slide.type = "range"; slide.min = 0; slide.max = acts.length - 1; slide.value = action; slide.style.width = "40%";
+  const step = d => { action = Math.min(acts.length - 1, Math.max(0, action + d)); show(); };
+  const back = make("button", "←"), on = make("button", "→"); back.onclick = () => step(-1); on.onclick = () => step(1);
+  slide.oninput = () => { action = +slide.value; show(); };
+  bar.append(back, " ", slide, " ", on, ` ${action + 1} of ${acts.length}: ${stages[stage].name.split("{")[0]}#${action} ${acts[action]}`);
+  const by = `${stages[stage].name.split("{")[0]}#${action}`, after = read(stage), before = read(stage - 1);
+  const made = after.lines.flatMap((_, i) => after.table.get(after.loc[i])?.by === by ? [i] : []);
+  const symbols = new Set(); for (const o of after.table.values()) if (o.by === by) for (const s of o.symbols.keys()) symbols.add(s);
+  const had = before.lines.flatMap((_, i) => [...symbolsAt(before, i).keys()].some(s => symbols.has(s)) ? [i] : []);
+  const kept = new Set(after.lines);
+  const gone = had.filter(i => !kept.has(before.lines[i]));
+  list([...gone.map(i => lineOf(before, i, stage - 1, "del", "- ")), ...made.map(i => lineOf(after, i, stage, "add", "+ ")),
+    { text: made.length ? "" : "what it made was replaced again by later rewrites, or is not used", cls: "gap" }], paintLine);
+}
+
+// ---- the life of a value
+function choose(name, line, at = stage) {
+  const bare = name.replace(/^[%@]/, "").replace(/^"|"$/g, ""); chosen = bare;
+  const life = $("life"); life.replaceChildren(make("h3", name));
+  let symbols = line !== undefined ? definition(name, at) : new Map();
+  if (!symbols.size) for (let s = 0; s < stages.length && !symbols.size; s++) symbols = definition("%" + bare, s);
+  if (!symbols.size) for (let s = 0; s < stages.length && !symbols.size; s++)
+    for (const o of read(s).table.values()) if (!o.by && o.symbols.has(bare)) symbols = o.symbols;
+  for (const s of [...symbols.values()].slice(0, 4)) {
+    life.append(make("h4", `Symbol ${s.name} (${s.op})${s.line ? ` ${s.file}:${s.line}` : ""}`));
+    const source = data.sources[s.file];
+    if (source) source.split("\n").slice(Math.max(0, s.line - 2), s.line + 1).forEach((t, i) =>
+      life.append(make("pre", `${Math.max(0, s.line - 2) + i + 1}  ${t}`, Math.max(0, s.line - 2) + i + 1 === s.line ? "here" : "")));
+  }
+  const [first] = symbols.keys(), seen = new Set();
+  stages.forEach((s, n) => {
+    if (s.text === null) return;
+    const text = read(n), all = text.lines.flatMap((l, i) => l.trimStart().startsWith("%" + bare + ":") || l.trimStart().startsWith("%" + bare + " ") ||
+      first !== undefined && symbolsAt(text, i).has(first) ? [i] : []);
+    const rank = i => text.lines[i].includes("%" + bare) ? 0 : 1;
+    const rows = [...all].sort((i, j) => rank(i) - rank(j) || i - j).slice(0, 4);
+    const key = rows.map(i => text.lines[i]).join("\n");
+    if (!rows.length || seen.has(key)) return; seen.add(key);
+    life.append(make("h4", `${s.name.split("{")[0]} (${s.level}), ${all.length} lines`));
+    for (const i of rows) { const pre = make("pre", text.lines[i].trim().slice(0, 200), "go"); pre.onclick = () => { stage = n; tab = "IR"; waiting = i; show(); }; life.append(pre); }
+  });
+  const kernels = data.kernels.filter(k => k.kernel === bare || k.symbols.includes(first));
+  if (kernels.length) life.append(make("h4", "kernels: LLVM and assembly"));
+  for (const k of kernels.slice(0, 8)) { const pre = make("pre", `@${k.kernel}  ${k.flops.toLocaleString("en")} flops`, "go"); pre.onclick = () => { tab = "Kernels"; show(); showCode(k); }; life.append(pre); }
+}
+function definition(name, at) {
+  const text = read(at);
+  const i = text.lines.findIndex(l => { const t = l.trimStart(); return t.startsWith(name + ":") || t.startsWith(name + " ") || t.startsWith("(" + name + ":") || t.startsWith("kernel " + name + "("); });
+  return i < 0 ? new Map() : symbolsAt(text, i);
+}
+
+// ---- search, keys, frame
+function find(next) {
+  const found = hits(wanted || "\n\n");
+  hitAt = next ? (hitAt + 1) % Math.max(found.length, 1) : 0;
+  $("count").textContent = wanted ? `${found.length ? hitAt + 1 : 0} of ${found.length}` : "";
+  if (found.length) go(found[hitAt]); else redraw(true);
+}
+search.addEventListener("input", () => { wanted = search.value.toLowerCase(); find(false); });
+search.addEventListener("keydown", e => { if (e.key === "Enter") find(true); });
+view.addEventListener("scroll", () => redraw());
+addEventListener("resize", () => redraw());
+for (const name of Object.keys(TABS)) { const b = make("button", name); b.onclick = () => { tab = name; show(); }; $("tabs").append(b); }
+const total = stages.reduce((t, s) => t + s.seconds, 0);
+stages.forEach((s, i) => { const e = make("div", undefined, "pass" + (s.changed ? "" : " same")); e.append(make("span", s.name.split("{")[0]));
+  e.append(make("span", i ? (s.seconds * 1000).toFixed(1) + " ms" : "")); e.title = s.name;
+  e.append(make("small", `${s.level}${s.changed ? "" : ", unchanged"}${s.actions.length ? `, ${s.actions.length} rewrites` : ""}`));
+  e.onclick = () => { stage = i; if (!["IR", "Diff", "Rewrites"].includes(tab)) tab = "Diff"; show(); }; $("passes").append(e); });
+$("passes").append(make("small", `${(total * 1000).toFixed(0)} ms in passes`));
+$("life").append(make("h3", "Life of a value"), make("p", "Click a value, a Symbol in the graph, or a kernel to follow it from your line to assembly."));
+const hash = new URLSearchParams(location.hash.slice(1));
+if (hash.get("tab") in TABS) tab = hash.get("tab");
+if (hash.has("stage")) stage = Math.min(stages.length - 1, Math.max(0, +hash.get("stage")));
+show();
+if (hash.has("find")) { search.value = hash.get("find"); wanted = search.value.toLowerCase(); find(false); }
+if (hash.has("value")) choose(hash.get("value"));
+document.documentElement.dataset.ready = Math.round(performance.now());
+})();
