@@ -42,7 +42,8 @@ def test_pages_run(page, registries, monkeypatch, tmp_path):
     for block in re.finditer(r"^```(python|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         file = re.match(r"# (\w+\.py)\n", block[2])
         if block[1] == "console":
-            in_console(block[2])
+            if page.stem != "tools":  # tests/symc/test_tools_page.py runs that one's
+                in_console(block[2])
         elif file:
             (tmp_path / file[1]).write_text(block[2], encoding="utf-8")
         else:
