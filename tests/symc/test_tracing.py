@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +71,27 @@ def test_failures_leave_what_was_given(tmp_path, failing):
     (record,) = index(tmp_path)
     assert record["state"] == "failed: RuntimeError: no" and "fails_here" in record["pipeline"]
     assert (tmp_path / "0000-f" / "01-inline.sir").exists()
+
+
+def test_what_ends_the_process_leaves_what_it_was_given(tmp_path):
+    script = f"""
+import os, symc
+from symc.ir.parse import parse
+from symc.passes.pipeline import Pass, register_pass
+
+@register_pass("fatal")
+class Fatal(Pass):
+    def run(self, graph, rw):
+        os._exit(134)
+
+with symc.pipeline(insert={{"inline": Fatal()}}):
+    symc.compile(parse({TEXT!r}))
+"""
+    environment = {**os.environ, "SYMC_DUMP": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == 134
+    (record,) = index(tmp_path)
+    assert record["state"] == "being compiled" and "inline,fatal" in record["pipeline"]
+    assert sorted(path.name for path in tmp_path.glob("*/*.sir")) == ["00-input.sir", "01-inline.sir"]
 
 
 def test_threads_write_into_one_directory(tmp_path):
