@@ -15,11 +15,13 @@ from symc.debug.reading import inputs_of
 from symc.debug.trial import Trial
 from symc.ir.errors import IRError
 from symc.ir.modules import SymbolModule
-from symc.ir.op import Input, Node, input_node
+from symc.ir.op import Input, Node, input_node, parameter
+from symc.ir.origins import SymOrigin
 from symc.ir.symbol.nodes import SymGraph, SymNode
+from symc.ir.syntax.printing import regions_of
 from symc.ir.tensor.graph import Graph, Output, Update, finish
 from symc.ir.tensor.interp import values_of
-from symc.ir.types import Array, TensorType
+from symc.ir.types import BOOL, Array, TensorType
 
 # --------------------------------------------------------------------------------------------- graphs
 
@@ -28,6 +30,8 @@ def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
     """Trials of a tensor graph with less in it, the largest steps first."""
     graph = trial.module
     assert isinstance(graph, Graph)
+    yield from _bodies(trial)
+    yield from _without_roles(trial)
     count = len(graph.outputs)
     if count > 1:
         for half in (graph.outputs[: count // 2], graph.outputs[count // 2 :]):
@@ -50,6 +54,10 @@ def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
         values = values_of(graph, arrays, nodes)
     except (IRError, ArithmeticError, IndexError):
         return
+    ends = set(graph.roots)
+    for node in nodes:
+        if node not in ends:
+            yield _with(trial, [Output("out", node)], ())
     for node in reversed(nodes):
         for operand in node.inputs:
             if operand.type == node.type:
@@ -64,6 +72,36 @@ def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
     for name in trial.given:
         rest = {n: a for n, a in trial.given.items() if n != name}
         yield dataclasses.replace(trial, given=rest)
+
+
+def _bodies(trial: Trial) -> Iterator[Trial]:
+    """The body of a loop, or a side of a branch, alone, on other values."""
+    graph = trial.module
+    assert isinstance(graph, Graph)
+    for node in graph.nodes():
+        for name, body in regions_of(node.op):
+            outputs = [Output(f"{name}.{at}", output.node) for at, output in enumerate(body.outputs)]
+            origins = dict.fromkeys(body.nodes(), SymOrigin(name, node.op.name))
+            made = finish(graph.name, body.inputs, outputs, (), body.names, {**origins, **body.origins})
+            truths = [i for i in body.inputs if i.dtype == BOOL]
+            for answer in (True, False):
+                given = {_name(i): np.full(i.shape, answer) for i in truths}
+                yield dataclasses.replace(trial, module=made, given=given)
+
+
+def _without_roles(trial: Trial) -> Iterator[Trial]:
+    """Where inputs and outputs are there for each other (a head, a gradient): as arguments and results."""
+    graph = trial.module
+    assert isinstance(graph, Graph)
+    special = [i for i in graph.inputs if parameter(i).role != "arg"]
+    if not special and all(o.role == "result" for o in graph.outputs):
+        return
+    given = {_name(i): trial.value(_name(i), parameter(i).role, i.tensor) for i in special}
+    plain = _replaced(trial, {i: input_node(_name(i), i.tensor) for i in special}, given)
+    made = plain.module
+    assert isinstance(made, Graph)
+    outputs = [Output(o.name, o.node, phase=o.phase) for o in made.outputs]
+    yield dataclasses.replace(plain, module=dataclasses.replace(made, outputs=tuple(outputs)))
 
 
 def _finished(
