@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 import symc.ir.process  # noqa: F401  (so that a fork waits for imports that another thread makes below)
-from symc.aliases import MOVED, Aliases
+from symc.aliases import INNER, MOVED, Aliases
+from symc.ghosts import Ghosts, ghost
 
 if TYPE_CHECKING:
     from symc.compile import compile as compile
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 Aliases(MOVED, "is now").install()
+Aliases({f"symc.{old}": f"symc.{new}" for old, new in INNER.items()}).install()
+Ghosts("symc").install()
 
 #: public name -> (module, attribute or "" for the module itself); loaded when first used
 _LAZY = {
@@ -29,9 +32,11 @@ _LAZY = {
     "base": ("symc.base", ""), "compile": ("symc.compile", ""),
     "debug": ("symc.debug", ""), "pipeline": ("symc.passes.edits", "pipeline"),
     "context": ("symc.context", ""), "kvstore": ("symc.kvstore", ""), "kv": ("symc.kvstore", ""),
-    "visualization": ("symc.visualization", ""), "viz": ("symc.visualization", ""),
-    "test_utils": ("symc.test_utils", ""),
-    "rnn": ("symc.rnn", ""), "profiler": ("symc.profiler", ""),
+    "profiler": ("symc.profiler", ""),
+    "rnn": ("symc.rnn", ""), "util": ("symc.util", ""), "engine": ("symc.engine", ""), "runtime": ("symc.runtime", ""),
+    "log": ("symc.log", ""), "libinfo": ("symc.libinfo", ""), "contrib": ("symc.contrib", ""),
+    "executor_manager": ("symc.executor_manager", ""), "registry": ("symc.registry", ""),
+    "is_np_shape": ("symc.util", "is_np_shape"), "is_np_array": ("symc.util", "is_np_array"),
     "AttrScope": ("symc.attribute", "AttrScope"), "MXNetError": ("symc.base", "MXNetError"),
     "Context": ("symc.context", "Context"), "cpu": ("symc.context", "cpu"), "gpu": ("symc.context", "gpu"),
     "cpu_pinned": ("symc.context", "cpu_pinned"), "num_gpus": ("symc.context", "num_gpus"),
@@ -44,7 +49,10 @@ def __getattr__(name: str) -> Any:
     try:
         module, attribute = _LAZY[name]
     except KeyError:
-        raise AttributeError(f"module 'symc' has no attribute {name!r}") from None
+        absent = ghost("symc", name)
+        if absent is None:
+            raise AttributeError(f"module 'symc' has no attribute {name!r}") from None
+        return absent
     found = importlib.import_module(module)
     value = getattr(found, attribute) if attribute else found
     globals()[name] = value
@@ -52,4 +60,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted({*(name for name in globals() if name.startswith("__")), *_LAZY})

@@ -61,3 +61,14 @@ MOVED = {
         "tile": "loop.tiling.tile", "build": "loop.build", "units": "program.units",
     }),
 }  # fmt: skip
+
+#: MXNet's modules that are files of their own there and part of a larger module here (both names below the package)
+INNER = {
+    "contrib.nd": "ndarray.contrib", "contrib.ndarray": "ndarray.contrib", "contrib.sym": "symbol.contrib",
+    "contrib.symbol": "symbol.contrib", "io.io": "io", "io.utils": "io", "kvstore.base": "kvstore",
+    "kvstore.kvstore": "kvstore", "misc": "lr_scheduler", "ndarray.utils": "ndarray", "optimizer.contrib": "optimizer",
+    "optimizer.optimizer": "optimizer", "rnn.io": "rnn", "rnn.rnn": "rnn", "rnn.rnn_cell": "rnn",
+    # the short names, which some programs import as if they were modules
+    "init": "initializer", "kv": "kvstore", "mod": "module", "mon": "monitor", "nd": "ndarray", "opt": "optimizer",
+    "rnd": "random", "sym": "symbol", "viz": "visualization",
+}  # fmt: skip

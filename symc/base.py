@@ -35,6 +35,11 @@ class NotImplementedForSymbol(MXNetError):
         )
 
 
+def _as_list(obj: Any) -> Any:
+    """A list or tuple as it is; anything else as the one element of a list. Programs import it from mxnet.base."""
+    return obj if isinstance(obj, (list, tuple)) else [obj]
+
+
 def those(known: Iterable[str], wanted: str = "", most: int = 12) -> str:
     """Names for the text of an error: the first of them and how many more there are, and which is like `wanted`."""
     names = list(known)

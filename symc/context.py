@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from typing import Any, ClassVar
 
+from symc import settings
 from symc.base import MXNetError
 
 __all__ = ["Context", "cpu", "cpu_pinned", "current_context", "gpu", "gpu_memory_info", "num_gpus"]
@@ -24,6 +26,8 @@ class Context:
         if isinstance(device_type, Context):
             self.device_typeid, self.device_id = device_type.device_typeid, device_type.device_id
         elif device_type in self.devstr2type:
+            if device_type == "gpu" and _gpu_is_cpu():
+                device_type = "cpu"
             self.device_typeid, self.device_id = self.devstr2type[device_type], int(device_id)
         else:
             raise ValueError(f"unknown device type {device_type!r}; there are {', '.join(self.devstr2type)}")
@@ -37,7 +41,9 @@ class Context:
     def check(self) -> Context:
         """This context, if arrays can live there. MXNetError for a GPU."""
         if self.device_type == "gpu":
-            raise MXNetError(f"{self}: symc compiles for the CPU only; use mx.cpu() instead of mx.gpu()")
+            raise MXNetError(
+                f"{self}: symc compiles for the CPU only; use mx.cpu() instead of mx.gpu(), or set SYMC_GPU=cpu"
+            )
         return self
 
     def empty_cache(self) -> None:
@@ -70,6 +76,24 @@ class Context:
         return Context, (self.device_type, self.device_id)
 
 
+#: what gpu_means_cpu() has said, and whether the user was told
+_reading = {"as cpu": False, "told": False}
+
+
+def gpu_means_cpu() -> None:
+    """From now on contexts of GPUs are made as contexts of the CPU with that number; the first of them warns."""
+    _reading["as cpu"] = True
+
+
+def _gpu_is_cpu() -> bool:
+    if not (_reading["as cpu"] or settings.gpu() == "cpu"):
+        return False
+    if not _reading["told"]:
+        _reading["told"] = True
+        warnings.warn("mx.gpu() means the CPU here: symc compiles for the CPU only", UserWarning, stacklevel=4)
+    return True
+
+
 def cpu(device_id: int = 0) -> Context:
     """The CPU. The number distinguishes contexts but not memory."""
     return Context("cpu", device_id)
@@ -81,7 +105,8 @@ def cpu_pinned(device_id: int = 0) -> Context:
 
 
 def gpu(device_id: int = 0) -> Context:
-    """Names a GPU. Using it, to make an array or to bind, raises MXNetError."""
+    """Names a GPU. Using it, to make an array or to bind, raises MXNetError; with SYMC_GPU=cpu, and in programs run by
+    symc.as_mxnet, it is the CPU."""
     return Context("gpu", device_id)
 
 

@@ -11,6 +11,9 @@ from symc.optimizer import Optimizer, Updater, get_updater
 
 __all__ = ["KVStore", "create"]
 
+#: a package to the import system: names below it are in symc.aliases
+__path__: list[str] = []
+
 LOCAL = ("local", "device", "nccl", "local_allreduce_cpu", "local_allreduce_device", "local_update_cpu")
 
 

@@ -14,6 +14,8 @@ from symc.checkpoint import BatchEndParam, Params, load_checkpoint, load_params,
 from symc.context import Context, cpu
 from symc.initializer import Uniform
 from symc.ir.types import Array
+from symc.kvstore import KVStore
+from symc.kvstore import create as create_kvstore
 from symc.module import Module
 from symc.ndarray import NDArray
 
@@ -199,6 +201,48 @@ class FeedForward:
             eval_end_callback=eval_end_callback, eval_batch_end_callback=eval_batch_end_callback,
         )  # fmt: skip
         return model
+
+
+def _create_kvstore(kvstore: KVStore | str | None, num_device: int, arg_params: Params) -> tuple[KVStore | None, bool]:
+    """(the store, whether it runs the optimizer): none is needed for one device."""
+    if isinstance(kvstore, str):
+        kvstore = None if num_device == 1 and "dist" not in kvstore else create_kvstore(kvstore)
+    if kvstore is not None and not isinstance(kvstore, KVStore):
+        raise TypeError("kvstore must be KVStore, str or None")
+    return kvstore, kvstore is not None
+
+
+def _initialize_kvstore(
+    kvstore: KVStore, param_arrays: Any, arg_params: Params, param_names: Sequence[str], update_on_kvstore: bool
+) -> None:
+    """Put every parameter into the store, and, if it runs the optimizer, out of it onto every device."""
+    for name, arrays in zip(param_names, param_arrays):
+        kvstore.init(name, arg_params[name])
+        if update_on_kvstore:
+            kvstore.pull(name, arrays)
+
+
+def _update_params_on_kvstore(
+    param_arrays: Any, grad_arrays: Any, kvstore: KVStore, param_names: Sequence[str]
+) -> None:
+    """Let the store's optimizer take the gradients of all devices, and give every device the new parameters."""
+    for name, arrays, grads in zip(param_names, param_arrays, grad_arrays):
+        if grads[0] is not None:
+            kvstore.pushpull(name, grads, arrays)
+
+
+def _update_params(
+    param_arrays: Any, grad_arrays: Any, updater: Callable[[Any, Any, Any], None], num_device: int,
+    kvstore: KVStore | None = None, param_names: Sequence[str] | None = None,
+) -> None:  # fmt: skip
+    """Update every device's parameters with `updater`, after the store has summed the gradients, if there is one."""
+    for i, (arrays, grads) in enumerate(zip(param_arrays, grad_arrays)):
+        if grads[0] is None:
+            continue
+        if kvstore is not None:
+            kvstore.pushpull(i if param_names is None else param_names[i], grads)
+        for device, (array, grad) in enumerate(zip(arrays, grads)):
+            updater(i * num_device + device, grad, array)
 
 
 def _joined(batches: Sequence[Sequence[Array]]) -> Any:

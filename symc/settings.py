@@ -14,6 +14,7 @@ VARIABLES: Mapping[str, str] = {
     "SYMC_CACHE_DIR": "where they are kept (default: symc in $XDG_CACHE_HOME or in ~/.cache)",
     "SYMC_DUMP": "a directory that all compiled programs are written into, level by level, with an index",
     "SYMC_VERIFY": "1: programs are verified after every pass; 0: not at all (default: at the end of every level)",
+    "SYMC_GPU": "cpu: mx.gpu(i) means the CPU, with one warning (default: making an array there is an error)",
     "SYMC_CHECK_LOCKS": "1: an error where symc takes its locks out of order (for work on symc itself)",
 }
 
@@ -34,6 +35,14 @@ def verification() -> bool | None:
     """How programs are verified that users compile (the argument of Manager): after every pass, not at all, or (None,
     the default) at the end of every level and where a kernel is compiled for the first time."""
     return switch("SYMC_VERIFY")
+
+
+def gpu() -> str | None:
+    """SYMC_GPU: "cpu" where contexts of GPUs mean the CPU; None where they are errors."""
+    text = os.environ.get("SYMC_GPU", "")
+    if text not in ("", "cpu"):
+        raise SettingError(f"SYMC_GPU={text!r}: expected cpu")
+    return text or None
 
 
 def count(name: str) -> int | None:

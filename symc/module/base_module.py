@@ -62,6 +62,19 @@ def describe(given: Sequence[Any] | None, names: Sequence[str], kind: str, throw
     return found
 
 
+#: the names that programs with modules of their own import
+_check_input_names = check_input_names
+
+
+def _parse_data_desc(
+    data_names: Sequence[str], label_names: Sequence[str], data_shapes: Sequence[Any], label_shapes: Any
+) -> tuple[list[DataDesc], list[DataDesc] | None]:
+    """What `bind` got, as descriptions: data and labels (None if None). ValueError if the data's names differ."""
+    data = describe(data_shapes, data_names, "data", True)
+    labels = describe(label_shapes, label_names, "label", False)
+    return data, None if label_shapes is None else labels
+
+
 class BaseModule:
     """Base of all modules. They are bound to shapes, get parameters and an optimizer, and then take batches."""
 

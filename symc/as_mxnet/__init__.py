@@ -1,0 +1,132 @@
+"""Programs written for MXNet, run by symc as they are.
+
+    python -m symc.as_mxnet train.py --epochs 3      the script, with symc wherever it says mxnet
+    python -m symc.as_mxnet -m package.module ...    the same for a module
+    pytest -p symc.as_mxnet                          tests that import mxnet
+    symc.as_mxnet.install()                          from then on, in this process
+
+`import mxnet`, `from mxnet import ...` and the submodules of MXNet 1.9.1 that symc offers give symc's own modules, so
+that both names mean the same classes. `mx.gpu(i)` means the CPU, with one warning.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NoReturn
+
+import symc
+from symc.aliases import INNER, Aliases
+from symc.context import gpu_means_cpu
+from symc.ghosts import Ghosts
+from symc.libinfo import __version__ as MXNET_VERSION
+
+__all__ = ["install", "main"]
+
+USAGE = "usage: python -m symc.as_mxnet (SCRIPT.py | -m MODULE) [ARGUMENT ...]"
+
+#: modules of MXNet 1.9.1 that stand at the same place in symc
+SAME = (
+    "attribute", "base", "callback", "context", "contrib", "engine", "executor", "executor_manager", "initializer",
+    "io", "kvstore", "libinfo", "log", "lr_scheduler", "metric", "model", "module", "module.base_module",
+    "module.bucketing_module", "module.executor_group", "module.module", "module.python_module",
+    "module.sequential_module", "monitor", "name", "ndarray", "ndarray.contrib", "ndarray.image", "ndarray.linalg",
+    "ndarray.ndarray", "ndarray.op", "ndarray.random", "ndarray._internal", "operator", "optimizer", "profiler",
+    "random", "registry", "rnn", "runtime", "symbol", "symbol.contrib", "symbol.image", "symbol.linalg", "symbol.op",
+    "symbol.random", "symbol.symbol", "symbol._internal", "test_utils", "util", "visualization",
+)  # fmt: skip
+
+
+class _MXNet(ModuleType):
+    """The package `mxnet`: symc, but for its version."""
+
+    __version__ = MXNET_VERSION
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        try:
+            return getattr(symc, name)
+        except AttributeError:
+            raise AttributeError(f"module 'mxnet' (run by symc) has no attribute {name!r}") from None
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(symc)})
+
+
+class _Package(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds `mxnet` itself."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True) if fullname == "mxnet" else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return _MXNet(spec.name, symc.__doc__)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Everything is looked up in symc."""
+
+
+def install() -> None:
+    """Make `mxnet` mean symc in this process; a second call changes nothing. ImportError where MXNet is installed, or
+    where a file of the program has its name: neither is ever hidden."""
+    if any(isinstance(finder, _Package) for finder in sys.meta_path):
+        return
+    loaded = sys.modules.get("mxnet")
+    real = importlib.util.find_spec("mxnet") if loaded is None else loaded.__spec__
+    if loaded is not None or real is not None:
+        place = "this process" if real is None else real.origin or list(real.submodule_search_locations or ())
+        raise ImportError(
+            f"symc.as_mxnet: there is an mxnet already ({place}), which symc does not hide; run the program without "
+            "symc.as_mxnet, or in an environment that has only symc",
+            name="mxnet",
+        )
+    gpu_means_cpu()
+    _offer_names()
+
+
+def _offer_names() -> None:
+    sys.meta_path.append(_Package())
+    table = {name: name for name in SAME} | dict(INNER)
+    Aliases({f"mxnet.{old}": f"symc.{new}" for old, new in table.items()}).install()
+    Ghosts("mxnet").install()
+
+
+def pytest_addoption(parser: object) -> None:
+    """pytest calls this when it loads the plugin, before it imports anything of the tests."""
+    install()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the script or module named on the command line as __main__, with the arguments after it."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        raise SystemExit(0 if arguments else 2)
+    if arguments[0] == "-m":
+        if len(arguments) < 2:
+            _stop("-m needs the name of a module")
+        sys.argv = list(arguments[1:])
+        sys.path[0] = os.getcwd()
+        install()
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        return
+    script = arguments[0]
+    if not os.path.exists(script):
+        _stop(f"there is no file {script}")
+    sys.argv = list(arguments)
+    sys.path[0] = os.path.dirname(os.path.abspath(script))
+    install()
+    runpy.run_path(script, run_name="__main__")
+
+
+def _stop(message: str) -> NoReturn:
+    print(f"symc.as_mxnet: {message}\n{USAGE}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,19 @@
+"""mx.contrib: the operators of mx.sym.contrib and mx.nd.contrib under their other names."""
+
+from symc.ghosts import ghost as _ghost
+from symc.ndarray import contrib as ndarray
+from symc.symbol import contrib as symbol
+
+#: a package to the import system: names below it are in symc.aliases and symc.ghosts
+__path__: list[str] = []
+
+nd, sym = ndarray, symbol
+
+__all__ = ["nd", "ndarray", "sym", "symbol"]
+
+
+def __getattr__(name: str) -> object:
+    found = _ghost("symc", f"contrib.{name}")
+    if found is None:
+        raise AttributeError(f"module 'symc.contrib' has no attribute {name!r}")
+    return found

@@ -1,0 +1,115 @@
+"""What MXNet has and symc does not: names that can be imported, and say what to do where they are used.
+
+A program that imports Gluon for one branch that it never takes runs; one that takes it gets a sentence, not an
+AttributeError from somewhere inside.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, NoReturn
+
+from symc.base import MXNetError
+
+_NUMPY = "symc has no NumPy-like arrays; use mx.nd arrays and mx.sym, or numpy itself with asnumpy()"
+_SHAPES = "an extent of 0 in a Symbol's shape always means unknown here; give every extent its size"
+_IMAGES = "read and resize images with Pillow or OpenCV, and feed the arrays through mx.io.NDArrayIter"
+_RTC = "symc compiles Symbols itself; write the computation as a Symbol, or as an mx.operator.CustomOp"
+
+#: name below `mx` -> what to do instead
+GHOSTS: Mapping[str, str] = {
+    "gluon": "symc runs Symbols; export() the block with MXNet, and load its JSON and parameters with mx.sym.load "
+    "and mx.nd.load",
+    "autograd": "symc takes gradients of Symbols: write the computation with mx.sym, bind it, and call backward()",
+    "contrib.autograd": "symc takes gradients of Symbols: write the computation with mx.sym, bind it, and call "
+    "backward()",
+    "np": _NUMPY, "numpy": _NUMPY, "npx": _NUMPY, "numpy_extension": _NUMPY, "np_symbol": _NUMPY,
+    "np_array": _NUMPY, "use_np": _NUMPY, "use_np_array": _NUMPY, "set_np_shape": _SHAPES,
+    "np_shape": _SHAPES, "use_np_shape": _SHAPES,
+    "image": _IMAGES, "img": _IMAGES, "recordio": "unpack the records into arrays with MXNet's im2rec tools, and feed "
+    "them through mx.io.NDArrayIter",
+    "rtc": _RTC, "th": _RTC, "torch": _RTC, "tvmop": _RTC,
+    "library": "operators for symc are written in Python: see docs/adding-an-operator.md",
+    "onnx": "symc neither reads nor writes ONNX; keep the net as Symbol JSON",
+    "contrib.onnx": "symc neither reads nor writes ONNX; keep the net as Symbol JSON",
+    "contrib.quantization": "symc computes in the net's own types; run the net that is not quantized",
+    "contrib.amp": "symc computes in the net's own types; cast the data and parameters, or leave them in float32",
+    "contrib.svrg_optimization": "train with mx.mod.Module and an optimizer of mx.optimizer",
+    "contrib.tensorboard": "log from a batch_end_callback",
+    "contrib.text": "build the vocabulary in Python; mx.rnn.encode_sentences maps words to numbers",
+    "contrib.io": "wrap the loader in a subclass of mx.io.DataIter",
+    "notebook": "log from a batch_end_callback",
+}  # fmt: skip
+
+
+class Ghost(ModuleType):
+    """Stands for a name that symc lacks, and for everything below it. Calling it, indexing it or making an object of a
+    class derived from it raises MXNetError; nothing is an instance of it."""
+
+    def __init__(self, name: str, advice: str) -> None:
+        super().__init__(name)
+        self._advice = advice
+        self.__path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return Ghost(f"{self.__name__}.{name}", self._advice)
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        shown = "mx." + self.__name__.partition(".")[2]
+        raise MXNetError(f"symc has no {shown}: {self._advice}")
+
+    __call__ = __getitem__ = __iter__ = __enter__ = _refuse
+
+    def __exit__(self, *exc: object) -> None:
+        """Needed beside __enter__, which always raises."""
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return False
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        return (type(self.__name__.rpartition(".")[2], (), {"__init__": self._refuse}),)
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}: not in symc>"
+
+
+def ghost(package: str, name: str) -> Ghost | None:
+    """What stands for `name` below `package`, if it or something above it is a ghost."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        advice = GHOSTS.get(".".join(parts[:count]))
+        if advice is not None:
+            return Ghost(f"{package}.{name}", advice)
+    return None
+
+
+class Ghosts(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Lets imports of ghosts below `package` succeed; whatever has a file is found before."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        if package != self.package or ghost(package, name) is None:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        package, _, name = spec.name.partition(".")
+        return ghost(package, name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """A ghost has nothing to run."""
+
+    def install(self) -> None:
+        """Answer from now on, after everything that has a file."""
+        sys.meta_path.append(self)

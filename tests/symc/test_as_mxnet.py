@@ -1,0 +1,149 @@
+"""Protects the drop-in: programs that say `mxnet` run on symc untouched, and never over a real MXNet."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import symc as mx
+from symc.ghosts import GHOSTS
+
+#: what programs import, by the places MXNet 1.9.1 has it at
+INNER = {
+    "executor_manager": ["_split_input_slice", "_load_data", "_load_label", "_check_arguments"],
+    "module.base_module": ["BaseModule", "_check_input_names", "_parse_data_desc"],
+    "module.module": ["Module"],
+    "model": ["BatchEndParam", "_create_kvstore", "_initialize_kvstore", "_update_params", "load_params"],
+    "initializer": ["Uniform", "InitDesc"],
+    "context": ["Context", "cpu", "gpu"],
+    "base": ["_as_list", "MXNetError", "string_types"],
+    "ndarray.ndarray": ["NDArray", "zeros", "array"],
+    "ndarray.random": ["uniform"],
+    "symbol.symbol": ["Symbol", "Group", "Variable"],
+    "io.io": ["DataDesc", "NDArrayIter", "DataBatch"],
+    "rnn.rnn_cell": ["LSTMCell"],
+    "optimizer.optimizer": ["SGD", "Optimizer"],
+    "kvstore.kvstore": ["KVStore"],
+    "metric": ["EvalMetric"],
+    "contrib.symbol": ["MultiBoxPrior"],
+    "contrib.ndarray": ["box_nms"],
+    "lr_scheduler": ["FactorScheduler"],
+    "libinfo": ["__version__"],
+    "runtime": ["Features"],
+    "util": ["is_np_array"],
+}
+
+
+def run(folder, text, *arguments, command=("-m", "symc.as_mxnet", "script.py"), **settings):
+    (folder / "script.py").write_text(textwrap.dedent(text))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **settings}
+    return subprocess.run(
+        [sys.executable, *command, *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_script_runs_untouched(tmp_path):
+    """Its arguments, its own folder on the path, inner modules, and GPUs that mean the CPU, with one warning."""
+    (tmp_path / "beside.py").write_text("from mxnet import nd\n\ndef three():\n    return nd.ones((3,))\n")
+    done = run(
+        tmp_path,
+        f"""
+        import importlib, sys
+        import mxnet as mx
+        from mxnet import sym, gluon
+        from mxnet.module import Module
+        from mxnet.gluon.model_zoo import vision
+        import mxnet.io.io, mxnet.contrib.symbol
+        from beside import three
+        assert mx.__version__ == mx.libinfo.__version__ == "1.9.1" and sys.argv == ["script.py", "--epochs", "3"]
+        for place, names in {INNER!r}.items():
+            for name in names:
+                getattr(importlib.import_module("mxnet." + place), name)
+        assert mx.mod.Module is Module and mx.io.io.NDArrayIter is mx.io.NDArrayIter
+        assert (mx.nd.ones((3,), mx.gpu(1)) + three()).asnumpy().tolist() == [2, 2, 2]
+        assert mx.gpu(1) == mx.cpu(1) == mx.Context("gpu", 1)
+        try:
+            gluon.nn.Dense(3)
+        except mx.MXNetError as error:
+            print(error, __name__)
+        """,
+        "--epochs",
+        "3",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("symc has no mx.gluon.nn.Dense: symc runs Symbols; export()")
+    assert done.stdout.endswith("__main__\n") and done.stderr.count("means the CPU") == 1
+
+
+def test_a_module_runs_untouched(tmp_path):
+    done = run(
+        tmp_path, "import sys, mxnet\nprint(sys.argv[1:], mxnet.__version__)", "x",
+        command=("-m", "symc.as_mxnet", "-m", "script"),
+    )  # fmt: skip
+    assert done.stdout == "['x'] 1.9.1\n", done.stderr
+
+
+def test_it_is_a_plugin_of_pytest(tmp_path):
+    text = "import mxnet.symbol as S\n\ndef test_it():\n    assert S.Variable('x').name == 'x'\n"
+    done = run(tmp_path, text, command=("-m", "pytest", "-q", "-p", "symc.as_mxnet", "script.py"))
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
+
+
+def test_it_never_hides_an_mxnet(tmp_path):
+    """Neither one that is installed nor a file of the program's own."""
+    (tmp_path / "mxnet.py").write_text("")
+    done = run(tmp_path, "print('ran')")
+    assert done.returncode == 1 and "there is an mxnet already" in done.stderr and "ran" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("-m",), ("absent.py",)])
+def test_mistakes_on_the_command_line_are_told(tmp_path, arguments):
+    done = run(tmp_path, "", *arguments, command=("-m", "symc.as_mxnet"))
+    assert done.returncode == 2 and "usage" in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_switch_makes_gpus_the_cpu(tmp_path):
+    text = "import symc as mx\nprint(mx.nd.zeros((1,), mx.gpu()).context)"
+    refused = run(tmp_path, text, command=("script.py",))
+    assert "mx.cpu() instead of mx.gpu()" in refused.stderr
+    assert run(tmp_path, text, command=("script.py",), SYMC_GPU="cpu").stdout == "cpu(0)\n"
+    assert "SYMC_GPU='tpu': expected cpu" in run(tmp_path, text, command=("script.py",), SYMC_GPU="tpu").stderr
+
+
+@pytest.mark.parametrize("place", INNER)
+def test_inner_places_exist_under_the_own_name(place):
+    module = __import__(f"symc.{place}", fromlist=INNER[place])
+    assert not [name for name in INNER[place] if not hasattr(module, name)]
+
+
+@pytest.mark.parametrize("name", GHOSTS)
+def test_what_is_absent_says_what_to_do(name):
+    """It can be imported, asked isinstance of and derived from; using it raises."""
+    ghost = __import__(f"symc.{name}.something", fromlist=["x"])
+    assert not isinstance(3, ghost.Class)
+    with pytest.raises(mx.MXNetError, match=f"symc has no mx.{name}.something: .* "):
+        ghost()
+    with pytest.raises(mx.MXNetError, match=r"Class: "):
+
+        class Derived(ghost.Class):
+            pass
+
+        Derived()
+
+
+def test_every_listed_name_exists():
+    for name in dir(mx):
+        getattr(mx, name)
+    assert not set(GHOSTS) & set(dir(mx))
+
+
+def test_batches_are_split_by_work_load():
+    split = mx.executor_manager._split_input_slice
+    assert split(8, [1, 1, 2]) == [slice(0, 2), slice(2, 4), slice(4, 8)]
+    assert split(10, [1, 1]) == [slice(0, 5), slice(5, 10)] and split(5, [1, 1]) == [slice(0, 2), slice(2, 5)]
+    with pytest.raises(ValueError, match="1 rows for 2 devices"):
+        split(1, [1, 1])
