@@ -33,6 +33,8 @@ _LAZY = {
     "debug": ("symc.debug", ""), "pipeline": ("symc.passes.edits", "pipeline"),
     "context": ("symc.context", ""), "kvstore": ("symc.kvstore", ""), "kv": ("symc.kvstore", ""),
     "profiler": ("symc.profiler", ""),
+    "visualization": ("symc.visualization", ""), "viz": ("symc.visualization", ""),
+    "test_utils": ("symc.test_utils", ""),
     "rnn": ("symc.rnn", ""), "util": ("symc.util", ""), "engine": ("symc.engine", ""), "runtime": ("symc.runtime", ""),
     "log": ("symc.log", ""), "libinfo": ("symc.libinfo", ""), "contrib": ("symc.contrib", ""),
     "executor_manager": ("symc.executor_manager", ""), "registry": ("symc.registry", ""),

@@ -1,0 +1,126 @@
+"""Protects mx.test_utils: comparisons and checks say wrong where a value is wrong, and only there."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+import symc as mx
+from symc import test_utils as tu
+
+
+@pytest.mark.parametrize(
+    "dtype, off, right",
+    [
+        ("float16", 0.05, True), ("float16", 0.2, False), ("float32", 5e-4, True), ("float32", 5e-3, False),
+        ("float64", 5e-6, True), ("float64", 5e-5, False), ("int32", 0, True), ("int32", 1, False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("make", [mx.nd.array, np.array], ids=["nd", "numpy"])
+def test_tolerances_follow_the_types(dtype, off, right, make):
+    a = make(np.ones((2, 3)), dtype=dtype)
+    b = np.ones((2, 3)).astype(dtype)
+    b[1, 2] += np.asarray(off).astype(dtype)
+    if right:
+        tu.assert_almost_equal(a, b)
+    else:
+        with pytest.raises(AssertionError, match=r"mismatch 16.66.*\n.*\(1, 2\)"):
+            tu.assert_almost_equal(a, b)
+
+
+def test_not_a_number_equals_itself_on_request_only():
+    a, b = np.array([1, np.nan, np.inf]), np.array([1, np.nan, np.inf])
+    tu.assert_almost_equal(a, b, equal_nan=True)
+    tu.assert_almost_equal_ignore_nan(a[:2], b[:2])
+    with pytest.raises(AssertionError, match=r"\(1,\)"):
+        tu.assert_almost_equal(a, b)
+    with pytest.raises(AssertionError):
+        tu.assert_almost_equal(a, np.array([1, 2, np.inf]), equal_nan=True)
+
+
+def test_a_share_of_the_elements_may_differ():
+    a = np.zeros(10)
+    b = np.eye(10)[3]
+    tu.assert_almost_equal_with_err(a, b, 0.1, 0.1, etol=0.1)
+    with pytest.raises(AssertionError):
+        tu.assert_almost_equal_with_err(a, b, 0.1, 0.1, etol=0.05)
+
+
+def net():
+    a, b = mx.sym.Variable("a"), mx.sym.Variable("b")
+    return mx.sym.sum(a * mx.sym.tanh(b), axis=1)
+
+
+def values():
+    rng = np.random.RandomState(0)
+    return rng.randn(3, 4).astype("float32"), rng.randn(3, 4).astype("float32")
+
+
+def test_gradients_are_checked_against_differences():
+    tu.check_numeric_gradient(net(), list(values()), rtol=1e-2, atol=1e-3)
+    tu.check_numeric_gradient(net(), dict(zip("ab", values())), grad_nodes={"a": "add", "b": "null"}, rtol=1e-2)
+    tu.check_numeric_gradient(net(), [v.astype("float64") for v in values()], dtype=np.float64, rtol=1e-4, atol=1e-6)
+    x = mx.sym.Variable("x")
+    wrong = mx.sym.BlockGrad(x) * x
+    with pytest.raises(AssertionError, match="NUMERICAL_x"):
+        tu.check_numeric_gradient(wrong, [np.ones((2, 2), "float32")])
+
+
+@pytest.mark.parametrize("req", ["write", "add", "null"])
+def test_expected_values_are_checked(req):
+    a, b = values()
+    head = np.array([1, 2, 3], "float32")
+    grads = [head[:, None] * np.tanh(b), head[:, None] * a * (1 - np.tanh(b) ** 2)]
+    want = (a * np.tanh(b)).sum(1)
+    tu.check_symbolic_forward(net(), [a, b], [want], rtol=1e-4, atol=1e-5)
+    tu.check_symbolic_backward(net(), [a, b], [head], grads, grad_req=req, rtol=1e-3, atol=1e-4)
+    tu.check_symbolic_backward(net(), {"a": a, "b": b}, [head], {"b": grads[1]}, grad_req={"b": req}, rtol=1e-3)
+    with pytest.raises(AssertionError, match="FORWARD_sum0_output|FORWARD"):
+        tu.check_symbolic_forward(net(), [a, b], [want + 0.1])
+    if req != "null":
+        with pytest.raises(AssertionError, match="BACKWARD_b"):
+            tu.check_symbolic_backward(net(), [a, b], [head], [grads[0], grads[1] * 1.1], grad_req=req)
+    with pytest.raises(ValueError, match="do not match"):
+        tu.check_symbolic_forward(net(), {"a": a}, [want])
+
+
+def test_bindings_are_compared():
+    given = [
+        {"ctx": mx.cpu(), "a": (3, 4), "b": (3, 4), "type_dict": dict.fromkeys("ab", t)} for t in ("float64", "float32")
+    ]
+    first = net()
+    truth = tu.check_consistency(first, given)
+    assert set(truth) == {*first.list_outputs(), "a", "b"}
+    other = mx.sym.sum(mx.sym.Variable("a") * mx.sym.sin(mx.sym.Variable("b")), axis=1, name=first.name)
+    with pytest.raises(AssertionError):
+        tu.check_consistency([first, other], given)
+
+
+def test_small_helpers(monkeypatch):
+    monkeypatch.setenv("SYMC_TEST_A", "1")
+    with tu.environment({"SYMC_TEST_A": None, "SYMC_TEST_B": "2"}):
+        assert "SYMC_TEST_A" not in os.environ and os.environ["SYMC_TEST_B"] == "2"
+    assert os.environ["SYMC_TEST_A"] == "1" and "SYMC_TEST_B" not in os.environ
+    assert tu.list_gpus() == [] and tu.default_context() == mx.cpu() and tu.default_dtype() is np.float32
+    assert len(tu.rand_shape_nd(4, 3)) == 4 and max(tu.rand_shape_3d(1, 2, 3)) <= 3 and min(tu.rand_shape_2d()) >= 1
+    assert tu.rand_ndarray((2, 3)).shape == (2, 3) and tu.random_arrays((2,), ())[1].shape == ()
+    a = mx.nd.arange(6).reshape((2, 3))
+    assert tu.same_array(a, a) and not tu.same_array(a, a.copy()) and tu.same(a, np.arange(6).reshape(2, 3))
+    x = np.arange(24.0).reshape(2, 3, 4)
+    for keep in (False, True):
+        assert tu.same(tu.np_reduce(x, (0, -1), keep, np.sum), x.sum((0, -1), keepdims=keep))
+        assert tu.same(tu.np_reduce(x, None, keep, np.max), x.max(keepdims=keep))
+    assert tu.same(tu.simple_forward(mx.sym.Variable("x") * 2, x=np.ones(2)), np.full(2, 2.0))
+    tu.assert_exception(lambda: 1 / 0, ZeroDivisionError)
+    runs = iter([False, True])
+
+    @tu.retry(2)
+    def sometimes():
+        assert next(runs)
+
+    sometimes()
+    tu.compare_optimizer(mx.optimizer.Adam(), mx.optimizer.Adam(), [(2, 3)], "float32")
+    with pytest.raises(AssertionError):
+        tu.compare_optimizer(mx.optimizer.SGD(), mx.optimizer.SGD(learning_rate=1), (2, 3), "float32")
