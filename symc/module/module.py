@@ -18,6 +18,7 @@ from symc.kvstore import create as create_kvstore
 from symc.module.base_module import BaseModule, Params, check_input_names, describe
 from symc.module.batches import described, merged
 from symc.module.binding import gradient_requests, with_labels
+from symc.module.executor_group import ModuleGroup
 from symc.module.fused import FusedStep, can_fuse
 from symc.module.parameters import known_values, start_values, warn_of_extra, zeros_like
 from symc.ndarray import NDArray
@@ -80,6 +81,7 @@ class Module(BaseModule):
             self._waiting.remove(self)
         self._waiting = []
         self._exec: Any = None
+        self._exec_group: Any = None
         #: executors by input shapes; they share all parameters
         self._execs: dict[Shapes, Any] = {}
         self._data_shapes: list[DataDesc] = []
@@ -194,7 +196,7 @@ class Module(BaseModule):
         else:
             executor = self._make_executor(None)
             self._fill(executor)
-        self._exec, self.binded = executor, True
+        self._exec, self._exec_group, self.binded = executor, ModuleGroup(self), True
         self._execs[self._shapes(self._inputs())] = executor
         if shared_module is not None and shared_module.optimizer_initialized:
             self.borrow_optimizer(shared_module)
