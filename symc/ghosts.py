@@ -10,7 +10,8 @@ import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Mapping, Sequence
-from types import ModuleType
+from functools import partial, wraps
+from types import FunctionType, ModuleType
 from typing import Any, NoReturn
 
 from symc.base import MXNetError
@@ -46,13 +47,12 @@ GHOSTS: Mapping[str, str] = {
 }  # fmt: skip
 
 
-class Ghost(ModuleType):
-    """Stands for a name that symc lacks, and for everything below it. Calling it, indexing it or making an object of a
-    class derived from it raises MXNetError; nothing is an instance of it."""
+class Ghost:
+    """Stands for a name that symc lacks, and for everything below it. Calling it, indexing it, calling a function that
+    it decorates or making an object of a class derived from it raises MXNetError; nothing is an instance of it."""
 
     def __init__(self, name: str, advice: str) -> None:
-        super().__init__(name)
-        self._advice = advice
+        self.__name__, self._advice = name, advice
         self.__path__: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -64,7 +64,12 @@ class Ghost(ModuleType):
         shown = "mx." + self.__name__.partition(".")[2]
         raise MXNetError(f"symc has no {shown}: {self._advice}")
 
-    __call__ = __getitem__ = __iter__ = __enter__ = _refuse
+    __getitem__ = __iter__ = __enter__ = _refuse
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs and isinstance(args[0], FunctionType):  # a decorator, where a file is imported
+            return wraps(args[0])(partial(self._refuse))
+        self._refuse()
 
     def __exit__(self, *exc: object) -> None:
         """Needed beside __enter__, which always raises."""
@@ -103,7 +108,7 @@ class Ghosts(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> Any:
         package, _, name = spec.name.partition(".")
         return ghost(package, name)
 

@@ -6,7 +6,8 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -175,8 +176,10 @@ def _check(op: Any, inputs: tuple[tuple[tuple[int, ...], Any], ...]) -> None:
 
 @functools.cache
 def _nullable(cls: type[Operator]) -> frozenset[str]:
-    """The parameters for which None is a value that must be given."""
-    return frozenset(p.name for p in parameters(cls) if p.required)
+    """The parameters for which None is a value that must be given: it has a meaning, and is not the default."""
+    return frozenset(
+        p.name for p in parameters(cls) if p.required or (p.default is not None and NoneType in get_args(p.annotation))
+    )
 
 
 def _put(called: str, results: Sequence[NDArray], targets: list[NDArray]) -> list[NDArray]:

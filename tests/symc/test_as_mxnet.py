@@ -134,6 +134,14 @@ def test_what_is_absent_says_what_to_do(name):
 
         Derived()
 
+    @ghost.decorator
+    def function(x):
+        return x
+
+    assert function.__name__ == "function"
+    with pytest.raises(mx.MXNetError, match="decorator: "):
+        function(3)
+
 
 def test_every_listed_name_exists():
     for name in dir(mx):
