@@ -123,8 +123,11 @@ def invoke(
     inputs: list[NDArray] = []
     while values and isinstance(values[0], NDArray):
         inputs.append(values.pop(0))
-    if values and values[0] is None and not inputs:
+    # None in the place of an input: it is not given (a bias, say)
+    places = max(len(cls.input_names) + len(cls.aux_names) - len(inputs), not inputs)
+    while values and values[0] is None and places > 0:
         values.pop(0)
+        places -= 1
     named: dict[str, NDArray] = {k: v for k, v in kwargs.items() if isinstance(v, NDArray)}
     given: dict[str, str] = {}
     if values:

@@ -150,3 +150,19 @@ def test_prefetching_in_a_forked_child() -> None:
 
     assert in_child(child) == 0
     assert sum(1 for _ in it) == 3
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+@pytest.mark.parametrize("rows, size", [(10, 4), (8, 4), (3, 8), (5, 1)])
+def test_passes_over_a_csv_file(tmp_path, rows, size, rounded):
+    """As in MXNet: rows that filled a batch count as read by the next pass if the batches are round."""
+    np.savetxt(tmp_path / "x.csv", np.arange(rows), delimiter=",")
+    it = mx.io.CSVIter(str(tmp_path / "x.csv"), (1,), batch_size=size, round_batch=rounded)
+    assert it.provide_label[0].name == "softmax_label"
+    start = 0
+    for _ in range(4):
+        found = [(b.data[0].asnumpy().ravel().astype(int).tolist(), b.pad) for b in it]
+        want = [([r % rows for r in range(at, at + size)], max(at + size - rows, 0)) for at in range(start, rows, size)]
+        assert found == want
+        start = want[-1][1] % rows if rounded else 0
+        it.reset()

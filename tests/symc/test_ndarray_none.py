@@ -32,3 +32,16 @@ def test_none_reaches_the_operator(name):
 def test_where_it_has_no_meaning_it_is_refused():
     with pytest.raises(mx.MXNetError, match="axis=None is not supported"):
         mx.nd.pick(mx.nd.array(DATA), mx.nd.array([0, 1]), axis=None)
+
+
+def test_none_in_the_place_of_an_input_is_no_input():
+    """Code for arrays and Symbols alike hands on the bias it does not have."""
+    data, weight = mx.nd.array(DATA), mx.nd.ones((2, 3))
+    want = [[9, 9], [12, 12]]
+    assert mx.nd.FullyConnected(data, weight, None, num_hidden=2, no_bias=True).asnumpy().tolist() == want
+    assert mx.nd.FullyConnected(data, weight, None, 2, True).asnumpy().tolist() == want
+    assert mx.nd.FullyConnected(data, weight, bias=None, num_hidden=2, no_bias=True).asnumpy().tolist() == want
+    image, kernel = mx.nd.ones((1, 1, 3, 3)), mx.nd.ones((1, 1, 2, 2))
+    made = mx.nd.Convolution(image, kernel, None, kernel=(2, 2), num_filter=1, no_bias=True)
+    assert (made.asnumpy() == 4).all()
+    assert mx.nd.sum(data, None).asnumpy().tolist() == [21]
