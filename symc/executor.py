@@ -103,6 +103,8 @@ class Executor:
     @property
     def outputs(self) -> list[NDArray]:
         """The results of the last run."""
+        if self._outputs is not None:  # once made they stay: a call pays for no lock
+            return self._outputs
         with self._lock:
             if self._outputs is None:
                 self._count_rows(False)
