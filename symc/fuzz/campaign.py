@@ -15,7 +15,7 @@ from symc.debug.files import text_of
 from symc.debug.reduce import reduce
 from symc.debug.trial import Failure, Trial
 from symc.fuzz.generate import LEVELS, make_trial
-from symc.fuzz.worker import LARGEST, REDUCING, Worker, ready
+from symc.fuzz.worker import LARGEST, LONGEST, PATIENCE, REDUCING, Worker, ready
 
 Signature = tuple[str, str, str]
 #: reproducers written for each signature
@@ -32,7 +32,6 @@ class Settings:
     level: str = "both"
     jobs: int = 1
     native: float = 0.1
-    limit: float = 120.0
     folder: Path = Path("fuzz-found")
 
 
@@ -129,7 +128,7 @@ class Campaign:
                 if memory > LARGEST:
                     worker.close()
                     worker = Worker()
-        elif time.monotonic() - worker.since > self.settings.limit:
+        elif time.monotonic() - worker.since > LONGEST * PATIENCE:
             return self._died(worker, number, True)
         else:
             return worker

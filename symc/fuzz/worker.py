@@ -9,6 +9,7 @@ import os
 import pickle
 import resource
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,8 @@ from symc.fuzz.generate import make_trial
 LARGEST = 1_500_000
 #: seconds that reducing one failure may take
 REDUCING = 20.0
+#: seconds of processor time after which a command hangs, and how many times as long it may take on a busy machine
+LONGEST, PATIENCE = 120.0, 10.0
 
 
 class Worker:
@@ -63,10 +66,11 @@ class Worker:
         return found
 
     def death(self, hung: bool) -> Failure:
-        """What to say of a process that died, or hangs; it is gone afterwards."""
+        """What to say of a process that died (of its time, too), or hangs; it is gone afterwards."""
         if hung:
             self.process.kill()
         code = self.process.wait()
+        hung = hung or code == -signal.SIGPROF
         kind, rule = ("hang", "time") if hung else ("crash", f"exit code {code}")
         seconds = time.monotonic() - self.since
         return Failure(
@@ -135,6 +139,8 @@ def serve() -> None:
             command, *arguments = received(0)
         except EOFError:
             return
+        # ends the process: how busy the machine is says nothing of the trial
+        signal.setitimer(signal.ITIMER_PROF, LONGEST)
         if command == "text":
             say("answer", check(read_text(arguments[0])[0], at))
             continue

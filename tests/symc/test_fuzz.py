@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -166,16 +167,18 @@ def test_a_file_is_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "autodiff" in ran(capsys, "fuzz", "--replay", str(path), code=1)[0]
 
 
-def test_a_process_that_dies_is_a_result() -> None:
-    """The trial and the stage are known; the campaign goes on with another process."""
+@pytest.mark.parametrize(("number", "check"), [(signal.SIGKILL, "crash"), (signal.SIGPROF, "hang")])
+def test_a_process_that_dies_is_a_result(number: signal.Signals, check: str) -> None:
+    """The trial and the stage are known; the campaign goes on with another process. The signal that ends a process
+    after too much processor time says that it hangs."""
     worker = Worker()
     worker.send("check", 1, 1, "tensor", 0.0)
-    worker.process.kill()
+    worker.process.send_signal(number)
     with pytest.raises(EOFError):
         while worker.answer() is None:
             continue
     failure = worker.death(hung=False)
-    assert failure.signature[0] == "crash" and failure.where
+    assert failure.signature[0] == check and failure.where
     worker.close()
 
 
