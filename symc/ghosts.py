@@ -31,8 +31,7 @@ GHOSTS: Mapping[str, str] = {
     "np": _NUMPY, "numpy": _NUMPY, "npx": _NUMPY, "numpy_extension": _NUMPY, "np_symbol": _NUMPY,
     "np_array": _NUMPY, "use_np": _NUMPY, "use_np_array": _NUMPY, "set_np_shape": _SHAPES,
     "np_shape": _SHAPES, "use_np_shape": _SHAPES,
-    "image": _IMAGES, "img": _IMAGES, "recordio": "unpack the records into arrays with MXNet's im2rec tools, and feed "
-    "them through mx.io.NDArrayIter",
+    "image": _IMAGES, "img": _IMAGES,
     "rtc": _RTC, "th": _RTC, "torch": _RTC, "tvmop": _RTC,
     "library": "operators for symc are written in Python: see docs/adding-an-operator.md",
     "onnx": "symc neither reads nor writes ONNX; keep the net as Symbol JSON",
