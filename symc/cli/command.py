@@ -290,8 +290,8 @@ def _parser() -> argparse.ArgumentParser:
     _input(report)
     report.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
     report.add_argument(
-        "--native", type=whole(0), default=8, metavar="N",
-        help="optimised LLVM and assembly of the N kernels with the most work (default: 8)",
+        "--native", type=whole(0), default=256, metavar="N",
+        help="optimised LLVM and assembly of the N kernels with the most work (default: 256)",
     )  # fmt: skip
 
     passes = command("passes", _passes, "list the passes, or describe one")

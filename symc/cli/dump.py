@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import json
 from collections.abc import Sequence
 
@@ -185,20 +186,20 @@ def _native(module: Module, level: str, pattern: str | None) -> str:
     import fnmatch
 
     from symc.codegen.emit.kernel import emit_kernel
-    from symc.codegen.jit.compile import assembly, llvm_ir
+    from symc.codegen.jit.compile import listings
     from symc.codegen.target import host_target
     from symc.ir.origins import symbols_of
 
     target = host_target()
-    parts: list[str] = []
+    heads, wanted = {}, {}
     mark = ";" if level == "llvm" else "#"
     for kernel in module.kernels:
         symbols: Sequence[str] = [s.name for s in symbols_of(kernel.origin)] if kernel.origin is not None else []
         if pattern is not None and not any(fnmatch.fnmatchcase(n, pattern) for n in (kernel.name, *symbols)):
             continue
-        text = emit_kernel(kernel, target)
-        made = llvm_ir(text, target) if level == "llvm" else assembly(text, target)
-        parts.append(f"{mark} ----- {kernel.name} ({', '.join(symbols)}) for {target.name} -----\n{made.strip()}\n")
-    if pattern is not None and not parts:
+        heads[kernel.name] = f"{mark} ----- {kernel.name} ({', '.join(symbols)}) for {target.name} -----"
+        wanted[kernel.name] = functools.partial(emit_kernel, kernel, target)
+    if pattern is not None and not wanted:
         raise CliError(f"--select: no kernel and no Symbol matches {pattern!r}", 1)
-    return "\n".join(parts)
+    made = listings(wanted, target, (level,))
+    return "\n".join(f"{head}\n{made[name][level].strip()}\n" for name, head in heads.items())

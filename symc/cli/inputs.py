@@ -110,7 +110,7 @@ def load_text(text: str, constants: Mapping[str, Any], verify: bool) -> Loaded:
     from symc.ir.parse import parse
     from symc.ir.verify import verify as check
 
-    module: Module = parse(text, constants, _definition)
+    module: Module = parse(text, constants, definition)
     if verify:
         check(module)
     level = level_of(module)
@@ -119,15 +119,17 @@ def load_text(text: str, constants: Mapping[str, Any], verify: bool) -> Loaded:
     return Loaded(module, level, _parameters(module), len(module.output_names))
 
 
-def _definition(op: str, attrs: Mapping[str, str]) -> Any:
+def definition(op: str, attrs: Mapping[str, str]) -> Any:
     """The rules of an operator that a symbol graph's text names."""
     import symc.ops
     from symc.ops.base import OPERATORS, parse
+    from symc.symbol.compose import split_attributes
 
     assert symc.ops
     if op not in OPERATORS:
         raise CliError(f"there is no operator {op!r}; see `symc ops`", INPUT)
-    return parse(OPERATORS[op], attrs)
+    own, _ = split_attributes(OPERATORS[op], attrs)
+    return parse(OPERATORS[op], own)
 
 
 def _parameters(module: Any) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ The data is JSON, compressed inside of the page; `report.js` makes lines and pic
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import json
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ from string import Template
 from typing import Any
 
 from symc.codegen.emit.kernel import emit_kernel
-from symc.codegen.jit.compile import assembly, llvm_ir
+from symc.codegen.jit.compile import listings
 from symc.codegen.target import host_target
 from symc.ir.modules import LoopModule
 from symc.ir.origins import symbols_of
@@ -68,7 +69,7 @@ class Recorder(Instrument):
         self.stages.append(Stage(str(pass_), after, seconds, not is_unchanged(before, after), self._actions))
 
 
-def report_page(stages: Sequence[Stage], title: str, native: int = 8) -> str:
+def report_page(stages: Sequence[Stage], title: str, native: int = 256) -> str:
     """The page about these stages; of the `native` kernels with the most work it holds optimised LLVM and machine
     code, of the others the LLVM text they are compiled from."""
     data = json.dumps(report_data(stages, title, native), separators=(",", ":"))
@@ -124,10 +125,10 @@ def kernels_of(loops: LoopModule, native: int) -> list[Row]:
     target = host_target()
     rows = kernel_rows(loops)
     heavy = sorted(range(len(rows)), key=lambda at: -rows[at]["flops"] * rows[at]["calls"])[:native]
-    for at, (row, kernel) in enumerate(zip(rows, loops.kernels)):
-        text = emit_kernel(kernel, target)
-        row["llvm"] = llvm_ir(text, target) if at in heavy else text
-        row["asm"] = assembly(text, target) if at in heavy else ""
+    texts = {kernel.name: functools.partial(emit_kernel, kernel, target) for kernel in loops.kernels}
+    code = listings({rows[at]["kernel"]: texts[rows[at]["kernel"]] for at in heavy}, target, ("llvm", "asm"))
+    for row, kernel in zip(rows, loops.kernels):
+        row.update(code.get(kernel.name) or {"llvm": texts[kernel.name](), "asm": ""})
         row["symbols"] = [s.name for s in symbols_of(kernel.origin)] if kernel.origin is not None else []
     return rows
 

@@ -20,16 +20,16 @@ import functools
 import hashlib
 import itertools
 import os
-import queue
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from symc.codegen.errors import CompileError
 from symc.codegen.jit.cache import default_cache, generator_fingerprint
 from symc.codegen.jit.llvm import Compiler, binding, compiler, parsed
-from symc.codegen.target import Target, default_threads, host_target
+from symc.codegen.jit.threads import share
+from symc.codegen.target import Target, host_target
 from symc.ir.process import forks_wait, in_child, lock
 from symc.progress import Compilation
 
@@ -100,16 +100,35 @@ def compile_kernels(
 
 def llvm_ir(text: str, target: Target | None = None) -> str:
     """The module `text` after optimisation for `target` (default: the host's), as LLVM prints it."""
-    with compiler(target or host_target()) as own, _parsed("dump", text) as module:
-        own.optimise(module)
-        return str(module)
+    return _listing(text, target or host_target(), ("llvm",))["llvm"]
 
 
 def assembly(text: str, target: Target) -> str:
     """The assembly that the module `text` becomes on `target`, which need not be a machine this host can run."""
+    return _listing(text, target, ("asm",))["asm"]
+
+
+def listings(texts: Mapping[str, Callable[[], str]], target: Target, forms: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Of every text by name its `forms`, as llvm_ir ("llvm") and assembly ("asm") give them; made by as many threads as
+    kernels may use."""
+    made: dict[str, dict[str, str]] = {}
+    compilation = Compilation(len(texts), cached=False)
+
+    def listed(job: tuple[str, str]) -> None:
+        made[job[0]] = _listing(job[1], target, forms)
+
+    share(((name, text()) for name, text in texts.items()), listed, len(texts), lambda: compilation.show(len(made)))
+    compilation.end()
+    return made
+
+
+def _listing(text: str, target: Target, forms: Sequence[str]) -> dict[str, str]:
     with compiler(target) as own, _parsed("dump", text) as module:
         own.optimise(module)
-        return str(own.machine.emit_assembly(module))
+        made = {"llvm": str(module)} if "llvm" in forms else {}
+        if "asm" in forms:
+            made["asm"] = own.emit(module, as_text=True).decode()
+        return made
 
 
 @functools.cache
@@ -151,69 +170,15 @@ def _compile_all(modules: Mapping[bytes, KernelModule], target: Target) -> dict[
     """Object code by digest, made by as many threads as kernels may use."""
     texts = ((digest, key, name, text() if callable(text) else text) for digest, (key, name, text) in modules.items())
     compilation = Compilation(len(modules), default_cache() is not None)
-    if len(modules) < 2 or default_threads() < 2:
-        objects: dict[bytes, bytes] = {}
-        for digest, key, name, text in texts:
-            compilation.show(len(objects))
-            objects[digest] = _compile(key, name, text, _symbol(digest), target)
-    else:
-        objects = _compile_in_threads(texts, min(len(modules), default_threads()), target, compilation)
+    objects: dict[bytes, bytes] = {}
+
+    def compiled(job: tuple[bytes, str, str, str]) -> None:
+        digest, key, name, text = job
+        objects[digest] = _compile(key, name, text, _symbol(digest), target)
+
+    share(texts, compiled, len(modules), lambda: compilation.show(len(objects)))
     compilation.end()
     return objects
-
-
-def _compile_in_threads(
-    texts: Iterable[tuple[bytes, str, str, str]], count: int, target: Target, compilation: Compilation
-) -> dict[bytes, bytes]:
-    """Object code of (digest, key, function, text): this thread goes through `texts`, `count` others compile."""
-    # Threads of this call, not of a pool: a forked child would have the pool without its threads.
-    todo: queue.SimpleQueue[tuple[bytes, str, str, str] | None] = queue.SimpleQueue()
-    objects: dict[bytes, bytes] = {}
-    errors: list[BaseException] = []
-    caller = threading.current_thread()
-
-    def work() -> None:
-        while (job := todo.get()) is not None:
-            if threading.current_thread() is caller:
-                compilation.show(len(objects))
-            if errors:
-                continue
-            digest, key, name, text = job
-            try:
-                objects[digest] = _compile(key, name, text, _symbol(digest), target)
-            except BaseException as error:
-                errors.append(error)
-
-    helpers: list[threading.Thread] = []
-    try:
-        for job in texts:
-            todo.put(job)
-            compilation.show(len(objects))
-            if len(helpers) < count and _started(helper := threading.Thread(target=work, name="symc-compile")):
-                helpers.append(helper)
-            if errors:
-                break
-    except BaseException as error:
-        errors.append(error)
-        raise
-    finally:
-        for _ in range(len(helpers) + 1):
-            todo.put(None)
-        work()
-        for helper in helpers:
-            helper.join()
-    if errors:
-        raise errors[0]
-    return objects
-
-
-def _started(thread: threading.Thread) -> bool:
-    """Whether the system had a thread to give."""
-    try:
-        thread.start()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _compile(key: str, function_name: str, text: str, symbol: str, target: Target) -> bytes:
@@ -221,7 +186,7 @@ def _compile(key: str, function_name: str, text: str, symbol: str, target: Targe
     with compiler(target) as own, _parsed(key, text) as module:
         _privatise(module, key, function_name, symbol, text)
         own.optimise(module)
-        return own.emit_object(module)
+        return own.emit(module)
 
 
 @contextlib.contextmanager

@@ -97,11 +97,12 @@ class Compiler:
             if not function.is_declaration:
                 _alone("LLVMPY_RunNewFunctionPassManager", self._simplify, function, self._builder)
 
-    def emit_object(self, module: ModuleRef) -> bytes:
-        """Relocatable object code. Raises RuntimeError with LLVM's words if it has none for this target."""
+    def emit(self, module: ModuleRef, as_text: bool = False) -> bytes:
+        """Relocatable object code, or assembly; the module is used up. Raises RuntimeError with LLVM's words if it has
+        none for this target."""
         ffi = binding().ffi
         with ffi.OutputString() as error:
-            buffer = _alone("LLVMPY_TargetMachineEmitToMemory", self.machine, module, 1, error)
+            buffer = _alone("LLVMPY_TargetMachineEmitToMemory", self.machine, module, 0 if as_text else 1, error)
             if not buffer:
                 raise RuntimeError(str(error))
         _ready.set()
