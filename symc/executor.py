@@ -18,11 +18,13 @@ from symc.context import Context
 from symc.inference import infer_shapes
 from symc.ir.process import turns
 from symc.ir.types import Array, TensorType, dtype_of
+from symc.monitoring import Observer
 from symc.ndarray import NDArray
 from symc.passes.edits import active, using
 from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty, zeros
 from symc.sharing import arrays_for, copy_all, resized
+from symc.symbol.symbol import output_name
 from symc.typed import check_names, distinct, module_of
 from symc.views.notebook import html_table, svg_of
 
@@ -70,8 +72,7 @@ class Executor:
         #: the nodes whose outputs' sizes are known only from values, and the rows they have had last
         self._choosers = [n for n in symbol.graph.nodes() if n.definition and n.definition.row_chooser is not None]
         self._rows: dict[str, int] = {}
-        self._monitor: tuple[Callable[..., None], bool] | None = None
-        self._observer: Executor | None = None
+        self._monitor: Observer | None = None
         self._instances: dict[bool, Instance] = {}
         self._outputs: list[NDArray] | None = None
         self._lock = turns()
@@ -127,10 +128,12 @@ class Executor:
             self._count_rows(train)
             instance = self._instance(train)
             self._draw_key(instance)
+            if self._monitor is not None:
+                self._monitor.before()
             instance.run_forward()
             self._fresh = self._trained = train
             if self._monitor is not None:
-                self._report(train)
+                self._monitor.after_forward(train)
             return self.outputs
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
@@ -158,6 +161,8 @@ class Executor:
             self._deliver()
             for array, before in states:
                 array[...] = before
+            if self._monitor is not None:
+                self._monitor.after_backward(out_grads)
 
     def _recompute(self, instance: Instance) -> None:
         """Run the forward half for the values that the backward half reads, and for nothing else."""
@@ -274,14 +279,16 @@ class Executor:
             if source.is_variable:
                 chooser = {**self.arg_dict, **self.aux_dict}[source.name]._data
             else:
-                chooser = self._computed(self._symbol.get_internals()[_output_name(source, at)], train, node)
+                chooser = self._computed(self._symbol.get_internals()[output_name(source, at)], train, node)
             rows = node.definition.count_rows(chooser)
             if self._rows.get(node.name) != rows:
                 self._rows[node.name] = rows
                 self._instances.clear()
                 self._heads.clear()
                 self._staged.clear()
-                self._outputs, self._observer, self._fresh = None, None, False
+                self._outputs, self._fresh = None, False
+                if self._monitor is not None:
+                    self._monitor.forget()
 
     def _computed(self, symbol: Any, train: bool, reader: Any) -> Array:
         """The value of a part of the Symbol that `reader` takes its size from."""
@@ -405,46 +412,14 @@ class Executor:
         args, aux = [arrays[n] for n in self._arg_names], [arrays[n] for n in self._aux_names]
         grads = [g if g is None or g.shape == a.shape else resized(g, a.shape) for g, a in zip(self.grad_arrays, args)]
         made = Executor(self._symbol, self._ctx, args, grads, self._reqs, aux, self._group2ctx)
-        made._monitor = self._monitor
+        if self._monitor is not None:
+            made.set_monitor_callback(self._monitor.callback, self._monitor.everything)
         return made
 
-    def set_monitor_callback(self, callback: Callable[..., None], monitor_all: bool = False) -> None:
-        """Call `callback(name, array)` for every operator's output (and, with `monitor_all`, every variable and every
-        input as `operator_input`) after each forward. The values are computed by a program of their own, so what is
-        shown is never a reused buffer."""
-        self._monitor = (callback, monitor_all)
-
-    def _report(self, train: bool) -> None:
-        assert self._monitor is not None
-        callback, everything = self._monitor
-        internals = self._symbol.get_internals()
-        if self._observer is None:
-            names = internals.list_arguments()
-            states = [self.aux_dict[n].copy() for n in internals.list_auxiliary_states()]
-            arguments = [self.arg_dict[n] for n in names]
-            none, null = [None] * len(names), ["null"] * len(names)
-            self._observer = Executor(internals, self._ctx, arguments, none, null, states)
-        # the observer has the arguments, the random key and copies of the states: it changes nothing
-        observer = self._observer
-        for array, name in zip(observer.aux_arrays, observer._aux_names):
-            array[:] = self.aux_dict[name]
-        observer._key[:] = self._key
-        observer._count_rows(train)
-        observer._instance(train).run_forward()
-        found = dict(zip(internals.list_outputs(), observer.outputs))
-        for node in internals.graph.nodes():
-            if node.is_variable:
-                if everything:
-                    callback(node.name, found[node.name])
-                continue
-            if everything:
-                for (source, at), word in zip(node.inputs, node.definition.list_inputs()):
-                    made = source.name if source.is_variable else _output_name(source, at)
-                    if made in found:
-                        callback(f"{node.name}_{word}", found[made])
-            for at in range(node.num_outputs):
-                if _output_name(node, at) in found:
-                    callback(_output_name(node, at), found[_output_name(node, at)])
+    def set_monitor_callback(self, callback: Callable[..., None] | None, monitor_all: bool = False) -> None:
+        """Call `callback(name, array)` after each forward for every operator's output (and, with `monitor_all`, its
+        inputs), after each backward for every gradient inside of the net. See symc.monitoring; None ends it."""
+        self._monitor = None if callback is None else Observer(self, callback, monitor_all)
 
     def __repr__(self) -> str:
         made = [word for train, word in ((False, "prediction"), (True, "training")) if train in self._instances]
@@ -475,7 +450,3 @@ class Executor:
             planned, least = program.arena / (1 << 20), program.lower_bound / (1 << 20)
             parts.append(f"Total {planned:.4g} MB allocated (largest live set {least:.4g} MB)")
         return "\n".join(parts)
-
-
-def _output_name(node: Any, index: int) -> str:
-    return f"{node.name}_{node.definition.list_outputs()[index]}"
