@@ -24,7 +24,6 @@ from symc.passes.edits import active, using
 from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty, zeros
 from symc.sharing import arrays_for, copy_all, resized
-from symc.symbol.symbol import output_name
 from symc.typed import check_names, distinct, module_of
 from symc.views.notebook import html_table, svg_of
 
@@ -279,7 +278,7 @@ class Executor:
             if source.is_variable:
                 chooser = {**self.arg_dict, **self.aux_dict}[source.name]._data
             else:
-                chooser = self._computed(self._symbol.get_internals()[output_name(source, at)], train, node)
+                chooser = self._computed(self._symbol.get_internals()[source.output_name(at)], train, node)
             rows = node.definition.count_rows(chooser)
             if self._rows.get(node.name) != rows:
                 self._rows[node.name] = rows

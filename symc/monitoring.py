@@ -6,6 +6,7 @@ memory that something else has reused, and watching changes no result. Functions
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,6 @@ from symc.ir.symbol.nodes import SymNode
 from symc.ir.types import TensorType
 from symc.ndarray import NDArray
 from symc.ops.base import OPERATORS, parse
-from symc.symbol.symbol import Symbol, copy_graph, output_name
 from symc.typed import module_of
 
 __all__ = ["Observer", "backward_labels", "input_labels"]
@@ -104,7 +104,7 @@ class Observer:
         nodes = self.executor._symbol.graph.nodes()
         if self._inner is None:
             entries = [(node, i) for node in nodes for i in range(node.num_outputs)]
-            self._inner = self._bound(Symbol(entries), {}, {})
+            self._inner = self._bound(type(self.executor._symbol)(entries), {}, {})
         inner = self._inner
         self._prepare(inner)
         inner._count_rows(train)
@@ -118,9 +118,9 @@ class Observer:
                     self.callback(entry[0].name, found[entry])
                 self.callback(f"{node.name}_{word}", found[entry])
             for at in range(node.num_outputs):
-                self.callback(output_name(node, at), found[node, at])
+                self.callback(node.output_name(at), found[node, at])
 
-    def _bound(self, symbol: Symbol, more: dict[str, NDArray], grads: dict[str, NDArray]) -> Any:
+    def _bound(self, symbol: Any, more: dict[str, NDArray], grads: dict[str, NDArray]) -> Any:
         """An Executor of a Symbol on the arrays of the watched one, `more` arguments and copies of the states."""
         exe = self.executor
         held = {**exe.arg_dict, **more}
@@ -160,8 +160,8 @@ class Observer:
         """An Executor of the net with an argument of zeros added to every input of an operator that a gradient comes
         to: the gradient of that argument is what the operator gives the input."""
         exe = self.executor
-        copies: dict[SymNode, SymNode] = {}
-        outputs = copy_graph(exe._symbol._outputs, copies)
+        symbol = copy.copy(exe._symbol)
+        copies = dict(zip(exe._symbol.graph.nodes(), symbol.graph.nodes()))
         types = _entry_types(exe)
         shown: dict[str, tuple[SymNode, int]] = {}
         zeros: dict[str, NDArray] = {}
@@ -172,14 +172,14 @@ class Observer:
                 continue
             name = f"{node.name}.edge{at}"
             edge = SymNode("null", name, where=node.where)
-            copy = copies[node]
-            copy.inputs[at] = (SymNode("elemwise_add", name, {}, [copy.inputs[at], (edge, 0)], adding, node.where), 0)
+            inputs = copies[node].inputs
+            inputs[at] = (SymNode("elemwise_add", name, {}, [inputs[at], (edge, 0)], adding, node.where), 0)
             shown[name], zeros[name] = (node, at), ndarray.zeros(held.shape, exe._ctx, held.dtype.numpy)
         # a node's gradients come in the order of its inputs, though the nodes come backwards
         order = {node: i for i, node in enumerate(exe._symbol.graph.nodes())}
         self._shown = dict(sorted(shown.items(), key=lambda item: (-order[item[1][0]], item[1][1])))
         gradients = {n: ndarray.zeros(z.shape, exe._ctx, z.dtype) for n, z in zeros.items()}
-        return self._bound(Symbol(outputs), zeros, gradients)
+        return self._bound(symbol, zeros, gradients)
 
     def _active(self) -> Iterator[tuple[SymNode, int]]:
         """(operator, input) where a gradient comes through to an argument that wants one. In MXNet the others hold

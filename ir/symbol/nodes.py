@@ -79,6 +79,10 @@ class SymNode:
     def aux_from(self) -> int:
         return len(self.inputs) - (len(self.definition.list_aux()) if self.definition else 0)
 
+    def output_name(self, index: int) -> str:
+        """MXNet's name of an output."""
+        return self.name if self.definition is None else f"{self.name}_{self.definition.list_outputs()[index]}"
+
     def origin(self) -> SymOrigin:
         return SymOrigin(self.name, self.op if self.op != "null" else "Variable", *self.where)
 

@@ -15,7 +15,7 @@ from symc import attribute
 from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ops.base import OPERATORS
 from symc.symbol.compose import compose
-from symc.symbol.symbol import Group, Symbol, Variable, output_name
+from symc.symbol.symbol import Group, Symbol, Variable
 
 #: how a nested list was flattened: 0 a Symbol, n a Symbol of n outputs, a list its members
 Form = Union[int, list[Any]]
@@ -98,7 +98,7 @@ def _cut(outputs: Sequence[Symbol], mark: str) -> _Body:
             return new[source], index
         held = cut.get((source, index))
         if held is None:
-            name = output_name(source, index)
+            name = source.output_name(index)
             # a variable from outside leaves its attributes there; one the body made is described in both places
             attrs = dict(source.attrs) if source.is_variable and source.attrs.get(_MARK) == mark else {}
             held = cut[source, index] = SymNode("null", name, attrs, where=source.where)

@@ -169,7 +169,7 @@ class Symbol:
 
     def list_outputs(self) -> list[str]:
         """Names of the outputs: `<name>_output`, `<name>_output0`, ... or as the operator names them."""
-        return [output_name(n, i) for n, i in self._outputs]
+        return [n.output_name(i) for n, i in self._outputs]
 
     # -- attributes
 
@@ -362,14 +362,6 @@ def _array_only(name: str) -> Any:
 
 for _name in ("wait_to_read", "asnumpy", "asscalar", "copy", "as_in_context", "detach", "backward"):
     setattr(Symbol, _name, _array_only(_name))
-
-
-def output_name(node: SymNode, index: int) -> str:
-    """MXNet's name of an output."""
-    if node.definition is None:
-        return node.name
-    names = node.definition.list_outputs()
-    return f"{node.name}_{names[index]}"
 
 
 def _shown(attrs: Mapping[str, str]) -> dict[str, str]:

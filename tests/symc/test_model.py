@@ -23,7 +23,8 @@ def test_monitor():
         module.forward_backward(batch)
         module.update()
         seen.append([name for _, name, _ in monitor.toc()])
-    assert seen[0] == seen[2] == ["fc1_bias", "fc1_output", "fc1_weight"] and seen[1] == []
+    gradients = ["fc1_backward_output1", "fc1_backward_output2"]
+    assert seen[0] == seen[2] == [*gradients, "fc1_bias", "fc1_output", "fc1_weight"] and seen[1] == []
     bad = mx.mon.Monitor(1, stat_func=lambda x: 3)
     bad.install(module._exec)
     bad.tic()
