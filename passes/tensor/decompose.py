@@ -6,7 +6,7 @@ inputs, state changes become updates, every node carries the Symbol and the user
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import Any
 
 from symc.ir.errors import IRError, TypeMismatch, VerifyError
@@ -15,7 +15,7 @@ from symc.ir.op import Node, Recorder, input_node
 from symc.ir.origins import Origin
 from symc.ir.prims.control import custom_grad
 from symc.ir.prims.random import fold_key
-from symc.ir.symbol.nodes import SymNode
+from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.tensor.graph import Graph, Update, finish, fresh_name
 from symc.ir.types import U32, TensorType
 from symc.passes.manager.manager import Pass, option, register_pass
@@ -36,9 +36,9 @@ def key_input(taken: Container[str]) -> Node:
 class Context:
     """What operators may ask while they build (see symc.ops.base.BuildContext)."""
 
-    def __init__(self, train: bool, taken: Container[str] = ()) -> None:
-        """`taken`: names of other inputs."""
-        self.train, self.taken = train, taken
+    def __init__(self, train: bool, taken: Container[str], backward: Container[SymNode]) -> None:
+        """`taken`: names of other inputs; `backward`: the operators whose backward half runs."""
+        self.train, self.taken, self.backward = train, taken, backward
         self.name = ""
         self.output_shapes: tuple[tuple[int, ...], ...] = ()
         self.is_output = True
@@ -60,7 +60,7 @@ class Context:
         if phase == "forward":
             self._forward[target.name] = value
             self.becomes(position, value)
-        else:
+        elif self.node in self.backward:
             self._backward.setdefault(target.name, []).append((value, again, self.node.origin()))
 
     def becomes(self, position: int, value: Node) -> None:
@@ -92,12 +92,19 @@ class Decompose(Pass):
     """Build every operator's program over primitives."""
 
     train: bool = option(False, "the training form: dropout drops, batch norm uses the batch")
+    backward: bool = option(True, "gradients follow; states that change in the backward half stay as they are if none do")
+    wrt: tuple[str, ...] = option((), "arguments whose gradients follow, joined by ':' (all float arguments if none)")
 
     def run(self, module: SymbolModule, rw: Rewriter) -> Graph:
         values: dict[tuple[SymNode, int], Node] = {}
         inputs: list[Node] = []
         arguments, states = module.graph.variables()
-        context = Context(self.train, {variable.name for variable in (*arguments, *states)})
+        asked = [v for v in arguments if (v.name in self.wrt if self.wrt else module.types[v.name].dtype.is_float)]
+        context = Context(
+            self.train,
+            {variable.name for variable in (*arguments, *states)},
+            running_backward(module.graph, asked) if self.train and self.backward else (),
+        )
         names: dict[Node, str] = {}
         for variable in [*arguments, *states]:
             role = module.roles.get(variable.name, "aux" if variable in set(states) else "arg")
@@ -150,6 +157,18 @@ class Decompose(Pass):
             assert isinstance(made, Node)
             values[entry] = made
         return values[entry]
+
+
+def running_backward(graph: SymGraph, asked: Collection[SymNode]) -> set[SymNode]:
+    """The operators whose backward half runs where the gradients of these variables are asked for: those that depend on
+    one through operators whose gradient is not zero, whatever comes after them. As in MXNet, nothing else's is run: a
+    BatchNorm of a net's frozen part leaves its moving averages as they are."""
+    found = set(asked)
+    for node in graph.nodes():
+        if node.definition is not None and node.definition.gradient != "zero":
+            if any(source in found for source, _ in node.inputs):
+                found.add(node)
+    return found
 
 
 def built_results(symbol: SymNode, made: Any, inferred: Sequence[TensorType | None]) -> list[Node]:

@@ -170,7 +170,8 @@ class _Bound:
         wrt = [n for n, r in self.requests.items() if r != "null"] if train else []
         add = [n for n in wrt if self.requests[n] == "add" and n not in self.exe._overwritten()]
         gradients: list[Pass] = [Autodiff(wrt=tuple(wrt), add=tuple(add))] if wrt else []
-        made: Graph = Manager(verify=True).run([Decompose(train=train), *gradients, Inline()], self.module)
+        decompose = Decompose(train=train, backward=bool(wrt), wrt=tuple(wrt))
+        made: Graph = Manager(verify=True).run([decompose, *gradients, Inline()], self.module)
         return made
 
 
