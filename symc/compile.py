@@ -87,7 +87,8 @@ Source = Union[HasGraph, Graph, Program, LoopModule]
 
 def symbol_passes(train: bool = False, wrt: Sequence[str] = (), add: Sequence[str] = ()) -> list[Pass]:
     """From a symbol graph to a tensor graph with its gradients."""
-    return [Decompose(train=train, backward=bool(wrt), wrt=tuple(wrt)), Batch(), *gradient_passes(wrt, add)]
+    decompose = Decompose(train=True, backward=bool(wrt), wrt=tuple(wrt)) if train else Decompose()
+    return [decompose, Batch(), *gradient_passes(wrt, add)]
 
 
 def gradient_passes(wrt: Sequence[str], add: Sequence[str] = ()) -> list[Pass]:

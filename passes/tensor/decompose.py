@@ -36,7 +36,7 @@ def key_input(taken: Container[str]) -> Node:
 class Context:
     """What operators may ask while they build (see symc.ops.base.BuildContext)."""
 
-    def __init__(self, train: bool, taken: Container[str], backward: Container[SymNode]) -> None:
+    def __init__(self, train: bool, taken: Container[str] = (), backward: Container[SymNode] = ()) -> None:
         """`taken`: names of other inputs; `backward`: the operators whose backward half runs."""
         self.train, self.taken, self.backward = train, taken, backward
         self.name = ""
@@ -92,7 +92,7 @@ class Decompose(Pass):
     """Build every operator's program over primitives."""
 
     train: bool = option(False, "the training form: dropout drops, batch norm uses the batch")
-    backward: bool = option(True, "gradients follow; states that change in the backward half stay as they are if none do")
+    backward: bool = option(True, "gradients follow; without, what backward changes stays as it is")
     wrt: tuple[str, ...] = option((), "arguments whose gradients follow, joined by ':' (all float arguments if none)")
 
     def run(self, module: SymbolModule, rw: Rewriter) -> Graph:

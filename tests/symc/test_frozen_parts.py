@@ -1,5 +1,5 @@
-"""Protects states of a net's frozen parts: they change in the backward half only where the operator's own runs, as MXNet
-1.9.1 answers for every case here."""
+"""Protects states of frozen parts of a net: they change in the backward half only where the operator's own runs, as
+MXNet 1.9.1 answers for every case here."""
 
 from __future__ import annotations
 
