@@ -6,7 +6,6 @@ import argparse
 import difflib
 import functools
 import json
-from collections.abc import Sequence
 
 from symc.cli.inputs import Loaded, level_of, load, passes_for
 from symc.cli.opt import run_passes, write
@@ -188,13 +187,12 @@ def _native(module: Module, level: str, pattern: str | None) -> str:
     from symc.codegen.emit.kernel import emit_kernel
     from symc.codegen.jit.compile import listings
     from symc.codegen.target import host_target
-    from symc.ir.origins import symbols_of
+    from symc.views.tables import kernel_symbols
 
     target = host_target()
     heads, wanted = {}, {}
     mark = ";" if level == "llvm" else "#"
-    for kernel in module.kernels:
-        symbols: Sequence[str] = [s.name for s in symbols_of(kernel.origin)] if kernel.origin is not None else []
+    for kernel, symbols in zip(module.kernels, kernel_symbols(module)):
         if pattern is not None and not any(fnmatch.fnmatchcase(n, pattern) for n in (kernel.name, *symbols)):
             continue
         heads[kernel.name] = f"{mark} ----- {kernel.name} ({', '.join(symbols)}) for {target.name} -----"

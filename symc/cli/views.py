@@ -15,6 +15,8 @@ _SYMBOL = re.compile(r'^sym ("(?:[^"\\]|\\.)*") (\S+)(?: at ("(?:[^"\\]|\\.)*"):
 #: the origin of what a line defines, and any origin in it (operands of a kernel have theirs)
 _LOC = re.compile(r" !(\d+)(?: \{|,)?$")
 _ANY_LOC = re.compile(r" !\d+(?=[,) ]|$)")
+_KERNEL_NAME = r'@("(?:[^"\\]|\\.)*"|[\w.]+)\('
+_CALL, _KERNEL = re.compile(f" = call .*?{_KERNEL_NAME}"), re.compile(f"kernel {_KERNEL_NAME}")
 _DEFINED = re.compile(r'^\s*(?:kernel @|for |\(?)%?("(?:[^"\\]|\\.)*"|[\w./$-]+)')
 
 
@@ -68,12 +70,17 @@ def shorten(text: str, comments: bool = True) -> str:
 
 def select(text: str, pattern: str) -> list[str]:
     """What defines a value (or kernel) whose name, or one of whose Symbols, matches the glob pattern: its line, and its
-    body if it has one; of a kernel, in which anything matches, all of it."""
+    body if it has one; of a kernel, in which anything matches or which such a line calls, all of it."""
     table = OriginTable(text)
     found: list[str] = []
-    for block in _blocks([line for line in text.splitlines() if not _TABLE.match(line)]):
+    lines = [line for line in text.splitlines() if not _TABLE.match(line)]
+    calls = [(line, call.group(1)) for line in lines if (call := _CALL.search(line)) is not None]
+    called = {kernel for line, kernel in calls if _matches(line, table, pattern)}
+    for block in _blocks(lines):
         if block[0].startswith("kernel @"):
-            found += block if any(_matches(line, table, pattern) for line in block) else []
+            name = _KERNEL.match(block[0])
+            wanted = name is not None and name.group(1) in called
+            found += block if wanted or any(_matches(line, table, pattern) for line in block) else []
             continue
         end = -1
         for at, line in enumerate(block):

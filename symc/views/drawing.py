@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from html import escape
 
-from symc.views.layout import LINE, MARGIN, lay_out
-from symc.views.picture import COLOURS, Picture
+from symc.views.layout import ASIDE, LINE, MARGIN, lay_out
+from symc.views.picture import COLOURS, Picture, labels_of
 
 
 def to_dot(picture: Picture, title: str) -> str:
@@ -33,16 +33,14 @@ def to_svg(picture: Picture, title: str) -> str:
         'font-family="monospace" font-size="12">',
         f"<title>{escape(title)}</title>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0,0 L8,4 L0,8 z" fill="#777"/></marker></defs>',
-        '<g fill="none" stroke="#888">',
+        '<path d="M0,0 L8,4 L0,8 z" fill="#6b7480"/></marker></defs>',
+        '<g fill="none" stroke="#6b7480" stroke-width="1.2">',
     ]
-    labels: dict[tuple[str, str], None] = {}
     for number, path in layout.paths:
         source, target, label = picture.edges[number]
         ends = f'data-from="{escape(source)}" data-to="{escape(target)}"'
         tip = f"{source} → {target}{': ' if label else ''}{label}"
         lines.append(f'<path {ends} d="{path}" marker-end="url(#tip)"><title>{escape(tip)}</title></path>')
-        labels[source, label] = None
     lines.append("</g>")
     for key, box in picture.boxes.items():
         at = layout.boxes[key]
@@ -60,11 +58,9 @@ def to_svg(picture: Picture, title: str) -> str:
             lines.append(f"<text {place}{weight}>{escape(text)}</text>")
         lines.append("</g>")
     lines.append('<g font-size="10" fill="#555" stroke="#fff" stroke-width="3" paint-order="stroke">')
-    shown: dict[str, int] = {}
-    for source, label in labels:
-        if label and not any(label in line for line in picture.boxes[source].lines):
-            at = layout.boxes[source]
-            row = shown[source] = shown.get(source, 0) + 1
-            place = f'x="{at.x + at.width / 2 + 6:.1f}" y="{at.y + at.height + 1 + 11 * row:.1f}"'
+    for key, labels in labels_of(picture).items():
+        at = layout.boxes[key]
+        for row, label in enumerate(labels, 1):
+            place = f'x="{at.x + at.width / 2 + ASIDE:.1f}" y="{at.y + at.height + 1 + 11 * row:.1f}"'
             lines.append(f"<text {place}>{escape(label)}</text>")
     return "\n".join([*lines, "</g>", "</svg>"])

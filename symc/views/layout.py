@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from symc.views.picture import Picture
+from symc.views.picture import Picture, labels_of
 
 CHARACTER, LINE, MARGIN, GAP = 7.3, 16.0, 10.0, 46.0
+#: width of a character of a value's type, and how far right of the edge it stands
+SMALL, ASIDE = 6.1, 6.0
 #: room an edge takes beside boxes
 LANE = 10.0
 #: empty places for long edges that a picture may have, and the length up to which every edge is drawn
@@ -63,6 +65,12 @@ class _Layers:
         self.level = self._levels()
         longest = self._longest()
         self.sizes = [size_of(box.lines) for box in picture.boxes.values()]
+        labels = labels_of(picture)
+        #: from the middle of a box to what stands right of it: another box, or the type of its value
+        self.reach = [
+            max(width / 2, ASIDE + SMALL * max(map(len, labels.get(key, ())), default=0))
+            for key, (width, _) in zip(self.keys, self.sizes)
+        ]
         #: per edge its places from source to target; empty where it is a reference
         self.chains: list[list[int]] = []
         shared: dict[tuple[int, int], int] = {}
@@ -77,6 +85,7 @@ class _Layers:
                     place = shared[s, level] = len(self.level)
                     self.level.append(level)
                     self.sizes.append((LANE, 0.0))
+                    self.reach.append(LANE / 2)
                 chain.append(place)
             self.chains.append([*chain, t])
         links = dict.fromkeys(pair for chain in self.chains for pair in zip(chain, chain[1:]))
@@ -134,7 +143,7 @@ class _Layers:
         top.append(y)
         left = min((x[i] - self.sizes[i][0] / 2 for i in range(len(x))), default=0.0) - MARGIN
         x = [at - left for at in x]
-        made.width = max((x[i] + self.sizes[i][0] / 2 for i in range(len(x))), default=0.0) + MARGIN
+        made.width = max((x[i] + self.reach[i] for i in range(len(x))), default=0.0) + MARGIN
         made.height = y - GAP + MARGIN
         for item, key in enumerate(self.keys):
             width, height = self.sizes[item]
@@ -167,8 +176,7 @@ class _Layers:
         x = [0.0] * len(self.level)
         apart: list[list[float]] = []
         for layer in self.layers:
-            halves = [self.sizes[i][0] / 2 for i in layer]
-            gaps = [a + b + MARGIN for a, b in zip(halves, halves[1:])]
+            gaps = [self.reach[a] + self.sizes[b][0] / 2 + MARGIN for a, b in zip(layer, layer[1:])]
             apart.append(gaps)
             at = -sum(gaps) / 2
             for item, gap in zip(layer, [*gaps, 0.0]):

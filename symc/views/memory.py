@@ -239,7 +239,7 @@ def _marks(program: Program, values: list[Value], across: float, up: float, floo
     for tick in range(5):
         size = program.arena * tick // 4
         y = floor - size * up
-        yield f'<text x="{LEFT - 6:.1f}" y="{y + 4:.1f}" text-anchor="end" fill="#555">{_short(size)}</text>'
+        yield f'<text x="{LEFT - 6:.1f}" y="{y + 4:.1f}" text-anchor="end" fill="#555">{short_size(size)}</text>'
         step = (steps - 1) * tick // 4
         x = LEFT + (step + 0.5) * across
         yield f'<text x="{x:.1f}" y="{floor + 16:.1f}" text-anchor="middle" fill="#555">{step}</text>'
@@ -257,15 +257,16 @@ def _marks(program: Program, values: list[Value], across: float, up: float, floo
     if alive:
         x = LEFT + (at + 0.5) * across
         yield f'<path id="peak" d="M{x:.1f},{TOP:.1f}V{floor:.1f}" stroke="#c33"/>'
-        shown = ", ".join(f"{v.symbol or '%' + v.name} {_short(v.size)}" for v in alive[:5])
+        shown = ", ".join(f"{v.symbol or '%' + v.name} {short_size(v.size)}" for v in alive[:5])
         more = f" and {len(alive) - 5} more" if len(alive) > 5 else ""
-        text = f"peak at step {at}: {_short(sum(v.size for v in alive))} = {shown}{more}"
+        text = f"peak at step {at}: {short_size(sum(v.size for v in alive))} = {shown}{more}"
         yield f'<text x="{LEFT:.1f}" y="{floor + 40:.1f}" fill="#a22">{escape(text)}</text>'
-        bound = f"dashed: the largest live set, {_short(program.lower_bound)}"
+        bound = f"dashed: the largest live set, {short_size(program.lower_bound)}"
         yield f'<text x="{LEFT:.1f}" y="{floor + 60:.1f}" fill="#555">{bound}</text>'
 
 
-def _short(size: int) -> str:
+def short_size(size: int) -> str:
+    """Bytes with three digits and a unit."""
     for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= one:
             return f"{size / one:.3g} {unit}"

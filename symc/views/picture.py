@@ -41,6 +41,15 @@ class Picture:
             self.edges.append((source, target, label))
 
 
+def labels_of(picture: Picture) -> dict[str, list[str]]:
+    """What stands where values leave their boxes: the types that the boxes themselves do not say."""
+    found: dict[str, list[str]] = {}
+    for source, label in dict.fromkeys((source, label) for source, _, label in picture.edges):
+        if label and not any(label in line for line in picture.boxes[source].lines):
+            found.setdefault(source, []).append(label)
+    return found
+
+
 def keys_of(picture: Picture, name: str) -> list[str]:
     """The boxes of a value (`%fc1` or `fc1`), or of all values of a Symbol of that name."""
     name = name.lstrip("%")

@@ -53,12 +53,21 @@ function list(lines, paint, start = 0) {
     for (let i = from; i < to; i++) if (!shown.has(i)) {
       const e = make("pre", undefined, lines[i].cls); e.style.top = i * ROW + "px"; paint(e, lines[i], i);
       if (wanted && lines[i].text.toLowerCase().includes(wanted)) e.classList.add("hit");
+      else if (chosen && mentions(lines[i].text)) e.classList.add("sel");
       shown.set(i, e); box.append(e); }
   };
   go = i => { view.scrollTop = Math.max(0, box.offsetTop + i * ROW - view.clientHeight / 3); redraw(true); };
   hits = text => lines.flatMap((l, i) => l.text.toLowerCase().includes(text) ? [i] : []);
   redraw();
   if (start) go(start);
+}
+/** Whether a line has the chosen value or kernel. */
+function mentions(text) {
+  for (let at = text.indexOf(chosen); at >= 0; at = text.indexOf(chosen, at + 1)) {
+    const before = text[at - 1] === '"' ? text[at - 2] : text[at - 1], after = text[at + chosen.length] ?? " ";
+    if ((before === "%" || before === "@") && !/[\w.$\/-]/.test(after)) return true;
+  }
+  return false;
 }
 function paintLine(e, line) {
   for (const part of line.text.split(/(%(?:"(?:[^"\\]|\\.)*"|[\w.$/-]+)|@[\w.$/-]+)/)) {
@@ -105,8 +114,8 @@ function diff(a, b) {
 let go = () => {}, hits = () => [], wanted = "", hitAt = 0, waiting = null;
 const TABS = { IR: showText, Diff: showDiff, Graph: showGraph, Memory: showMemory, Kernels: showKernels, Rewrites: showActions };
 function show() {
-  view.replaceChildren(); view.scrollTop = 0; redraw = () => {}; go = () => {}; hits = () => [];
-  for (const b of $("tabs").children) b.classList.toggle("on", b.textContent === tab);
+  view.replaceChildren(); view.classList.remove("filled"); view.scrollTop = 0; redraw = () => {}; go = () => {}; hits = () => [];
+  for (const b of $("tabs").children) { b.classList.toggle("on", b.textContent === tab); b.setAttribute("aria-pressed", b.textContent === tab); }
   [...$("passes").children].forEach((e, i) => e.classList.toggle("on", i === stage));
   TABS[tab]();
   if (wanted) find(false);
@@ -133,88 +142,132 @@ function showDiff() {
   view.append(make("div", `${stages[stage - 1].name} → ${stages[stage].name}: ${del} lines gone, ${add} new`, "bar"));
   list(rows, paintLine);
 }
-function canvas(svgText, onClick) {
+/** A picture to zoom and to move, with its buttons in `bar`. */
+function canvas(svgText, bar, onClick) {
+  view.classList.add("filled");
   const box = make("div", undefined, "canvas"); view.append(box);
   box.innerHTML = svgText;
-  const svg = box.querySelector("svg");
-  let x = 0, y = 0, k = Math.min(1, box.clientWidth / svg.width.baseVal.value), drag = null;
+  const svg = box.querySelector("svg"), wide = svg.width.baseVal.value, high = svg.height.baseVal.value;
+  let x = 0, y = 0, k = 1, drag = null;
   const move = () => { svg.style.transform = `translate(${x}px,${y}px) scale(${k})`; };
-  move();
-  box.addEventListener("wheel", e => { e.preventDefault(); const r = box.getBoundingClientRect(), px = e.clientX - r.left,
-    py = e.clientY - r.top, f = Math.exp(-e.deltaY / 500); x = px - (px - x) * f; y = py - (py - y) * f; k *= f; move(); }, { passive: false });
+  const start = scale => { k = scale; y = 0;
+    const first = box.querySelector("g[data-key] rect"), middle = first ? +first.getAttribute("x") + first.getAttribute("width") / 2 : wide / 2;
+    x = wide * k <= box.clientWidth ? (box.clientWidth - wide * k) / 2 : Math.min(0, box.clientWidth / 2 - middle * k); move(); };
+  const zoom = (f, px = box.clientWidth / 2, py = box.clientHeight / 2) => { x = px - (px - x) * f; y = py - (py - y) * f; k *= f; move(); };
+  const across = box.clientWidth / wide, whole = Math.min(1, across, box.clientHeight / high);
+  for (const [text, title, act] of [["−", "zoom out", () => zoom(1 / 1.4)], ["+", "zoom in", () => zoom(1.4)], ["fit", "all of it", () => start(whole)], ["1:1", "full size", () => start(1)]]) {
+    const b = make("button", text, "small"); b.title = title; b.onclick = act; bar.prepend(b); }
+  start(Math.min(1, Math.max(across, 0.45)));
+  box.addEventListener("wheel", e => { e.preventDefault(); const r = box.getBoundingClientRect();
+    zoom(Math.exp(-e.deltaY / 500), e.clientX - r.left, e.clientY - r.top); }, { passive: false });
   box.addEventListener("pointerdown", e => { drag = [e.clientX - x, e.clientY - y, e.clientX, e.clientY]; });
   box.addEventListener("pointermove", e => { if (drag && e.buttons) { x = e.clientX - drag[0]; y = e.clientY - drag[1]; move(); } });
   box.addEventListener("pointerup", e => { if (drag && Math.hypot(e.clientX - drag[2], e.clientY - drag[3]) < 4) onClick(e.target); drag = null; });
   const items = [...svg.querySelectorAll("g[data-key],rect.value")];
   hits = text => { for (const i of items) i.classList.remove("found"); return items.filter(g => g.textContent.toLowerCase().includes(text)); };
-  go = g => { g.classList.add("found"); k = Math.max(k, 0.6);
+  go = g => { for (const i of items) i.classList.toggle("found", i === g); k = Math.max(k, 0.7);
     const b = g.getBBox(); x = box.clientWidth / 2 - (b.x + b.width / 2) * k; y = box.clientHeight / 3 - b.y * k; move(); };
 }
 let picture = 0;
 function showGraph() {
   const bar = make("div", undefined, "bar"), pick = make("select");
+  pick.setAttribute("aria-label", "picture");
   data.pictures.forEach((p, i) => { const o = make("option", p.name); o.value = i; pick.append(o); });
   pick.value = picture; pick.onchange = () => { picture = +pick.value; show(); };
-  bar.append(pick, " wheel: zoom, drag: move, click: follow; folded groups open in the full picture"); view.append(bar);
+  bar.append(pick, make("small", "wheel: zoom, drag: move, click: follow")); view.append(bar);
   if (!data.pictures.length) return;
-  canvas(data.pictures[picture].svg, target => { const g = target.closest("g[data-key]"); if (!g) return;
+  canvas(data.pictures[picture].svg, bar, target => { const g = target.closest("g[data-key]"); if (!g) return;
     const key = g.dataset.key;
     if (key.startsWith("fold ")) { picture = Math.min(picture + 1, data.pictures.length - 1); wanted = g.dataset.symbol.toLowerCase(); search.value = wanted; show(); }
     else if (g.dataset.symbol) choose(g.dataset.symbol); });
 }
 function showMemory() {
-  view.append(make("div", "steps to the right, bytes upwards; a value has the colour of its Symbol", "bar"));
-  if (data.memory) canvas(data.memory, target => { if (target.dataset.value) choose("%" + target.dataset.value); });
+  const bar = make("div", undefined, "bar"); bar.append(make("small", "steps to the right, bytes upwards; a value has the colour of its Symbol; click: follow")); view.append(bar);
+  if (data.memory) canvas(data.memory, bar, target => { if (target.dataset.value) choose("%" + target.dataset.value); });
 }
+/** 924844032 as 925 M. */
+function human(n) {
+  for (const [unit, one] of [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e3]]) if (n >= one) return (n / one).toPrecision(3) + " " + unit;
+  return String(n);
+}
+const clock = s => s >= 1e-3 ? (s * 1e3).toPrecision(3) + " ms" : (s * 1e6).toPrecision(3) + " µs";
 let order = "work";
 for (const k of data.kernels) k.work = k.flops * k.calls;
+const allWork = data.kernels.reduce((t, k) => t + k.work, 0) || 1, timed = data.kernels.some(k => k.seconds !== undefined);
+const allTime = data.kernels.reduce((t, k) => t + (k.seconds || 0), 0) || 1;
+/** Columns: key, title, text of a kernel's cell, and what it means. */
+const COLUMNS = [
+  ["kernel", "kernel", k => k.kernel, "one native function; equal ones are one"],
+  ["symbols", "Symbols", k => k.symbols.slice(0, 2).join(", ") + (k.symbols.length > 2 ? ` +${k.symbols.length - 2}` : ""), "what it was made for"],
+  ...(timed ? [["seconds", "time", k => k.seconds === undefined ? "" : clock(k.seconds), "of all its calls in one run, measured"],
+    ["time", "of all", k => k.seconds === undefined ? "" : (100 * k.seconds / allTime).toFixed(1) + "%", "of the time of all kernels"],
+    ["share", "of limit", k => k.share === undefined ? "" : (100 * k.share).toFixed(0) + "%", "of the machine's arithmetic or memory, whichever limits it"]] : []),
+  ["work", "work", k => human(k.work), "floating-point operations of all calls"],
+  ["part", "of all", k => (100 * k.work / allWork).toFixed(1) + "%", "of the work of all kernels"],
+  ["calls", "calls", k => String(k.calls), "in one run"],
+  ["flops", "flops", k => human(k.flops), "of one call"],
+  ["read", "bytes read", k => human(k.read), "of one call"],
+  ["written", "written", k => human(k.written), "of one call"],
+  ["flops_per_byte", "flops/byte", k => k.flops_per_byte.toFixed(2), ""],
+  ["source", "line", k => k.source.split("/").pop(), "of the first Symbol"],
+];
+const LEFT = ["kernel", "symbols", "source"], SAME = { part: "work", time: "seconds" };
 function showKernels() {
-  const columns = ["kernel", "work", "calls", "flops", "read", "written", "flops_per_byte", "symbols", "source"];
   const table = make("table"), head = make("tr"), body = make("tbody");
-  for (const c of columns) { const th = make("th", c.replaceAll("_", " "), c === "symbols" || c === "source" ? "t" : ""); th.onclick = () => { order = c; show(); }; head.append(th); }
-  const rows = [...data.kernels].sort((a, b) => typeof a[order] === "number" ? b[order] - a[order] : String(a[order]).localeCompare(String(b[order])));
+  for (const [key, title, , means] of COLUMNS) {
+    const th = make("th", title + (order === key ? " ▾" : ""), LEFT.includes(key) ? "t" : ""); th.title = means;
+    th.onclick = () => { order = SAME[key] || key; show(); }; head.append(th); }
+  const rows = [...data.kernels].sort((a, b) => typeof a[order] === "number" || typeof b[order] === "number" ? (b[order] || 0) - (a[order] || 0) : String(a[order]).localeCompare(String(b[order]), "en", { numeric: true }));
   for (const k of rows) { const tr = make("tr");
-    for (const c of columns) { const v = k[c]; tr.append(make("td", Array.isArray(v) ? v.slice(0, 3).join(", ") + (v.length > 3 ? " +" + (v.length - 3) : "") :
-      typeof v === "number" ? v.toLocaleString("en") : c === "source" ? v.split("/").pop() : v, c === "symbols" || c === "source" ? "t" : "")); }
+    for (const [key, , text] of COLUMNS) { const td = make("td", text(k), LEFT.includes(key) ? "t" : "");
+      if (key === "symbols") td.title = k.symbols.join(", "); else if (typeof k[key] === "number") td.title = k[key].toLocaleString("en"); tr.append(td); }
     tr.onclick = () => showCode(k); body.append(tr); }
   const thead = make("thead"); thead.append(head); table.append(thead, body); view.append(table);
-  hits = text => [...body.children].filter(tr => tr.textContent.toLowerCase().includes(text));
-  go = tr => { tr.scrollIntoView({ block: "center" }); for (const r of body.children) r.style.background = r === tr ? "#fff3bf" : ""; };
+  hits = text => [...body.children].filter(tr => (tr.textContent + tr.children[1].title).toLowerCase().includes(text));
+  go = tr => { tr.scrollIntoView({ block: "center" }); for (const r of body.children) r.classList.toggle("hit", r === tr); };
 }
-function showCode(k) {
-  view.replaceChildren(); view.scrollTop = 0;
-  const bar = make("div", `kernel ${k.kernel}: `, "bar"); view.append(bar);
-  const parts = { loops: kernelText(k.kernel), LLVM: k.llvm, assembly: k.asm || "not in this report: symc dump ... --level=asm --select=" + k.kernel };
-  const pre = make("div");
-  for (const [name, text] of Object.entries(parts)) { const b = make("button", name);
-    b.onclick = () => { pre.replaceChildren(); while (bar.nextSibling) bar.nextSibling.remove(); list(text.split("\n").map(t => ({ text: t })), paintLine); };
-    bar.append(b, " "); }
-  list(parts[k.asm ? "assembly" : "LLVM"].split("\n").map(t => ({ text: t })), paintLine);
-  const [first] = k.symbols; if (first) choose(first);
+/** The loops, the LLVM text or the assembly of a kernel. */
+function showCode(k, part = "") {
+  view.replaceChildren(); view.classList.remove("filled"); view.scrollTop = 0;
+  const bar = make("div", undefined, "bar"), back = make("button", "← kernels", "small"); view.append(bar);
+  back.onclick = () => { tab = "Kernels"; show(); };
+  bar.append(back, make("b", k.kernel));
+  const parts = codeOf(k);
+  part = part in parts ? part : k.asm ? "assembly" : "LLVM";
+  for (const name of Object.keys(parts)) { const b = make("button", name, name === part ? "small on" : "small"); b.onclick = () => showCode(k, name); bar.append(b); }
+  for (const name of k.symbols.slice(0, 6)) { const b = make("button", name, "link"); b.onclick = () => choose(name); bar.append(b); }
+  if (k.symbols.length > 6) bar.append(make("small", `and ${k.symbols.length - 6} more`));
+  list(parts[part].split("\n").map(t => ({ text: t })), paintLine);
 }
-function kernelText(name) {
-  const text = read(stages.length - 1).lines, from = text.findIndex(l => l.startsWith("kernel @" + name + "("));
-  if (from < 0) return "";
-  return text.slice(from, text.indexOf("}", from) + 1).join("\n");
+const codeOf = k => ({ loops: kernelText(k.kernel), LLVM: k.llvm, assembly: k.asm || "not in this report: symc dump ... --level=asm --select=" + k.kernel });
+function kernelLines(text, name) {
+  const from = text.lines.findIndex(l => l.startsWith("kernel @" + name + "("));
+  return from < 0 ? [] : text.lines.slice(from, text.lines.indexOf("}", from) + 1);
 }
+const kernelText = name => kernelLines(read(stages.length - 1), name).join("\n");
 let action = 0;
 function showActions() {
   const acts = stages[stage].actions, bar = make("div", undefined, "bar"); view.append(bar);
-  if (!acts.length) { bar.textContent = `${stages[stage].name}: no numbered rewrites; choose another pass on the left`; return; }
+  if (!acts.length) { bar.textContent = `${stages[stage].name}: no numbered rewrites; choose another pass`; return; }
   action = Math.min(action, acts.length - 1);
-  const slide = make("input"); slide.type = "range"; slide.min = 0; slide.max = acts.length - 1; slide.value = action; slide.style.width = "40%";
+  const slide = make("input"); slide.type = "range"; slide.min = 0; slide.max = acts.length - 1; slide.value = action; slide.setAttribute("aria-label", "rewrite");
   const step = d => { action = Math.min(acts.length - 1, Math.max(0, action + d)); show(); };
-  const back = make("button", "←"), on = make("button", "→"); back.onclick = () => step(-1); on.onclick = () => step(1);
+  const back = make("button", "←", "small"), on = make("button", "→", "small"); back.onclick = () => step(-1); on.onclick = () => step(1);
   slide.oninput = () => { action = +slide.value; show(); };
-  bar.append(back, " ", slide, " ", on, ` ${action + 1} of ${acts.length}: ${stages[stage].name.split("{")[0]}#${action} ${acts[action]}`);
-  const by = `${stages[stage].name.split("{")[0]}#${action}`, after = read(stage), before = read(stage - 1);
+  const by = `${stages[stage].name.split("{")[0]}#${action}`;
+  bar.append(back, slide, on, make("span", `${action + 1} of ${acts.length}`), make("b", `${by} ${acts[action]}`));
+  const after = read(stage), before = read(stage - 1);
+  for (const word of acts[action].split(" ")) {
+    const was = kernelLines(before, word), is = kernelLines(after, word);
+    if (was.length && is.length) { list(diff(was, is).map(([m, i]) => m === "-" ? { text: "- " + was[i], cls: "del" } : { text: m + " " + is[i], cls: m === "+" ? "add" : "" }), paintLine); return; }
+  }
   const made = after.lines.flatMap((_, i) => after.table.get(after.loc[i])?.by === by ? [i] : []);
   const symbols = new Set(); for (const o of after.table.values()) if (o.by === by) for (const s of o.symbols.keys()) symbols.add(s);
   const had = before.lines.flatMap((_, i) => [...symbolsAt(before, i).keys()].some(s => symbols.has(s)) ? [i] : []);
   const kept = new Set(after.lines);
   const gone = had.filter(i => !kept.has(before.lines[i]));
   list([...gone.map(i => lineOf(before, i, stage - 1, "del", "- ")), ...made.map(i => lineOf(after, i, stage, "add", "+ ")),
-    { text: made.length ? "" : "what it made was replaced again by later rewrites, or is not used", cls: "gap" }], paintLine);
+    { text: made.length ? "" : "later rewrites replaced what it made, or it decided what the text does not show", cls: "gap" }], paintLine);
 }
 
 // ---- the life of a value
@@ -240,12 +293,16 @@ function choose(name, line, at = stage) {
     const rows = [...all].sort((i, j) => rank(i) - rank(j) || i - j).slice(0, 4);
     const key = rows.map(i => text.lines[i]).join("\n");
     if (!rows.length || seen.has(key)) return; seen.add(key);
-    life.append(make("h4", `${s.name.split("{")[0]} (${s.level}), ${all.length} lines`));
+    life.append(make("h4", `${s.name.split("{")[0]} (${s.level}), ${all.length} line${all.length === 1 ? "" : "s"}`));
     for (const i of rows) { const pre = make("pre", text.lines[i].trim().slice(0, 200), "go"); pre.onclick = () => { stage = n; tab = "IR"; waiting = i; show(); }; life.append(pre); }
   });
   const kernels = data.kernels.filter(k => k.kernel === bare || k.symbols.includes(first));
-  if (kernels.length) life.append(make("h4", "kernels: LLVM and assembly"));
-  for (const k of kernels.slice(0, 8)) { const pre = make("pre", `@${k.kernel}  ${k.flops.toLocaleString("en")} flops`, "go"); pre.onclick = () => { tab = "Kernels"; show(); showCode(k); }; life.append(pre); }
+  if (kernels.length) life.append(make("h4", "machine code"));
+  for (const k of kernels.slice(0, 8)) { const row = make("p", undefined, "kernel"); row.append(make("code", "@" + k.kernel), make("small", `${human(k.flops)} flops`));
+    for (const part of Object.keys(codeOf(k))) { const b = make("button", part, "link"); b.onclick = () => { tab = "Kernels"; show(); showCode(k, part); }; row.append(b); }
+    life.append(row); }
+  if (kernels.length > 8) life.append(make("small", `and ${kernels.length - 8} more`));
+  redraw(true);
 }
 function definition(name, at) {
   const text = read(at);
@@ -262,9 +319,11 @@ function find(next) {
 }
 search.addEventListener("input", () => { wanted = search.value.toLowerCase(); find(false); });
 search.addEventListener("keydown", e => { if (e.key === "Enter") find(true); });
+addEventListener("keydown", e => { if (e.key === "/" && document.activeElement !== search) { e.preventDefault(); search.focus(); } });
 view.addEventListener("scroll", () => redraw());
 addEventListener("resize", () => redraw());
 for (const name of Object.keys(TABS)) { const b = make("button", name); b.onclick = () => { tab = name; show(); }; $("tabs").append(b); }
+$("facts").textContent = data.facts.join(" · ");
 const total = stages.reduce((t, s) => t + s.seconds, 0);
 stages.forEach((s, i) => { const e = make("div", undefined, "pass" + (s.changed ? "" : " same")); e.append(make("span", s.name.split("{")[0]));
   e.append(make("span", i ? (s.seconds * 1000).toFixed(1) + " ms" : "")); e.title = s.name;

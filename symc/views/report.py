@@ -21,7 +21,6 @@ from symc.codegen.emit.kernel import emit_kernel
 from symc.codegen.jit.compile import listings
 from symc.codegen.target import host_target
 from symc.ir.modules import LoopModule
-from symc.ir.origins import symbols_of
 from symc.ir.program.nodes import Program
 from symc.ir.program.text import is_planned
 from symc.ir.text import level_of, print_module
@@ -29,14 +28,14 @@ from symc.passes.manager.instruments import is_unchanged
 from symc.passes.manager.manager import Instrument, Module, Pass
 from symc.views.drawing import to_svg
 from symc.views.graphs import NoPicture, picture_of
-from symc.views.memory import memory_svg
+from symc.views.memory import memory_svg, short_size
 from symc.views.picture import common_prefixes, folded
 from symc.views.tables import Row, kernel_rows
 
 #: user's files up to this size are shown beside the program
 SOURCE = 200_000
 #: boxes from which on a picture is folded at first
-LARGE = 60
+LARGE = 150
 
 
 @dataclass
@@ -96,12 +95,27 @@ def report_data(stages: Sequence[Stage], title: str, native: int) -> dict[str, A
     texts = "\n".join(stage["text"] or "" for stage in shown[:1])
     return {
         "title": title,
+        "facts": list(_facts(stages, plan, loops[-1:])),
         "stages": shown,
         "pictures": list(_pictures(stages)),
         "memory": memory_svg(plan, title) if plan is not None else "",
         "kernels": kernels_of(loops[-1], native) if loops else [],
         "sources": _sources(texts),
     }
+
+
+def _facts(stages: Sequence[Stage], plan: Program | None, loops: Sequence[LoopModule]) -> Iterable[str]:
+    """What the program is, in numbers."""
+    if plan is not None:
+        yield (
+            f"training, {plan.cut} steps forward, {len(plan.steps) - plan.cut} backward"
+            if (0 < plan.cut < len(plan.steps))
+            else f"{len(plan.steps)} steps"
+        )
+        yield f"arena {short_size(plan.arena)}"
+    for module in loops:
+        yield f"{len(module.kernels)} kernels"
+    yield f"{sum(stage.seconds for stage in stages):.2f} s in passes"
 
 
 def _pictures(stages: Sequence[Stage]) -> Iterable[Row]:
@@ -129,7 +143,6 @@ def kernels_of(loops: LoopModule, native: int) -> list[Row]:
     code = listings({rows[at]["kernel"]: texts[rows[at]["kernel"]] for at in heavy}, target, ("llvm", "asm"))
     for row, kernel in zip(rows, loops.kernels):
         row.update(code.get(kernel.name) or {"llvm": texts[kernel.name](), "asm": ""})
-        row["symbols"] = [s.name for s in symbols_of(kernel.origin)] if kernel.origin is not None else []
     return rows
 
 

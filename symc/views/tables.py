@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from symc.ir.modules import LoopModule
 from symc.ir.op import Node
@@ -63,8 +63,8 @@ def as_json(module: Any) -> dict[str, Any]:
     return made
 
 
-def _source(origin: Origin | None) -> Row:
-    symbols = symbols_of(origin) if origin is not None else []
+def _source(*origins: Origin | None) -> Row:
+    symbols = list(dict.fromkeys(s for origin in origins if origin is not None for s in symbols_of(origin)))
     first = symbols[0] if symbols else None
     source = f"{first.file}:{first.line}" if first is not None and first.file else ""
     return {"symbols": [s.name for s in symbols], "source": source}
@@ -113,21 +113,40 @@ def _step_rows(program: Program, where: str) -> Iterable[Row]:
 
 
 def kernel_rows(loops: LoopModule) -> list[Row]:
-    """One row for every kernel: who calls it, how often, and the work and the bytes of one call."""
-    calls: dict[int, list[str]] = {}
-    turns: dict[int, int] = {}
-    bodies: dict[int, Graph] = {}
-    _collect(loops, "", 1, calls, turns, bodies)
+    """One row for every kernel: who calls it, how often, and the work and the bytes of one call. Its Symbols are those
+    of all its calls, as equal kernels are one."""
     rows = []
-    for at, kernel in enumerate(loops.kernels):
+    for kernel, calls in zip(loops.kernels, calls_of(loops)):
         buffers = [b for b in kernel.buffers if b.mode != "scratch"]
         read = sum(b.type.nbytes for b in buffers if b.mode != "out")
         written = sum(b.type.nbytes for b in buffers if b.mode != "in")
-        work = work_of_body(bodies[at]) if at in bodies else 0
-        row: Row = {"kernel": kernel.name, "steps": calls.get(at, []), "calls": turns.get(at, 0), "flops": work}
+        work = work_of_body(calls[0].step.body) if calls else 0
+        row: Row = {"kernel": kernel.name, "steps": [call.where for call in calls]}
+        row.update(calls=sum(call.turns for call in calls), flops=work)
         row.update(read=read, written=written, flops_per_byte=round(work / max(read + written, 1), 3))
-        rows.append({**row, **_source(kernel.origin)})
+        rows.append({**row, **_source(kernel.origin, *(call.step.origin for call in calls))})
     return rows
+
+
+class Call(NamedTuple):
+    """A step that calls a kernel: where it is (`7`, or `2.body/7` in a region), and how often it runs."""
+
+    where: str
+    step: KernelStep
+    turns: int
+
+
+def calls_of(loops: LoopModule) -> list[list[Call]]:
+    """Of every kernel the steps that call it."""
+    found: list[list[Call]] = [[] for _ in loops.kernels]
+    _collect(loops, "", 1, found)
+    return found
+
+
+def kernel_symbols(loops: LoopModule) -> list[list[str]]:
+    """Of every kernel the names of the Symbols that it was made for, in all its calls."""
+    found = zip(loops.kernels, calls_of(loops))
+    return [_source(kernel.origin, *(call.step.origin for call in calls))["symbols"] for kernel, calls in found]
 
 
 def work_of_body(body: Graph) -> int:
@@ -143,20 +162,14 @@ def work_of_body(body: Graph) -> int:
     return 2 * multiply_adds(nodes) + plain
 
 
-def _collect(
-    loops: LoopModule, where: str, times: int, calls: dict[int, list[str]], turns: dict[int, int],
-    bodies: dict[int, Graph],
-) -> None:  # fmt: skip
+def _collect(loops: LoopModule, where: str, times: int, found: list[list[Call]]) -> None:
     for at, step in enumerate(loops.program.steps):
         kernel = loops.calls[at]
-        if kernel is not None:
-            calls.setdefault(kernel, []).append(f"{where}{at}")
-            turns[kernel] = turns.get(kernel, 0) + times
-            if isinstance(step, KernelStep):
-                bodies.setdefault(kernel, step.body)
+        if kernel is not None and isinstance(step, KernelStep):
+            found[kernel].append(Call(f"{where}{at}", step, times))
         more = step.trips if isinstance(step, LoopStep) else 1
         for region, inside in zip(regions_of_step(step), loops.inside(at)):
-            _collect(inside, f"{where}{at}.{region.name}/", times * more, calls, turns, bodies)
+            _collect(inside, f"{where}{at}.{region.name}/", times * more, found)
 
 
 # --------------------------------------------------------------------------------------------- table
