@@ -13,24 +13,34 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from symc.base import MXNetError
+from symc.codegen.errors import TargetError
+from symc.extensions import files_of
+from symc.ir.errors import IRError, VerifyError
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.process import lock
 from symc.ir.program.nodes import Program
 from symc.ir.tensor.graph import Graph
 from symc.ir.text import print_module
+from symc.leftovers import new_file
 from symc.passes.manager.manager import Instrument, Module, Pass
+from symc.settings import SettingError
 
 #: programs in a directory, and bytes of text of one of them, at most
 PROGRAMS, BYTES = 500, 1 << 26
 
 _directory: ContextVar[str] = ContextVar("trace", default="")
+#: makes what sees every compilation and keeps what shows its failure again (symc.debug.reproducer, in commands)
+WATCHER: ContextVar[Callable[[Module, Sequence[Pass]], Watcher] | None] = ContextVar("watcher", default=None)
 _index = lock("trace")
 _warned: set[str] = set()
 
@@ -46,20 +56,57 @@ def trace(directory: str | os.PathLike[str]) -> Iterator[None]:
         _directory.reset(token)
 
 
+class Watcher(Instrument):
+    """Sees a compilation, and keeps what shows it again if it fails."""
+
+    def stopped(self, error: BaseException) -> Path | None:
+        """The file that shows again how the compilation ended."""
+        raise NotImplementedError
+
+
 @contextmanager
 def tracing(module: Module, passes: Sequence[Pass]) -> Iterator[list[Instrument]]:
-    """What writes the compilation of a module in the block: an instrument, or none where nobody asked."""
+    """What sees the compilation of a module in the block: an instrument that writes it where somebody asked for that,
+    and the one of WATCHER. An error of the compiler itself has a note of the file that shows it again."""
     directory = _directory.get() or os.environ.get("SYMC_DUMP", "")
-    if not directory:
-        yield []
-        return
-    writer = _Writer(Path(directory), module, passes)
+    writer = _Writer(Path(directory), module, passes) if directory else None
+    make = WATCHER.get()
+    watcher = make(module, passes) if make else None
     try:
-        yield [writer]
+        yield [i for i in (writer, watcher) if i is not None]
     except BaseException as error:
-        writer.end(f"failed: {type(error).__name__}: {error}")
+        if writer is not None:
+            writer.end(f"failed: {type(error).__name__}: {error}")
+        if _is_fault(error):
+            path = watcher.stopped(error) if watcher is not None else _reproducer(module, passes, error)
+            if path is not None:
+                error.__notes__ = [*getattr(error, "__notes__", ()), f"reproducer: {path}"]
         raise
-    writer.end("compiled")
+    if writer is not None:
+        writer.end("compiled")
+
+
+def _is_fault(error: BaseException) -> bool:
+    """Whether an error is one of the compiler itself: no operator and no pass that refuses a program."""
+    if isinstance(error, VerifyError):
+        return error.rule != "M6"  # an operator of the user's
+    refusals = (IRError, MXNetError, MemoryError, SettingError, TargetError)
+    return isinstance(error, Exception) and not isinstance(error, refusals)
+
+
+def _reproducer(module: Module, passes: Sequence[Pass], error: BaseException) -> Path | None:
+    """A file with a module, and the passes that failed on it; None where there is no place for it, or the module has no
+    text."""
+    try:
+        path = new_file("reproducers", ".sir")
+        load = "".join(f" --load {shlex.quote(file)}" for file in files_of(passes))
+        head = [f'// RUN: symc opt -p "{",".join(map(str, passes))}" {path.name}{load}']
+        cause = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+        head += [f"// {line}" for line in cause.splitlines()]
+        _write(path, "\n".join([*head, print_module(module, elide=1 << 40)]))
+    except (OSError, IRError):
+        return None
+    return path
 
 
 class _Writer(Instrument):

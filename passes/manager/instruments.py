@@ -3,20 +3,17 @@
 PrintIR      the program before and after passes        Timing       seconds per pass
 TreeDir      one NN-pass.sir file per pass              Statistics   tries, rewrites and refusals of every rule
 Bisect       only the first N rewrites happen           Counters     only some rewrites of some rules happen
-Promises     what passes say they keep is looked at     Reproducer   what a failing pass was given, as a file
+Promises     what passes say they keep is looked at
 """
 
 from __future__ import annotations
 
 import math
 import re
-import traceback
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TextIO
-
-import numpy as np
+from typing import TextIO
 
 from symc.ir.errors import VerifyError
 from symc.ir.parse import parse
@@ -33,31 +30,47 @@ def is_unchanged(before: Module, after: Module) -> bool:
 
 
 class PrintIR(Instrument):
-    """Prints programs to a stream. `before` and `after` are names of passes, or "all"; with `changed`, a pass that
-    changed nothing is one line."""
+    """Prints programs to a stream. `before` and `after` hold names of passes, "all", "change" (passes that changed
+    something; where "change" is asked of `after`, the others are one line) and "failure" (a pass that fails: what it
+    was given, and what it gave where that is what was wrong)."""
 
-    def __init__(
-        self, stream: TextIO, before: Collection[str] = (), after: Collection[str] = (), changed: bool = False
-    ) -> None:
-        self.stream, self.before, self.after, self.changed = stream, before, after, changed
+    def __init__(self, stream: TextIO, before: Collection[str] = (), after: Collection[str] = ()) -> None:
+        self.stream, self.before, self.after = stream, before, after
+        self._gave: Module = None
 
     def before_pass(self, pass_: Pass, module: Module) -> bool:
+        self._gave = None
         if "all" in self.before or pass_.name in self.before:
             self._print(f"before {pass_}", module)
         return True
 
+    def gave(self, pass_: Pass, after: Module) -> None:
+        self._gave = after
+
     def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None:
-        if self.changed and is_unchanged(before, after):
-            self.stream.write(f"// ----- after {pass_}: unchanged -----\n")
-        elif self.changed or "all" in self.after or pass_.name in self.after:
+        told = "change" in self.before or "change" in self.after
+        unchanged = told and is_unchanged(before, after)
+        if "change" in self.before and not unchanged:
+            self._print(f"before {pass_}", before)
+        if "all" in self.after or pass_.name in self.after or ("change" in self.after and not unchanged):
             self._print(f"after {pass_}", after)
+        elif unchanged:
+            self.stream.write(f"// ----- after {pass_}: unchanged -----\n")
 
     def failed_pass(self, pass_: Pass, before: Module, error: BaseException) -> None:
-        if self.after or self.changed:
+        if self.after:
             self.stream.write(f"// ----- {pass_} failed: {error} -----\n")
+        if "failure" in self.before:
+            self._print(f"before {pass_}, which fails on this", before)
+        if "failure" in self.after and self._gave is not None:
+            self._print(f"after {pass_}, which is refused", self._gave)
 
     def _print(self, title: str, module: Module) -> None:
-        self.stream.write(f"// ----- {title} -----\n{print_module(module).rstrip()}\n")
+        try:
+            text = print_module(module).rstrip()
+        except Exception as problem:  # a program that is refused may be broken in any way
+            text = f"// it cannot be printed: {type(problem).__name__}: {problem}"
+        self.stream.write(f"// ----- {title} -----\n{text}\n")
 
 
 class TreeDir(Instrument):
@@ -246,31 +259,3 @@ class Promises(Instrument):
     def report(self) -> str:
         """How much was looked at."""
         return f"promises: kept by all {self.checked} passes"
-
-
-class Reproducer(Instrument):
-    """When a pass fails, writes the program it was given, and how to run it again, as a `.sir` file (large
-    constants beside it, as `.npz`).
-
-    `rest` are the passes of the pipeline, so that the file's RUN line holds the failing pass and those after it.
-    """
-
-    def __init__(self, directory: str | Path, rest: Sequence[Pass] = ()) -> None:
-        self.directory, self.rest = Path(directory), list(rest)
-        self.path: Path | None = None
-
-    def failed_pass(self, pass_: Pass, before: Module, error: BaseException) -> None:
-        remaining = self.rest[self.rest.index(pass_) :] if pass_ in self.rest else [pass_]
-        path = self.directory / f"reproducer-{pass_.name}.sir"
-        cause = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
-        header = [
-            f'// RUN: symc opt -p "{",".join(map(str, remaining))}" {path.name}',
-            f"// {pass_.name} failed:",
-            *(f"//   {line}" for line in cause.splitlines()),
-        ]
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join([*header, print_module(before)]), encoding="utf-8")
-        constants: dict[str, Any] = collect_constants(before)
-        if constants:
-            np.savez(path.with_suffix(".npz"), **constants)
-        self.path = path

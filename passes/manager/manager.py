@@ -183,6 +183,9 @@ class Instrument:
         """False skips the pass (only one that keeps its level)."""
         return True
 
+    def gave(self, pass_: Pass, after: Module) -> None:
+        """What the pass gave, before anybody has looked at it."""
+
     def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None: ...
 
     def failed_pass(self, pass_: Pass, before: Module, error: BaseException) -> None: ...
@@ -317,6 +320,8 @@ class Manager:
             after = pass_.run(module, rewriter)
             seconds = time.perf_counter() - start
             self.seconds[pass_.name] = self.seconds.get(pass_.name, 0.0) + seconds
+            for instrument in self.instruments:
+                instrument.gave(pass_, after)
             self._check(pass_, module, properties, after, verify)
         except Exception as error:
             for instrument in self.instruments:

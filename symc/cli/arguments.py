@@ -10,12 +10,18 @@ from symc.settings import whole
 def watching(parser: argparse.ArgumentParser) -> None:
     """The options of what is shown and checked around passes."""
     add = parser.add_argument
-    add("--print-ir-before-all", action="store_true", help="print the program before every pass (stderr)")
-    add("--print-ir-after-all", action="store_true", help="print the program after every pass (stderr)")
-    add("--print-ir-after-change", action="store_true", help="as after-all, where it changed")
-    add("--print-ir-after-failure", action="store_true", help="print the program that a failing pass was given")
-    add("--print-ir-before", action="append", default=[], metavar="PASS", help="before this pass")
-    add("--print-ir-after", action="append", default=[], metavar="PASS", help="after this pass")
+    for word in ("before", "after"):
+        given = "what a failing pass was given" if word == "before" else "what a pass gave that was refused"
+        add(
+            f"--print-ir-{word}",
+            action="append",
+            default=[],
+            metavar="PASS",
+            help=f"the program {word} this pass (stderr)",
+        )
+        add(f"--print-ir-{word}-all", action="store_true", help=f"the program {word} every pass")
+        add(f"--print-ir-{word}-change", action="store_true", help=f"the program {word} passes that changed it")
+        add(f"--print-ir-{word}-failure", action="store_true", help=given)
     add("--print-ir-tree-dir", metavar="DIR", help="write NN-pass.sir files there")
     add(
         "--print-changed", nargs="?", const="diff", choices=("diff", "diff-quiet"),

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(parsed: argparse.Namespace) -> int:
     """Run a command with the code from outside that it names, and its edits of the pipeline."""
-    from symc.cli.loading import import_file, load_extensions
+    from symc.extensions import import_file, load_extensions, loaded_files
 
     load_extensions(getattr(parsed, "load", ()))
     if getattr(parsed, "insert", ()):  # the input's file may register passes that are named there
@@ -46,12 +46,13 @@ def _command(parsed: argparse.Namespace) -> int:
         if colon:
             import_file(f"{file}.py")
     command: Command = parsed.run
-    if not getattr(parsed, "insert", ()) and not getattr(parsed, "disable", ()):
+    if not hasattr(parsed, "disable"):
         return command(parsed)
+    from symc.debug.reproducer import kept_until_end
     from symc.passes.edits import Edits, insertion, using
 
     insert = tuple(pair for text in parsed.insert for pair in insertion(text))
-    with using(Edits(insert, tuple(name.replace("-", "_") for name in parsed.disable))):
+    with using(Edits(insert, tuple(name.replace("-", "_") for name in parsed.disable))), kept_until_end(loaded_files()):
         return command(parsed)
 
 

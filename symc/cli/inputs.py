@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from symc.base import MXNetError, those
-from symc.cli.loading import import_file, import_module
 from symc.cli.report import INPUT, CliError, some
 from symc.cli.values import arrays_of, text_of
+from symc.extensions import import_file, import_module
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.passes.edits import active
 from symc.passes.manager.manager import Module, Pass

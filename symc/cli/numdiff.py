@@ -15,6 +15,7 @@ from symc.cli.opt import chosen
 from symc.cli.report import BAD, FINE, INTERNAL, PASS, VERIFIER, CliError
 from symc.debug.numdiff import KINDS, Search, kind_of, trials
 from symc.debug.trial import Failure, Trial
+from symc.extensions import files_of, loaded_files
 from symc.passes.manager.manager import Pass, PipelineError
 
 #: verdicts and exit codes by what failed; the rest are crashes
@@ -29,7 +30,7 @@ def numdiff(options: argparse.Namespace) -> int:
     """Check, blame, reduce and write; the exit code is the verdict."""
     loaded = load(options.input, options.shapes)
     passes = chosen(options.passes, loaded, options.train)
-    search = Search(trials_of(options, loaded, passes), _files(options, passes))
+    search = Search(trials_of(options, loaded, passes), [*loaded_files(), *files_of(passes)])
     failure = search.check()
     say = _Lines(search, options.diagnostics == "json")
     say.passes(passes)
@@ -53,7 +54,7 @@ def checked(options: argparse.Namespace) -> int:
     """The checks of `symc opt --check`: what fails is told on standard error, and the exit code is the verdict."""
     loaded = load(options.input, options.shapes)
     passes = chosen(options.passes, loaded, options.train)
-    search = Search(trials(loaded.module, passes, KINDS, train=options.train), options.load)
+    search = Search(trials(loaded.module, passes, KINDS, train=options.train), [*loaded_files(), *files_of(passes)])
     failure = search.check()
     if failure is None:
         return FINE
@@ -76,15 +77,6 @@ def trials_of(options: argparse.Namespace, loaded: Loaded, passes: Sequence[Pass
         seed = int(number or seed)
         kinds.append(word)
     return trials(loaded.module, passes, list(dict.fromkeys(kinds)), seed, options.train)
-
-
-def _files(options: argparse.Namespace, passes: Sequence[Pass]) -> list[str]:
-    """What a reproducer must load: the files of --load, and that of INPUT if passes are from there."""
-    where = options.input.rpartition(":")[0]
-    made_there = where.endswith(".py") and any(
-        Path(p.run.__code__.co_filename).resolve() == Path(where).resolve() for p in passes
-    )
-    return [*options.load, *([where] if made_there and where not in options.load else [])]
 
 
 def verdict_of(failure: Failure) -> str:

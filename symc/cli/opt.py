@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +11,11 @@ from symc.cli.checking import diagnosed, load_piece, pieces, same_again
 from symc.cli.inputs import Loaded, load, passes_for
 from symc.cli.report import CliError, StageError
 from symc.cli.watching import Texts, Watch
+from symc.debug.reproducer import Reproducer
+from symc.extensions import loaded_files
 from symc.ir.errors import ParseError
 from symc.ir.text import print_module
 from symc.passes.edits import active
-from symc.passes.manager.instruments import Reproducer
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError
 from symc.passes.pipeline import parse_pipeline
 
@@ -25,15 +24,17 @@ def run_passes(
     passes: Sequence[Pass], module: Module, instruments: Sequence[Instrument] = (), verify: bool = True
 ) -> tuple[Module, Manager]:
     """Run passes; an error becomes a StageError that names the pass and the reproducer."""
-    reproducer = Reproducer(Path(tempfile.gettempdir()) / f"symc-{os.getpid()}", passes)
+    reproducer = Reproducer(module, passes, loaded_files())
     manager = Manager([*instruments, reproducer], verify)
     for pass_ in passes:
         try:
             module = manager.step(pass_, module)
         except PipelineError:
+            reproducer.done()
             raise
         except Exception as error:
             raise StageError(error, str(pass_), reproducer.path) from error
+    reproducer.end()
     return module, manager
 
 

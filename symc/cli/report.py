@@ -34,7 +34,13 @@ class StageError(Exception):
 
 def explain(error: Exception) -> tuple[str, int]:
     """The text for standard error and the exit code."""
+    text, code = _explain(error)
+    return "\n  ".join([text, *getattr(error, "__notes__", ())]), code
+
+
+def _explain(error: Exception) -> tuple[str, int]:
     from symc.codegen.errors import TargetError
+    from symc.extensions import ExtensionError
     from symc.ops.base import MXNetError
     from symc.passes.manager.manager import PipelineError
     from symc.settings import SettingError
@@ -53,7 +59,7 @@ def explain(error: Exception) -> tuple[str, int]:
         return f"symc: {error}", USAGE
     if isinstance(error, PipelineError):
         return f"symc: pipeline: {error}", USAGE
-    if isinstance(error, (ParseError, MissingData)):
+    if isinstance(error, (ParseError, MissingData, ExtensionError)):
         return f"symc: {error}", INPUT
     if isinstance(error, VerifyError):
         return f"symc: the verifier rejects the program: {error}", VERIFIER

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from symc.cli.report import BAD, FINE, CliError
-from symc.debug.sirtest import is_test, problems_of, read_test, updated
+from symc.debug.files import loads_of
+from symc.debug.sirtest import is_expected, is_test, problems_of, read_test, updated
+from symc.extensions import load_extensions
 from symc.ir.errors import IRError
 
 
@@ -19,26 +21,32 @@ def test_files(options: argparse.Namespace) -> int:
         raise CliError(f"no .sir file with a RUN line in {', '.join(options.paths)}")
     failed = 0
     for file in files:
-        problems = _problems(file, options.update)
-        failed += bool(problems)
-        print(f"{'FAIL' if problems else 'ok':5}{file}", flush=True)
+        word, problems = _judged(file, options.update)
+        failed += word == "FAIL"
+        print(f"{word:6}{file}", flush=True)
         for problem in problems:
-            print("     " + problem.replace("\n", "\n     "), flush=True)
+            print("      " + problem.replace("\n", "\n      "), flush=True)
     print(f"{len(files) - failed} of {len(files)} pass", file=sys.stderr)
     return BAD if failed else FINE
 
 
-def _problems(file: Path, update: bool) -> list[str]:
+def _judged(file: Path, update: bool) -> tuple[str, list[str]]:
+    """ok, xfail (a written failure that fails as it says) or FAIL, and why."""
     try:
         text = file.read_text(encoding="utf-8")
+        load_extensions(loads_of(text, file.parent))
+        test = read_test(text)
         if update:
-            now = updated(read_test(text))
+            now = updated(test)
             if now != text:
                 file.write_text(now, encoding="utf-8")
-                text = now
-        return problems_of(read_test(text))
-    except IRError as problem:
-        return [str(problem)]
+                test = read_test(now)
+        if test.replays and is_expected(test):
+            return "xfail", []
+        problems = problems_of(test)
+    except (IRError, CliError) as problem:
+        problems = [str(problem)]
+    return ("FAIL" if problems else "ok"), problems
 
 
 def found(paths: Iterable[str]) -> Iterable[Path]:

@@ -107,16 +107,6 @@ class Steps(Instrument):
         return answer != "s"
 
 
-class Failures(Instrument):
-    """The program that a failing pass was given."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def failed_pass(self, pass_: Pass, before: Module, error: BaseException) -> None:
-        self.stream.write(f"// ----- {pass_} fails on this -----\n{print_module(before).rstrip()}\n")
-
-
 class Texts(Instrument):
     """The text after every pass."""
 
@@ -133,12 +123,9 @@ class Watch:
     def __init__(self, options: argparse.Namespace) -> None:
         self.instruments: list[Instrument] = []
         self._reports: list[Callable[[Manager], str]] = []
-        before = names(options.print_ir_before, options.print_ir_before_all)
-        after = names(options.print_ir_after, options.print_ir_after_all)
-        if before or after or options.print_ir_after_change:
-            self.instruments.append(PrintIR(sys.stderr, before, after, options.print_ir_after_change))
-        if options.print_ir_after_failure:
-            self.instruments.append(Failures(sys.stderr))
+        before, after = (_printed(options, word) for word in ("before", "after"))
+        if before or after:
+            self.instruments.append(PrintIR(sys.stderr, before, after))
         if options.print_changed:
             self.instruments.append(Changes(sys.stderr, options.print_changed == "diff-quiet"))
         if options.print_ir_tree_dir:
@@ -179,8 +166,10 @@ def _ask(prompt: str) -> str:
     return line if line else "q"
 
 
-def names(given: Sequence[str], every: bool) -> set[str]:
-    """Names of passes as options spell them; "all" for every pass."""
+def _printed(options: argparse.Namespace, word: str) -> set[str]:
+    """The passes around which programs are printed: names as options spell them, and "all", "change", "failure"."""
+    given: Sequence[str] = getattr(options, f"print_ir_{word}")
     for name in given:
         find(name.replace("-", "_"), PASSES, "pass")
-    return {"all"} if every else {name.replace("-", "_") for name in given}
+    kinds = {kind for kind in ("all", "change", "failure") if getattr(options, f"print_ir_{word}_{kind}")}
+    return {name.replace("-", "_") for name in given} | kinds

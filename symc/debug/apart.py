@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import select
@@ -70,7 +71,8 @@ def _parts(data: bytes, stage: str) -> tuple[str, Any, bytes]:
 
 
 def _work(work: Callable[[Say], Any], pipe: int) -> None:
-    """The child's life. What anybody prints is no result."""
+    """The child's life. What anybody prints is no result; that it dies is one, and nothing to print a traceback of."""
+    faulthandler.disable()
     os.dup2(2, 1)
 
     def say(kind: str, what: Any) -> None:

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from symc.debug.trial import Failure, Trial
 from symc.ir.errors import ParseError
 from symc.ir.parse import parse
 from symc.ir.text import print_module
+from symc.ir.types import Array
 from symc.passes.pipeline import parse_pipeline
+from symc.settings import VARIABLES
 
 #: what starts the comment that holds a trial, and those of the failure and of values
 _TRIAL, _FAILURE, _VALUE = "// trial: ", "// fails: ", "// value: "
@@ -34,21 +36,27 @@ def text_of(
     name: str = "THIS.sir",
     source: str = "",
     loads: Sequence[str] = (),
+    elide: int = 1 << 40,
 ) -> str:
-    """The text of a trial; `source` says where it is from, `loads` are the files that its passes are from."""
+    """The text of a trial; `source` says where it is from, `loads` are the files that its passes are from. Constants of
+    more than `elide` elements are left out: the text does not stand alone then."""
     facts: dict[str, Any] = {word: getattr(trial, word) for word in _PLAIN}
     facts["requests"] = dict(trial.requests)
     facts["passes"] = ",".join(map(str, trial.passes))
     load = "".join(f" --load {shlex.quote(path)}" for path in loads)
     lines = [f"// RUN: symc replay {name}{load}", _TRIAL + json.dumps(facts)]
     if failure is not None:
-        lines.append(_FAILURE + json.dumps(failure.signature))
+        lines.append(failure_line(failure.signature))
         lines += [f"//   {line}" for line in failure.message.splitlines()]
     lines += [f"// {source}" for source in (source, _versions()) if source]
     for key, array in sorted(trial.given.items()):
         lines.append(_VALUE + json.dumps([key, array.dtype.name, list(array.shape), array.ravel().tolist()]))
-    # every constant in full: the file stands alone
-    return "\n".join([*lines, print_module(trial.module, elide=1 << 40)])
+    return "\n".join([*lines, print_module(trial.module, elide=elide)])
+
+
+def failure_line(signature: tuple[str, str, str]) -> str:
+    """The line of a failure that is expected; a rule "" stands for any."""
+    return _FAILURE + json.dumps(signature)
 
 
 def is_trial(text: str) -> bool:
@@ -56,22 +64,25 @@ def is_trial(text: str) -> bool:
     return any(line.startswith(_TRIAL) for line in text.splitlines())
 
 
-def loads_of(text: str) -> list[str]:
-    """The files that the RUN line of a trial's text loads: they hold its passes."""
-    found = re.match(r"// RUN: symc replay (.*)", text)
+def loads_of(text: str, folder: Path) -> list[str]:
+    """The files that the RUN line of a trial's text in a folder loads: they hold its passes."""
+    found = re.match(r"// RUN: symc (?:replay|opt) (.*)", text)
     words = shlex.split(found[1]) if found else []
-    return [word for before, word in zip(words, words[1:]) if before == "--load"]
+    named = [word for before, word in zip(words, words[1:]) if before == "--load"]
+    return [str(folder / name) if name.endswith(".py") else name for name in named]
 
 
 def _versions() -> str:
+    set_here = "".join(f", {name}={os.environ[name]}" for name in VARIABLES if name in os.environ)
     return (
         f"symc {version('symc')}, Python {platform.python_version()}, numpy {np.__version__}, "
-        f"llvmlite {version('llvmlite')}, {host_target().name}"
+        f"llvmlite {version('llvmlite')}, {host_target().name}{set_here}"
     )
 
 
-def read_text(text: str) -> tuple[Trial, tuple[str, str, str] | None]:
-    """The trial in a text, and the signature of the failure that is expected. ParseError for a text without one."""
+def read_text(text: str, constants: Mapping[str, Array] | None = None) -> tuple[Trial, tuple[str, str, str] | None]:
+    """The trial in a text, and the signature of the failure that is expected. `constants` is the data of those that the
+    text elides. ParseError for a text without a trial, or with one of another version."""
     facts: dict[str, Any] | None = None
     expected: tuple[str, str, str] | None = None
     given = {}
@@ -87,7 +98,10 @@ def read_text(text: str) -> tuple[Trial, tuple[str, str, str] | None]:
     if facts is None:
         raise ParseError(f"no line begins with {_TRIAL!r}: this is no file of symc fuzz")
     passes = tuple(parse_pipeline(facts.pop("passes")))
-    return Trial(parse(text, {}, definition), passes, given=given, **facts), expected
+    unknown = [name for name in facts if name not in {*_PLAIN, "requests"}]
+    if unknown:
+        raise ParseError(f"the trial says {unknown[0]!r}, which this version of symc does not know")
+    return Trial(parse(text, constants or {}, definition), passes, given=given, **facts), expected
 
 
 def write(trial: Trial, failure: Failure, folder: Path, stem: str, source: str = "", loads: Sequence[str] = ()) -> Path:

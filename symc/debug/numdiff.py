@@ -56,7 +56,7 @@ class Search:
     """The steps of `symc numdiff`, one after the other, so that what is known already can be told."""
 
     def __init__(self, given: Sequence[Trial], loads: Sequence[str] = ()) -> None:
-        self.given, self.loads = list(given), tuple(loads)
+        self.given, self.loads = list(given), tuple(dict.fromkeys(loads))
         self.trial = self.given[0]
         self.failure: Failure | None = None
         self.blame = Blame()

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from symc.debug.files import loads_of
 from symc.debug.sirtest import is_expected, is_test, problems_of, read_test, updated
+from symc.extensions import load_extensions
 from symc.ir.errors import IRError
 
 
@@ -45,6 +47,7 @@ class SirItem(pytest.Item):
 
     def runtest(self) -> None:
         text = self.path.read_text(encoding="utf-8")
+        load_extensions(loads_of(text, self.path.parent))
         test = read_test(text)
         if self.config.getoption("--sir-update"):
             now = updated(test)

@@ -21,10 +21,12 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from symc.debug.apart import apart
 from symc.debug.checks import check
-from symc.debug.files import loads_of, read_text
-from symc.debug.numdiff import trials
+from symc.debug.files import read_text
+from symc.debug.numdiff import SILENT, trials
 from symc.debug.reading import definition
+from symc.debug.trial import Failure
 from symc.ir.errors import ParseError
 from symc.ir.parse import parse
 from symc.ir.text import print_module
@@ -121,8 +123,7 @@ def _options(command: str) -> argparse.Namespace:
 def problems_of(test: SirTest) -> list[str]:
     """What is wrong, a line or more each; empty for a test that passes."""
     if test.replays:
-        trial, _ = read_text(test.text)
-        failure = check(trial).failure
+        failure, _ = _replayed(test)
         return [] if failure is None else [str(failure)]
     outcome = run_test(test)
     found = [f"the numbers are wrong: {outcome.wrong}"] if outcome.wrong else []
@@ -131,14 +132,15 @@ def problems_of(test: SirTest) -> list[str]:
 
 def is_expected(test: SirTest) -> bool:
     """Whether a written failure fails as it says."""
+    failure, expected = _replayed(test)
+    return failure is not None and expected is not None and failure.fits(expected)
+
+
+def _replayed(test: SirTest) -> tuple[Failure | None, tuple[str, str, str] | None]:
+    """What fails, in a process that may die of it, and what is expected to."""
     trial, expected = read_text(test.text)
-    failure = check(trial).failure
-    return failure is not None and expected == failure.signature
-
-
-def loads(test: SirTest) -> list[str]:
-    """The Python files that a written failure needs, beside it."""
-    return loads_of(test.text)
+    found = apart(lambda say: check(trial, say).failure, SILENT)
+    return (found if isinstance(found, Failure) else None), expected
 
 
 def _told(test: SirTest, expected: Expectation, what: str) -> str:

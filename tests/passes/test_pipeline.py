@@ -7,17 +7,18 @@ import gc
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from symc.ir.errors import IRError, ParseError
+from symc.ir.errors import IRError, ParseError, VerifyError
 from symc.ir.op import Node, input_node
 from symc.ir.origins import SymOrigin
 from symc.ir.prims import elementwise as ew
 from symc.ir.tensor.graph import Graph, finish
 from symc.ir.types import F32, TensorType
 from symc.passes.loop.tiling.tile import Tile
-from symc.passes.manager.instruments import Bisect, PrintIR, Reproducer, Statistics, Timing, TreeDir
+from symc.passes.manager.instruments import Bisect, PrintIR, Statistics, Timing, TreeDir
 from symc.passes.manager.manager import (
     PASSES,
     Instrument,
@@ -259,8 +260,9 @@ def test_print_ir() -> None:
     ]  # fmt: skip
     assert everything.count("symc ir 1 level=tensor") == 4
     assert re.findall(r"----- (.*) -----", printed(after=("layout",))) == ["after layout"]
-    changed = printed(changed=True)
+    changed = printed(after=("change",))
     assert "after layout: unchanged" in changed and changed.count("symc ir") == 1
+    assert re.findall(r"----- (.*) -----", printed(before=("change",)))[0] == "before simplify"
 
 
 def test_print_ir_tells_failures(failing: type[Pass]) -> None:
@@ -268,6 +270,28 @@ def test_print_ir_tells_failures(failing: type[Pass]) -> None:
     with pytest.raises(IRError):
         Manager([PrintIR(stream, after=("all",))]).step(failing(), graph_of(x))
     assert stream.getvalue() == "// ----- refuse failed: no -----\n"
+
+
+def test_print_ir_shows_what_a_failing_pass_was_given_and_gave() -> None:
+    """Also where it gave nothing that has a text."""
+
+    @register_pass("spoil")
+    class Spoil(Pass):
+        nothing: bool = option(False)
+
+        def run(self, graph: Graph, rw: Rewriter) -> Any:
+            return None if self.nothing else dataclasses.replace(graph, outputs=())
+
+    try:
+        for spoil in (Spoil(), Spoil(nothing=True)):
+            stream = io.StringIO()
+            with pytest.raises((VerifyError, TypeError)):
+                Manager([PrintIR(stream, ("failure",), ("failure",))]).step(spoil, graph_of(ew.exp(x)))
+            titles = re.findall(r"----- (.*) -----", stream.getvalue())
+            assert titles[0].startswith(f"{spoil} failed") and titles[1] == f"before {spoil}, which fails on this"
+            assert titles[2:] == ([] if spoil.nothing else ["after spoil, which is refused"])
+    finally:
+        del PASSES["spoil"]
 
 
 def test_tree_dir(tmp_path: Path) -> None:
@@ -313,32 +337,6 @@ def test_bisect_leaves_passes_that_add_results_alone() -> None:
     passes = parse_pipeline("autodiff{wrt=x ones=true},simplify")
     after = Manager([Bisect(0)]).run(passes, graph_of(ew.exp(x)))
     assert [o.name for o in after.outputs] == ["out", "x.grad"]
-
-
-def test_reproducer_holds_the_program_and_the_rest_of_the_pipeline(tmp_path: Path, failing: type[Pass]) -> None:
-    from symc.ir.parse import parse
-
-    passes = [*parse_pipeline("simplify"), failing(), *parse_pipeline("layout")]
-    reproducer = Reproducer(tmp_path, passes)
-    with pytest.raises(IRError):
-        Manager([reproducer]).run(passes, graph_of(ew.exp(ew.neg(ew.neg(x)))))
-    assert reproducer.path == tmp_path / "reproducer-refuse.sir"
-    text = reproducer.path.read_text()
-    assert text.startswith('// RUN: symc opt -p "refuse,layout" reproducer-refuse.sir\n// refuse failed:\n')
-    assert "//   symc.ir.errors.IRError: no" in text
-    assert parse(text).outputs[0].node is ew.exp(x)
-
-
-def test_reproducer_keeps_large_constants(tmp_path: Path, failing: type[Pass]) -> None:
-    import numpy as np
-
-    big = ew.const(np.arange(5000, dtype=np.float32))
-    graph = finish("g", [], [("out", ew.exp(big))], origins={n: SymOrigin("s", "Op") for n in (big, ew.exp(big))})
-    reproducer = Reproducer(tmp_path)
-    with pytest.raises(IRError):
-        Manager([reproducer]).step(failing(), graph)
-    (data,) = np.load(tmp_path / "reproducer-refuse.npz").values()
-    assert data.tolist() == list(range(5000))
 
 
 def test_nothing_is_collected_while_passes_run() -> None:

@@ -9,10 +9,10 @@ import pytest
 from planted import nets
 
 from symc.cli.inputs import Loaded, passes_for, symbol_input
-from symc.cli.loading import import_file
 from symc.cli.numdiff import verdict_of
 from symc.debug import numdiff
 from symc.debug.numdiff import KINDS, Search, trials
+from symc.extensions import import_file
 from symc.passes.edits import Edits, insertion
 from symc.passes.pipeline import PASSES
 

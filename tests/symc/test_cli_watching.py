@@ -85,5 +85,11 @@ def test_counts_counters_and_promises_are_reported(capsys, file: str) -> None:
 
 
 def test_what_a_failing_pass_was_given_is_printed(capsys, file: str) -> None:
-    _, err = ran(capsys, "opt", file, "-p", "autodiff{wrt=nothing}", "--print-ir-after-failure", code=5)
-    assert "fails on this -----\nsymc ir 1 level=tensor\nfunc @f(" in err
+    _, err = ran(capsys, "opt", file, "-p", "autodiff{wrt=nothing}", "--print-ir-before-failure", code=5)
+    assert "which fails on this -----\nsymc ir 1 level=tensor\nfunc @f(" in err
+
+
+def test_programs_are_printed_around_changes(capsys, file: str) -> None:
+    _, err = ran(capsys, "opt", file, "-p", "simplify,layout", "--print-ir-before-change", "--print-ir-after=layout")
+    assert err.count("symc ir 1") == 2
+    assert "before simplify -----" in err and "after layout -----" in err and "before layout" not in err

@@ -109,7 +109,9 @@ def test_the_command_tells_each_file(capsys, tmp_path: Path) -> None:
     (tmp_path / "bad.sir").write_text(text("CHECK: log"))
     (tmp_path / "program.sir").write_text(BODY)
     out, err = ran(capsys, "test", str(tmp_path), code=1)
-    assert f"FAIL {tmp_path / 'bad.sir'}\n     line 2: CHECK: log\n" in out and f"ok   {tmp_path / 'good.sir'}\n" in out
+    assert (
+        f"FAIL  {tmp_path / 'bad.sir'}\n      line 2: CHECK: log\n" in out and f"ok    {tmp_path / 'good.sir'}\n" in out
+    )
     assert "program.sir" not in out and err == "1 of 2 pass\n"
     assert ran(capsys, "test", str(tmp_path), "--update")[1] == "2 of 2 pass\n"
     (tmp_path / "none").mkdir()

@@ -19,8 +19,6 @@ import ctypes
 import functools
 import hashlib
 import itertools
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,6 +29,7 @@ from symc.codegen.jit.llvm import Compiler, binding, compiler, parsed
 from symc.codegen.jit.threads import share
 from symc.codegen.target import Target, host_target
 from symc.ir.process import forks_wait, in_child, lock
+from symc.leftovers import new_file
 from symc.progress import Compilation
 
 if TYPE_CHECKING:
@@ -213,9 +212,8 @@ def _privatise(module: ModuleRef, key: str, function_name: str, symbol: str, tex
 
 
 def _refusal(key: str, reason: str, text: str) -> CompileError:
-    handle, path = tempfile.mkstemp(prefix="symc-refused-", suffix=".ll")
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
+    path = new_file("refused", ".ll")
+    path.write_text(text, encoding="utf-8")
     return CompileError(
         f"LLVM refused kernel {key!r}: {reason}\n  its text is in {path}; this is a bug in its generator"
     )

@@ -11,16 +11,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from symc.cli.report import INPUT, CliError
+
+class ExtensionError(ImportError):
+    """A file or package that brings passes, operators or primitives cannot be loaded."""
+
 
 #: the group of entry points whose modules are imported by every command
 GROUP = "symc.extensions"
+#: where the code of this project is
+_ROOT = Path(__file__).resolve().parents[1]
 #: files that have been run: one that is named twice registers once
 _files: dict[Path, Any] = {}
+#: files and modules that --load has named
+_loaded: dict[str, None] = {}
 
 
 def import_file(where: str) -> Any:
-    """The module of a Python file, run once; its folder is on the path meanwhile. CliError where it fails."""
+    """The module of a Python file, run once; its folder is on the path meanwhile. ExtensionError where it fails."""
     path = Path(where).resolve()
     if path in _files:
         return _files[path]
@@ -28,18 +35,30 @@ def import_file(where: str) -> Any:
         raise FileNotFoundError(2, "no such file", where)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise CliError(f"{where} is not a Python file", INPUT)
+        raise ExtensionError(f"{where} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
     except Exception as problem:
         line = _line_of(problem, path)
-        raise CliError(f"{where}{line} failed when it was run: {type(problem).__name__}: {problem}", INPUT) from None
+        raise ExtensionError(f"{where}{line} failed when it was run: {type(problem).__name__}: {problem}") from None
     finally:
         sys.path.remove(str(path.parent))
     _files[path] = module
     return module
+
+
+def files_of(passes: Sequence[object]) -> list[str]:
+    """The files that passes are from, without those of this project: they have to be loaded for them to be known."""
+    codes = [type(p).run.__code__ for p in passes]  # type: ignore[attr-defined]
+    files = dict.fromkeys(Path(code.co_filename).resolve() for code in codes)
+    return [str(file) for file in files if file.is_file() and not file.is_relative_to(_ROOT)]
+
+
+def loaded_files() -> list[str]:
+    """The files and modules that --load has named."""
+    return list(_loaded)
 
 
 def _line_of(problem: BaseException, path: Path) -> str:
@@ -54,11 +73,11 @@ def _line_of(problem: BaseException, path: Path) -> str:
 
 
 def import_module(name: str) -> Any:
-    """A module by its dotted name. CliError where there is none."""
+    """A module by its dotted name. ExtensionError where there is none."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as problem:
-        raise CliError(f"cannot import {name}: {problem}", INPUT) from None
+        raise ExtensionError(f"cannot import {name}: {problem}") from None
 
 
 def load_extensions(files: Sequence[str] = ()) -> None:
@@ -69,6 +88,11 @@ def load_extensions(files: Sequence[str] = ()) -> None:
         try:
             entry.load()
         except Exception as problem:
-            raise CliError(f"the extension {entry.name} ({entry.value}) fails: {problem}", INPUT) from None
+            raise ExtensionError(f"the extension {entry.name} ({entry.value}) fails: {problem}") from None
     for name in files:
-        import_file(name) if name.endswith(".py") else import_module(name)
+        if name.endswith(".py"):
+            import_file(name)
+            name = str(Path(name).resolve())
+        else:
+            import_module(name)
+        _loaded[name] = None
