@@ -138,11 +138,11 @@ class _Bound:
         arrays = {name: self.trial.value(name, role, t) for name, role, t in inputs_of(graph)}
         gradients = gradients_of(graph)
         for name, array in {**exe.arg_dict, **exe.aux_dict}.items():
-            array[:] = self.values[name]
+            array[...] = self.values[name]
         for name, array in exe.grad_dict.items():
             if array is not None:
                 kind, called = gradients.get(name, ("output", name))
-                array[:] = arrays[called] if kind == "update" else np.full(array.shape, 7)
+                array[...] = arrays[called] if kind == "update" else np.full(array.shape, 7)
         exe.forward(is_train=train)
         outputs = {name: o.asnumpy() for name, o in zip(self.module.output_names, exe.outputs)}
         if train and gradients:
