@@ -6,7 +6,8 @@ verifier proves it from the body (rule P12).
   map[32,10]        every index of the space by itself
   row[32,10 | 1]    reductions over the axes behind the bar, and values of the space and of its rows; a row is
                     finished before the next
-  nest[32,10]       the loop nest of one primitive whose result has the shape of the space, and values of that result
+  nest[32,10]       the loop nest of one primitive whose result has the shape of the space, and values of that result;
+                    it reads operands at any index, also through values that are computed element by element
   host              no loops: the host evaluates the body and stores the results when all operands have been read
 
 An access says along which axes of the space the axes of a tensor run: axis k of it is touched at the index of axis

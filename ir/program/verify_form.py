@@ -173,7 +173,7 @@ class _Proof:
         # a loop nest reads what it needs when it likes
         before = topological(node.inputs)
         self.whole.update(before)
-        other = next((n for n in before if n.op.nest or not (has_element(n.op) or isinstance(n.op, Input))), None)
+        other = next((n for n in before if not (has_element(n.op) or isinstance(n.op, Input))), None)
         return None if other is None else self._unfit(other.op.name)
 
     def _unfit(self, name: str) -> Fault:

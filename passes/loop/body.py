@@ -25,7 +25,8 @@ def lower_body(body: Graph, form: Form, name: str) -> LoopKernel:
     outs = [Buffer(out.name, out.node.tensor, "out") for out in body.outputs]
     kernel = _Kernel(body, outs)
     if form.kind == "nest":
-        nest = next(node for node in body.nodes() if node.op.nest)
+        # others whose results it reads element by element stand before it
+        nest = next(node for node in reversed(body.nodes()) if node.op.nest)
         reads = [kernel.reader(i) for i in nest.inputs]
         with kernel.b.at(body.origins.get(nest), nest.op.name):
             NESTS[type(nest.op)](kernel.b, nest, reads, kernel.finisher(nest))

@@ -7,21 +7,24 @@ that only its own kernel reads stays in registers after all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from symc.ir.op import Input, Node, Primitive, has_element
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.linear import Conv
-from symc.ir.prims.movement import Broadcast, Reshape, Slice, Transpose
+from symc.ir.prims.movement import Broadcast, Pad, Reshape, Slice, Transpose
 from symc.ir.prims.reduce import Reduction
 from symc.ir.prims.tuples import Get
 from symc.ir.program.form import Access
 from symc.ir.tensor.graph import Graph, users_of
 from symc.ir.types import Shape, TupleType
+from symc.passes.program.planes import padded_by_planes
 
 #: nodes of a cone: a longer chain is cut by storing a value
 MAX_CONE = 48
+#: how often a dear value has to be repeated for a kernel of its own to pay, and elements of the result
+REPEATED, WIDE = 16, 1 << 13
 
 
 def is_pointwise(op: Primitive) -> bool:
@@ -59,7 +62,7 @@ class Unit:
 
 def demanded_values(graph: Graph, limit: int) -> set[Node]:
     """The values that get memory unless their kernel keeps them: results, operands of loop nests and views,
-    reductions, and dear values with several readers (`limit`: what recomputing one may cost)."""
+    reductions, and dear values with several readers or repeated many times (`limit`: what recomputing one may cost)."""
     nodes = graph.nodes()
     users = users_of(nodes)
     demanded: set[Node] = set(graph.roots)
@@ -73,9 +76,11 @@ def demanded_values(graph: Graph, limit: int) -> set[Node]:
             demanded.update((node, node.inputs[0]))
         elif isinstance(op, Reduction):
             demanded.add(node)
-        elif not is_pointwise(op):
+        elif not is_pointwise(op) and not (
+            isinstance(op, Pad) and all(padded_by_planes(u) is node for u in users[node])
+        ):
             demanded.add(node)
-            demanded.update(_in_memory(node))
+            demanded.update(_in_memory(node, demanded))
         recompute = op.cost + sum(1 if i in demanded or not i.inputs else cost.get(i, 1) for i in set(node.inputs))
         cost[node] = recompute
         size[node] = 1 + sum(size.get(i, 0) for i in set(node.inputs) if i not in demanded)
@@ -83,16 +88,26 @@ def demanded_values(graph: Graph, limit: int) -> set[Node]:
             demanded.add(node)
         if len(users[node]) > 1 and recompute > limit and node.inputs and not isinstance(op, Broadcast):
             demanded.add(node)
+        if isinstance(op, Broadcast) and cost.get(node.inputs[0], 0) > limit and node.inputs[0].rank:
+            (repeated,) = node.inputs
+            if node.tensor.size >= max(WIDE, REPEATED * repeated.tensor.size) and not isinstance(
+                repeated.op, Broadcast
+            ):
+                demanded.add(repeated)
+                cost[node] = 1
     return {n for n in demanded if not isinstance(n.op, (Input, Const))}
 
 
-def _in_memory(nest: Node) -> Sequence[Node]:
-    """What a loop nest reads from memory. A convolution packs its weights in any case, from wherever they lie."""
+def _in_memory(nest: Node, demanded: Collection[Node]) -> Sequence[Node]:
+    """What a loop nest reads from memory. A convolution packs its weights in any case, from wherever they lie, and what
+    it copies into planes is padded there unless the padded maps are in memory."""
     if nest.op.prologue:
         return ()
     if not isinstance(nest.op, Conv):
         return nest.inputs
     x, weights = nest.inputs
+    if x not in demanded and padded_by_planes(nest) is x:
+        (x,) = x.inputs
     while isinstance(weights.op, (Slice, Transpose)) or isinstance(weights.op, Reshape) and is_trivial_reshape(weights):
         (weights,) = weights.inputs
     return x, weights

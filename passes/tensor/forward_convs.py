@@ -2,10 +2,9 @@
 
 A kernel of one tap with a stride reads a map of which most is never used: the positions that are used come first.
 
-A map of few positions gives every weight so little to do that packing the weights costs more than the product, and one
-tap over many channels reads every position from as many places far apart. Both are a matrix product with patches of
-the input (im2col; Chellapilla et al., "High Performance Convolutional Neural Networks for Document Processing", 2006),
-in which the operands are read in order and the weights as they lie.
+A map of few positions gives every weight so little to do that packing the weights costs more than the product. It is a
+matrix product with patches of the input (im2col; Chellapilla et al., "High Performance Convolutional Neural Networks
+for Document Processing", 2006), in which the operands are read in order and the weights as they lie.
 """
 
 from __future__ import annotations
@@ -24,8 +23,6 @@ from symc.passes.manager.watching import Refused
 
 #: positions of all images, below which weights are not worth packing (see symc.passes.cost)
 FEW = 2 * PACKING
-#: channels that are too far apart for a tile of positions to stay in the first cache
-DEEP = 1024
 
 
 def tap_slices(x: Node, kernel: Shape, places: Shape, stride: Shape, dilate: Shape) -> Iterator[Node]:
@@ -65,7 +62,7 @@ def one_tap(node: Node) -> Node | Refused | None:
 
 
 def patch_product(node: Node) -> Node | Refused | None:
-    """conv(x, w) -> w patches(x)' for few positions or many channels, where the weights lie in memory as they are."""
+    """conv(x, w) -> w patches(x)' for few positions, where the weights lie in memory as they are."""
     op = node.op
     if not isinstance(op, Conv) or not node.tensor.size:
         return None
@@ -74,17 +71,15 @@ def patch_product(node: Node) -> Node | Refused | None:
     x, w = node.inputs
     places, kernel = node.shape[2:], w.shape[2:]
     images = x.shape[0]
-    deep = math.prod(kernel) == 1 and w.shape[1] >= DEEP
-    few = math.prod(kernel) > 1 and images * math.prod(places) < FEW
     if not w.tensor.size:
         return None
     if w.inputs:
         return Refused("its weights are computed: they could lie in memory packed as well")
-    if not (deep or few):
-        what = f"{w.shape[1]} channels for its one tap, fewer than {DEEP}"
-        if math.prod(kernel) > 1:
-            what = f"{images * math.prod(places)} positions, no fewer than {FEW}"
-        return Refused(f"it has {what}: packing its weights pays")
+    if math.prod(kernel) == 1:
+        return Refused("it has one tap: it is a product of its positions with the weights as it is")
+    if images * math.prod(places) >= FEW:
+        positions = images * math.prod(places)
+        return Refused(f"it has {positions} positions, no fewer than {FEW}: packing its weights pays")
     rows = reshape(w, (w.shape[0], w.tensor.size // w.shape[0]))
     made = dot(rows, patches(x, kernel, places, op.stride, op.dilate), tb=True)
     spatial = range(2, len(places) + 2)

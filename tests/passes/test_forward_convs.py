@@ -13,7 +13,7 @@ from symc.ir.tensor.interp import evaluate, evaluate_nodes
 from symc.ir.text import print_program
 from symc.ir.types import F32, F64, TensorType
 from symc.passes.manager.watching import Refused
-from symc.passes.tensor.forward_convs import DEEP, one_tap, patch_product
+from symc.passes.tensor.forward_convs import one_tap, patch_product
 
 
 def node(name: str, *shape: int) -> Node:
@@ -66,12 +66,9 @@ def test_few_positions_are_a_product(kernel, size, stride, dilate) -> None:
     agree(made, patch_product(made))
 
 
-def test_one_tap_over_many_channels_is_a_product() -> None:
-    x, w = node("x", 3, DEEP, 4, 3), node("w", 5, DEEP, 1, 1)
-    made = conv(x, w, (1, 1), (1, 1), 1)
-    agree(made, patch_product(made))
-    assert "8 channels for its one tap" in reason(
-        patch_product(conv(node("y", 3, 8, 4, 3), node("v", 5, 8, 1, 1), (1, 1), (1, 1), 1))
+def test_one_tap_is_a_product_as_it_is() -> None:
+    assert "one tap" in reason(
+        patch_product(conv(node("x", 3, 2000, 4, 3), node("w", 5, 2000, 1, 1), (1, 1), (1, 1), 1))
     )
 
 

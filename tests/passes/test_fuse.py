@@ -16,10 +16,12 @@ from symc.ir.prims import (
     dot,
     exp,
     mul,
+    pad,
     reduce_sum,
     relu,
     reshape,
     reverse,
+    rsqrt,
     sigmoid,
     slice_,
     sub,
@@ -60,6 +62,39 @@ def test_weights_turned_round_are_read_where_they_lie() -> None:
 
     found = kernels(net, x=TensorType(F32, (2, 16, 9, 9)), w=TensorType(F32, (16, 24, 3, 3)))
     assert len(found) == 1 and "conv" in found[0]
+
+
+def padded_conv(x, w, groups, other=False):
+    around = (0, 0, 1, 1)
+    wide = pad(x, around, around)
+    made = relu(conv(wide, w, (1, 1), (1, 1), groups))
+    return [made, wide] if other else made
+
+
+def test_padding_of_a_depthwise_convolution_is_part_of_its_kernel() -> None:
+    maps, filters = TensorType(F32, (2, 8, 9, 9)), TensorType(F32, (8, 1, 3, 3))
+    assert kernels(lambda x, w: padded_conv(x, w, 8), x=maps, w=filters) == [["conv", "pad", "relu"]]
+    assert kernels(lambda x, w: padded_conv(x, w, 8, True), x=maps, w=filters) == [["pad"], ["conv", "relu"]]
+
+
+def test_padding_of_other_convolutions_is_a_kernel_of_its_own() -> None:
+    maps = TensorType(F32, (1, 8, 9, 9))
+    found = kernels(lambda x, w: padded_conv(x, w, 2), x=maps, w=TensorType(F32, (8, 4, 3, 3)))
+    assert found == [["pad"], ["conv", "relu"]]
+    large = TensorType(F32, (1, 2, 400, 400))  # a plane that no near cache holds
+    found = kernels(lambda x, w: padded_conv(x, w, 2), x=large, w=TensorType(F32, (2, 1, 3, 3)))
+    assert found == [["pad"], ["conv", "relu"]]
+
+
+@pytest.mark.parametrize(("channels", "size", "apart"), [(8, 40, True), (8, 20, False), (1000, 3, False)])
+def test_dear_values_are_not_computed_again_for_every_place(channels, size, apart) -> None:
+    """The factors of a normalization: once, where they are used often enough for a kernel of their own."""
+
+    def net(x, v):
+        return x * broadcast(rsqrt(v * v + 1.0) * v, x.shape, (1,))
+
+    maps, vectors = TensorType(F32, (1, channels, size, size)), TensorType(F32, (channels,))
+    assert len(kernels(net, x=maps, v=vectors)) == 1 + apart
 
 
 def test_rows_and_values_of_one_space_are_one_kernel() -> None:

@@ -99,8 +99,75 @@ CASES = {
     "conv strided, grouped": (lambda x, w: conv(x, w, (2, 2), (1, 1), 2), dict(x=f(2, 4, 15, 15), w=f(8, 2, 3, 3))),
     "conv dilated": (lambda x, w: conv(x, w, (1, 1), (2, 2)), dict(x=f(1, 3, 12, 12), w=f(4, 3, 3, 3))),
     "conv depthwise": (lambda x, w: conv(x, w, (1, 1), (1, 1), 6), dict(x=f(1, 6, 9, 9), w=f(6, 1, 3, 3))),
+    "conv depthwise, padded": (
+        lambda x, w: relu(conv(pad(x, (0, 0, 1, 1), (0, 0, 1, 1)), w, (1, 1), (1, 1), 20)),
+        dict(x=f(2, 20, 14, 23), w=f(20, 1, 3, 3)),
+    ),
+    "conv depthwise, strided": (
+        lambda x, w: conv(pad(x, (0, 0, 1, 1), (0, 0, 1, 1)), w, (2, 2), (1, 1), 5),
+        dict(x=f(2, 5, 36, 37), w=f(5, 1, 3, 3)),
+    ),
+    "conv depthwise, strided, not padded": (
+        lambda x, w: conv(x, w, (3, 2), (1, 2), 6), dict(x=f(1, 6, 13, 40), w=f(6, 1, 2, 3)),
+    ),
+    "conv depthwise, several filters": (
+        lambda x, w: conv(pad(x, (0, 0, 2, 0), (0, 0, 1, 3)), w, (1, 3), (2, 1), 4),
+        dict(x=f(2, 4, 9, 30), w=f(12, 1, 2, 5)),
+    ),
+    "conv depthwise, padding of its own value": (
+        lambda x, w: conv(pad(x, (0, 0, 1, 2), (0, 0, 3, 0), value=2.5), w, (1, 1), (1, 1), 3),
+        dict(x=f(1, 3, 7, 7), w=f(3, 1, 3, 3)),
+    ),
+    "conv depthwise, padding used twice": (
+        lambda x, w: (lambda p: [conv(p, w, (2, 1), (1, 1), 3), relu(p)])(pad(x, (0, 0, 1, 1), (0, 0, 1, 1))),
+        dict(x=f(1, 3, 7, 9), w=f(3, 1, 3, 3)),
+    ),
+    "conv depthwise, more padding than map": (
+        lambda x, w: conv(pad(x, (0, 0, 3, 3), (0, 0, 3, 3)), w, (2, 2), (1, 1), 7),
+        dict(x=f(1, 7, 1, 1), w=f(7, 1, 5, 5)),
+    ),
+    "conv depthwise, long rows of taps": (
+        lambda x, w: conv(pad(x, (0, 0, 0, 5), (0, 0, 0, 5)), w, (1, 2), (1, 1), 3),
+        dict(x=f(1, 3, 4, 29), w=f(3, 1, 1, 11)),
+    ),
+    "conv depthwise, 1d": (
+        lambda x, w: conv(pad(x, (0, 0, 2), (0, 0, 2)), w, (2,), (1,), 4), dict(x=f(2, 4, 45), w=f(4, 1, 5)),
+    ),
+    "conv depthwise, 3d": (
+        lambda x, w: conv(pad(x, (0, 0, 1, 1, 1), (0, 0, 1, 0, 1)), w, (1, 2, 2), (1, 1, 1), 2),
+        dict(x=f(2, 2, 5, 6, 20), w=f(2, 1, 3, 2, 3)),
+    ),
+    "conv depthwise, f16": (
+        lambda x, w: conv(pad(x, (0, 0, 1, 1), (0, 0, 1, 1)), w, (2, 2), (1, 1), 5),
+        dict(x=TensorType(F16, (1, 5, 19, 22)), w=TensorType(F16, (5, 1, 3, 3))),
+    ),
+    "conv padded": (
+        lambda x, w: conv(pad(x, (0, 0, 1, 1), (0, 0, 1, 1)), w, (1, 1), (1, 1), 2),
+        dict(x=f(1, 4, 9, 9), w=f(6, 2, 3, 3)),
+    ),
     "conv 1d": (lambda x, w: conv(x, w, (1,), (1,)), dict(x=f(2, 3, 20), w=f(4, 3, 5))),
     "conv 3d": (lambda x, w: conv(x, w, (1, 1, 1), (1, 1, 1)), dict(x=f(1, 2, 5, 6, 7), w=f(3, 2, 2, 3, 3))),
+    "conv one tap": (lambda x, w: conv(x, w, (1, 1), (1, 1)), dict(x=f(2, 33, 7, 7), w=f(40, 33, 1, 1))),
+    "conv one tap, epilogue": (
+        lambda x, w, b, r: relu(conv(x, w, (1, 1), (1, 1)) * broadcast(b, r.shape, (1,)) + r),
+        dict(x=f(2, 24, 5, 9), w=f(50, 24, 1, 1), b=f(50), r=f(2, 50, 5, 9)),
+    ),
+    "conv one tap, grouped, of its own operand": (
+        lambda x, w: conv(x, w, (1, 1), (1, 1), 3) + x, dict(x=f(2, 12, 6, 7), w=f(12, 4, 1, 1)),
+    ),
+    "conv one tap, transposed weights": (
+        lambda x, w: conv(x, transpose(w, (1, 0, 2, 3)), (1, 1), (1, 1)), dict(x=f(1, 20, 14, 14), w=f(20, 48, 1, 1)),
+    ),
+    "conv one tap, weights used twice": (
+        lambda x, w: conv(x, w, (1, 1), (1, 1)) * w, dict(x=f(4, 4, 1, 1), w=f(4, 4, 1, 1)),
+    ),
+    "conv one tap, maps summed up": (
+        lambda x, w, b: conv(x, w, (1, 1), (1, 1)) + broadcast(b, (2, 18, 4, 5), (0, 2)),
+        dict(x=f(2, 17, 4, 5), w=f(18, 17, 1, 1), b=f(2, 4)),
+    ),
+    "conv one tap, 3d": (
+        lambda x, w: tanh(conv(x, w, (1, 1, 1), (1, 1, 1))), dict(x=f(2, 5, 3, 4, 5), w=f(6, 5, 1, 1, 1)),
+    ),
     "conv_dx scattered": (
         lambda y, w: conv_dx(y, w, (1, 1), (1, 1), 1, (12, 12)),
         dict(y=f(2, 5, 8, 8), w=f(5, 3, 5, 5)),
@@ -189,6 +256,9 @@ def test_native_equals_interpreter(name: str, tiled: bool) -> None:
         "dot, packed",
         "dot, epilogue",
         "conv",
+        "conv one tap, epilogue",
+        "conv depthwise, padded",
+        "conv depthwise, strided",
         "conv_dw",
         "conv_dx scattered",
         "sum rows",

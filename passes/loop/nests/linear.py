@@ -14,6 +14,8 @@ from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot
 from symc.ir.types import Shape
 from symc.passes.loop.build import Builder
 from symc.passes.loop.nests.common import Read, Store, accumulator, multiply_add, nest
+from symc.passes.loop.nests.planes import plane_nest
+from symc.passes.program.planes import in_planes, padded_by_planes
 
 
 @nest(Dot)
@@ -43,6 +45,10 @@ def dot_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> Non
 def conv_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
     op = node.op
     assert isinstance(op, Conv)
+    if in_planes(node) and (max(op.stride) > 1 or padded_by_planes(node) is not None):
+        with b.at(None, "conv"):
+            plane_nest(b, node, reads, store)
+        return
     x, w = node.inputs
     wide = accumulator(node.dtype)
     per = w.shape[0] // op.groups

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from symc.codegen.emit.description import scratch_layout, shifts_of
 from symc.codegen.emit.lanes import Coordinate, Lane, Val, coordinates, mask_text, project
+from symc.codegen.emit.parts import store_first
 from symc.codegen.emit.text import Lines, literal, splat, suffix, type_name
 from symc.codegen.emit.transposed import groups, load_group, store_group
 from symc.ir.index import Affine, Var, linear
@@ -428,6 +429,9 @@ class Memory:
             if add:
                 value = self._sum(pointer, value, dtype, width)
             self._typed_store(pointer, value, dtype, width)
+            return
+        if stride == 1 and not condition and not add and dtype != BOOL:
+            store_first(self.lines, pointer, value, dtype, width, used)
             return
         if stride == 1 and dtype.itemsize >= 4:
             mask = self._mask(lane, register, "" if wide else condition)
