@@ -12,6 +12,19 @@ numeric_types = (float, int)
 string_types = (str,)
 
 
+class _NullType:
+    """Stands for an argument that was not given, where None is a value that can be given."""
+
+    def __repr__(self) -> str:
+        return "_Null"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+_Null = _NullType()
+
+
 class MXNetError(RuntimeError):
     """What every refused program raises: the message names the Symbol, its operator, what was got and expected."""
 

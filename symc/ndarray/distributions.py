@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from symc.base import _Null
 from symc.ndarray.ndarray import NDArray
 from symc.ops.base import OPERATORS
 
@@ -22,23 +23,23 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
         arrays = [isinstance(p, NDArray) for p in parameters]
         if any(arrays) and not all(arrays):
             raise AssertionError(f"{word}: the parameters of a distribution are either all numbers or all NDArrays")
-        given = {} if dtype is None else {"dtype": dtype}
+        given = {} if dtype is _Null else {"dtype": dtype}
         if arrays[0]:
-            if shape is not None:
+            if shape is not _Null:
                 given["shape"] = shape
             return operator(f"_sample_{word}")(*parameters, out=out, **given)
         if not all(isinstance(p, (int, float)) or hasattr(p, "__float__") for p in parameters):
             raise ValueError(
                 f"Distribution parameters must be either NDArray or numbers, but got {type(parameters[0])}."
             )
-        given["shape"] = shape if shape is not None else 1 if out is None else out.shape
+        given["shape"] = shape if shape is not _Null else 1 if out is None else out.shape
         return operator(f"_random_{word}")(*parameters, ctx=ctx, out=out, **given)
 
     def uniform(
         low: Any = 0,
         high: Any = 1,
-        shape: Any = None,
-        dtype: Any = None,
+        shape: Any = _Null,
+        dtype: Any = _Null,
         ctx: Any = None,
         out: Any = None,
         **kwargs: Any,
@@ -49,8 +50,8 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
     def normal(
         loc: Any = 0,
         scale: Any = 1,
-        shape: Any = None,
-        dtype: Any = None,
+        shape: Any = _Null,
+        dtype: Any = _Null,
         ctx: Any = None,
         out: Any = None,
         **kwargs: Any,
@@ -58,18 +59,18 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
         """Normal with mean `loc` and standard deviation `scale`."""
         return draw("normal", [loc, scale], shape, dtype, ctx, out)
 
-    def randn(*shape: int, loc: Any = 0, scale: Any = 1, dtype: Any = None, ctx: Any = None, out: Any = None) -> Any:
+    def randn(*shape: int, loc: Any = 0, scale: Any = 1, dtype: Any = _Null, ctx: Any = None, out: Any = None) -> Any:
         """Normal, the shape given as arguments."""
-        return draw("normal", [loc, scale], shape or None, dtype, ctx, out)
+        return draw("normal", [loc, scale], shape or _Null, dtype, ctx, out)
 
     def poisson(
-        lam: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+        lam: Any = 1, shape: Any = _Null, dtype: Any = _Null, ctx: Any = None, out: Any = None, **kwargs: Any
     ) -> Any:
         """Poisson with mean `lam`."""
         return draw("poisson", [lam], shape, dtype, ctx, out)
 
     def exponential(
-        scale: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+        scale: Any = 1, shape: Any = _Null, dtype: Any = _Null, ctx: Any = None, out: Any = None, **kwargs: Any
     ) -> Any:
         """Exponential with mean `scale`."""
         return draw("exponential", [1.0 / scale], shape, dtype, ctx, out)
@@ -77,8 +78,8 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
     def gamma(
         alpha: Any = 1,
         beta: Any = 1,
-        shape: Any = None,
-        dtype: Any = None,
+        shape: Any = _Null,
+        dtype: Any = _Null,
         ctx: Any = None,
         out: Any = None,
         **kwargs: Any,
@@ -87,7 +88,7 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
         return draw("gamma", [alpha, beta], shape, dtype, ctx, out)
 
     def negative_binomial(
-        k: Any = 1, p: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+        k: Any = 1, p: Any = 1, shape: Any = _Null, dtype: Any = _Null, ctx: Any = None, out: Any = None, **kwargs: Any
     ) -> Any:
         """Failures before `k` successes of probability `p`."""
         return draw("negative_binomial", [k, p], shape, dtype, ctx, out)
@@ -95,8 +96,8 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
     def generalized_negative_binomial(
         mu: Any = 1,
         alpha: Any = 1,
-        shape: Any = None,
-        dtype: Any = None,
+        shape: Any = _Null,
+        dtype: Any = _Null,
         ctx: Any = None,
         out: Any = None,
         **kwargs: Any,
@@ -105,16 +106,16 @@ def make_functions(make: Callable[[Any, str], Call]) -> dict[str, Call]:
         return draw("generalized_negative_binomial", [mu, alpha], shape, dtype, ctx, out)
 
     def randint(
-        low: int, high: int, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+        low: int, high: int, shape: Any = _Null, dtype: Any = _Null, ctx: Any = None, out: Any = None, **kwargs: Any
     ) -> Any:
         """Whole numbers in [low, high)."""
         return draw("randint", [low, high], shape, dtype, ctx, out)
 
     def multinomial(
-        data: Any, shape: Any = None, get_prob: bool = False, out: Any = None, dtype: Any = "int32", **kwargs: Any
+        data: Any, shape: Any = _Null, get_prob: bool = False, out: Any = None, dtype: Any = "int32", **kwargs: Any
     ) -> Any:
         """Numbers of classes, drawn with the probabilities in the last axis of `data`."""
-        given = {} if shape is None else {"shape": shape}
+        given = {} if shape is _Null else {"shape": shape}
         return operator("_sample_multinomial")(data, get_prob=get_prob, dtype=dtype, out=out, **given)
 
     def shuffle(data: Any, **kwargs: Any) -> Any:

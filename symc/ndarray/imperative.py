@@ -6,8 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from types import NoneType
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,9 +20,8 @@ from symc.ir.tensor.interp import evaluate
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray.ndarray import NDArray, aligned, located
 from symc.ndarray.pool import Pool
-from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, parameters, parse
+from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, given_text, parameters, parse
 from symc.ops.functions import METHODS, describe, signature
-from symc.ops.shared.attribute_text import attribute_text
 from symc.ops.shared.inferred import output_types
 from symc.passes.tensor.decompose import Context, built_results
 from symc.runtime.keys import next_key
@@ -135,10 +133,11 @@ def invoke(
         if len(values) > len(free):
             raise TypeError(f"{called}: too many positional arguments")
         for name, value in zip(free, values):
-            given[name] = attribute_text(value)
+            given[name] = given_text(cls, name, value)
     for key, value in kwargs.items():
-        if key not in named and (value is not None or key in _nullable(cls)):
-            given[key] = attribute_text(value)
+        # None for what is no parameter is an input that is not given, or what numpy's functions hand on (np.mean)
+        if key not in named and (value is not None or any(p.name == key for p in parameters(cls))):
+            given[key] = given_text(cls, key, value)
     if cls.variadic and cls.counts_itself and cls.variadic not in given:
         given[cls.variadic] = str(len(inputs) + len(named))
     op = parse(cls, given)
@@ -175,14 +174,6 @@ def _check(op: Any, inputs: tuple[tuple[tuple[int, ...], Any], ...]) -> None:
     outputs = len(op.list_outputs())
     op.complete(Shapes([shape for shape, _ in inputs], [None] * outputs, names))
     op.bind_types(Types([dtype for _, dtype in inputs], [None] * outputs, names))
-
-
-@functools.cache
-def _nullable(cls: type[Operator]) -> frozenset[str]:
-    """The parameters for which None is a value that must be given: it has a meaning, and is not the default."""
-    return frozenset(
-        p.name for p in parameters(cls) if p.required or (p.default is not None and NoneType in get_args(p.annotation))
-    )
 
 
 def _put(called: str, results: Sequence[NDArray], targets: list[NDArray]) -> list[NDArray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -389,9 +390,9 @@ def arange(
     """Numbers from start (0 if only one bound is given) below stop, each `repeat` times."""
     if stop is None:
         start, stop = 0, start
-    if step:
+    if step != 0:
         _check_count(max(0.0, (stop - start) / step) * repeat, "arange")
-    return array(np.repeat(np.arange(start, stop, step), repeat), ctx, dtype)
+    return array(np.repeat(np.arange(start, stop, step), repeat), ctx, np.dtype(dtype))
 
 
 def linspace(
@@ -399,13 +400,14 @@ def linspace(
 ) -> NDArray:
     """`num` evenly spaced numbers."""
     _check_count(num, "linspace")
-    return array(np.linspace(start, stop, num, endpoint=endpoint), ctx, dtype)
+    return array(np.linspace(start, stop, num, endpoint=endpoint), ctx, np.dtype(dtype))
 
 
 def eye(N: int, M: int = 0, k: int = 0, ctx: Context | None = None, dtype: Any = None, **kwargs: Any) -> NDArray:
     """Ones on the k-th diagonal."""
-    _check_count(N * (M or N), "eye")
-    return array(np.eye(N, M or N, k), ctx, dtype or np.float32)
+    columns = N if M == 0 else M
+    _check_count(N * columns, "eye")
+    return array(np.eye(N, columns, k), ctx, dtype)
 
 
 def _check_count(elements: float, what: str) -> None:
@@ -417,7 +419,7 @@ def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = Tr
     """Arrays one after the other along an axis."""
     if len(arrays) == 1 and not always_copy:
         return arrays[0]
-    return array(np.concatenate([a._data for a in arrays], axis), arrays[0].context, arrays[0].dtype)
+    return array(np.concatenate([a._data for a in arrays], operator.index(axis)), arrays[0].context, arrays[0].dtype)
 
 
 def from_numpy(ndarray: Array, zero_copy: bool = True) -> NDArray:

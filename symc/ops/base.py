@@ -32,7 +32,7 @@ from symc.ir.definitions import define
 from symc.ir.op import Node
 from symc.ir.symbol.nodes import SymGraph
 from symc.ir.types import Array, TensorType, dtype_of
-from symc.ops.shared.attribute_text import parse_value
+from symc.ops.shared.attribute_text import attribute_text, parse_value
 
 ShapeLike = Union[tuple[int, ...], None]
 #: a tuple-valued parameter: (2, 2)
@@ -408,6 +408,14 @@ def parameters(cls: type[Operator]) -> tuple[Parameter, ...]:
     hints = typing.get_type_hints(cls)
     found = {f.name: Parameter(f.name, hints[f.name], f.default) for f in dataclasses.fields(typing.cast(Any, cls))}
     return tuple({**{name: found[name] for name in cls.first_parameters}, **found}.values())
+
+
+def given_text(cls: type[Operator], key: str, value: Any) -> str:
+    """A value that a function of an operator was given for the parameter `key`, as text. None is text too: it means
+    what the parameter makes of it, never the default; and for a dtype what numpy makes of it, float64."""
+    if key == "dtype" and any(p.name == "dtype" for p in parameters(cls)):
+        return np.dtype(value).name
+    return attribute_text(value)
 
 
 #: more inputs, outputs or layers than this an operator has only in a damaged file

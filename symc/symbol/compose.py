@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from symc import attribute
 from symc import name as naming
 from symc.base import MXNetError, those
 from symc.ir.symbol.nodes import SymNode
-from symc.ops.base import Operator, parameters, parse
-from symc.ops.shared.attribute_text import attribute_text
+from symc.ops.base import Operator, given_text, parameters, parse
 from symc.symbol.symbol import Symbol, hidden_spelling, is_hidden, user_line
 
 Entry = tuple[SymNode, int]
@@ -42,7 +39,7 @@ def compose(
     if not cls.composable:
         raise MXNetError(f"{function}: Symbols cannot be made of it, since it changes arrays; call mx.nd.{function}")
     symbols, values = _arguments(cls, function, args, kwargs)
-    given = {key: _text(cls, key, value) for key, value in values.items()}
+    given = {key: given_text(cls, key, value) for key, value in values.items()}
     given.update(attribute.current().get(dict(attr) if attr else None))
     positional = symbols.pop("", [])
     if cls.variadic and cls.counts_itself and cls.variadic not in given:
@@ -68,12 +65,6 @@ def reparse(node: SymNode, attrs: Mapping[str, str]) -> Operator:
     if len(definition.list_inputs()) + len(definition.list_aux()) != len(node.inputs):
         raise MXNetError(f"{node.op} {node.name!r}: {dict(attrs)} need other inputs than it has; compose it anew")
     return definition.with_subgraphs(node.subgraphs)
-
-
-def _text(cls: type[Operator], key: str, value: Any) -> str:
-    if key == "dtype" and any(p.name == "dtype" for p in parameters(cls)):
-        return np.dtype(value).name
-    return attribute_text(value)
 
 
 def _arguments(

@@ -211,7 +211,7 @@ class _SoftmaxLike(Operator):
     axis: int = -1
     temperature: float | None = None
     dtype: Literal["None", "float16", "float32", "float64"] = "None"
-    use_length: bool | None = False
+    use_length: bool = False
 
     def check(self) -> None:
         if self.use_length and "length" not in self.input_names:

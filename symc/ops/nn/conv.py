@@ -190,7 +190,7 @@ class Deconvolution(_ConvolutionLike):
     dilate: Tuple = ()
     pad: Tuple = ()
     adj: Tuple = ()
-    target_shape: Tuple = ()
+    target_shape: Tuple | None = ()
     num_filter: int
     num_group: int = 1
     workspace: int = 512
@@ -207,7 +207,7 @@ class Deconvolution(_ConvolutionLike):
 
     @property
     def _target(self) -> tuple[int, ...]:
-        return spatial_tuple(self, "target_shape", self.target_shape[: self.rank], self.rank, 0)
+        return spatial_tuple(self, "target_shape", (self.target_shape or ())[: self.rank], self.rank, 0)
 
     def _check_adj(self, adj: int, stride: int, cause: str = "") -> None:
         if adj >= stride:

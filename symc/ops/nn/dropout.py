@@ -24,7 +24,7 @@ class Dropout(Operator):
 
     p: float = 0.5
     mode: Literal["always", "training"] = "training"
-    axes: Tuple = ()
+    axes: Tuple | None = ()
     cudnn_off: bool | None = False
 
     def check(self) -> None:
@@ -34,7 +34,7 @@ class Dropout(Operator):
     def complete(self, s: Shapes) -> None:
         """The output has the data's shape; the mask too, with extent 1 along `axes`."""
         data = s.ins[0]
-        if data is not None and any(not 0 <= a < len(data) for a in self.axes):
+        if data is not None and any(not 0 <= a < len(data) for a in self.axes or ()):
             raise ShapeError(f"axes={self.axes} must lie between 0 and {len(data) - 1} for data {data}")
         data_to_output(s)
 
@@ -44,7 +44,7 @@ class Dropout(Operator):
             return x
         if self.p == 1:
             return x * 0.0
-        shared = set(self.axes)
+        shared = set(self.axes or ())
         shape = tuple(1 if a in shared else d for a, d in enumerate(x.shape))
         drawn = uniform(ctx.random_key(), shape, F32 if x.dtype == F16 else x.dtype)
         kept = ew.cast(ew.lt(drawn, 1 - self.p), x.dtype) * (1 / (1 - self.p))

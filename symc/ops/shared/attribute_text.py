@@ -99,8 +99,6 @@ def literal(text: str) -> Any:
 
 
 def _parse_tuple(text: str, item: Any) -> tuple[Any, ...]:
-    if text == "None":
-        return ()
     if not _TUPLE_TEXT.fullmatch(text):
         raise ValueError("expected numbers in brackets")
     value = literal(text)

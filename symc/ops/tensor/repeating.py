@@ -29,22 +29,26 @@ def tiled(x: Node, reps: tuple[int, ...]) -> Node:
 class Tile(Operator):
     """The data repeated as a whole `reps` times along the axes (numpy's tile)."""
 
-    reps: Tuple
+    reps: Tuple | None
 
     def check(self) -> None:
-        if any(r < 1 for r in self.reps):
+        if any(r < 1 for r in self._reps):
             raise MXNetError(f"tile: reps={self.reps} must be positive")
 
     def complete(self, s: Shapes) -> None:
         """Extents times `reps`, the shorter of the two filled up with ones in front."""
         data = s.ins[0]
         if data is not None and is_known(data):
-            rank = max(len(data), len(self.reps))
-            reps = (1,) * (rank - len(self.reps)) + tuple(self.reps)
+            rank = max(len(data), len(self._reps))
+            reps = (1,) * (rank - len(self._reps)) + self._reps
             s.set_out(0, tuple(r * d for r, d in zip(reps, (1,) * (rank - len(data)) + data)))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        return tiled(inputs[0], tuple(self.reps))
+        return tiled(inputs[0], self._reps)
+
+    @property
+    def _reps(self) -> tuple[int, ...]:
+        return self.reps or ()
 
 
 @operator("repeat")

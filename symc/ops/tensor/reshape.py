@@ -99,14 +99,14 @@ class Reshape(Operator):
 
     shape: Tuple = ()
     reverse: bool = False
-    target_shape: Tuple = ()
+    target_shape: Tuple | None = ()
     keep_highest: bool = False
 
     def target(self, data: tuple[int, ...]) -> tuple[int, ...]:
         """The output's shape; 0 where it is not known."""
         if self.shape:
             return apply_codes(data, self.shape, self.reverse)
-        wanted = list(self.target_shape)
+        wanted = list(self.target_shape or ())
         if self.keep_highest and wanted:
             wanted[0] = data[0]
         free = [a for a, d in enumerate(wanted) if not d and not (a == 0 and self.keep_highest)]

@@ -28,9 +28,10 @@ from symc.ops.shared.families import constant, one_axis
 
 
 def slice_bounds(
-    data: tuple[int, ...], begin: Bounds, end: Bounds, step: Bounds
+    data: tuple[int, ...], begin: Bounds, end: Bounds, step: Bounds | None
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Resolved bounds for every axis of known data, clipped to it. ShapeError for an empty piece."""
+    step = step or ()
     if len(begin) > len(data) or len(begin) != len(end) or (step and len(step) != len(begin)):
         raise ShapeError(f"begin={begin}, end={end}, step={step} do not fit data {data}")
     found = []
@@ -46,7 +47,7 @@ def slice_bounds(
     return tuple(f[0] for f in found), tuple(f[1] for f in found), tuple(f[2] for f in found)
 
 
-def _partial_slice(data: tuple[int, ...], begin: Bounds, end: Bounds, step: Bounds) -> tuple[int, ...]:
+def _partial_slice(data: tuple[int, ...], begin: Bounds, end: Bounds, step: Bounds | None) -> tuple[int, ...]:
     stand_in = tuple(d or 1 << 30 for d in data)
     b, e, s = slice_bounds(stand_in, begin, end, step)
     return tuple(len(range(*bounds)) if d else 0 for d, *bounds in zip(data, b, e, s))
@@ -58,7 +59,7 @@ class Slice(Operator):
 
     begin: Bounds
     end: Bounds
-    step: Bounds = ()
+    step: Bounds | None = ()
 
     def complete(self, s: Shapes) -> None:
         """The leading axes have the number of steps from begin to end, the others the data's extents."""
@@ -88,7 +89,7 @@ class SliceAssign(Operator):
 
     begin: Bounds
     end: Bounds
-    step: Bounds = ()
+    step: Bounds | None = ()
 
     def complete(self, s: Shapes) -> None:
         """rhs has the shape of the slice, the output lhs's."""
@@ -108,7 +109,7 @@ class SliceAssignScalar(Operator):
     scalar: float = 0.0
     begin: Bounds
     end: Bounds
-    step: Bounds = ()
+    step: Bounds | None = ()
 
     def complete(self, s: Shapes) -> None:
         """The output has the data's shape."""
@@ -156,11 +157,13 @@ class SliceAxis(Operator):
 
 @operator("slice_like", inputs="data shape_like")
 class SliceLike(Operator):
-    """The leading part of data as large as shape_like, along `axes` (default: all)."""
+    """The leading part of data as large as shape_like, along `axes` (default: all; None: none, as in MXNet)."""
 
-    axes: Tuple = ()
+    axes: Tuple | None = ()
 
     def target(self, data: tuple[int, ...], like: tuple[int, ...]) -> tuple[int, ...]:
+        if self.axes is None:
+            return data
         if not self.axes and len(data) != len(like):
             raise ShapeError(f"data {data} and shape_like {like} must have as many axes, unless axes says which")
         wanted = list(data)

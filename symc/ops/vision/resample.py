@@ -65,10 +65,10 @@ class AdaptiveAvgPooling2D(Operator):
 
     floats_only: ClassVar[bool] = True
 
-    output_size: Tuple = ()
+    output_size: Tuple | None = ()
 
     def _size(self) -> tuple[int, int]:
-        if len(self.output_size) not in (1, 2):
+        if self.output_size is None or len(self.output_size) not in (1, 2):
             return 1, 1
         return self.output_size[0], self.output_size[-1]
 
@@ -217,7 +217,7 @@ class GridGenerator(Operator):
     floats_only: ClassVar[bool] = True
 
     transform_type: Literal["affine", "warp"]
-    target_shape: Tuple = (0, 0)
+    target_shape: Tuple | None = (0, 0)
 
     def complete(self, s: Shapes) -> None:
         """affine: (N, 6) gives (N, 2, *target_shape); warp: (N, 2, H, W) gives the same."""
@@ -232,7 +232,7 @@ class GridGenerator(Operator):
             return
         if len(data) != 2 or data[1] not in (0, 6):
             raise ShapeError(f"affine maps have shape (batch, 6), not {data}")
-        if len(self.target_shape) != 2 or min(self.target_shape) < 1:
+        if self.target_shape is None or len(self.target_shape) != 2 or min(self.target_shape) < 1:
             raise ShapeError(f"target_shape={self.target_shape} must be a positive height and width")
         s.set_in(0, (data[0], 6))
         s.set_out(0, (data[0], 2, *self.target_shape))
@@ -240,6 +240,7 @@ class GridGenerator(Operator):
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data = inputs[0]
         if self.transform_type == "affine":
+            assert self.target_shape is not None
             return affine_grid(data, *self.target_shape)
         _, _, height, width = data.shape
         y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
