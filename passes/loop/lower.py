@@ -2,7 +2,8 @@
 
 Row kernels follow from the primitives' element rules; contractions and the other nests have theirs in
 symc.passes.loop.nests. The loops say which turns are independent; how they run (threads, vectors, register tiles)
-is the next pass's decision. Equal kernels are lowered once.
+is the next pass's decision. Equal kernels are lowered once; their parameters have the names of the values of the step
+that calls them first.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 from typing import Union
 
 from symc.ir.errors import IRError
-from symc.ir.loop.nodes import LoopKernel
+from symc.ir.loop.nodes import Alloc, Load, LoopKernel, Stmt, Store, map_body, walk
 from symc.ir.modules import Calls, LoopModule
 from symc.ir.op import Node, Primitive, Recorder
 from symc.ir.prims.movement import Slice
@@ -95,10 +96,31 @@ class _Kernels:
         if key not in self._known:
             self._known[key] = len(self.made)
             name = f"k{len(self.made)}.{step.label}"
-            made = lower_body(canonical_body(step.body, new), step.form, name)
+            made = named_buffers(lower_body(canonical_body(step.body, new), step.form, name), step)
             self.made.append(replace(made, origin=step.origin))
         moved = tuple(sum(b * s for b, s in zip(low.get(i, ()), strides_of(i.shape))) for i in step.body.inputs)
         return self._known[key], moved if any(moved) else ()
+
+
+def named_buffers(kernel: LoopKernel, step: KernelStep) -> LoopKernel:
+    """The kernel with its parameters named as the values of a step that calls it."""
+    taken = {stmt.buffer.name for stmt in walk(kernel.body) if isinstance(stmt, Alloc)}
+    names: dict[str, str] = {}
+    for buffer, value in zip(kernel.buffers, [*step.operands, *(result.name for result in step.results)]):
+        name, count = value, 0
+        while name in taken:
+            count += 1
+            name = f"{value}.{count}"
+        taken.add(name)
+        names[buffer.name] = name
+
+    def renamed(stmt: Stmt) -> Stmt:
+        if isinstance(stmt, (Load, Store)) and stmt.buffer in names:
+            return replace(stmt, buffer=names[stmt.buffer])
+        return stmt
+
+    buffers = tuple(replace(buffer, name=names[buffer.name]) for buffer in kernel.buffers)
+    return replace(kernel, buffers=buffers, body=map_body(kernel.body, renamed))
 
 
 def first_slices(body: Graph) -> dict[Node, tuple[int, ...]]:

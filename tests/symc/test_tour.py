@@ -204,13 +204,13 @@ def test_tour() -> None:
     shows(
         text,
         """
-        kernel @k0.dot_tanh(%in0: in f32[2,3], %in1: in f32[4,3], %in2: in f32[2], %out0: out f32[4,2]) {
+        kernel @k0.dot_tanh(%fc_weight: in f32[2,3], %data: in f32[4,3], %fc_bias: in f32[2], %act: out f32[4,2]) {
         for %i in 0..4 {parallel} {
         for %j in 0..2 {parallel} {
         %sum: f32 = for %k in 0..3 carry(%acc: f32 = 0.0 combine=add) {
         %dot: f32 = fma(...
         %tanh: f32 = tanh(%add)
-        store %tanh, %out0[%i, %j]
+        store %tanh, %act[%i, %j]
         kernel @k1.mul_sum(...
         kernel @k2.dot(...
         %act: f32[4,2] @out.0 = call nest[4,2] @k0.dot_tanh(%fc_weight: whole, %data: whole, %fc_bias: along[1])

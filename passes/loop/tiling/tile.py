@@ -90,7 +90,8 @@ class _Tiler:
         self.buffers: dict[str, Buffer] = {b.name: b for b in kernel.buffers}
         self.buffers.update(scratch_buffers(kernel.body))
         self.vector_bytes, self.registers = vector_bytes, registers
-        self.names = {s.var for s in walk(kernel.body) if isinstance(s, For)}
+        #: names in use that new loops and scratch buffers must not have
+        self.names = {s.var for s in walk(kernel.body) if isinstance(s, For)} | set(self.buffers)
 
     def statements(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         made: list[Stmt] = []

@@ -51,26 +51,27 @@ def _extent(kernel: LoopKernel) -> int:
 
 
 def fingerprint(kernel: LoopKernel, target: Target) -> str:
-    """The identity of a kernel's code: its loops without origins, accesses by offset behind the shifts, the target."""
-    parts: list[str] = [target.name]
-    strides = {b.name: strides_of(b.type.shape) for b in kernel.buffers}
-    for stmt in walk(kernel.body):
-        if isinstance(stmt, Alloc):
-            strides[stmt.buffer.name] = strides_of(stmt.buffer.type.shape)
-    for buffer in kernel.buffers:
-        parts.append(f"{buffer.name}:{buffer.type.dtype}:{buffer.mode}")
-    _write(kernel.body, parts, strides, shifts_of(kernel))
+    """The identity of a kernel's code: its loops without origins, accesses by offset behind the shifts, the target.
+    What its buffers are called says nothing: they are numbered."""
+    buffers = [*kernel.buffers, *(s.buffer for s in walk(kernel.body) if isinstance(s, Alloc))]
+    numbers: dict[str, str] = {}
+    for buffer in buffers:
+        numbers.setdefault(buffer.name, f"b{len(numbers)}")
+    strides = {b.name: strides_of(b.type.shape) for b in buffers}
+    parts = [target.name, *(f"{numbers[b.name]}:{b.type.dtype}:{b.mode}" for b in kernel.buffers)]
+    _write(kernel.body, parts, strides, shifts_of(kernel), numbers)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _write(
-    body: tuple[Stmt, ...], parts: list[str], strides: Mapping[str, tuple[int, ...]], shifts: Mapping[str, int]
-) -> None:
+    body: tuple[Stmt, ...], parts: list[str], strides: Mapping[str, tuple[int, ...]], shifts: Mapping[str, int],
+    numbers: Mapping[str, str],
+) -> None:  # fmt: skip
     def ref(r: Ref) -> str:
         return f"%{r.name}" if r.name else f"{r.value!r}:{r.dtype}"
 
     def place(buffer: str, index: tuple[Affine, ...]) -> str:
-        return f"{buffer}[{linear(index, strides[buffer]) - shifts.get(buffer, 0)}]"
+        return f"{numbers[buffer]}[{linear(index, strides[buffer]) - shifts.get(buffer, 0)}]"
 
     def guards(found: tuple[tuple[Affine, int, int], ...]) -> str:
         return ";".join(f"{lo}<={g}<{hi}" for g, lo, hi in found)
@@ -88,14 +89,14 @@ def _write(
         elif isinstance(s, For):
             carries = ",".join(f"{c.name}={ref(c.init)}>{ref(c.yields)}>{c.result}{c.combine or ''}" for c in s.carries)
             parts.append(f"for {s.var} {s.lo} {s.hi} {s.step} {s.kind} {s.width} {s.unroll} {carries}{{")
-            _write(s.body, parts, strides, shifts)
+            _write(s.body, parts, strides, shifts, numbers)
             parts.append("}")
         elif isinstance(s, If):
             parts.append(f"if {ref(s.cond)}{{")
-            _write(s.body, parts, strides, shifts)
+            _write(s.body, parts, strides, shifts, numbers)
             parts.append("}")
         else:
-            parts.append(f"{s.buffer.name}:{s.buffer.type}")
+            parts.append(f"{numbers[s.buffer.name]}:{s.buffer.type}")
 
 
 def work_of(kernel: LoopKernel, extent: int) -> int:
