@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from symc.base import MXNetError
@@ -62,6 +62,14 @@ class KVStore:
         """`init`, then `pull`."""
         self.init(key, value)
         self.pull(key, out, priority)
+
+    def adopt(self, arrays: Mapping[Any, NDArray]) -> None:
+        """The values of these keys live in the arrays from now on."""
+        self._values.update(arrays)
+
+    def holds(self, arrays: Mapping[Any, NDArray]) -> bool:
+        """Whether the values of these keys live in the arrays."""
+        return all(self._values.get(key) is array for key, array in arrays.items())
 
     def _value(self, key: Any) -> NDArray:
         if key not in self._values:

@@ -14,10 +14,14 @@ from symc.checkpoint import BatchEndParam, Params, load_checkpoint, load_params,
 from symc.context import Context, cpu
 from symc.initializer import Uniform
 from symc.ir.types import Array
-from symc.kvstore import KVStore
-from symc.kvstore import create as create_kvstore
 from symc.module import Module
 from symc.ndarray import NDArray
+from symc.updating import (  # noqa: F401 - programs that train by themselves import these from here
+    _create_kvstore,
+    _initialize_kvstore,
+    _update_params,
+    _update_params_on_kvstore,
+)
 
 __all__ = ["BatchEndParam", "FeedForward", "load_checkpoint", "load_params", "save_checkpoint"]
 
@@ -48,14 +52,13 @@ class FeedForward:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_predictor": None}
 
-    def _module(self, data: io.DataIter, for_training: bool) -> Any:
-
+    def _module(self, data: io.DataIter, for_training: bool, loads: Any = None) -> Any:
         if self.sym_gen is not None:
             self.symbol = self.sym_gen(getattr(data, "default_bucket_key", None))
         names = [d[0] for d in data.provide_data]
         arguments = self.symbol.list_arguments()
         labels = [d[0] for d in data.provide_label if d[0] in arguments]
-        module = Module(self.symbol, names, labels, context=self.ctx)
+        module = Module(self.symbol, names, labels, context=self.ctx, work_load_list=loads)
         if not for_training:
             known = self.arg_params or {}
             missing = [a for a in arguments if a not in known and a not in names and a not in labels]
@@ -110,7 +113,7 @@ class FeedForward:
         data, evaluation = self._iterator(X, y, is_train=True), self._eval_iterator(eval_data)
         if self.epoch_size is not None:
             data = io.ResizeIter(data, self.epoch_size, reset_internal=False)
-        module = self._module(data, for_training=True)
+        module = self._module(data, True, work_load_list)
         module.logger = logger or logging
         args, states = self._known_params()
         module.init_params(self.initializer, args, states, allow_missing=True)
@@ -201,48 +204,6 @@ class FeedForward:
             eval_end_callback=eval_end_callback, eval_batch_end_callback=eval_batch_end_callback,
         )  # fmt: skip
         return model
-
-
-def _create_kvstore(kvstore: KVStore | str | None, num_device: int, arg_params: Params) -> tuple[KVStore | None, bool]:
-    """(the store, whether it runs the optimizer): none is needed for one device."""
-    if isinstance(kvstore, str):
-        kvstore = None if num_device == 1 and "dist" not in kvstore else create_kvstore(kvstore)
-    if kvstore is not None and not isinstance(kvstore, KVStore):
-        raise TypeError("kvstore must be KVStore, str or None")
-    return kvstore, kvstore is not None
-
-
-def _initialize_kvstore(
-    kvstore: KVStore, param_arrays: Any, arg_params: Params, param_names: Sequence[str], update_on_kvstore: bool
-) -> None:
-    """Put every parameter into the store, and, if it runs the optimizer, out of it onto every device."""
-    for name, arrays in zip(param_names, param_arrays):
-        kvstore.init(name, arg_params[name])
-        if update_on_kvstore:
-            kvstore.pull(name, arrays)
-
-
-def _update_params_on_kvstore(
-    param_arrays: Any, grad_arrays: Any, kvstore: KVStore, param_names: Sequence[str]
-) -> None:
-    """Let the store's optimizer take the gradients of all devices, and give every device the new parameters."""
-    for name, arrays, grads in zip(param_names, param_arrays, grad_arrays):
-        if grads[0] is not None:
-            kvstore.pushpull(name, grads, arrays)
-
-
-def _update_params(
-    param_arrays: Any, grad_arrays: Any, updater: Callable[[Any, Any, Any], None], num_device: int,
-    kvstore: KVStore | None = None, param_names: Sequence[str] | None = None,
-) -> None:  # fmt: skip
-    """Update every device's parameters with `updater`, after the store has summed the gradients, if there is one."""
-    for i, (arrays, grads) in enumerate(zip(param_arrays, grad_arrays)):
-        if grads[0] is None:
-            continue
-        if kvstore is not None:
-            kvstore.pushpull(i if param_names is None else param_names[i], grads)
-        for device, (array, grad) in enumerate(zip(arrays, grads)):
-            updater(i * num_device + device, grad, array)
 
 
 def _joined(batches: Sequence[Sequence[Array]]) -> Any:

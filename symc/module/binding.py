@@ -1,4 +1,4 @@
-"""What a module asks its executor for: which gradients, and the shapes of all inputs."""
+"""What a group of executors is bound with: gradient requests, and the shapes of all inputs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Any
 from symc.inference import infer_shapes
 
 
-def gradient_requests(symbol: Any, given: Any, silent: Collection[str]) -> dict[str, str]:
-    """The gradient request of every argument, of one word, a list or a dict by name; "null" for the `silent` ones."""
+def gradient_requests(
+    symbol: Any, given: Any, params: Collection[str], fixed: Collection[str], inputs: Collection[str]
+) -> dict[str, str]:
+    """The gradient request of every argument. One word is for `params` that are not `fixed`, and for `inputs`; a dict
+    by name says what differs from "write" for those; a list is for all arguments. ValueError for anything else."""
     arguments = symbol.list_arguments()
-    if isinstance(given, str):
-        reqs = dict.fromkeys(arguments, given)
-    elif isinstance(given, Mapping):
-        reqs = {n: given.get(n, "null") for n in arguments}
-    else:
-        reqs = dict(zip(arguments, given))
-    return {n: "null" if n in silent else r for n, r in reqs.items()}
+    if isinstance(given, (list, tuple)):
+        if len(given) != len(arguments):
+            raise AssertionError(f"grad_req has {len(given)} entries for {len(arguments)} arguments")
+        return dict(zip(arguments, given))
+    if not isinstance(given, (str, Mapping)):
+        raise ValueError("grad_req must be one of str, list, tuple, or dict.")
+    word = given if isinstance(given, str) else "write"
+    reqs = {n: word if (n in params and n not in fixed) or n in inputs else "null" for n in arguments}
+    return reqs if isinstance(given, str) else {**reqs, **{n: given[n] for n in arguments if n in given}}
 
 
 def with_labels(

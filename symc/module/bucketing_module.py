@@ -30,7 +30,8 @@ class BucketingModule(BaseModule):
             raise AssertionError("BucketingModule needs a default_bucket_key")
         self._sym_gen, self._default_bucket_key = sym_gen, default_bucket_key
         self._options = {
-            "logger": logger, "context": context, "fixed_param_names": fixed_param_names, "state_names": state_names,
+            "logger": logger, "context": context, "work_load_list": work_load_list, "state_names": state_names,
+            "fixed_param_names": fixed_param_names, "group2ctxs": group2ctxs, "compression_params": compression_params,
         }  # fmt: skip
         self._make(default_bucket_key)  # wrong names are told here, not at bind
         self._monitor: Any = None

@@ -14,26 +14,24 @@ from symc.inference import infer_shapes
 from symc.initializer import Uniform
 from symc.io import DataDesc
 from symc.kvstore import KVStore
-from symc.kvstore import create as create_kvstore
 from symc.module.base_module import BaseModule, Params, check_input_names, describe
 from symc.module.batches import described, merged
-from symc.module.binding import gradient_requests, with_labels
 from symc.module.executor_group import ModuleGroup
 from symc.module.fused import FusedStep, can_fuse
 from symc.module.parameters import known_values, start_values, warn_of_extra, zeros_like
 from symc.ndarray import NDArray
 from symc.sharing import warn_left
+from symc.updating import _create_kvstore, _initialize_kvstore, _update_params, _update_params_on_kvstore
 
 __all__ = ["Module"]
-
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class Module(BaseModule):
     """A net that is trained and used: bind, init_params, init_optimizer, then forward, backward, update, or `fit`.
 
     `data_names` and `label_names` are the arguments that batches fill; all others are parameters, except
-    `state_names`. `fixed_param_names` are not trained. Several contexts are taken, as the CPU they all are.
+    `state_names`. `fixed_param_names` are not trained. Several contexts each take their rows of a batch, by their share
+    of `work_load_list`, with parameters and statistics of their own; a kvstore sums the gradients.
     """
 
     def __init__(
@@ -48,7 +46,11 @@ class Module(BaseModule):
         contexts = [cpu()] if context is None else [context] if isinstance(context, Context) else list(context)
         for one in contexts:
             one.check()
+        if work_load_list is not None and len(work_load_list) != len(contexts):
+            raise AssertionError(f"work_load_list has {len(work_load_list)} entries for {len(contexts)} contexts")
         self._context, self._symbol = contexts, symbol
+        self._work_load_list = list(work_load_list or [1] * len(contexts))
+        self._group2ctxs, self._compression_params = group2ctxs, compression_params
         self._data_names, self._label_names = list(data_names or ()), list(label_names or ())
         self._state_names, self._fixed_param_names = list(state_names or ()), list(fixed_param_names or ())
         check_input_names(symbol, self._data_names, "data", True)
@@ -65,7 +67,8 @@ class Module(BaseModule):
         self._params_dirty = False
         self._optimizer: opt.Optimizer | None = None
         self._updater: opt.Updater | None = None
-        self._kvstore: KVStore | None = None
+        self._kvstore: Any = None
+        self._update_on_kvstore: bool | None = None
         self._preload_opt_states: str | None = None
         #: the optimizer's numbers of parameters; modules with one optimizer have one table
         self._indices: dict[str, int] = {}
@@ -73,17 +76,14 @@ class Module(BaseModule):
         #: those of the modules with the same arrays whose forward_backward is put off until update() or until somebody
         #: looks
         self._waiting: list[Module] = []
-        self._reset_bind()
+        Module._reset_bind(self)  # a subclass's is not ready yet
 
     def _reset_bind(self) -> None:
         self.binded = False
         if self in self._waiting:
             self._waiting.remove(self)
         self._waiting = []
-        self._exec: Any = None
         self._exec_group: Any = None
-        #: executors by input shapes; they share all parameters
-        self._execs: dict[Shapes, Any] = {}
         self._data_shapes: list[DataDesc] = []
         self._label_shapes: list[DataDesc] = []
         self._fused: dict[int, FusedStep | None] = {}
@@ -115,18 +115,23 @@ class Module(BaseModule):
 
     def save_optimizer_states(self, fname: str) -> None:
         """Write the optimizer's states (momenta and so on)."""
+        self._need(optimizer=True)
+        if self._update_on_kvstore:
+            self._kvstore.save_optimizer_states(fname)
+            return
+        assert self._updater is not None
         with open(fname, "wb") as file:
-            file.write(self._trained_by().get_states())
+            file.write(self._updater.get_states())
 
     def load_optimizer_states(self, fname: str) -> None:
         """Read the optimizer's states."""
-        with open(fname, "rb") as file:
-            self._trained_by().set_states(file.read())
-
-    def _trained_by(self) -> opt.Updater:
         self._need(optimizer=True)
+        if self._update_on_kvstore:
+            self._kvstore.load_optimizer_states(fname)
+            return
         assert self._updater is not None
-        return self._updater
+        with open(fname, "rb") as file:
+            self._updater.set_states(file.read())
 
     # -- facts
 
@@ -175,7 +180,7 @@ class Module(BaseModule):
         shares."""
         if force_rebind:
             if self.binded and self.params_initialized:
-                self._sync_params()
+                self._sync_params_from_devices()
             self._reset_bind()
         if self.binded:
             self.logger.warning("Already bound, ignoring bind()")
@@ -183,58 +188,43 @@ class Module(BaseModule):
         if inputs_need_grad and not for_training:
             raise AssertionError("inputs_need_grad needs for_training=True")
         self.for_training, self.inputs_need_grad, self._grad_req = for_training, inputs_need_grad, grad_req
-        self._data_shapes = describe(data_shapes, self._data_names, "data", True)
-        self._label_shapes = describe(label_shapes, self._label_names, "label", False)
         if shared_module is not None and not (shared_module.binded and shared_module.params_initialized):
             raise AssertionError("shared_module must be bound and have parameters")
+        if shared_module is not None and len(shared_module._context) < len(self._context):
+            raise AssertionError("shared_module must have as many contexts")
+        self._data_shapes = describe(data_shapes, self._data_names, "data", True)
+        self._label_shapes = describe(label_shapes, self._label_names, "label", False)
+        group = ModuleGroup.of(self, shared_module, grad_req, self._data_shapes, self._label_shapes)
         if shared_module is not None:
-            shared_module._flush()
-            executor = self._make_executor(shared_module._exec)
             self._waiting = shared_module._waiting
             self.params_initialized = True
             self._arg_params, self._aux_params = shared_module._arg_params, shared_module._aux_params
         else:
-            executor = self._make_executor(None)
-            self._fill(executor)
-        self._exec, self._exec_group, self.binded = executor, ModuleGroup(self), True
-        self._execs[self._shapes(self._inputs())] = executor
+            self._fill(group)
+        self._exec_group, self.binded = group, True
         if shared_module is not None and shared_module.optimizer_initialized:
             self.borrow_optimizer(shared_module)
 
-    def _fill(self, executor: Any) -> None:
-        """What is known of the parameters goes into a new executor."""
-        held = {n: executor.arg_dict[n] for n in self._param_names}, executor.aux_dict
+    def _fill(self, group: ModuleGroup) -> None:
+        """What is known of the parameters goes into new executors."""
+        first = group._execs[0]
+        held = {n: first.arg_dict[n] for n in self._param_names}, first.aux_dict
         if self.params_initialized:
             assert self._arg_params is not None and self._aux_params is not None
             known = known_values(self._label(), held, (self._arg_params, self._aux_params))
-            executor.copy_params_from(*known)
+            for executor in group._execs:
+                executor.copy_params_from(*known)
         else:
             known = zeros_like(held[0]), zeros_like(held[1])
         self._arg_params, self._aux_params = known
 
+    @property
+    def _exec(self) -> Any:
+        """The (first) executor as it is; what was put off is not done."""
+        return self._exec_group._execs[0]
+
     def _label(self) -> str:
         return f"Module of {self._symbol.name or 'Group'}"
-
-    def _inputs(self) -> list[DataDesc]:
-        return [*self._data_shapes, *self._label_shapes]
-
-    def _make_executor(self, shared: Any) -> Any:
-        inputs = self._inputs()
-        types = {d.name: d.dtype for d in inputs if d.name in set(self._symbol.list_arguments())}
-        silent = {*self._label_names, *self._state_names, *self._fixed_param_names}
-        silent.update(() if self.inputs_need_grad else self._data_names)
-        reqs = gradient_requests(self._symbol, self._grad_req if self.for_training else "null", silent)
-        # the parameters are shared, but no memory for batches: what waits in one module must not be overwritten by
-        # another's batch
-        return self._symbol.simple_bind(
-            self._context[0], grad_req=reqs, type_dict=types, shared_exec=shared,
-            shared_arg_names=self._param_names, shared_buffer=None if shared is None else {},
-            **{d.name: d.shape for d in inputs if d.name in types},
-        )  # fmt: skip
-
-    @staticmethod
-    def _shapes(inputs: Sequence[DataDesc]) -> Shapes:
-        return tuple((d.name, tuple(d.shape)) for d in inputs)
 
     def reshape(self, data_shapes: Any, label_shapes: Any = None) -> None:
         """Go on with other input shapes and the same parameters. MXNetError if one of them would need another shape."""
@@ -242,19 +232,8 @@ class Module(BaseModule):
         self._flush()
         data = describe(data_shapes, self._data_names, "data", True)
         label = describe(label_shapes, self._label_names, "label", False)
-        shapes = self._shapes([*data, *label])
-        found = self._execs.get(shapes)
-        if found is None:
-            now = ", ".join(f"{n} {s}" for n, s in self._shapes(self._data_shapes))
-            advice = (
-                f"the module is bound to {now}, and keeps its parameters: give it batches like those, of any number of "
-                "rows, or bind another Module (an input has to be in data_names or label_names)"
-            )
-            found = self._exec.reshaped(with_labels(self._symbol, dict(shapes), self._label_names), False, True, advice)
-            self._execs[shapes] = found
-            if self._monitor is not None:
-                self._monitor.install(found)
-        self._exec, self._data_shapes, self._label_shapes = found, data, label
+        self._exec_group.reshape(data, label)
+        self._data_shapes, self._label_shapes = data, label
 
     # -- parameters
 
@@ -278,7 +257,7 @@ class Module(BaseModule):
         if not allow_extra:
             warn_of_extra(self._symbol, arg_params, aux_params)
         self.params_initialized, self._params_dirty = True, False
-        self._exec.copy_params_from(self._arg_params, self._aux_params)
+        self._exec_group.set_params(self._arg_params, self._aux_params)
 
     def set_params(
         self, arg_params: Params | None, aux_params: Params | None, allow_missing: bool = False,
@@ -293,7 +272,7 @@ class Module(BaseModule):
             return
         self._need(bound=True)
         self._flush()
-        self._exec.copy_params_from(arg_params or {}, aux_params or {}, allow_extra_params=allow_extra)
+        self._exec_group.set_params(arg_params or {}, aux_params or {}, allow_extra)
         if not self.params_initialized:
             given = {**(arg_params or {}), **(aux_params or {})}
             left = [n for n in [*self._param_names, *self._aux_names] if n not in given]
@@ -306,17 +285,13 @@ class Module(BaseModule):
         if self.binded:
             self._flush()
             if self._params_dirty:
-                self._sync_params()
+                self._sync_params_from_devices()
         assert self._arg_params is not None and self._aux_params is not None
         return self._arg_params, self._aux_params
 
-    def _sync_params(self) -> None:
-        self._flush()
-        for own, held in ((self._arg_params, self._exec.arg_dict), (self._aux_params, self._exec.aux_dict)):
-            assert own is not None
-            for name, array in own.items():
-                if name in held:
-                    held[name].copyto(array)
+    def _sync_params_from_devices(self) -> None:
+        """Bring the two dicts up to date: with the mean over the contexts."""
+        self._exec_group.get_params(self._arg_params, self._aux_params)
         self._params_dirty = False
 
     # -- training
@@ -332,10 +307,13 @@ class Module(BaseModule):
             self.logger.warning("optimizer already initialized, ignoring...")
             return
         self._flush()
-        batch_axis = DataDesc.get_batch_axis(self._data_shapes[0].layout) if self._data_shapes else 0
-        batch_size = self._data_shapes[0].shape[max(batch_axis, 0)] if self._data_shapes else 1
-        rescale, names = 1.0 / batch_size, dict(enumerate(self._param_names))
-        self._indices = {n: i for i, n in names.items()}
+        if self._params_dirty:
+            self._sync_params_from_devices()
+        assert self._arg_params is not None
+        store, on_store = _create_kvstore(kvstore, len(self._context), self._arg_params)
+        rescale, count = 1.0 / (self._exec_group.batch_size or 1), 1 if on_store else len(self._context)
+        names = {i * count + k: n for i, n in enumerate(self._param_names) for k in range(count)}
+        self._indices = {n: i for i, n in enumerate(self._param_names)}
         if isinstance(optimizer, str):
             settings = {"rescale_grad": rescale, **dict(optimizer_params)}
             optimizer = opt.create(optimizer, sym=self._symbol, param_idx2name=names, **settings)
@@ -349,8 +327,18 @@ class Module(BaseModule):
                     stacklevel=2,
                 )
             optimizer.idx2name = optimizer.idx2name or names
-        self._kvstore = create_kvstore(kvstore) if isinstance(kvstore, str) else kvstore
-        self._optimizer, self._updater, self._fused = optimizer, opt.get_updater(optimizer), {}
+        self._optimizer, self._kvstore, self._update_on_kvstore, self._fused = optimizer, store, on_store, {}
+        self._updater = None if on_store else opt.get_updater(optimizer)
+        if store is not None:
+            if self._compression_params:
+                store.set_gradient_compression(self._compression_params)
+            if on_store:
+                store.set_optimizer(optimizer)
+            arrays = self._exec_group.param_arrays
+            _initialize_kvstore(store, arrays, self._arg_params, self._param_names, on_store)
+            if self._alone:
+                # the store's values are the one executor's parameters, so a step can be one program
+                store.adopt({n: a[0] for n, a in zip(self._param_names, arrays)})
         self.optimizer_initialized = True
         if self._preload_opt_states is not None:
             self.load_optimizer_states(self._preload_opt_states)
@@ -360,12 +348,21 @@ class Module(BaseModule):
         """Use another module's optimizer and its states."""
         shared_module._need(optimizer=True)
         self._optimizer, self._updater = shared_module._optimizer, shared_module._updater
-        self._kvstore, self._fused, self.optimizer_initialized = shared_module._kvstore, {}, True
+        self._kvstore, self._update_on_kvstore = shared_module._kvstore, shared_module._update_on_kvstore
+        self._fused, self.optimizer_initialized = {}, True
         self._indices = shared_module._indices
 
-    def _index(self, name: str) -> int:
-        """The optimizer's number of a parameter; it is the same in all modules that share the optimizer."""
-        return self._indices.setdefault(name, len(self._indices))
+    @property
+    def _alone(self) -> bool:
+        """Whether one updater has the one executor's parameters: there is no store, or it is of this process."""
+        return len(self._context) == 1 and (
+            self._kvstore is None or (bool(self._update_on_kvstore) and type(self._kvstore) is KVStore)
+        )
+
+    def _index(self, name: str) -> int | str:
+        """The optimizer's number of a parameter (a store knows it by its name); it is the same in all modules that
+        share the optimizer."""
+        return name if self._update_on_kvstore else self._indices.setdefault(name, len(self._indices))
 
     def forward(self, data_batch: Any, is_train: bool | None = None) -> None:
         """Run the net on a batch (training form if `is_train`, by default if bound for training). Other shapes than
@@ -373,13 +370,13 @@ class Module(BaseModule):
         self._need(bound=True, params=True)
         self._flush()
         self._load(data_batch)
-        self._exec.forward(is_train=self.for_training if is_train is None else is_train)
+        self._exec_group.run_forward(self.for_training if is_train is None else is_train)
 
     def backward(self, out_grads: Any = None) -> None:
         """Gradients, given those of the outputs (not needed for loss outputs)."""
         self._need(bound=True, params=True)
         self._flush()
-        self._exec.backward(out_grads=out_grads)
+        self._exec_group.backward(out_grads)
 
     def forward_backward(self, data_batch: Any) -> None:
         """forward(is_train=True), then backward(). The work is done with update() in one go, or when somebody asks for
@@ -396,13 +393,12 @@ class Module(BaseModule):
         for module in self._waiting[:] if self._waiting else ():
             if module is not but:
                 self._waiting.remove(module)
-                module._exec.forward(is_train=True)
-                module._exec.backward()
+                module._exec_group.run_forward(True)
+                module._exec_group.backward()
 
     def update(self) -> None:
         """Apply the optimizer to the gradients of the last backward."""
         self._need(bound=True, params=True, optimizer=True)
-        assert self._updater is not None
         self._params_dirty = True
         self._flush(but=self)
         step = self._fused_step() if self._waiting else None
@@ -411,45 +407,45 @@ class Module(BaseModule):
             step.run()
             return
         self._flush()
+        group = self._exec_group
+        if self._update_on_kvstore:
+            _update_params_on_kvstore(group.param_arrays, group.grad_arrays, self._kvstore, self._param_names)
+            return
+        assert self._updater is not None
+        if len(self._context) > 1 or self._kvstore is not None:
+            names = self._param_names
+            _update_params(
+                group.param_arrays, group.grad_arrays, self._updater, len(self._context), self._kvstore, names
+            )
+            return
         arrays, grads = self._exec.arg_dict, self._exec.grad_dict
         for name in self._param_names:
-            gradient = grads[name]
-            if gradient is not None:
-                self._updater(self._index(name), gradient, arrays[name])
+            if grads[name] is not None:
+                self._updater(self._index(name), grads[name], arrays[name])
 
     def _fused_step(self) -> FusedStep | None:
         """The step as one program, if it can be one."""
-        assert self._updater is not None
+        updater = self._updater if self._kvstore is None else self._kvstore._updater
+        arrays = self._exec.arg_dict
+        if not self._alone or (self._kvstore and not self._kvstore.holds({n: arrays[n] for n in self._param_names})):
+            return None
         held = self._fused.get(id(self._exec))
-        if held is not None and held.fits(self._exec, self._updater):
+        if held is not None and held.fits(self._exec, updater):
             return held if not held.heads_needed and self._exec._monitor is None else None
-        if not can_fuse(self._exec, self._updater, self._param_names):
+        if not can_fuse(self._exec, updater, self._param_names):
             return None
         grads = self._exec.grad_dict
         params = [(self._index(n), n) for n in self._param_names if grads[n] is not None]
-        made = self._fused[id(self._exec)] = FusedStep(self._exec, self._updater, params)
+        made = self._fused[id(self._exec)] = FusedStep(self._exec, updater, params)
         return None if made.heads_needed else made
 
     def _load(self, data_batch: Any) -> None:
         """Copy a batch into the inputs, rebinding for other shapes."""
         if isinstance(data_batch, list):
             data_batch = merged(data_batch)
-        labels = data_batch.label or []
         if tuple(a.shape for a in data_batch.data) != tuple(d.shape for d in self._data_shapes):
             self.reshape(*described(data_batch, self._data_shapes, self._label_shapes))
-        arrays = self._exec.arg_dict
-        for names, values in (
-            ([d.name for d in self._data_shapes], data_batch.data), ([d.name for d in self._label_shapes], labels),
-        ):  # fmt: skip
-            for name, value in zip(names, values):
-                target = arrays.get(name)
-                if target is None:
-                    continue
-                if value.shape != target.shape:
-                    raise ValueError(
-                        f"input {name!r} is bound to shape {target.shape}, but the batch has {value.shape}"
-                    )
-                target[:] = value
+        self._exec_group.load(data_batch)
 
     # -- results
 
@@ -457,44 +453,30 @@ class Module(BaseModule):
         """Outputs of the last forward, overwritten by the next."""
         self._need(bound=True, params=True)
         self._flush()
-        found = list(self._exec.outputs)
-        return found if merge_multi_context else [[o] for o in found]
+        return list(self._exec_group.get_outputs(merge_multi_context))
 
     def get_input_grads(self, merge_multi_context: bool = True) -> list[Any]:
         """Gradients of the data; the module must be bound with `inputs_need_grad=True`."""
         self._need(bound=True, params=True)
         if not self.inputs_need_grad:
             raise AssertionError("get_input_grads needs bind(..., inputs_need_grad=True)")
-        self._flush()
-        found = [self._exec.grad_dict[n] for n in self._data_names]
-        return found if merge_multi_context else [[g] for g in found]
+        return list(self._exec_group.get_input_grads(merge_multi_context))
 
     def get_states(self, merge_multi_context: bool = True) -> list[Any]:
         """Arrays of `state_names`."""
         self._need(bound=True, params=True)
-        found = [self._exec.arg_dict[n] for n in self._state_names]
-        return found if merge_multi_context else [[s] for s in found]
+        return list(self._exec_group.get_states(merge_multi_context))
 
     def set_states(self, states: Any = None, value: Any = None) -> None:
         """Set the arrays of `state_names`: each from a list, or all to a number."""
         self._need(bound=True, params=True)
-        if (states is None) == (value is None):
-            raise AssertionError("set_states takes either states or value")
-        for i, name in enumerate(self._state_names):
-            given = value if states is None else states[i]
-            self._exec.arg_dict[name][:] = given[0] if isinstance(given, (list, tuple)) else given
+        self._exec_group.set_states(states, value)
 
     def update_metric(self, eval_metric: Any, labels: Any, pre_sliced: bool = False) -> None:
         """Take the last outputs into account."""
-        self._flush()
-        labels = labels[0] if pre_sliced else labels
-        named = dict(zip([d.name for d in self._label_shapes] or self._label_names, labels or []))
-        eval_metric.update_dict(named, dict(zip(self._output_names, self._exec.outputs)))
+        self._exec_group.update_metric(eval_metric, labels, pre_sliced)
 
     def install_monitor(self, mon: Any) -> None:
         """Watch this module's executors."""
         self._need(bound=True)
-        self._flush()
-        self._monitor = mon
-        for exe in self._execs.values():
-            mon.install(exe)
+        self._exec_group.install_monitor(mon)

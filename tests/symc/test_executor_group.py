@@ -84,3 +84,44 @@ def test_a_group_divides_the_rows():
     assert two.slices == [slice(0, 2), slice(2, 8)] and not two.param_arrays[0][1].asnumpy().any()
     with pytest.raises(ValueError, match="1 rows for 2 devices"):
         two.reshape([("data", (1, 2))], [("softmax_label", (1,))])
+
+
+def test_a_manager_trains_on_several_contexts():
+    it = mx.io.NDArrayIter(np.random.RandomState(0).randn(6, 2), np.array([0, 1, 2, 0, 1, 2.0]), 6)
+    symbol = net()
+    names = [n for n in symbol.list_arguments() if n not in ("data", "softmax_label")]
+    manager = mx.executor_manager.DataParallelExecutorManager(
+        symbol, [mx.cpu(0), mx.cpu(1)], it, symbol.list_arguments(), names, symbol.list_auxiliary_states(), [1, 2]
+    )
+    assert manager.slices == [slice(0, 2), slice(2, 6)]
+    with pytest.raises(AssertionError, match="load_data_batch"):
+        manager.forward()
+    shapes = {n: a[0].shape for n, a in zip(names, manager.param_arrays)}
+    start = {n: mx.nd.ones(shape) for n, shape in shapes.items()}
+    states = {"bn_moving_mean": mx.nd.zeros(2), "bn_moving_var": mx.nd.ones(2)}
+    manager.set_params(start, states)
+    manager.load_data_batch(next(it))
+    manager.forward(is_train=True)
+    manager.backward()
+    assert [g.shape for g in manager.grad_arrays[2]] == [(3, 2)] * 2
+    metric = mx.metric.Accuracy()
+    manager.update_metric(metric, [mx.nd.array([0, 1, 2, 0, 1, 2])])
+    assert metric.num_inst == 6
+    manager.copy_to(start, states)
+    means = [a.asnumpy() for a in manager.aux_arrays[0]]
+    np.testing.assert_allclose(states["bn_moving_mean"].asnumpy(), (means[0] + means[1]) / 2, rtol=1e-6)
+    assert abs(means[0] - means[1]).max() > 0
+
+
+def test_groups_of_operators_may_name_contexts():
+    with mx.AttrScope(ctx_group="dev1"):
+        head = net()
+    mod = mx.mod.Module(head, group2ctxs={"dev1": [mx.cpu(1)]}, context=[mx.cpu(0), mx.cpu(1)])
+    mod.bind([("data", (4, 2))], [("softmax_label", (4,))])
+    assert mod._exec_group.group2ctxs == [{"dev1": mx.cpu(1)}] * 2
+    with pytest.raises(AssertionError, match="not 1 or 2"):
+        bad = mx.mod.Module(head, group2ctxs={"dev1": [mx.cpu(1)] * 3}, context=[mx.cpu(0), mx.cpu(1)])
+        bad.bind([("data", (4, 2))], [("softmax_label", (4,))])
+    with pytest.raises(AssertionError, match="all data must have the same batch size"):
+        mod = mx.mod.Module(head, context=[mx.cpu(0), mx.cpu(1)])
+        mod.bind([("data", (4, 2))], [("softmax_label", (3,))])

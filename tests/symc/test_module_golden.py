@@ -51,3 +51,12 @@ def test_monitors_see_what_mxnet_shows(name: str) -> None:
         for label, value in pairs:
             if label in shown:
                 np.testing.assert_allclose(shown[label], value, rtol=2e-4, atol=1e-5, err_msg=f"{title}/{label}")
+
+
+@pytest.mark.parametrize("name", ["several_contexts", "rows_elsewhere", "requests"])
+@pytest.mark.filterwarnings("ignore")
+def test_same_as_mxnet(name: str) -> None:
+    expected, got = recorded(name), getattr(scenarios, name)(mx)
+    assert got.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_allclose(got[key], value, rtol=1e-3, atol=1e-5, err_msg=key)

@@ -92,7 +92,105 @@ def monitor_inputs(mx):
     return _seen(mx, True)
 
 
-SCENARIOS = [monitor_outputs, monitor_inputs]
+def _batches(mx, rows, count, width=4, classes=3):
+    """`count` seeded batches."""
+    rng = np.random.RandomState(rows)
+    for _ in range(count):
+        data = mx.nd.array(rng.randn(rows, width))
+        yield mx.io.DataBatch([data], [mx.nd.array(rng.randint(0, classes, rows))])
+
+
+def _normed(mx):
+    data = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=5, name="fc1")
+    hidden = mx.sym.Activation(mx.sym.BatchNorm(data, name="bn", fix_gamma=False), act_type="tanh")
+    return mx.sym.SoftmaxOutput(mx.sym.FullyConnected(hidden, num_hidden=3, name="fc2"), name="softmax")
+
+
+def _start(mx, module):
+    """The same parameters everywhere."""
+    rng = np.random.RandomState(1)
+    module.init_params(mx.init.Zero())
+    args, states = module.get_params()
+    module.set_params({n: mx.nd.array(rng.uniform(-1, 1, args[n].shape)) for n in sorted(args)}, states)
+
+
+def _both(prefix, module, found):
+    for kind, values in zip(("arg", "aux"), module.get_params()):
+        found.update({f"{prefix}/{kind}:{n}": a.asnumpy() for n, a in values.items()})
+
+
+def several_contexts(mx):
+    """Training on several contexts: rows by work load, statistics of each, stores and updaters."""
+    found = {}
+    cases = {
+        "one": (1, None, 4, "local"), "two": (2, None, 4, "local"), "odd": (2, None, 5, "device"),
+        "three": (3, [1, 2, 3], 7, "local"), "without": (2, [1, 3], 6, None), "object": (2, None, 4, "create"),
+        "alone": (1, None, 4, "create"),
+    }  # fmt: skip
+    for title, (count, loads, rows, store) in cases.items():
+        module = mx.mod.Module(_normed(mx), context=[mx.cpu(i) for i in range(count)], work_load_list=loads)
+        module.bind([("data", (rows, 4))], [("softmax_label", (rows,))], inputs_need_grad=True)
+        _start(mx, module)
+        kvstore = mx.kv.create("local") if store == "create" else store
+        module.init_optimizer(kvstore, "sgd", {"learning_rate": 0.3, "momentum": 0.9, "wd": 0.01})
+        metric = mx.metric.create(["acc", "ce"])
+        for number, batch in enumerate(_batches(mx, rows, 3)):
+            module.forward(batch, is_train=True)
+            module.backward()
+            found[f"{title}/{number}/input"] = module.get_input_grads()[0].asnumpy()
+            parts = module.get_outputs(merge_multi_context=False)[0]
+            found.update({f"{title}/{number}/part{i}": p.asnumpy() for i, p in enumerate(parts)})
+            module.update()
+            module.update_metric(metric, batch.label)
+        for name, value in metric.get_name_value():
+            found[f"{title}/{name}"] = value
+        group = module._exec_group
+        found[f"{title}/slices"] = np.array([[s.start, s.stop] for s in group.slices])
+        for i, exe in enumerate(group.execs):
+            found[f"{title}/mean{i}"] = exe.aux_dict["bn_moving_mean"].asnumpy()
+            found[f"{title}/weight{i}"] = exe.arg_dict["fc1_weight"].asnumpy()
+        _both(title, module, found)
+        whole = next(_batches(mx, rows + count, 1))
+        module.forward(whole, is_train=False)  # other shapes
+        found[f"{title}/reshaped"] = module.get_outputs()[0].asnumpy()
+    return found
+
+
+def rows_elsewhere(mx):
+    """Inputs whose rows are along another axis, and heads from outside, on two contexts."""
+    desc = mx.io.DataDesc("data", (3, 4, 2), layout="TNC")
+    turned = mx.sym.transpose(mx.sym.Variable("data"), axes=(1, 0, 2))
+    net = mx.sym.broadcast_mul(turned, mx.sym.Variable("scale_weight", shape=(1, 3, 2)))
+    module = mx.mod.Module(net, label_names=None, context=[mx.cpu(0), mx.cpu(1)])
+    module.bind([desc], inputs_need_grad=True)
+    module.init_params(mx.init.Constant(2))
+    rng = np.random.RandomState(5)
+    module.forward(mx.io.DataBatch([mx.nd.array(rng.randn(3, 4, 2))]), is_train=True)
+    module.backward([mx.nd.array(rng.randn(4, 3, 2))])
+    return {
+        "output": module.get_outputs()[0].asnumpy(), "gradient": module.get_input_grads()[0].asnumpy(),
+        **{f"scale{i}": e.grad_dict["scale_weight"].asnumpy() for i, e in enumerate(module._exec_group.execs)},
+    }  # fmt: skip
+
+
+def requests(mx):
+    """Gradient requests of a module as words, lists and dicts."""
+    found = {}
+    for title, given in {
+        "word": "add", "dict": {"fc1_weight": "add", "data": "write"}, "list": ["write"] + ["null"] * 7,
+    }.items():  # fmt: skip
+        module = mx.mod.Module(_normed(mx), fixed_param_names=["fc2_bias"])
+        module.bind([("data", (2, 4))], [("softmax_label", (2,))], grad_req=given)
+        _start(mx, module)
+        for batch in _batches(mx, 2, 2):
+            module.forward(batch, is_train=True)
+            module.backward()
+        for name, array in module._exec_group.execs[0].grad_dict.items():
+            found[f"{title}/{name}"] = np.zeros(0) if array is None else array.asnumpy()
+    return found
+
+
+SCENARIOS = [monitor_outputs, monitor_inputs, several_contexts, rows_elsewhere, requests]
 
 if __name__ == "__main__":
     import os
