@@ -38,7 +38,7 @@ _LAZY = {
     "rnn": ("symc.rnn", ""), "util": ("symc.util", ""), "engine": ("symc.engine", ""), "runtime": ("symc.runtime", ""),
     "log": ("symc.log", ""), "libinfo": ("symc.libinfo", ""), "contrib": ("symc.contrib", ""),
     "executor_manager": ("symc.executor_manager", ""), "registry": ("symc.registry", ""),
-    "recordio": ("symc.recordio", ""),
+    "recordio": ("symc.recordio", ""), "autograd": ("symc.autograd", ""),
     "is_np_shape": ("symc.util", "is_np_shape"), "is_np_array": ("symc.util", "is_np_array"),
     "AttrScope": ("symc.attribute", "AttrScope"), "MXNetError": ("symc.base", "MXNetError"),
     "Context": ("symc.context", "Context"), "cpu": ("symc.context", "cpu"), "gpu": ("symc.context", "gpu"),

@@ -64,6 +64,7 @@ MOVED = {
 
 #: MXNet's modules that are files of their own there and part of a larger module here (both names below the package)
 INNER = {
+    "contrib.autograd": "autograd.sections",
     "contrib.nd": "ndarray.contrib", "contrib.ndarray": "ndarray.contrib", "contrib.sym": "symbol.contrib",
     "contrib.symbol": "symbol.contrib", "io.io": "io", "io.utils": "io", "kvstore.base": "kvstore",
     "kvstore.kvstore": "kvstore", "misc": "lr_scheduler", "ndarray.utils": "ndarray", "optimizer.contrib": "optimizer",

@@ -25,9 +25,6 @@ _RTC = "symc compiles Symbols itself; write the computation as a Symbol, or as a
 GHOSTS: Mapping[str, str] = {
     "gluon": "symc runs Symbols; export() the block with MXNet, and load its JSON and parameters with mx.sym.load "
     "and mx.nd.load",
-    "autograd": "symc takes gradients of Symbols: write the computation with mx.sym, bind it, and call backward()",
-    "contrib.autograd": "symc takes gradients of Symbols: write the computation with mx.sym, bind it, and call "
-    "backward()",
     "np": _NUMPY, "numpy": _NUMPY, "npx": _NUMPY, "numpy_extension": _NUMPY, "np_symbol": _NUMPY,
     "np_array": _NUMPY, "use_np": _NUMPY, "use_np_array": _NUMPY, "set_np_shape": _SHAPES,
     "np_shape": _SHAPES, "use_np_shape": _SHAPES,

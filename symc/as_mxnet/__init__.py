@@ -33,8 +33,8 @@ USAGE = "usage: python -m symc.as_mxnet (SCRIPT.py | -m MODULE) [ARGUMENT ...]"
 
 #: modules of MXNet 1.9.1 that stand at the same place in symc
 SAME = (
-    "attribute", "base", "callback", "context", "contrib", "engine", "executor", "executor_manager", "initializer",
-    "io", "kvstore", "libinfo", "log", "lr_scheduler", "metric", "model", "module", "module.base_module",
+    "attribute", "autograd", "base", "callback", "context", "contrib", "engine", "executor", "executor_manager",
+    "initializer", "io", "kvstore", "libinfo", "log", "lr_scheduler", "metric", "model", "module", "module.base_module",
     "module.bucketing_module", "module.executor_group", "module.module", "module.python_module",
     "module.sequential_module", "monitor", "name", "ndarray", "ndarray.contrib", "ndarray.image", "ndarray.linalg",
     "ndarray.ndarray", "ndarray.op", "ndarray.random", "ndarray._internal", "operator", "optimizer", "profiler",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Union
 
 import numpy as np
 
 from symc.context import Context
-from symc.ndarray.ndarray import NDArray, array, full, zeros
+from symc.ir.types import Array
+from symc.ndarray.ndarray import NDArray, full
+from symc.ndarray.tape import STATE, Opaque, record, records
 from symc.ops.base import OPERATORS
+from symc.runtime.memory import zeros as allocate
 
 #: how a nested list was flattened: None an array, a list its members
 Form = Union[None, list[Any]]
@@ -30,6 +33,19 @@ def _regroup(flat: list[NDArray], form: Form) -> Any:
     return flat.pop(0) if form is None else [_regroup(flat, f) for f in form]
 
 
+class Stacked(Opaque):
+    """Arrays along a new axis 0, in front of rows that are zero, as a recorded step."""
+
+    name = "the stacking of a loop's outputs"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def backward(self, cts: Sequence[Array | None]) -> Sequence[Array | None]:
+        (ct,) = cts
+        return [None] * self.count if ct is None else list(ct[: self.count])
+
+
 def _stacked(rows: list[list[NDArray]], length: int, form: Form) -> Any:
     """What the turns gave, each stacked along a new axis 0 of this length; rows of turns not taken are zero."""
     outputs = []
@@ -38,8 +54,12 @@ def _stacked(rows: list[list[NDArray]], length: int, form: Form) -> Any:
         if len(set(shapes)) > 1:
             listed = "\n".join(f"  Step {i}, shape is {s}" for i, s in enumerate(shapes))
             raise ValueError(f"Shapes of {at}-th elements in step_outputs are inconsistent, which are:\n{listed}")
-        made = zeros((length, *shapes[0]), ctx=turns[0].context, dtype=turns[0].dtype)
-        made[: len(turns)] = array(np.stack([x.asnumpy() for x in turns]), dtype=turns[0].dtype)
+        shape = (length, *shapes[0])
+        data = allocate(shape, turns[0].dtype)
+        np.stack([x._data for x in turns], out=data[: len(turns)])
+        made = NDArray._of(data, turns[0].context)
+        if STATE.recording and records(turns):
+            record(Stacked(len(turns)), turns, [x._data for x in turns], [made])
         outputs.append(made)
     return _regroup(outputs, form)
 

@@ -6,111 +6,19 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from symc.ir.errors import IRError
-from symc.ir.op import Node, Recorder, input_node
-from symc.ir.origins import SymOrigin
 from symc.ir.prims.numeric import cast_numpy
-from symc.ir.symbol.nodes import SymGraph, SymNode
-from symc.ir.tensor.graph import Graph, Update, finish
-from symc.ir.tensor.interp import evaluate
-from symc.ir.types import Array, TensorType, dtype_of
-from symc.ndarray.ndarray import NDArray, aligned, located
-from symc.ndarray.pool import Pool
+from symc.ir.types import Array
+from symc.ndarray.functions import KEEP, run_operator
+from symc.ndarray.ndarray import NDArray, located
+from symc.ndarray.tape import STATE, record, records, refuse_written, taped
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, given_text, parameters, parse
 from symc.ops.functions import METHODS, describe, signature
-from symc.ops.shared.inferred import output_types
-from symc.passes.tensor.decompose import Context, built_results
-from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
-
-#: compiled programs of single operators kept at a time
-KEEP = 2048
-
-
-class _Build(Context):
-    """Updates by the operator's own input numbers."""
-
-    def __init__(self, train: bool) -> None:
-        super().__init__(train)
-        self.changed: dict[int, Node] = {}
-
-    def update(
-        self, position: int, value: Node, phase: str = "backward", again: Callable[[Node], Node] | None = None
-    ) -> None:
-        self.changed[position] = value
-
-    def becomes(self, position: int, value: Node) -> None: ...
-
-
-def _graph(op: Operator, types: Sequence[TensorType], train: bool, rows: int | None = None) -> Graph:
-    """An operator as a tensor program: inputs in0, in1, ... (and a key), shown outputs, updates of changed inputs."""
-    origin = SymOrigin(op.op_name, op.op_name)
-    inputs = [input_node(f"in{i}", t) for i, t in enumerate(types)]
-    context = _Build(train)
-    context.name = op.op_name
-    if rows is not None:
-        context.output_shapes = ((rows, *types[0].shape[1:]),)
-    variables = [SymNode("null", f"in{i}") for i in range(len(types))]
-    node = SymNode(op.op_name, op.op_name, {}, [(v, 0) for v in variables], op)
-    known = {(v, 0): t for v, t in zip(variables, types)}
-    inferred = output_types(SymGraph(((node, 0),)), known, {} if rows is None else {node.name: rows})
-    with Recorder() as recorder, recorder.at(origin):
-        outs = built_results(node, op.build(context, *inputs), inferred[node])
-    if context.key is not None:
-        inputs.append(context.key)
-    recorder.origins.update({node: origin for node in inputs})
-    updates = [Update(f"in{i}", node, "forward") for i, node in context.changed.items()]
-    shown = [(f"out{i}", n) for i, n in enumerate(outs[: op.num_visible_outputs()])]
-    return finish(op.op_name, inputs, shown, updates, {}, recorder.origins)
-
-
-class _Compiled(NamedTuple):
-    """A program of one operator, ready for any arrays of its types."""
-
-    pool: Pool
-    outputs: tuple[TensorType, ...]
-    #: the input that takes random bits, if there is one
-    key: str
-
-
-@functools.lru_cache(maxsize=KEEP)
-def _program(op: Any, types: tuple[TensorType, ...], train: bool, rows: int | None = None) -> _Compiled:
-    """The compiled program of an operator; `rows` where the number of the output's rows is not told by the types."""
-    from symc.compile import compile_graph
-
-    executable = compile_graph(_graph(op, types, train, rows))
-    values = executable.program.value_types()
-    outputs = tuple(values[output.value] for output in executable.program.outputs)
-    return _Compiled(Pool(executable), outputs, executable.program.key)
-
-
-def run_operator(op: Operator, arrays: Sequence[Array], train: bool = False) -> list[Array]:
-    """Outputs of an operator on numpy arrays; inputs that it changes are changed in place."""
-    types = tuple([TensorType(dtype_of(a.dtype), a.shape) for a in arrays])
-    if op.is_update:
-        return _interpret(op, arrays, types, train)
-    rows = None if op.row_chooser is None else op.count_rows(arrays[op.row_chooser])
-    compiled = _program(op, types, train, rows)
-    buffers = {f"in{i}": a for i, a in enumerate(arrays)}
-    if compiled.key:
-        buffers[compiled.key] = next_key()
-    outputs = [empty(t.shape, t.dtype.numpy) for t in compiled.outputs]
-    compiled.pool.run(buffers, outputs)
-    return outputs
-
-
-def _interpret(op: Operator, arrays: Sequence[Array], types: Sequence[TensorType], train: bool) -> list[Array]:
-    """See Operator.is_update. (Optimizer objects take the rate as an input of a compiled program.)"""
-    given = {f"in{i}": a for i, a in enumerate(arrays)}
-    made = evaluate(_graph(op, types, train), given)
-    found = [aligned(a) for a in made.outputs.values()]
-    for name, value in made.updates.items():
-        given[name][...] = value
-    return found
 
 
 def invoke(
@@ -155,15 +63,22 @@ def invoke(
             ordered.append(named[name])
     if len(ordered) > len(names):
         raise MXNetError(f"{called}: takes {len(names)} inputs ({', '.join(names)}), got {len(ordered)}")
+    targets = None if out is None else list(out) if isinstance(out, (list, tuple)) else [out]
+    recorded = STATE.recording and records(ordered)
     try:
         _check(op, tuple([(a.shape, a._data.dtype) for a in ordered]))
-        made = run_operator(op, [a._data for a in ordered])
+        for array in (targets or ()) if STATE.recording else ():
+            refuse_written(array, recorded and any(array is x for x in ordered))
+        made, function, given = run_operator(op, [a._data for a in ordered], STATE.training)
     except (MXNetError, IRError) as problem:
         raise MXNetError(f"{called}: {problem}") from None
     context = ordered[0].context if ordered else located(ctx)
-    results = [NDArray._of(a, context) for a in made]
-    if out is not None:
-        results = _put(called, results, list(out) if isinstance(out, (list, tuple)) else [out])
+    results = everything = [NDArray._of(a, context) for a in made]
+    if targets is not None:
+        results = _put(called, everything, targets)
+        everything = [*results, *everything[len(results) :]]
+    if recorded:
+        record(function, ordered, given, everything)
     return results[0] if len(results) == 1 else results
 
 
@@ -245,12 +160,20 @@ def binary(left: Any, right: Any, both: str, python: Callable[[Any, Any], Any] |
         # booleans and a number give whole numbers, or float64 where the number has a fraction
         wide = np.dtype(np.float64 if isinstance(right if isinstance(left, NDArray) else left, float) else np.int64)
         number = [_as_operand(x, a.astype(wide)) for x in (left, right) if not isinstance(x, NDArray)][0]
-        a, b = (a.astype(wide), number) if isinstance(left, NDArray) else (number, b.astype(wide))
+        left, right = a, b = (a.astype(wide), number) if isinstance(left, NDArray) else (number, b.astype(wide))
     if a.dtype != b.dtype:
         raise MXNetError(f"{both}: lhs has type {a.dtype}, but rhs has {b.dtype}; convert one with astype")
     exact = _EXACT.get(both) or (np.divide if both == "broadcast_div" and a.dtype.kind == "f" else None)
+    inputs = (left if isinstance(left, NDArray) else a, right if isinstance(right, NDArray) else b)
     if exact is None or a.dtype == np.bool_:
-        return invoke(OPERATORS[both], both, (NDArray._of(a, context), NDArray._of(b, context)), {})
+        try:
+            (made,), function, given = run_operator(OPERATORS[both](), (a, b))
+        except IRError as problem:
+            raise MXNetError(f"{both}: {problem}") from None
+        result = NDArray._of(made, context)
+        if STATE.recording and records(inputs):
+            record(function, inputs, given, [result])
+        return result
     try:
         shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
@@ -258,7 +181,7 @@ def binary(left: Any, right: Any, both: str, python: Callable[[Any, Any], Any] |
     made = empty(shape, a.dtype)
     with np.errstate(all="ignore"):
         exact(a, b, out=made, casting="unsafe")
-    return NDArray._of(made, context)
+    return taped(both, {}, inputs, NDArray._of(made, context))
 
 
 def _as_operand(number: Any, beside: Array) -> Array:
@@ -293,6 +216,8 @@ def attach_methods(namespace: dict[str, Any]) -> None:
             return binary(other, self, both)
 
         def inplace(self: NDArray, other: Any) -> NDArray:
+            if STATE.recording:
+                refuse_written(self, records([other]))
             made = binary(self, other, both)._data
             if made.shape != self.shape:
                 raise MXNetError(

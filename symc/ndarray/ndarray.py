@@ -13,30 +13,34 @@ import numpy as np
 from symc.context import Context, cpu, current_context
 from symc.ir.types import Array
 from symc.ndarray import files as params
+from symc.ndarray import indexing
+from symc.ndarray.recorded import Recorded
+from symc.ndarray.tape import STATE, records, refuse_written, taped
 from symc.ops.base import MXNetError
+from symc.runtime.memory import aligned, need
 from symc.runtime.memory import empty as allocate
-from symc.runtime.memory import need
 from symc.runtime.memory import zeros as allocate_zeros
 
 DTYPES = (np.float32, np.float64, np.float16, np.uint8, np.int32, np.int8, np.int64, np.bool_)
 
 
-class NDArray:
+class NDArray(Recorded):
     """A dense array on the CPU. Arithmetic follows MXNet's rules (no type promotion; comparisons give 0 and 1 in the
     operands' type)."""
 
-    __slots__ = ("_data", "_ctx", "_grad", "__weakref__")
+    __slots__ = ("_data", "_ctx", "__weakref__")
     __array_priority__ = 1000.0
 
     def __init__(self, data: Array, ctx: Context | None = None) -> None:
         self._data = np.ascontiguousarray(data).reshape(np.shape(data))
         self._ctx = ctx or cpu()
+        self._entry = None
 
     @staticmethod
     def _of(data: Array, ctx: Context | None = None) -> NDArray:
         """An NDArray over this very memory."""
         made = NDArray.__new__(NDArray)
-        made._data, made._ctx = data, ctx or cpu()
+        made._data, made._ctx, made._entry = data, ctx or cpu(), None
         return made
 
     # -- facts
@@ -70,7 +74,7 @@ class NDArray:
     @property
     def T(self) -> NDArray:
         """The axes reversed."""
-        return NDArray._of(aligned(self._data.T), self._ctx)
+        return taped("transpose", {}, [self], NDArray._of(aligned(self._data.T), self._ctx))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -146,11 +150,7 @@ class NDArray:
 
     def copy(self) -> NDArray:
         """A new array of the same content."""
-        return array(self._data, self._ctx, self._data.dtype)
-
-    def detach(self) -> NDArray:
-        """Another NDArray over the same memory."""
-        return NDArray._of(self._data, self._ctx)
+        return taped("_copy", {}, [self], array(self._data, self._ctx, self._data.dtype))
 
     def as_nd_ndarray(self) -> NDArray:
         """This array."""
@@ -160,7 +160,7 @@ class NDArray:
         """Copy into another array, or to a context as a new one."""
         if isinstance(other, Context):
             other.check()
-            return array(self._data, other, self._data.dtype)
+            return taped("_copy", {}, [self], array(self._data, other, self._data.dtype))
         if not isinstance(other, NDArray):
             raise TypeError(f"copyto does not support type {type(other)}")
         if other is self:
@@ -168,7 +168,7 @@ class NDArray:
             return other
         if other.shape != self.shape:
             raise MXNetError(f"copyto: shapes {self.shape} and {other.shape} differ")
-        other._data[...] = self._data
+        other[:] = self
         return other
 
     def astype(self, dtype: Any, copy: bool = True) -> NDArray:
@@ -178,7 +178,8 @@ class NDArray:
             return self
         from symc.ir.prims.numeric import cast_numpy
 
-        return array(cast_numpy(self._data, dtype), self._ctx, dtype)
+        made = array(cast_numpy(self._data, dtype), self._ctx, dtype)
+        return taped("Cast", {"dtype": np.dtype(dtype).name}, [self], made)
 
     def as_in_context(self, context: Context) -> NDArray:
         """This array (contexts of the CPU are one)."""
@@ -202,7 +203,7 @@ class NDArray:
         return {"data": self._data, "ctx": (self._ctx.device_type, self._ctx.device_id)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._data, self._ctx = aligned(state["data"]), Context(*state["ctx"])
+        self._data, self._ctx, self._entry = aligned(state["data"]), Context(*state["ctx"]), None
 
     # -- shape
 
@@ -223,22 +224,26 @@ class NDArray:
 
         op = OPERATORS["Reshape"](shape=tuple(shape), reverse=bool(kwargs.get("reverse", False)))
         try:
-            return NDArray._of(self._data.reshape(op.target(self.shape) if shape else ()), self._ctx)
+            made = NDArray._of(self._data.reshape(op.target(self.shape) if shape else ()), self._ctx)
         except ValueError:
             raise ValueError(f"reshape: an array of shape {self.shape} does not fit into {tuple(shape)}") from None
+        return taped("Reshape", {"shape": made.shape}, [self], made)
 
     def reshape_like(self, other: NDArray) -> NDArray:
-        return NDArray._of(self._data.reshape(other.shape), self._ctx)
+        made = NDArray._of(self._data.reshape(other.shape), self._ctx)
+        return taped("Reshape", {"shape": made.shape}, [self], made)
 
     def expand_dims(self, axis: int) -> NDArray:
         """A copy with a new axis of size 1."""
         if not -self.ndim - 1 <= axis <= self.ndim:
             raise MXNetError(f"expand_dims: axis {axis} is not within {-self.ndim - 1} to {self.ndim}")
-        return NDArray._of(aligned(np.expand_dims(self._data, axis)), self._ctx)
+        made = NDArray._of(aligned(np.expand_dims(self._data, axis)), self._ctx)
+        return taped("expand_dims", {"axis": axis}, [self], made)
 
     def flatten(self) -> NDArray:
         """A copy with all axes behind the first as one."""
-        return NDArray._of(aligned(self._data.reshape(self.shape[0], -1)), self._ctx)
+        made = NDArray._of(aligned(self._data.reshape(self.shape[0], -1)), self._ctx)
+        return taped("Flatten", {}, [self], made)
 
     def broadcast_to(self, shape: Sequence[int]) -> NDArray:
         """A copy of another shape: axes of size 1 are repeated, and new ones may be in front."""
@@ -246,74 +251,25 @@ class NDArray:
         wanted = (1,) * (len(shape) - self.ndim) + self.shape
         if len(wanted) != len(shape) or any(a not in (1, b) for a, b in zip(wanted, shape)):
             raise ValueError(f"cannot broadcast array with shape={self.shape} to shape={shape}")
-        return NDArray._of(aligned(np.broadcast_to(self._data, shape)), self._ctx)
+        made = NDArray._of(aligned(np.broadcast_to(self._data, shape)), self._ctx)
+        if len(shape) == self.ndim:
+            return taped("broadcast_to", {"shape": shape}, [self], made)
+        return taped("broadcast_to", {"shape": shape}, [self.reshape(wanted)], made)
 
     # -- reading and writing parts
 
     def __getitem__(self, key: Any) -> NDArray:
-        found = self._data[_index(key)]
-        if not isinstance(found, np.ndarray):
-            found = np.asarray(found)
-        if found.ndim == 0:
-            found = found.reshape(1)
-            return NDArray._of(self._one(key, found), self._ctx)
-        return NDArray._of(found if found.flags.c_contiguous else aligned(found), self._ctx)
-
-    def _one(self, key: Any, found: Array) -> Array:
-        """A single element as an array of shape (1,) over the same memory where it can be."""
-        index = _index(key)
-        parts = index if isinstance(index, tuple) else (index,)
-        if parts and all(isinstance(p, (int, np.integer)) for p in parts) and len(parts) == self.ndim:
-            last = parts[-1]
-            stop = last + 1 if last != -1 else None
-            where = (*parts[:-1], slice(last, stop))
-            one: Array = self._data[where]
-            return one
-        return found
+        return indexing.part(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        source = value._data if isinstance(value, NDArray) else value
-        where = _index(key)
-        if not isinstance(source, np.ndarray):
-            source = np.asarray(source)
-        if source.dtype.kind not in "fiub":
-            raise TypeError(f"an array of {self._data.dtype} cannot hold {source.dtype} (value {value!r})")
-        if source.dtype != self._data.dtype:
-            from symc.ir.prims.numeric import cast_numpy
-
-            source = cast_numpy(source, self._data.dtype)
-        target = self._data[where]
-        if source.shape != np.shape(target) and source.size == np.size(target) and _same_but_ones(source, target):
-            source = source.reshape(np.shape(target))
-        self._data[where] = source
+        indexing.assign(self, key, value)
 
     def slice_assign(self, begin: Sequence[int], end: Sequence[int], value: NDArray) -> None:
+        if STATE.recording:
+            refuse_written(self, records([value]))
         self._data[tuple(slice(b, e) for b, e in zip(begin, end))] = value._data
 
     # arithmetic and operator methods are attached by symc.ndarray.imperative
-
-
-def _same_but_ones(a: Array, b: Any) -> bool:
-    """Whether shapes differ by axes of size 1 only."""
-    return [d for d in a.shape if d != 1] == [d for d in np.shape(b) if d != 1]
-
-
-def _index(key: Any) -> Any:
-    """An index with NDArrays as numpy integer arrays."""
-    if isinstance(key, tuple):
-        return tuple(_index(k) for k in key)
-    if isinstance(key, NDArray):
-        return key._data.astype(np.int64) if key._data.dtype != np.bool_ else key._data
-    if isinstance(key, list):
-        return np.asarray(key)
-    return key
-
-
-def aligned(data: Array) -> Array:
-    """A contiguous copy in aligned memory."""
-    made = allocate(data.shape, data.dtype)
-    made[...] = data
-    return made
 
 
 # --------------------------------------------------------------------------------------------- creation
@@ -419,7 +375,9 @@ def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = Tr
     """Arrays one after the other along an axis."""
     if len(arrays) == 1 and not always_copy:
         return arrays[0]
-    return array(np.concatenate([a._data for a in arrays], operator.index(axis)), arrays[0].context, arrays[0].dtype)
+    axis = operator.index(axis)
+    made = array(np.concatenate([a._data for a in arrays], axis), arrays[0].context, arrays[0].dtype)
+    return taped("Concat", {"num_args": len(arrays), "dim": axis}, arrays, made)
 
 
 def from_numpy(ndarray: Array, zero_copy: bool = True) -> NDArray:
@@ -463,7 +421,9 @@ def waitall() -> None:
 
 def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
     """Axes moved to other positions."""
-    return array(np.moveaxis(tensor._data, source, destination), tensor.context, tensor.dtype)
+    marked = np.moveaxis(np.empty(range(tensor.ndim)), source, destination)  # every extent tells its axis
+    made = array(np.moveaxis(tensor._data, source, destination), tensor.context, tensor.dtype)
+    return taped("transpose", {"axes": marked.shape}, [tensor], made)
 
 
 # --------------------------------------------------------------------------------------------- files

@@ -55,6 +55,13 @@ def zeros(shape: Sequence[int], dtype: Any) -> Array:
     return made
 
 
+def aligned(data: Array) -> Array:
+    """A contiguous copy in aligned memory."""
+    made = empty(data.shape, data.dtype)
+    made[...] = data
+    return made
+
+
 def _bytes(size: int) -> Array:
     if size >= _PAGES:
         from symc.runtime.table import aligned_empty
