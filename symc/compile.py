@@ -49,7 +49,7 @@ from symc.ir.types import Array
 from symc.passes.edits import active
 from symc.passes.loop.lower import LoopModule, Lower
 from symc.passes.loop.tiling.tile import Tile
-from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError
+from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError, collections_paused
 from symc.passes.manager.properties import held, level
 from symc.passes.pipeline import parse_pipeline
 from symc.passes.program.fuse import Fuse
@@ -332,7 +332,8 @@ class Instance:
         self.arena = aligned_empty(max(program.arena, 64))
         exe = self.executable
         linker = Linker(exe.kernels, exe.addresses, exe.constants)
-        linked = linker.link(exe.loops, self.buffers, self.outputs, self.arena)
+        with collections_paused():
+            linked = linker.link(exe.loops, self.buffers, self.outputs, self.arena)
         self.table, self.forward_entries = linked.table, linked.forward
         self.entries = len(self.table.entries)
         self.words = linker.words
