@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -338,9 +338,18 @@ class Instance:
         self.entries = len(self.table.entries)
         self.words = linker.words
 
+    @once
+    def draws(self) -> bool:
+        """Whether the program takes random bits."""
+        return bool(self.executable.program.key)
+
+    @once
+    def _go_forward(self) -> Callable[[], None]:
+        return self.table.runner(0, self.forward_entries)
+
     def run_forward(self) -> None:
         if (recording := RECORDING[0]) is None:
-            self.table.run(0, self.forward_entries)
+            self._go_forward()
         else:
             recording.run(self.executable.program, self.table, 0, self.forward_entries)
 

@@ -18,7 +18,7 @@ from symc.codegen.emit.description import NativeKernel
 from symc.ir.modules import LoopModule
 from symc.ir.op import Node, parameter
 from symc.ir.origins import called
-from symc.ir.program.nodes import BranchStep, ControlStep, KernelStep, LoopStep, Place, Program, ViewStep
+from symc.ir.program.nodes import BranchStep, ControlStep, KernelStep, LoopStep, Program, ViewStep
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import BOOL, Array, TensorType
 from symc.runtime.control import BRANCH, COPY, LOOP, MOVE, REST, START, branch_kernel, loop_kernel

@@ -71,9 +71,7 @@ def _offsets(kernel: LoopKernel) -> dict[int, Affine]:
     return offsets
 
 
-def _fingerprint(
-    kernel: LoopKernel, target: Target, offsets: Mapping[int, Affine], shifts: Mapping[str, int]
-) -> str:
+def _fingerprint(kernel: LoopKernel, target: Target, offsets: Mapping[int, Affine], shifts: Mapping[str, int]) -> str:
     numbers: dict[str, str] = {}
     for buffer in (*kernel.buffers, *(s.buffer for s in walk(kernel.body) if isinstance(s, Alloc))):
         numbers.setdefault(buffer.name, f"b{len(numbers)}")
