@@ -436,15 +436,18 @@ class Executor:
         return f"<div>{escape(repr(self))}</div>{table}{svg_of(self._symbol.graph)}"
 
     def debug_str(self) -> str:
-        """The compiled programs: steps, places and the planned memory."""
+        """The compiled programs: steps, places and the planned memory. The last lines are MXNet's, which programs
+        parse: whole MB, and how many operators ask for scratch space (here it lies in the arena)."""
         from symc.ir.text import print_program
 
         parts = [f"Symbol Outputs:\n\toutput[0]={', '.join(self._output_names)}"]
         with self._lock:
             made = sorted(self._instances.items()) or [(False, self._instance(False))]
+        largest = 0
         for train, instance in made:
             program = instance.executable.program
             parts.append(f"// {'training' if train else 'prediction'}\n{print_program(program)}")
-            planned, least = program.arena / (1 << 20), program.lower_bound / (1 << 20)
-            parts.append(f"Total {planned:.4g} MB allocated (largest live set {least:.4g} MB)")
+            largest = max(largest, program.arena)
+            parts.append(f"// an arena of {program.arena} bytes; the largest live set has {program.lower_bound}")
+        parts += [f"Total {largest >> 20} MB allocated", "Total 0 TempSpace resource requested\n"]
         return "\n".join(parts)

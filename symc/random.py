@@ -1,18 +1,11 @@
-"""mx.random: the seed of the process, and random arrays."""
+"""mx.random: the seed of the process, and random arrays: the functions of mx.nd.random."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from symc import ndarray
 from symc.runtime.keys import seed
 
-__all__ = ["seed"]
+_FUNCTIONS = {name: made for name, made in vars(vars(ndarray)["random"]).items() if not name.startswith("_")}
+globals().update(_FUNCTIONS)
 
-
-def __getattr__(name: str) -> Any:
-    """uniform, normal, ...: as in mx.nd.random."""
-    functions = vars(ndarray)["random"]
-    if not hasattr(functions, name):
-        raise AttributeError(f"module 'symc.random' has no attribute {name!r}")
-    return getattr(functions, name)
+__all__ = ["seed", *_FUNCTIONS]

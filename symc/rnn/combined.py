@@ -178,10 +178,13 @@ class ModifierCell(BaseRNNCell):
     def state_info(self) -> list[dict[str, Any]]:
         return self.base_cell.state_info
 
-    def begin_state(self, init_sym: Callable[..., Symbol] = symbol.zeros, **kwargs: Any) -> list[Symbol]:
+    def begin_state(
+        self, init_sym: Callable[..., Symbol] = symbol.zeros, func: Callable[..., Symbol] | None = None, **kwargs: Any
+    ) -> list[Symbol]:
+        """As of other cells. `init_sym` is what modifiers call `func`, by which cells around them hand it on."""
         self._may_be_called()
         self.base_cell._modified = False
-        begin = self.base_cell.begin_state(func=init_sym, **kwargs)
+        begin = self.base_cell.begin_state(func=init_sym if func is None else func, **kwargs)
         self.base_cell._modified = True
         return begin
 

@@ -118,7 +118,9 @@ def simple_bind(
     try:
         reqs = requests(symbol, grad_req)
         arg_shapes, _, aux_shapes = infer_shapes(symbol, True, (), known, bound=True)
-        types = {k: v for k, v in (type_dict or {}).items() if k in {*names, *states}}
+        if type_dict is None:  # then nothing is told of the types, and MXNet takes float32 for what declares none
+            type_dict = {node.name: np.float32 for node in symbol.graph.variables()[0] if "__dtype__" not in node.attrs}
+        types = {k: v for k, v in type_dict.items() if k in {*names, *states}}
         arg_types, _, aux_types = infer_types(symbol, True, (), types, bound=True)
     except (MXNetError, ValueError) as problem:
         raise MXNetError(f"{label}{problem}") from None

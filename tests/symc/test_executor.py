@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 
@@ -213,6 +214,13 @@ def test_debug_str_has_steps_and_memory() -> None:
     bound.forward(is_train=True)
     text = bound.debug_str()
     assert "MB allocated" in text and "training" in text and "x" in text
+    # the last lines as programs parse them that plan batch sizes by memory
+    assert re.fullmatch(r"Total \d+ MB allocated", text.split("\n")[-3])
+    assert re.fullmatch(r"Total \d+ TempSpace resource requested", text.split("\n")[-2]) and text.endswith("\n")
+    x = mx.sym.Variable("x")
+    large = mx.sym.exp(mx.sym.dot(x, x)) * 2
+    exe = mx.sym.dot(large, large).simple_bind(mx.cpu(), x=(1024, 1024), grad_req="null")
+    assert int(exe.debug_str().split("\n")[-3].split()[1]) >= 4
 
 
 # --------------------------------------------------------------------------------------------- threads and forks

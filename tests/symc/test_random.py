@@ -72,3 +72,17 @@ def test_types_and_moments(dtype: str, kind: type) -> None:
     bell = mx.random.normal(3, 2, shape=20000, dtype=dtype).asnumpy().astype("float64")
     assert flat.dtype == kind and flat.min() >= -1 and flat.max() < 1.001
     assert abs(flat.astype("float64").mean()) < 0.03 and abs(bell.mean() - 3) < 0.1 and abs(bell.std() - 2) < 0.1
+
+
+@pytest.mark.parametrize("path", [
+    "", "nd", "sym", "random", "nd.random", "sym.random", "nd.contrib", "sym.contrib", "nd.linalg", "io", "metric",
+    "rnn", "contrib", "test_utils", "recordio",
+])  # fmt: skip
+def test_listed_names_exist(path):
+    """Programs look around by dir() and vars()."""
+    space = mx
+    for part in filter(None, path.split(".")):
+        space = getattr(space, part)
+    assert all(hasattr(space, name) for name in dir(space))
+    shown = {"nd": "exp", "sym": "exp", "random": "uniform", "nd.random": "normal", "sym.random": "gamma"}.get(path)
+    assert shown is None or (shown in dir(space) and shown in vars(space))

@@ -149,3 +149,16 @@ def test_buckets_of_sentences_train(caplog):
     assert next(turned).data[0].shape == (5, 2)
     with pytest.raises(ValueError, match="layout"):
         mx.rnn.BucketSentenceIter(sentences, 2, buckets=[5], layout="TTN")
+
+
+def test_modifiers_of_modifiers_begin_with_the_innermost_states():
+    inner = mx.rnn.LSTMCell(4, prefix="l_")
+    cell = mx.rnn.ZoneoutCell(mx.rnn.ResidualCell(inner), zoneout_outputs=0.3)
+    assert [s.name for s in cell.begin_state()] == ["l_begin_state_0", "l_begin_state_1"]
+    given = cell.begin_state(func=mx.sym.ones)
+    assert [json.loads(s.tojson())["nodes"][0]["op"] for s in given] == ["_ones", "_ones"]
+    stack = mx.rnn.SequentialRNNCell()
+    stack.add(cell)
+    stack.add(mx.rnn.ZoneoutCell(mx.rnn.ResidualCell(mx.rnn.GRUCell(4, prefix="g_"))))
+    outputs, states = stack.unroll(2, [mx.sym.Variable("a"), mx.sym.Variable("b")])
+    assert len(states) == 3 and len(outputs) == 2

@@ -12,7 +12,6 @@ from symc.ops.base import (
     MXNetError,
     Operator,
     ShapeError,
-    ShapeLike,
     Shapes,
     Tuple,
     Types,
@@ -149,23 +148,18 @@ class BroadcastLike(Operator):
         if self.lhs_axes is None or self.rhs_axes is None:
             if len(lhs) != len(rhs):
                 raise ShapeError(f"lhs {lhs} and rhs {rhs} must have as many axes, unless lhs_axes says which")
-            return _stretch(lhs, rhs)
+            return _stretch(lhs, tuple(w or (d if d > 1 else 0) for d, w in zip(lhs, rhs)))
         axes = [one_axis(a, len(lhs), "lhs_axes") for a in self.lhs_axes]
         return _repeat(lhs, axes, [rhs[one_axis(b, len(rhs), "rhs_axes")] for b in self.rhs_axes])
 
     def complete(self, s: Shapes) -> None:
         """The output has rhs's shape, or lhs's with rhs's extents along `lhs_axes`."""
         lhs, rhs = s.ins
-        if lhs is not None and is_known(rhs):
-            s.set_out(0, self.target(lhs, _known(rhs)))
+        if lhs is not None and rhs is not None:
+            s.set_out(0, self.target(lhs, rhs))
 
     def complete_types(self, t: Types) -> None:
         t.all_alike((0,))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         return mv.broadcast_to(inputs[0], self.target(inputs[0].shape, inputs[1].shape))
-
-
-def _known(shape: ShapeLike) -> tuple[int, ...]:
-    assert shape is not None
-    return shape

@@ -105,12 +105,18 @@ class Custom(_Described):
             s.set_out(at, tuple(int(d) for d in shape) or None)
 
     def complete_types(self, t: Types) -> None:
-        count = len(self.list_inputs())
-        if count and t.ins[0] is None:
-            return
-        parts = self._split(
-            self.prop.infer_type([d.type if d is not None else None for d in t.ins[:count]]), "infer_type"
-        )
+        """What the property's `infer_type` says: of the inputs and states too."""
+        given = [d.type if d is not None else None for d in t.ins[: len(self.list_inputs())]]
+        try:
+            parts = self._split(self.prop.infer_type(given), "infer_type")
+        except ShapeError:
+            raise
+        except Exception as problem:
+            if any(d is None for d in given):
+                return  # user code reads a type that is not known yet
+            raise ShapeError(
+                f"op_type={self.op_type!r}: infer_type({given}) raised {type(problem).__name__}: {problem}"
+            ) from problem
         for at, dtype in enumerate([*parts[0], *parts[2]]):
             t.set_in(at, dtype)
         for at, dtype in enumerate(parts[1]):
@@ -145,6 +151,8 @@ class Custom(_Described):
             return _listed(host_call(forward, list(given), [*results, *states]))
 
         def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+            if not inputs:
+                return []  # nothing to give a gradient to
             heads = list(cts[: len(results)]) if top else []
             # the states as the forward call left them come with the outputs
             made = _listed(host_call(backward, [*ins[:count], *outs, *heads], [*grads, *states]))

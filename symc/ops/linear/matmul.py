@@ -71,15 +71,15 @@ class BatchDot(Operator):
     def complete(self, s: Shapes) -> None:
         """(..., m, k) and (..., k, n), transposed as the attributes say, give (..., m, n)."""
         a, b = s.ins
-        if a is None or b is None or not is_known(a) or not is_known(b):
+        if a is None or b is None:
             return
-        if len(a) < 3 or len(a) != len(b) or a[:-2] != b[:-2]:
+        if len(a) < 3 or len(a) != len(b) or any(x != y for x, y in zip(a[:-2], b[:-2]) if x and y):
             raise ShapeError(f"lhs {a} and rhs {b} must have the same leading axes before their matrices")
         m, k = (a[-1], a[-2]) if self.transpose_a else (a[-2], a[-1])
         n, other = (b[-2], b[-1]) if self.transpose_b else (b[-1], b[-2])
-        if k != other:
+        if k and other and k != other:
             raise ShapeError(f"lhs {a} and rhs {b} do not fit: {k} against {other}")
-        s.set_out(0, (*a[:-2], m, n))
+        s.set_out(0, (*(x or y for x, y in zip(a[:-2], b[:-2])), m, n))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         return linear.dot(inputs[0], inputs[1], ta=self.transpose_a, tb=self.transpose_b)

@@ -175,3 +175,95 @@ def test_states_that_both_halves_change_pass_the_verifier():
     assert exe.aux_dict["c_count"].asnumpy().tolist() == [6]
     exe.backward([mx.nd.array([1, 1])])
     assert exe.aux_dict["c_count"].asnumpy().tolist() == [60]
+
+
+@mx.operator.register("wide")
+class WideProp(mx.operator.CustomOpProp):
+    """Asks for types of its own: a second input and an output of float64, a state of int32."""
+
+    def list_arguments(self):
+        return ["data", "weight"]
+
+    def list_auxiliary_states(self):
+        return ["count"]
+
+    def infer_shape(self, in_shape):
+        return [in_shape[0]] * 2, in_shape[:1], [(1,)]
+
+    def infer_type(self, in_type):
+        return [in_type[0], np.float64], [np.float64], [np.int32]
+
+    def create_operator(self, ctx, shapes, dtypes):
+        return Wide()
+
+
+class Wide(mx.operator.CustomOp):
+    def forward(self, is_train, req, in_data, out_data, aux):
+        assert aux[0].dtype == np.int32
+        self.assign(out_data[0], req[0], in_data[0].astype("float64") + in_data[1])
+
+
+def test_types_that_infer_type_asks_for_are_bound():
+    y = mx.sym.Custom(mx.sym.Variable("data"), op_type="wide", name="c")
+    assert y.infer_type(data=np.float32) == ([np.float32, np.float64], [np.float64], [np.int32])
+    assert y.infer_type_partial() == ([None, np.float64], [np.float64], [np.int32])  # asked without knowing anything
+    exe = y.simple_bind(mx.cpu(), data=(2,), type_dict={"data": np.float32})
+    assert [a.dtype for a in (*exe.arg_arrays, *exe.aux_arrays)] == [np.float32, np.float64, np.int32]
+    exe.arg_dict["c_weight"][:] = 1e-12
+    assert exe.forward(data=mx.nd.array([1, 2]))[0].asnumpy().tolist() == [1 + 1e-12, 2 + 1e-12]
+
+
+@pytest.mark.parametrize("weight", [mx.sym.Variable("w"), mx.sym.Variable("w") * 2])
+def test_types_that_contradict_are_refused(weight):
+    """Without type_dict every variable is float32 for MXNet, so that float64 is refused: not computed in float32."""
+    y = mx.sym.Custom(mx.sym.Variable("data"), weight, op_type="wide", name="c")
+    with pytest.raises(mx.MXNetError, match="weight has type float32, but float64 is needed"):
+        y.simple_bind(mx.cpu(), data=(2,))
+
+
+def test_infer_type_that_fails_says_so():
+    class Broken(WideProp):
+        def infer_type(self, in_type):
+            return np.dtype(in_type[0].missing)
+
+    mx.operator.register("broken_types")(Broken)
+    y = mx.sym.Custom(mx.sym.Variable("data"), op_type="broken_types", name="c")
+    assert y.infer_type_partial() == ([None, None], [None], [None])  # it reads what is not known
+    with pytest.raises(mx.MXNetError, match="'broken_types': infer_type.* raised AttributeError"):
+        y.infer_type(data=np.float32, c_weight=np.float64)
+
+
+@mx.operator.register("sevens")
+class SevensProp(mx.operator.CustomOpProp):
+    """No inputs at all."""
+
+    def __init__(self, count="3"):
+        super().__init__(need_top_grad=False)
+        self.count = int(count)
+
+    def list_arguments(self):
+        return []
+
+    def infer_shape(self, in_shape):
+        return [], [(self.count,)], []
+
+    def infer_type(self, in_type):
+        return [], [np.float32], []
+
+    def create_operator(self, ctx, shapes, dtypes):
+        class Sevens(mx.operator.CustomOp):
+            def forward(self, is_train, req, in_data, out_data, aux):
+                self.assign(out_data[0], req[0], mx.nd.ones(out_data[0].shape) * 7)
+
+        return Sevens()
+
+
+def test_without_inputs():
+    y = mx.sym.Custom(op_type="sevens", count=2)
+    assert (y.list_arguments(), y.infer_shape()[1], y.infer_type()[1]) == ([], [(2,)], [np.float32])
+    exe = (y * mx.sym.Variable("x")).simple_bind(mx.cpu(), x=(2,))
+    assert exe.forward(is_train=True, x=mx.nd.array([1, 2]))[0].asnumpy().tolist() == [7, 14]
+    exe.backward(mx.nd.ones(2))
+    assert exe.grad_dict["x"].asnumpy().tolist() == [7, 7]
+    assert y.bind(mx.cpu(), {}).forward()[0].asnumpy().tolist() == [7, 7]
+    assert mx.nd.Custom(op_type="sevens").asnumpy().tolist() == [7, 7, 7]

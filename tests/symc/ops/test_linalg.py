@@ -95,3 +95,15 @@ def test_operators_without_parameters_keep_unknown_ones():
     assert mx.sym.linalg.inverse(mx.sym.Variable("A"), note=1).attr("note") == "1"
     with pytest.raises(mx.MXNetError, match="note"):
         mx.sym.linalg.potrf(mx.sym.Variable("A"), note=1)
+
+
+@pytest.mark.parametrize("name, shapes, attrs, want", [
+    ("batch_dot", [(0, 2, 3), (0, 3, 4)], {}, (0, 2, 4)), ("batch_dot", [(5, 2, 3), (0, 3, 4)], {}, (5, 2, 4)),
+    ("batch_dot", [(0, 3, 2), (0, 4, 3)], {"transpose_a": True, "transpose_b": True}, (0, 2, 4)),
+    ("batch_dot", [(0, 0, 3), (0, 3, 4)], {}, (0, 0, 4)), ("broadcast_like", [(0, 2, 1), (0, 2, 4)], {}, (0, 2, 4)),
+    ("broadcast_like", [(1, 5, 1), (0, 0, 4)], {}, (0, 5, 4)),
+    ("broadcast_like", [(0, 1, 3), (0, 2, 4)], {"lhs_axes": (1,), "rhs_axes": (0,)}, (0, 0, 3)),
+])  # fmt: skip
+def test_an_unknown_batch_stays_one_unknown_extent(name, shapes, attrs, want):
+    symbol = getattr(mx.sym, name)(mx.sym.Variable("a"), mx.sym.Variable("b"), **attrs)
+    assert symbol.infer_shape_partial(a=shapes[0], b=shapes[1])[1] == [want]
