@@ -6,6 +6,8 @@ import argparse
 import difflib
 import functools
 import json
+import re
+from pathlib import Path
 
 from symc.cli.inputs import Loaded, level_of, load, passes_for
 from symc.cli.opt import run_passes, write
@@ -21,12 +23,14 @@ _REACHED_BY = {"fused": "fuse", "planned": "plan_memory", "program": "plan_memor
 
 
 #: options that only some formats heed
-_PICTURES = ("dot", "svg", "html")
+_PICTURES = ("dot", "svg", "png", "html")
 _HEEDED = {
     "locs": ("text",), "elide": ("text",), "select": ("text", "json", "table"), "focus": _PICTURES,
     "radius": _PICTURES, "fold": _PICTURES,
 }  # fmt: skip
-_MEMORY_FORMATS = ("table", "svg", "html")
+#: pixels of a side that cairo can draw
+PIXELS = 32767
+_MEMORY_FORMATS = ("table", "svg", "png", "html")
 
 
 def dump(options: argparse.Namespace) -> int:
@@ -44,14 +48,39 @@ def dump(options: argparse.Namespace) -> int:
             raise CliError(f"--level={level} needs loops, but --after={options.after} gives {level_of(module)} IR")
         write(_native(module, level, options.select), options.output)
     elif options.memory:
-        write(_memory(module, options.format), options.output)
+        _write(_memory(module, options.format), options)
     elif options.format in (None, "text"):
         write(_text(module, options.locs or "full", options.select, options.elide), options.output)
     elif options.format in _PICTURES:
-        write(_drawn(module, options), options.output)
+        _write(_drawn(module, options), options)
     else:
         write(_rows(module, options.format, options.select), options.output)
     return 0
+
+
+def _write(text: str, options: argparse.Namespace) -> None:
+    """A picture as text to a file or standard output, or as pixels to a file."""
+    if options.format == "png":
+        Path(options.output).write_bytes(_pixels(text))
+    else:
+        write(text, options.output)
+
+
+def _pixels(svg: str) -> bytes:
+    """An SVG as PNG."""
+    try:
+        import cairosvg  # type: ignore[import-not-found,unused-ignore]
+    except (ImportError, OSError) as problem:  # the latter: the package is there, the library cairo is not
+        how = "pip install cairosvg; Debian has the library as libcairo2"
+        raise CliError(f"--format=png needs cairosvg ({problem}): {how}; or use --format=svg") from None
+    size = [float(side) for side in re.findall(r' (?:width|height)="([\d.]+)"', svg.partition(">")[0])]
+    if max(size) > PIXELS:
+        across = " x ".join(f"{side:.0f}" for side in size)
+        raise CliError(
+            f"the picture has {across} pixels, more than a PNG holds; use --focus or --fold, or --format=svg"
+        )
+    made: bytes = cairosvg.svg2png(bytestring=svg.encode(), background_color="white")
+    return made
 
 
 def _refuse(options: argparse.Namespace, native: bool) -> None:
@@ -65,6 +94,8 @@ def _refuse(options: argparse.Namespace, native: bool) -> None:
         raise CliError(f"--level={level} is text only, not --format={format}")
     if options.memory and format not in (None, *_MEMORY_FORMATS):
         raise CliError(f"--memory is drawn by --format={' or '.join(_MEMORY_FORMATS)}, not {format}")
+    if format == "png" and not options.output:
+        raise CliError("--format=png is no text: give the file by -o FILE.png")
     if options.radius is not None and options.focus is None:
         raise CliError("--radius is the distance from a --focus; give both")
     for name, formats in _HEEDED.items():
@@ -89,7 +120,7 @@ def _memory(module: Module, format: str | None) -> str:
     if format in (None, "table"):
         return memory_table(program)
     svg = memory_svg(program, program.name)
-    return svg if format == "svg" else picture_page(svg, f"memory of {program.name}")
+    return picture_page(svg, f"memory of {program.name}") if format == "html" else svg
 
 
 def _rows(module: Module, format: str, pattern: str | None) -> str:
@@ -177,7 +208,7 @@ def _drawn(module: Module, options: argparse.Namespace) -> str:
     if options.format == "dot":
         return to_dot(picture, name)
     svg = to_svg(picture, name)
-    return svg if options.format == "svg" else picture_page(svg, name)
+    return picture_page(svg, name) if options.format == "html" else svg
 
 
 def _native(module: Module, level: str, pattern: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html import escape
 
-from symc.views.layout import ASIDE, LINE, MARGIN, lay_out
+from symc.views.layout import LINE, MARGIN, lay_out
 from symc.views.picture import COLOURS, Picture, labels_of
 
 
@@ -57,10 +57,10 @@ def to_svg(picture: Picture, title: str) -> str:
             place = f'x="{at.x + MARGIN:.1f}" y="{at.y + LINE * (row + 1):.1f}"'
             lines.append(f"<text {place}{weight}>{escape(text)}</text>")
         lines.append("</g>")
-    lines.append('<g font-size="10" fill="#555" stroke="#fff" stroke-width="3" paint-order="stroke">')
+    lines.append('<g font-size="10" fill="#454d56">')
     for key, labels in labels_of(picture).items():
         at = layout.boxes[key]
         for row, label in enumerate(labels, 1):
-            place = f'x="{at.x + at.width / 2 + ASIDE:.1f}" y="{at.y + at.height + 1 + 11 * row:.1f}"'
+            place = f'x="{layout.asides[key]:.1f}" y="{at.y + at.height + 1 + 11 * row:.1f}"'
             lines.append(f"<text {place}>{escape(label)}</text>")
     return "\n".join([*lines, "</g>", "</svg>"])

@@ -36,12 +36,14 @@ class Rect:
 
 @dataclass
 class Layout:
-    """`boxes` by key; `paths` are SVG path data with their edge (number in the picture); `references` are edges too
-    long to draw, by target: the names that its box reads."""
+    """`boxes` by key, and where across the type of each one's value stands (`asides`); `paths` are SVG path data with
+    their edge (number in the picture); `references` are edges too long to draw, by target: the names that its box
+    reads."""
 
     width: float = 0.0
     height: float = 0.0
     boxes: dict[str, Rect] = field(default_factory=dict)
+    asides: dict[str, float] = field(default_factory=dict)
     paths: list[tuple[int, str]] = field(default_factory=list)
     references: dict[str, list[str]] = field(default_factory=dict)
 
@@ -65,12 +67,6 @@ class _Layers:
         self.level = self._levels()
         longest = self._longest()
         self.sizes = [size_of(box.lines) for box in picture.boxes.values()]
-        labels = labels_of(picture)
-        #: from the middle of a box to what stands right of it: another box, or the type of its value
-        self.reach = [
-            max(width / 2, ASIDE + SMALL * max(map(len, labels.get(key, ())), default=0))
-            for key, (width, _) in zip(self.keys, self.sizes)
-        ]
         #: per edge its places from source to target; empty where it is a reference
         self.chains: list[list[int]] = []
         shared: dict[tuple[int, int], int] = {}
@@ -85,7 +81,6 @@ class _Layers:
                     place = shared[s, level] = len(self.level)
                     self.level.append(level)
                     self.sizes.append((LANE, 0.0))
-                    self.reach.append(LANE / 2)
                 chain.append(place)
             self.chains.append([*chain, t])
         links = dict.fromkeys(pair for chain in self.chains for pair in zip(chain, chain[1:]))
@@ -95,14 +90,29 @@ class _Layers:
         for a, b in links:
             self.above[b].append(a)
             self.below[a].append(b)
+        labels = labels_of(picture)
+        #: from the middle of a box (or place) to where the type of its value stands, and to the end of both
+        self.aside = [self._last_port(item) + ASIDE for item in range(count)]
+        self.reach = [width / 2 for width, _ in self.sizes]
+        for item, key in enumerate(self.keys):
+            if key in labels:
+                self.reach[item] = max(self.reach[item], self.aside[item] + SMALL * max(map(len, labels[key])))
         self.layers: list[list[int]] = [[] for _ in range(max(self.level, default=-1) + 1)]
         for item, level in enumerate(self.level):
             self.layers[level].append(item)
 
+    def _last_port(self, item: int) -> float:
+        """From the middle of a box to the last edge that leaves it."""
+        ends = len(self.below[item])
+        return (ends - 1) / 2 * _port_step(self.sizes[item][0], ends) if ends else 0.0
+
     def _levels(self) -> list[int]:
-        """The longest way from a box without operands; what has no operands stands just above its first user."""
+        """The longest way from a box without operands. Those, and what is computed of parameters alone, stand just
+        above their first user."""
         level = [0] * len(self.keys)
         users: list[list[int]] = [[] for _ in self.keys]
+        #: needs no input of the program
+        loose = [box.kind != "input" for box in self.picture.boxes.values()]
         read = [False] * len(self.keys)
         for s, t in self.edges:
             users[s].append(t)
@@ -110,8 +120,9 @@ class _Layers:
         for at in range(len(self.keys)):  # boxes are in topological order
             for user in users[at]:
                 level[user] = max(level[user], level[at] + 1)
-        for at, reads in enumerate(read):
-            if not reads and users[at]:
+                loose[user] = loose[user] and loose[at]
+        for at in reversed(range(len(self.keys))):
+            if users[at] and (loose[at] or not read[at]):
                 level[at] = max(0, min(level[user] for user in users[at]) - 1)
         return level
 
@@ -147,6 +158,7 @@ class _Layers:
         made.height = y - GAP + MARGIN
         for item, key in enumerate(self.keys):
             width, height = self.sizes[item]
+            made.asides[key] = x[item] + self.aside[item]
             made.boxes[key] = Rect(x[item] - width / 2, top[self.level[item]], width, height)
         for at, chain in enumerate(self.chains):
             if chain:
@@ -220,8 +232,12 @@ def _port(
 ) -> float:
     """Where on the side of a box an edge leaves or arrives, from its middle: edges stand in the order of their ends."""
     ends = sorted(set(near[item]), key=lambda end: (x[end], end))
-    step = min(2 * LANE, sizes[item][0] * 0.8 / len(ends))
-    return (ends.index(other) - (len(ends) - 1) / 2) * step
+    return (ends.index(other) - (len(ends) - 1) / 2) * _port_step(sizes[item][0], len(ends))
+
+
+def _port_step(width: float, ends: int) -> float:
+    """How far apart edges stand on a side of a box."""
+    return min(2 * LANE, width * 0.8 / ends)
 
 
 def _spread(wanted: Sequence[float], weights: Sequence[float], apart: Sequence[float]) -> list[float]:

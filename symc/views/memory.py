@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -188,7 +189,9 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 1200.0, 520.0, 90.0, 46.0, 84.0
 def colour(name: str) -> str:
     """Always the same colour for a Symbol."""
     number = zlib.crc32(name.encode())
-    return f"hsl({number % 360} {45 + number // 360 % 25}% {66 + number // 9000 % 14}%)"
+    hue, light, rich = number % 360, 66 + number // 9000 % 14, 45 + number // 360 % 25
+    parts = colorsys.hls_to_rgb(hue / 360, light / 100, rich / 100)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
 
 
 def memory_svg(program: Program, title: str) -> str:

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,38 @@ def test_a_graph_with_edges_of_all_lengths_has_few_places() -> None:
     assert "also reads node" in to_svg(picture, "far")
 
 
+def test_what_is_computed_of_parameters_stands_near_its_use() -> None:
+    picture = Picture()
+    picture.box("data", ["data"], "input")
+    for at in range(10):
+        picture.box(f"a{at}", [f"a{at}"])
+        picture.edge(f"a{at - 1}" if at else "data", f"a{at}")
+    for name in ("pad", "reshape"):
+        picture.box(name, [name])
+    picture.box("conv", ["conv"])
+    for source, target in (("pad", "reshape"), ("reshape", "conv"), ("a9", "conv")):
+        picture.edge(source, target)
+    layout = lay_out(picture)
+    assert layout.boxes["reshape"].y == layout.boxes["a9"].y and layout.boxes["pad"].y == layout.boxes["a8"].y
+
+
+def test_pixels_need_cairo(capsys, net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cairosvg", None)
+    _, err = ran(capsys, "dump", net, "--format=png", "-o", str(tmp_path / "x.png"), code=2)
+    assert "--format=png needs cairosvg" in err and "or use --format=svg" in err
+
+
+@pytest.mark.parametrize("options", [["--level=planned"], ["--memory"]])
+def test_pictures_as_pixels(capsys, net: str, tmp_path: Path, options: list[str]) -> None:
+    try:
+        import cairosvg
+    except (ImportError, OSError) as problem:
+        pytest.skip(f"cairosvg: {problem}")
+    assert cairosvg
+    ran(capsys, "dump", net, "--format=png", "-o", str(tmp_path / "x.png"), *options, *SHAPES)
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("level", ["symbol", "tensor", "fused", "planned", "loop"])
 def test_json_and_table_have_a_row_for_everything(capsys, net: str, level: str) -> None:
     text, _ = ran(capsys, "dump", net, "--level", level, "--format=json", "--train", *SHAPES)
@@ -213,17 +246,19 @@ def test_a_selected_kernel_is_printed_whole(capsys, net: str) -> None:
     "options, message",
     [
         (["--format=svg", "--select=fc"], "--select is for --format=text or json or table, not svg"),
-        (["--focus=fc"], "--focus is for --format=dot or svg or html, not text"),
+        (["--focus=fc"], "--focus is for --format=dot or svg or png or html, not text"),
         (["--format=dot", "--radius=1"], "--radius is the distance from a --focus; give both"),
         (["--format=json", "--locs=none"], "--locs is for --format=text, not json"),
         (["--format=svg", "--elide=3"], "--elide is for --format=text, not svg"),
         (["--memory", "--select=fc"], "--select has no meaning for --memory"),
-        (["--memory", "--format=json"], "--memory is drawn by --format=table or svg or html, not json"),
+        (["--memory", "--format=json"], "--memory is drawn by --format=table or svg or png or html, not json"),
         (["--memory", "--level=llvm"], "--memory is the plan of a program; it has no --level=llvm"),
         (["--level=llvm", "--elide=3"], "--elide has no meaning for --level=llvm"),
         (["--level=asm", "--locs=short"], "--locs has no meaning for --level=asm"),
         (["--level=loop", "--format=svg"], "only the levels symbol, tensor, fused and program can be drawn"),
         (["--after=decompose", "--level=loop"], "both say where to stop"),
+        (["--format=png"], "--format=png is no text: give the file by -o FILE.png"),
+        (["--level=asm", "--format=png", "-o", "x.png"], "--level=asm is text only, not --format=png"),
     ],
 )  # fmt: skip
 def test_options_that_do_not_go_together(capsys, net: str, options: list[str], message: str) -> None:
