@@ -64,11 +64,20 @@ def telling(node: SymNode) -> list[str]:
     shown = {}
     for name, text in node.attrs.items():
         digits = set(text.strip("()[] ").replace(" ", "").strip(",").split(","))
-        default = name not in TELLING and name in defaults and defaults[name] == getattr(definition, name, None)
-        if not name.startswith("__") and name not in NOISE and not default and digits != _NOTHING.get(name):
+        told = name in TELLING and name != "axis"
+        default = not told and name in defaults and defaults[name] == getattr(definition, name, None)
+        if not name.startswith("__") and name not in NOISE and not default and not digits <= _NOTHING.get(name, set()):
             shown[name] = text
     order = sorted(shown, key=lambda n: TELLING.index(n) if n in TELLING else len(TELLING))
     return [f"{name}={_cut(shown[name], 40)}" for name in order[:ATTRIBUTES]]
+
+
+def _short(name: str, owner: str) -> str:
+    """`weight` for `stage1_conv0_weight` of `stage1_conv0` or `stage1_conv0_fwd`."""
+    if name.startswith(f"{owner}_"):
+        return name[len(owner) + 1 :]
+    stem = owner.rpartition("_")[0]
+    return name[len(stem) + 1 :] if stem and name.startswith(f"{stem}_") else name
 
 
 def _cut(text: str, most: int) -> str:
@@ -90,8 +99,7 @@ def _of_symbols(graph: SymGraph, module: Any) -> Picture:
             made.box(node.name, [node.name, str(known or "")], "input", values=(node.name,), symbol=node.name)
             continue
         own = [source for source, _ in node.inputs if source in folded]
-        start = f"{node.name}_"
-        weights = [f"{source.name.removeprefix(start)} {types.get(source.name, '')}".rstrip() for source in own]
+        weights = [f"{_short(source.name, node.name)} {types.get(source.name, '')}".rstrip() for source in own]
         lines = [node.name, node.op, *telling(node), *_some(weights)]
         heavy = any(source.name.endswith("weight") for source in own)
         names = (node.name, *(source.name for source in own))

@@ -237,7 +237,7 @@ function showCode(k, part = "") {
   for (const name of Object.keys(parts)) { const b = make("button", name, name === part ? "small on" : "small"); b.onclick = () => showCode(k, name); bar.append(b); }
   for (const name of k.symbols.slice(0, 6)) { const b = make("button", name, "link"); b.onclick = () => choose(name); bar.append(b); }
   if (k.symbols.length > 6) bar.append(make("small", `and ${k.symbols.length - 6} more`));
-  list(parts[part].split("\n").map(t => ({ text: t })), paintLine);
+  list(parts[part].split("\n").map(t => ({ text: t })), part === "loops" ? paintLine : (e, line) => e.append(line.text));
 }
 const codeOf = k => ({ loops: kernelText(k.kernel), LLVM: k.llvm, assembly: k.asm || "not in this report: symc dump ... --level=asm --select=" + k.kernel });
 function kernelLines(text, name) {
@@ -296,7 +296,10 @@ function choose(name, line, at = stage) {
     life.append(make("h4", `${s.name.split("{")[0]} (${s.level}), ${all.length} line${all.length === 1 ? "" : "s"}`));
     for (const i of rows) { const pre = make("pre", text.lines[i].trim().slice(0, 200), "go"); pre.onclick = () => { stage = n; tab = "IR"; waiting = i; show(); }; life.append(pre); }
   });
-  const kernels = data.kernels.filter(k => k.kernel === bare || k.symbols.includes(first));
+  // those that were made for it, and those that read it
+  const called = new Set(read(stages.length - 1).lines.filter(l => l.includes(" = call ") && mentions(l)).map(l => / = call .*?@"?([^"(]+)/.exec(l)?.[1]));
+  const own = data.kernels.filter(k => k.kernel === bare || k.symbols.includes(first));
+  const kernels = [...own, ...data.kernels.filter(k => called.has(k.kernel) && !own.includes(k))];
   if (kernels.length) life.append(make("h4", "machine code"));
   for (const k of kernels.slice(0, 8)) { const row = make("p", undefined, "kernel"); row.append(make("code", "@" + k.kernel), make("small", `${human(k.flops)} flops`));
     for (const part of Object.keys(codeOf(k))) { const b = make("button", part, "link"); b.onclick = () => { tab = "Kernels"; show(); showCode(k, part); }; row.append(b); }

@@ -37,6 +37,9 @@ REPORT = """
   }
   all("#view .bar button.link").find(b => b.textContent === "fc1").click(); await turn();
   seen.back = life.querySelector("pre.here").textContent;
+  all("#passes .pass").find(p => p.textContent.startsWith("tile")).click(); button("IR").click(); await turn();
+  all("#view pre b").find(b => b.textContent === "%fc1_bias").click(); await turn();
+  seen.readers = all("p.kernel code", life).map(c => c.textContent);
   button("Graph").click(); await turn();
   await point(all("#view g[data-symbol=fc2] rect")[0]);
   seen.boxed = life.querySelector("h3").textContent;
@@ -75,6 +78,7 @@ def test_a_report_is_followed_from_line_to_assembly(capsys, tmp_path: Path, widt
     assert "for %" in seen["code loops"] and "ModuleID" in seen["code LLVM"] and ".p2align" in seen["code assembly"]
     assert 'name="fc1"' in seen["back"] and seen["boxed"] == "fc2" and seen["circled"] == 1
     assert "scale(" in seen["zoomed"] and seen["remembered"].startswith("%")
+    assert "@k0.dot_relu" in seen["readers"]
     assert seen["opened"] == seen["first"] and "2 of " in seen["stepped"] and seen["rewritten"] > 0
     assert seen["overflow"] <= 0
 

@@ -162,7 +162,7 @@ def test_arguments_that_contradict_each_other_are_told(capsys, net: str) -> None
     _, err = ran(capsys, "dump", net, "--after=fuse", "--level=loop", *SHAPES, code=2)
     assert "--after=fuse and --level=loop both say where to stop; give one of them" in err
     _, err = ran(capsys, "dump", net, "--memory", "--format=dot", *SHAPES, code=2)
-    assert "--memory is drawn by --format=table or svg or html, not dot" in err
+    assert "--memory is drawn by --format=table or svg or png or html, not dot" in err
     _, err = ran(capsys, "dump", net, "--after=fuse", "--level=asm", *SHAPES, code=2)
     assert "--level=asm needs loops, but --after=fuse gives program IR" in err
     scalar, _ = ran(capsys, "dump", net, "--after=lower", "--level=llvm", *SHAPES)

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from commands import ran
 
+import symc as mx
 from symc.views.drawing import to_svg
+from symc.views.graphs import picture_of
 from symc.views.layout import PLACES, lay_out
 from symc.views.picture import Picture, common_prefixes, focused, folded, keys_of
 
@@ -115,6 +117,20 @@ def test_fold_and_focus(capsys, net: str) -> None:
     assert dot.count("fillcolor") == 3 and '"s1_conv" -> "s1_bn"' in dot
     assert "did you mean s1_bn" in ran(capsys, "dump", net, "--format=dot", "--focus=s1_bm", code=1)[1]
     assert "no Symbol begins with 'zz'" in ran(capsys, "dump", net, "--format=dot", "--fold=zz", code=1)[1]
+
+
+def test_boxes_leave_out_what_is_the_default_and_what_names_repeat() -> None:
+    x = mx.sym.Variable("data")
+    x = mx.sym.Convolution(
+        x, mx.sym.Variable("a_conv0_weight"), name="a_conv0_fwd", num_filter=4, kernel=(3, 3), no_bias=True
+    )
+    x = mx.sym.BatchNorm(x, name="bn", axis=1)
+    x = mx.sym.Pooling(x, name="pool", kernel=(2, 2), pool_type="max", global_pool=False)
+    boxes = picture_of(mx.sym.softmax(x, axis=-1, name="soft").graph).boxes
+    assert boxes["a_conv0_fwd"].lines == ["a_conv0_fwd", "Convolution", "num_filter=4", "kernel=(3, 3)", "weight"]
+    assert boxes["bn"].lines == ["bn", "BatchNorm", "gamma", "beta", "moving_mean", "moving_var"]
+    assert boxes["pool"].lines == ["pool", "Pooling", "kernel=(2, 2)", "pool_type=max"]
+    assert boxes["soft"].lines == ["soft", "softmax"]
 
 
 def test_what_lies_between_folded_boxes_is_folded_too() -> None:
@@ -273,7 +289,6 @@ def test_a_picture_as_a_page_has_all_inside(capsys, net: str) -> None:
 
 
 def test_notebooks_show_pictures(tmp_path: Path) -> None:
-    import symc as mx
     from symc.compile import pipeline
     from symc.passes.manager.manager import Manager
     from symc.typed import module_of
