@@ -9,8 +9,8 @@ from symc.ir.prims.linear import Conv
 from symc.ir.prims.movement import Pad
 from symc.passes.cost import LARGEST
 
-#: taps of a row that are written out
-TAPS = 8
+#: taps of a column that are written out
+TAPS = 9
 
 
 def in_planes(node: Node) -> bool:
@@ -19,7 +19,7 @@ def in_planes(node: Node) -> bool:
     if not isinstance(op, Conv):
         return False
     x, w = node.inputs
-    depthwise = op.groups > 1 == w.shape[1] and w.shape[-1] <= TAPS
+    depthwise = op.groups > 1 == w.shape[1] and prod(w.shape[2:-1]) <= TAPS
     return depthwise and prod(x.shape[2:]) * x.dtype.itemsize <= LARGEST
 
 

@@ -211,6 +211,12 @@ CASES = {
     "spread": (lambda g: window_spread(g, (3, 3), (2, 2), (13, 13)), dict(g=f(2, 3, 6, 6))),
     "transpose": (lambda x: transpose(x, (1, 0)), dict(x=f(50, 33))),
     "slice, step": (lambda x: slice_(x, (1, 8), (9, -1), (3, -2)), dict(x=f(10, 12))),
+    "slice, evens and odds": (
+        lambda x: sub(slice_(x, (0, 0), (3, 73), (1, 2)), slice_(x, (0, 1), (3, 74), (1, 2))), dict(x=f(3, 74)),
+    ),
+    "slice, odds and evens of a large step": (
+        lambda x: sub(slice_(x, (0, 5), (3, 38), (2, 2)), slice_(x, (0, 4), (3, 37), (2, 2))), dict(x=f(3, 38)),
+    ),
     "reverse": (lambda x: reverse(x, (1,)), dict(x=f(5, 21))),
     "pad, interior": (lambda x: pad(x, (1, 0), (0, 2), (1, 2), 3.0), dict(x=f(4, 5))),
     "concat": (lambda x, y: concat([x, relu(y)], 1), dict(x=f(5, 3), y=f(5, 9))),

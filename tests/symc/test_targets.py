@@ -41,13 +41,13 @@ x86_only = pytest.mark.skipif(not is_x86(), reason="x86 levels")
 #: kernels of every generator, and every way of vectorising
 QUICK = (
     "bias or softmax or (dot and (packed or f16 or i32 or epilogue)) or half "
-    "or (conv and (depthwise or strided or tap)) or cumsum or pad or argmax or scatter_add or random"
+    "or (conv and (depthwise or strided or tap)) or cumsum or pad or slice or argmax or scatter_add or random"
 )
 WIDE = (
     "map", "bias", "dot", "dot, packed", "dot, epilogue", "dot, both", "dot, one row", "dot f64", "dot f16", "sum rows",
     "sum columns", "softmax", "batch norm", "conv", "conv strided, grouped", "conv one tap, epilogue",
     "conv depthwise, padded", "conv depthwise, strided", "conv_dx gathered", "conv_dw", "max pool",
-    "max pool grad, apart", "transpose", "gather", "scatter_add", "cumsum", "random", "half",
+    "max pool grad, apart", "slice, evens and odds", "transpose", "gather", "scatter_add", "cumsum", "random", "half",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ them in order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 from symc.ir.index import Affine
 from symc.ir.op import Index, Node, Ref
@@ -29,6 +30,7 @@ def plane_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> N
     low = padding.op.low[2:] if padding is not None and isinstance(padding.op, Pad) else (0,) * (x.rank - 2)
     inside = padding.inputs[0].shape[2:] if padding is not None else x.shape[2:]
     stride, wide, per = op.stride[-1], accumulator(node.dtype), w.shape[0] // op.groups
+    whole, rest = divmod(inside[-1], stride)
     plane_type = TensorType(x.dtype, (*x.shape[2:-1], stride, -(-x.shape[-1] // stride)))
 
     def one(lead: Index) -> None:
@@ -37,29 +39,35 @@ def plane_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> N
         if padding is not None and isinstance(padding.op, Pad):
             fill = b.const(padding.op.fill, x.dtype)
             b.nest(plane_type.shape, lambda i: b.store(fill, plane, i))
-        for residue in range(stride):
-            # the columns q * stride + residue of the operand that are not padded
-            first, last = (-(-(edge - residue) // stride) for edge in (low[-1], low[-1] + inside[-1]))
+        for first, count, columns in ((0, whole, stride), (whole, 1, rest)):
+            if not count or not columns:
+                continue
 
-            def copy(i: Index, residue: int = residue, first: int = first) -> None:
-                rows, q = tuple(r + at for r, at in zip(i[:-1], low)), i[-1] + first
-                b.store(reads[0]((n, g, *rows, q * stride + residue)), plane, (*rows, Affine.of(residue), q))
+            def copy(i: Index, first: int = first, columns: int = columns) -> None:
+                where, q = i[:-1], i[-1] + first
+                rows = tuple(r + at for r, at in zip(where, low))
+                values = [reads[0]((n, g, *rows, q * stride + (t + low[-1]))) for t in range(columns)]
+                for t, value in enumerate(values):
+                    further, residue = divmod(t + low[-1], stride)
+                    b.store(value, plane, (*rows, Affine.of(residue), q + further))
 
-            b.nest((*inside[:-1], last - first), copy)
+            b.nest((*inside[:-1], count), copy)
 
         def result(index: Index) -> None:
             o, place = g * per + index[0], index[1:]
 
-            def step(tap: Index, held: list[Ref]) -> list[Ref]:
-                rows = tuple(p * s + t * d for p, s, t, d in zip(place[:-1], op.stride, tap, op.dilate))
-                (total,) = held
-                for t in range(w.shape[-1]):
-                    q, residue = divmod(t * op.dilate[-1], stride)
-                    value = b.load(plane, (*rows, Affine.of(residue), place[-1] + q))
-                    total = multiply_add(b, value, reads[1]((o, Affine.of(0), *tap, Affine.of(t))), total)
+            def step(column: Index, held: list[Ref]) -> list[Ref]:
+                (tap,), (total,) = column, held
+                shift = tap * op.dilate[-1]
+                where = place[-1] + shift // stride
+                # rows inside, so that what neighbours along them read stays in registers
+                for row in product(*map(range, w.shape[2:-1])):
+                    at = tuple(p * s + t * d for p, s, t, d in zip(place[:-1], op.stride, row, op.dilate))
+                    weight = reads[1]((o, Affine(), *map(Affine.of, row), tap))
+                    total = multiply_add(b, b.load(plane, (*at, shift % stride, where)), weight, total)
                 return [total]
 
-            (total,) = b.reduce(w.shape[2:-1], [b.const(0, wide)], step, [ew.add], "k")
+            (total,) = b.reduce(w.shape[-1:], [b.const(0, wide)], step, [ew.add], "k")
             store((n, o, *place), b.cast(total, node.dtype))
 
         b.nest((per, *node.shape[2:]), result)

@@ -176,23 +176,26 @@ class _Tiler:
         if len(inner) == 1 and inner[0].carries:
             found = list(accesses(inner[0].body, self.buffers))
             jams = [x for x in loops if x is not vector and reused(found, x.var, var)]
-            return self._register_tile(loops, body, vector, jams, width)
+            # what is written out keeps its operands in registers, too
+            short = any(isinstance(s, For) and s.kind == "unroll" for s in body)
+            return self._register_tile(
+                loops, body, vector, jams, width, self.registers // 2 if short else self.registers
+            )
         others = [x for x in loops if x is not vector]
         return rebuild([*others, replace(vector, kind="vector", width=width)], body)
 
     def _register_tile(
-        self, loops: list[For], body: tuple[Stmt, ...], vector: For, jams: list[For], width: int
+        self, loops: list[For], body: tuple[Stmt, ...], vector: For, jams: list[For], width: int, budget: int
     ) -> list[Stmt]:
-        """Vector loop of NV registers by jam loops of MR turns, sized by the cost model."""
-        plan = self._tile_sizes([j.trips for j in jams[-2:]], vector.trips, width)
+        """Vector loop of NV registers by jam loops of MR turns, sized by the cost model; `budget`: registers in all."""
+        plan = self._tile_sizes([j.trips for j in jams[-2:]], vector.trips, width, budget)
         jam_sizes = dict(zip([j.var for j in jams[-2:]], plan[:-1]))
         return self._tiled(loops, body, vector, jam_sizes, plan[-1] * width, width)
 
-    def _tile_sizes(self, extents: list[int], columns: int, width: int) -> list[int]:
+    def _tile_sizes(self, extents: list[int], columns: int, width: int, budget: int) -> list[int]:
         """[turns of each jam..., vectors] that cost least per result for an inner step."""
         best: tuple[float, list[int]] | None = None
         vectors = -(-columns // width)
-        budget = self.registers
         first = range(1, min(extents[0], 14) + 1) if extents else [1]
         second = range(1, min(extents[1], 6) + 1) if len(extents) > 1 else [1]
         for a in first:

@@ -152,8 +152,13 @@ def _shifts(kernel: LoopKernel, offsets: Mapping[int, Affine]) -> dict[str, int]
     return {name: shift for name, shift in least.items() if shift > 0 and name not in guarded}
 
 
+#: bytes of the widest vector
+BEHIND = 128
+
+
 def scratch_layout(kernel: LoopKernel) -> tuple[dict[str, int], int]:
-    """(offset of every scratch buffer, bytes of all): each has room for every lane that is open at its Alloc."""
+    """(offset of every scratch buffer, bytes of all): each has room for every lane that is open at its Alloc. Behind
+    the last one there is memory that lanes which are not in use may read."""
     offsets: dict[str, int] = {}
     total = 0
     stack: list[tuple[tuple[Stmt, ...], int]] = [(kernel.body, 1)]
@@ -172,4 +177,4 @@ def scratch_layout(kernel: LoopKernel) -> tuple[dict[str, int], int]:
                 stack.append((stmt.body, inside))
             elif isinstance(stmt, If):
                 stack.append((stmt.body, lanes))
-    return offsets, total
+    return offsets, total + BEHIND if total else 0

@@ -18,6 +18,7 @@ from symc.codegen.emit.description import outermost_loop
 from symc.codegen.emit.lanes import Lane, Val, coordinates, mask_text, project, scalar
 from symc.codegen.emit.memory import Memory
 from symc.codegen.emit.operations import Operations
+from symc.codegen.emit.pairs import load_pair, store_pair
 from symc.codegen.emit.text import Lines, literal, splat, type_name
 from symc.codegen.target import Target
 from symc.ir.index import Affine, Quotient, Remainder, Var
@@ -78,9 +79,11 @@ class _Emitter:
             elif isinstance(stmt, IndexValue):
                 self.values[stmt.name] = self._index_value(stmt.index, stmt.dtype)
             elif isinstance(stmt, Load):
-                self.values[stmt.name] = self.memory.load(stmt)
+                paired = isinstance(after, Load) and load_pair(self.memory, stmt, after)
+                if not paired:
+                    self.values[stmt.name] = self.memory.load(stmt)
             elif isinstance(stmt, Store):
-                paired = isinstance(after, Store) and self.memory.store_pair(stmt, after)
+                paired = isinstance(after, Store) and store_pair(self.memory, stmt, after)
                 if not paired:
                     self.memory.store(stmt)
             elif isinstance(stmt, For):

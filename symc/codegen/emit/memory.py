@@ -52,7 +52,7 @@ class Memory:
 
     # -- addresses
 
-    def _offset(self, name: str, index: tuple[Affine, ...]) -> tuple[Affine, dict[Lane, int], bool]:
+    def offset(self, name: str, index: tuple[Affine, ...]) -> tuple[Affine, dict[Lane, int], bool]:
         """(offset in elements without the lanes' part, strides over lane dimensions, whether that is all)."""
         buffer = self.buffers[name]
         offset = linear(index, strides_of(buffer.type.shape)) - self.shifts.get(name, 0)
@@ -79,11 +79,11 @@ class Memory:
                 uniform.append((atom, factor))
         if not regular:
             return offset, strides, False
-        return _Uniform(uniform, const), strides, True  # type: ignore[return-value]
+        return Uniform(uniform, const), strides, True  # type: ignore[return-value]
 
-    def _uniform_pointer(self, name: str, offset: object, itemsize: int) -> str:
+    def uniform_pointer(self, name: str, offset: object, itemsize: int) -> str:
         """Base pointer plus the part of the offset that all lanes share, outermost terms first."""
-        assert isinstance(offset, _Uniform)
+        assert isinstance(offset, Uniform)
         e, v = self.e, self.lines.value
         total = ""
 
@@ -106,7 +106,7 @@ class Memory:
             pointer = v(f"getelementptr i8, ptr {pointer}, i64 {total}")
         return v(f"getelementptr i8, ptr {pointer}, i64 {const * itemsize}") if const else pointer
 
-    def _at(self, pointer: str, elements: int, itemsize: int) -> str:
+    def at(self, pointer: str, elements: int, itemsize: int) -> str:
         if not elements:
             return pointer
         return self.lines.value(f"getelementptr i8, ptr {pointer}, i64 {elements * itemsize}")
@@ -117,24 +117,24 @@ class Memory:
         e, dtype = self.e, stmt.dtype
         itemsize = dtype.itemsize
         guard = self._guard(stmt.guard)
-        offset, strides, regular = self._offset(stmt.buffer, stmt.index)
+        offset, strides, regular = self.offset(stmt.buffer, stmt.index)
         if not regular:
             return self._load_any(stmt, offset, guard)
         varying = {d for d, s in strides.items() if s} | (set(guard.dims) if guard else set())
         dims = tuple(d for d in e.open if d in varying)
         vector = next((d for d in dims if d.width), None)
-        pointer = self._uniform_pointer(stmt.buffer, offset, itemsize)
+        pointer = self.uniform_pointer(stmt.buffer, offset, itemsize)
         other = e.operand(stmt.other) if stmt.other is not None else None
         items = {}
         if guard is None and vector is not None:
-            for group in groups(dims, strides, dtype, lambda i: self._at(pointer, i, itemsize)):
+            for group in groups(dims, strides, dtype, lambda i: self.at(pointer, i, itemsize)):
                 made = load_group(self.lines, len(group.registers), dtype, vector.width, group.row)
                 items.update(zip(group.registers, made))
         for at in coordinates(dims):
             if at in items:
                 continue
             shift = sum(strides.get(d, 0) * k * max(d.width, 1) for d, k in zip(dims, at))
-            here = self._at(pointer, shift, itemsize)
+            here = self.at(pointer, shift, itemsize)
             condition = project(guard, dims, at) if guard else ""
             if vector is None:
                 items[at] = self._load_one(here, dtype, stmt, condition, other and project(other, dims, at))
@@ -172,7 +172,7 @@ class Memory:
         v, width = self.lines.value, lane.width
         t = type_name(dtype, width)
         used = lane.mask(register)
-        if stride == 1 and used == width and not condition:
+        if stride == 1 and not condition and (used == width or self._goes_on(stmt)):
             return self._typed_load(pointer, dtype, width)
         if stride == 0:
             scalar = self._load_one(pointer, dtype, stmt, "" if wide else condition, fill if not wide else None)
@@ -190,7 +190,7 @@ class Memory:
         if not condition and used == width and stride == 2 and width > 1 and dtype != BOOL:
             return self._load_even(pointer, dtype, width)
         if not condition and used == width and stride == -1 and dtype != BOOL:
-            first = self._at(pointer, -(width - 1), dtype.itemsize)
+            first = self.at(pointer, -(width - 1), dtype.itemsize)
             raw = self._typed_load(first, dtype, width)
             order = ", ".join(f"i32 {i}" for i in reversed(range(width)))
             return v(f"shufflevector {t} {raw}, {t} poison, <{width} x i32> <{order}>")
@@ -202,10 +202,24 @@ class Memory:
             if wide:
                 one = v(f"extractelement <{width} x i1> {condition}, i64 {i}")
             element = self._load_one(
-                self._at(pointer, i * stride, dtype.itemsize), dtype, stmt, one, self._lane_of(fill, dtype, width, i)
+                self.at(pointer, i * stride, dtype.itemsize), dtype, stmt, one, self._lane_of(fill, dtype, width, i)
             )
             result = v(f"insertelement {t} {result}, {type_name(dtype)} {element}, i64 {i}")
         return result
+
+    def _goes_on(self, stmt: Load) -> bool:
+        """Whether there is memory behind every element of a buffer, which lanes that are not in use may read. Numbers
+        that no operation traps on do not matter there."""
+        return self.buffers[stmt.buffer].mode == "scratch" and stmt.dtype.is_float
+
+    def load_first(self, pointer: str, dtype: DType, width: int, used: int) -> str:
+        """The first lanes of a register (zero or less: none) from memory side by side."""
+        if used >= width:
+            return self._typed_load(pointer, dtype, width)
+        if used <= 0:
+            return "poison"
+        mask = "<" + ", ".join(f"i1 {'true' if i < used else 'false'}" for i in range(width)) + ">"
+        return self._masked_load(pointer, dtype, width, mask, "zeroinitializer")
 
     def _lane_of(self, fill: str, dtype: DType, width: int, lane: int) -> str | None:
         """`fill` is a scalar operand in every case: loads' other values do not differ between vector lanes."""
@@ -224,7 +238,7 @@ class Memory:
         """Elements 0, 2, 4...: two loads that end exactly at the last one, and a shuffle."""
         v, t = self.lines.value, type_name(dtype, width)
         low = self._typed_load(pointer, dtype, width)
-        high = self._typed_load(self._at(pointer, width - 1, dtype.itemsize), dtype, width)
+        high = self._typed_load(self.at(pointer, width - 1, dtype.itemsize), dtype, width)
         order = [2 * i if 2 * i < width else width + 2 * i - (width - 1) for i in range(width)]
         return v(f"shufflevector {t} {low}, {t} {high}, <{width} x i32> <{', '.join(f'i32 {i}' for i in order)}>")
 
@@ -321,18 +335,18 @@ class Memory:
         value = e.operand(stmt.value)
         dtype = value.dtype
         guard = self._guard(stmt.guard)
-        offset, strides, regular = self._offset(stmt.buffer, stmt.index)
+        offset, strides, regular = self.offset(stmt.buffer, stmt.index)
         if not regular:
             self._store_any(stmt, value, offset, guard)
             return
         varying = {d for d, s in strides.items() if s} | set(value.dims) | (set(guard.dims) if guard else set())
         dims = tuple(d for d in e.open if d in varying)
         vector = next((d for d in dims if d.width), None)
-        pointer = self._uniform_pointer(stmt.buffer, offset, dtype.itemsize)
+        pointer = self.uniform_pointer(stmt.buffer, offset, dtype.itemsize)
         spread = e.spread(value, dims)
         done: set[Coordinate] = set()
         if guard is None and not stmt.add and vector is not None:
-            for group in groups(dims, strides, dtype, lambda i: self._at(pointer, i, dtype.itemsize)):
+            for group in groups(dims, strides, dtype, lambda i: self.at(pointer, i, dtype.itemsize)):
                 registers = [spread.items[at] for at in group.registers]
                 store_group(self.lines, registers, dtype, vector.width, group.row)
                 done.update(group.registers)
@@ -340,7 +354,7 @@ class Memory:
             if at in done:
                 continue
             shift = sum(strides.get(d, 0) * k * max(d.width, 1) for d, k in zip(dims, at))
-            here = self._at(pointer, shift, dtype.itemsize)
+            here = self.at(pointer, shift, dtype.itemsize)
             condition = project(guard, dims, at) if guard else ""
             if vector is None:
                 self._store_one(here, spread.items[at], dtype, stmt.add, condition)
@@ -350,40 +364,6 @@ class Memory:
                 self._store_vector(
                     here, spread.items[at], dtype, vector, register, strides.get(vector, 0), stmt.add, condition, wide
                 )
-
-    def store_pair(self, first: Store, second: Store) -> bool:
-        """Two stores to every other element of one row, put together as whole vectors. False: not of that kind."""
-        e = self.e
-        if first.buffer != second.buffer or first.add or second.add or first.guard or second.guard:
-            return False
-        offset, strides, regular = self._offset(first.buffer, first.index)
-        other, other_strides, other_regular = self._offset(second.buffer, second.index)
-        if not (regular and other_regular and strides == other_strides):
-            return False
-        assert isinstance(offset, _Uniform) and isinstance(other, _Uniform)
-        vector = next((d for d in e.open if d.width and strides.get(d) == 2), None)
-        same = [(str(a), f) for a, f in offset.terms] == [(str(a), f) for a, f in other.terms]
-        if vector is None or not same or other.const != offset.const + 1 or vector.turns % vector.width:
-            return False
-        values = [e.operand(first.value), e.operand(second.value)]
-        dtype = values[0].dtype
-        varying = {d for d, s in strides.items() if s} | {d for v in values for d in v.dims}
-        dims = tuple(d for d in e.open if d in varying)
-        if dtype == BOOL or vector not in dims:
-            return False
-        pointer = self._uniform_pointer(first.buffer, offset, dtype.itemsize)
-        even, odd = (e.spread(v, dims) for v in values)
-        width = vector.width
-        t, wide = type_name(dtype, width), type_name(dtype, 2 * width)
-        order = ", ".join(f"i32 {k // 2 + (k % 2) * width}" for k in range(2 * width))
-        for at in coordinates(dims):
-            shift = sum(strides.get(d, 0) * k * max(d.width, 1) for d, k in zip(dims, at))
-            here = self._at(pointer, shift, dtype.itemsize)
-            both = self.lines.value(
-                f"shufflevector {t} {even.items[at]}, {t} {odd.items[at]}, <{2 * width} x i32> <{order}>"
-            )
-            self.lines.do(f"store {wide} {both}, ptr {here}, align {dtype.itemsize}")
-        return True
 
     def _store_one(self, pointer: str, value: str, dtype: DType, add: bool, condition: str) -> None:
         lines = self.lines
@@ -452,7 +432,7 @@ class Memory:
             test = condition
             if condition and wide:
                 test = v(f"extractelement <{width} x i1> {condition}, i64 {i}")
-            self._store_one(self._at(pointer, i * stride, dtype.itemsize), one, dtype, add, test)
+            self._store_one(self.at(pointer, i * stride, dtype.itemsize), one, dtype, add, test)
 
     def _store_any(self, stmt: Store, value: Val, offset: Affine, guard: Val | None) -> None:
         e, v = self.e, self.lines.value
@@ -488,7 +468,7 @@ class _Base:
         return f"base of {self.lane.var}"
 
 
-class _Uniform:
+class Uniform:
     """The part of an offset that all lanes share: (atom or _Base, factor) terms and a constant."""
 
     def __init__(self, terms: list[tuple[object, int]], const: int) -> None:
