@@ -63,6 +63,9 @@ class Executor:
         #: the outputs' names in the compiled programs
         self._slots = distinct(self._output_names)
         check_names(symbol, self._label())
+        for array in (*self.arg_arrays, *self.grad_arrays, *self.aux_arrays):
+            if array is not None and array._sparse:
+                raise MXNetError(f"{self._label()}: a {array.stype} array cannot be bound; pass x.tostype('default')")
         self._types = {
             name: TensorType(dtype_of(a.dtype), a.shape)
             for name, a in zip([*self._arg_names, *self._aux_names], [*self.arg_arrays, *self.aux_arrays])
@@ -124,19 +127,16 @@ class Executor:
             if kwargs:
                 self._assign(kwargs)
             train = bool(is_train)
-            # calls of small programs are as cheap as this is short
-            if self._choosers:
-                self._count_rows(train)
-            instance = self._instances.get(train) or self._instance(train)
-            if instance.draws:
-                self._key[:] = next_key()
+            self._count_rows(train)
+            instance = self._instance(train)
+            self._draw_key(instance)
             if self._monitor is not None:
                 self._monitor.before()
             instance.run_forward()
             self._fresh = self._trained = train
             if self._monitor is not None:
                 self._monitor.after_forward(train)
-            return self._outputs or self.outputs
+            return self.outputs
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         """Gradients of the outputs, weighted by `out_grads` (an NDArray, a list or a dict by output name; not needed
@@ -232,6 +232,10 @@ class Executor:
         raise TypeError(
             f"{self._label()}: out_grads must be an NDArray, a list or a dict of them, got {type(out_grads).__name__}"
         )
+
+    def _draw_key(self, instance: Instance) -> None:
+        if instance.executable.program.key:
+            self._key[:] = next_key()
 
     # -- compiling
 

@@ -29,7 +29,8 @@ LEVELS = ("symbol", "tensor", "program", "loop")
 
 def level(module: Any) -> str:
     """The level of a module: one of LEVELS. TypeError for what is no module."""
-    return "program" if isinstance(module, Program) else level_of(module)
+    found = level_of(module)
+    return "program" if found in ("fused", "planned") else found
 
 
 @dataclass(frozen=True)

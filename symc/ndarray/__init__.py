@@ -3,29 +3,25 @@
 from typing import Any
 
 import symc.ops  # noqa: F401  (registers every operator)
-from symc.ndarray import contrib
+from symc.ndarray import contrib, sparse
 from symc.ndarray import distributions as _distributions
 from symc.ndarray import imperative as _imperative
 from symc.ndarray.ndarray import (
     NDArray,
     arange,
-    array,
     concatenate,
-    empty,
     eye,
     from_dlpack,
     from_numpy,
     full,
     linspace,
-    load,
-    load_frombuffer,
     moveaxis,
     onehot_encode,
     ones,
-    save,
     waitall,
-    zeros,
 )  # fmt: skip
+from symc.ndarray.storages import array, empty, load, load_frombuffer, save, zeros
+from symc.ndarray.storages import tostype as _tostype
 from symc.operator import hand_arrays_as as _hand_arrays_as
 from symc.ops.base import OPERATORS
 from symc.ops.functions import install as _install
@@ -36,12 +32,15 @@ _hand_arrays_as(NDArray._of)
 for _function in contrib.FUNCTIONS:
     setattr(contrib, _function.__name__, _function)
 globals().update(_imperative.helper_functions())
+for _name in ("add", "subtract", "multiply", "divide"):
+    setattr(sparse, _name, globals()[_name])
+NDArray.tostype = _tostype  # type: ignore[attr-defined]
 _imperative.attach_methods(globals())
 vars(random).update(_distributions.make_functions(_imperative.make_function))  # type: ignore[name-defined]  # noqa: F821
 
 __all__ = [
     "NDArray", "arange", "array", "concatenate", "contrib", "empty", "eye", "from_dlpack", "from_numpy", "full",
-    "linspace", "load", "load_frombuffer", "moveaxis", "onehot_encode", "ones", "save", "waitall", "zeros",
+    "linspace", "load", "load_frombuffer", "moveaxis", "onehot_encode", "ones", "save", "sparse", "waitall", "zeros",
 ]  # fmt: skip
 
 

@@ -31,15 +31,30 @@ def backward(heads: Sequence[NDArray], head_grads: Sequence[NDArray | None] | No
     found = _sweep(calls, _weighed(heads, starts, head_grads), wanted, False)
     for variable, value in zip(wanted, found):
         assert variable.grad is not None
+        if variable.grad._sparse:
+            variable.grad._receive(_dense_gradient(variable, value))
+            continue
         target = variable.grad._data
         if variable.req == "add":
             if value is not None:
                 target += value.array
         else:
             target[...] = 0 if value is None else value.array
+    for variable in wanted:
         variable.fresh = True
     if not retain_graph:
         _forget([*calls, *variables])
+
+
+def _dense_gradient(variable: Variable, value: Operand | None) -> NDArray:
+    """What a variable's sparse gradient array becomes, as a dense one."""
+    assert variable.grad is not None
+    dense = variable.grad.tostype("default")
+    if variable.req != "add":
+        dense._data[...] = 0
+    if value is not None:
+        dense._data[...] += value.array
+    return dense
 
 
 def gradients(

@@ -8,10 +8,10 @@
              V0               the magic itself is the rank, sizes are u32; device, type, data
     shape  = i32 rank, i64 sizes;   device = i32 kind, i32 number
 
-Sparse arrays (storage 1, 2: the stored values' shape first, types and shapes of the index arrays behind the type, the
-index arrays behind the data) are read as dense ones; there are no others here.
+Sparse arrays (storage 1 row_sparse, 2 csr) have the stored values' shape first, types and shapes of the index arrays
+behind the type, and the index arrays behind the data.
 
-All numbers are little-endian. Works on numpy arrays; symc.ndarray wraps them.
+All numbers are little-endian. Works on numpy arrays and `Stored`; symc.ndarray wraps them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from symc.base import MXNetError
-from symc.runtime.memory import amount
 
 LIST_MAGIC = 0x112
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
@@ -36,13 +35,21 @@ _NAMES = (
 DTYPE_BY_FLAG = {flag: np.dtype(name) for flag, name in enumerate(_NAMES)}
 FLAG_BY_DTYPE = {dtype: flag for flag, dtype in DTYPE_BY_FLAG.items()}
 _BFLOAT16 = 12
-#: a sparse array is read if it is no larger than this when dense, or so many times the file
-_LARGE, _SPARSE = 1 << 30, 1000
 _ROW_SPARSE = 1
 #: index arrays of the sparse storage types: row_sparse has rows, csr has row pointers and columns
 _AUXILIARY = {_ROW_SPARSE: 1, 2: 2}
 
 Array = npt.NDArray[Any]
+
+
+class Stored(NamedTuple):
+    """A sparse array: its storage number, the stored values, the index arrays (row_sparse: rows; csr: where rows begin,
+    columns) and the shape."""
+
+    storage: int
+    values: Array
+    aux: list[Array]
+    shape: tuple[int, ...]
 
 
 class _Reader:
@@ -80,7 +87,7 @@ class _Reader:
             raise MXNetError(f"{self.what} has an array of shape {sizes} at offset {self.at}; it is corrupt")
         return sizes
 
-    def array(self) -> Array:
+    def array(self) -> Array | Stored:
         begin = self.at
         try:
             return self._array()
@@ -89,7 +96,7 @@ class _Reader:
                 f"{self.what} has an array too large for memory at offset {begin}; it is corrupt"
             ) from None
 
-    def _array(self) -> Array:
+    def _array(self) -> Array | Stored:
         magic = self.number("I")
         if magic in (V2, V3):
             storage = self.number("i")
@@ -131,8 +138,8 @@ class _Reader:
         raw = self.take(prod(shape) * dtype.itemsize)
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
 
-    def sparse(self, storage: int) -> Array:
-        """A row_sparse or csr array, as the dense array it stands for."""
+    def sparse(self, storage: int) -> Stored:
+        """A row_sparse or csr array, whose indices are within its shape."""
         stored, shape = self.shape(), self.shape()
         kind = self.type()
         parts = [(self.number("i"), self.shape()) for _ in range(_AUXILIARY[storage])]
@@ -142,36 +149,19 @@ class _Reader:
             # MXNet may write a stale shape of the values; the number of row indices is what counts
             stored = ((parts[0][1] or (0,))[0], *shape[1:])
         values = self.data_of(stored, kind)
-        where = [self.data_of(s or (), k).astype(np.int64) for k, s in parts]
-        self._check_dense(shape, values.dtype)
-        dense = np.zeros(shape, values.dtype)
-        try:
-            if storage == _ROW_SPARSE:
-                dense[where[0]] = values
-            else:
-                dense[self._rows(where[0], shape[0], values.size), where[1]] = values
-        except (IndexError, ValueError):
-            raise MXNetError(f"{self.what} has a sparse array with indices outside of {shape}; it is corrupt") from None
-        return dense
-
-    def _check_dense(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        """MXNetError for a sparse array that would be out of all proportion as a dense one."""
-        size = prod(shape) * dtype.itemsize
-        if size > max(_LARGE, _SPARSE * len(self.data)):
-            raise MXNetError(
-                f"{self.what} has a sparse array of shape {shape} at offset {self.at}, which takes {amount(size)} as a "
-                "dense one, as all are here; it is corrupt, or too large"
-            )
-
-    def _rows(self, pointers: Array, rows: int, count: int) -> Array:
-        """The row of every stored element of a csr array; ValueError for pointers that are none."""
-        counts = np.diff(pointers)
-        if len(pointers) != rows + 1 or (counts < 0).any() or counts.sum() != count:
-            raise ValueError("row pointers")
-        return np.repeat(np.arange(rows), counts)
+        where = [self.data_of(s or (), k).astype(np.int64).reshape(-1) for k, s in parts]
+        last, extent = where[-1], shape[0] if storage == _ROW_SPARSE else shape[-1]
+        sound = len(last) == len(values) and (not last.size or (last.min() >= 0 and last.max() < extent))
+        if storage != _ROW_SPARSE:
+            counts = np.diff(where[0])
+            sound = sound and len(shape) == 2 and len(counts) == shape[0] and not (counts < 0).any()
+            sound = bool(sound and counts.sum() == values.size and not (where[0][:1] != 0).any())
+        if not sound:
+            raise MXNetError(f"{self.what} has a sparse array with indices outside of {shape}; it is corrupt")
+        return Stored(storage, values, where, shape)
 
 
-def loads(data: bytes | memoryview, what: str = "buffer") -> tuple[list[Array], list[str]]:
+def loads(data: bytes | memoryview, what: str = "buffer") -> tuple[list[Array | Stored], list[str]]:
     """Arrays and names (empty for a list). MXNetError for what is no such file; `what` names it in messages."""
     reader = _Reader(data, what)
     if len(reader.data) < 24 or reader.number("Q") != LIST_MAGIC:
@@ -193,22 +183,30 @@ def loads(data: bytes | memoryview, what: str = "buffer") -> tuple[list[Array], 
     return arrays, names
 
 
-def dump_array(array: Array) -> bytes:
+def _head(array: Array) -> bytes:
+    if array.dtype not in FLAG_BY_DTYPE:
+        raise MXNetError(f"arrays of {array.dtype} cannot be saved; the format has {', '.join(_NAMES)}")
+    return struct.pack("<iii", 1, 0, FLAG_BY_DTYPE[array.dtype])
+
+
+def _shape(shape: Sequence[int]) -> bytes:
+    return struct.pack(f"<i{len(shape)}q", len(shape), *shape)
+
+
+def _bytes(array: Array) -> bytes:
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+
+
+def dump_array(array: Array | Stored) -> bytes:
     """One array as V2 (rank 0 as V3, the only form that has scalars)."""
-    dtype = array.dtype
-    if dtype not in FLAG_BY_DTYPE:
-        raise MXNetError(f"arrays of {dtype} cannot be saved; the format has {', '.join(_NAMES)}")
-    head = struct.pack("<Iii", V2 if array.ndim else V3, 0, array.ndim) + struct.pack(f"<{array.ndim}q", *array.shape)
-    body = struct.pack("<iii", 1, 0, FLAG_BY_DTYPE[dtype])
-    return head + body + np.ascontiguousarray(array, dtype.newbyteorder("<")).tobytes()
+    if isinstance(array, Stored):
+        head = struct.pack("<Ii", V2, array.storage) + _shape(array.values.shape) + _shape(array.shape)
+        kinds = [struct.pack("<i", FLAG_BY_DTYPE[a.dtype]) + _shape(a.shape) for a in array.aux]
+        return head + _head(array.values) + b"".join([*kinds, _bytes(array.values), *map(_bytes, array.aux)])
+    return struct.pack("<Ii", V2 if array.ndim else V3, 0) + _shape(array.shape) + _head(array) + _bytes(array)
 
 
-def load_array(data: bytes) -> Array:
-    """The array that `dump_array` wrote."""
-    return _Reader(data, "buffer").array()
-
-
-def dumps(arrays: Sequence[Array], names: Sequence[str] = ()) -> bytes:
+def dumps(arrays: Sequence[Array | Stored], names: Sequence[str] = ()) -> bytes:
     """The file's bytes."""
     parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays)), *map(dump_array, arrays), struct.pack("<Q", len(names))]
     for name in names:

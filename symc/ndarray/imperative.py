@@ -13,11 +13,14 @@ import numpy as np
 from symc.ir.errors import IRError
 from symc.ir.prims.numeric import cast_numpy
 from symc.ir.types import Array
-from symc.ndarray.functions import KEEP, run_operator
+from symc.ndarray.functions import KEEP, function_for, run_operator
 from symc.ndarray.ndarray import NDArray, located
+from symc.ndarray.sparse.arrays import cast_storage
+from symc.ndarray.sparse.kernels import run_stored, warn_fallback
 from symc.ndarray.tape import STATE, record, records, refuse_written, taped
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, given_text, parameters, parse
 from symc.ops.functions import METHODS, describe, signature
+from symc.ops.storage import FROM_DENSE, result_stype
 from symc.runtime.memory import empty
 
 
@@ -66,18 +69,27 @@ def invoke(
     targets = None if out is None else list(out) if isinstance(out, (list, tuple)) else [out]
     recorded = STATE.recording and records(ordered)
     try:
-        _check(op, tuple([(a.shape, a._data.dtype) for a in ordered]))
+        stored = any([a._sparse for a in ordered])
+        _check(op, tuple([(a.shape, np.dtype(a.dtype) if stored else a._data.dtype) for a in ordered]))
         for array in (targets or ()) if STATE.recording else ():
             refuse_written(array, recorded and any(array is x for x in ordered))
-        made, function, given = run_operator(op, [a._data for a in ordered], STATE.training)
+        if stored:
+            results = run_stored(op, ordered, STATE.training)
+            given = [a._data for a in ordered] if recorded else []
+            function = function_for(op, given, STATE.training) if recorded else None
+        else:
+            made, function, given = run_operator(op, [a._data for a in ordered], STATE.training)
+            context = ordered[0].context if ordered else located(ctx)
+            results = [NDArray._of(a, context) for a in made]
+            if op.op_name in FROM_DENSE:
+                results[0] = cast_storage(results[0], result_stype(op, ["default"] * len(ordered)))
     except (MXNetError, IRError) as problem:
         raise MXNetError(f"{called}: {problem}") from None
-    context = ordered[0].context if ordered else located(ctx)
-    results = everything = [NDArray._of(a, context) for a in made]
+    everything = results
     if targets is not None:
         results = _put(called, everything, targets)
         everything = [*results, *everything[len(results) :]]
-    if recorded:
+    if recorded and function is not None:
         record(function, ordered, given, everything)
     return results[0] if len(results) == 1 else results
 
@@ -100,9 +112,10 @@ def _put(called: str, results: Sequence[NDArray], targets: list[NDArray]) -> lis
             raise TypeError(f"{called}: out must be an NDArray, got {type(target).__name__}")
         if target.shape != made.shape or target.dtype != made.dtype:
             raise MXNetError(
-                f"{called}: out is {target._data.dtype}{target.shape}, but the result is {made._data.dtype}{made.shape}"
+                f"{called}: out is {np.dtype(target.dtype)}{target.shape}, but the result is "
+                f"{np.dtype(made.dtype)}{made.shape}"
             )
-        target._data[...] = made._data
+        target._receive(made)
     return targets
 
 
@@ -145,6 +158,10 @@ def binary(left: Any, right: Any, both: str, python: Callable[[Any, Any], Any] |
 
     Numbers become arrays instead of attributes, so that a loop over many of them does not compile many programs.
     """
+    if getattr(left, "_sparse", False) or getattr(right, "_sparse", False):
+        found = _stored_binary(left, right, both)
+        if found is not None:
+            return found
     if isinstance(left, NDArray) and isinstance(right, NDArray):
         a, b, context = left._data, right._data, left.context
     elif isinstance(left, NDArray) and _number(right):
@@ -184,6 +201,34 @@ def binary(left: Any, right: Any, both: str, python: Callable[[Any, Any], Any] |
     return taped(both, {}, inputs, NDArray._of(made, context))
 
 
+_SCALAR_NAMES = {"add": "plus", "sub": "minus"}
+_SWAPPED = {
+    "greater": "lesser", "greater_equal": "lesser_equal", "lesser": "greater", "lesser_equal": "greater_equal",
+    "sub": "rsub", "div": "rdiv", "mod": "rmod", "power": "rpower",
+}  # fmt: skip
+
+
+def _stored_binary(left: Any, right: Any, both: str) -> Any:
+    """`binary` where one operand is sparse and the result, too; None where the result is dense."""
+    word = both.removeprefix("broadcast_")
+    if isinstance(left, NDArray) and isinstance(right, NDArray):
+        name = f"elemwise_{word}"
+        if left.shape != right.shape or not left._sparse or name not in OPERATORS:
+            name = both
+        stypes, operands, given = [left.stype, right.stype], (left, right), {}
+    elif _number(left) or _number(right):
+        array, number = (left, right) if isinstance(left, NDArray) else (right, left)
+        word = word if array is left else _SWAPPED.get(word, word)
+        name = f"_{_SCALAR_NAMES.get(word, word)}_scalar"
+        stypes, operands, given = [array.stype], (array,), {"scalar": str(float(number))}
+    else:
+        return None
+    if name not in OPERATORS or result_stype(parse(OPERATORS[name], given), stypes) == "default":
+        warn_fallback(name, stypes)
+        return None
+    return invoke(OPERATORS[name], name, operands, dict(given))
+
+
 def _as_operand(number: Any, beside: Array) -> Array:
     """A number in an array's element type, with as many axes, all of size 1."""
     with np.errstate(all="ignore"):
@@ -218,12 +263,12 @@ def attach_methods(namespace: dict[str, Any]) -> None:
         def inplace(self: NDArray, other: Any) -> NDArray:
             if STATE.recording:
                 refuse_written(self, records([other]))
-            made = binary(self, other, both)._data
+            made = binary(self, other, both)
             if made.shape != self.shape:
                 raise MXNetError(
                     f"{both}: the result has shape {made.shape}, which does not fit into {self.shape} in place"
                 )
-            self._data[...] = made
+            self._receive(made)
             return self
 
         setattr(NDArray, f"__{word}__", forward)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 
 from symc.context import Context, cpu, current_context
 from symc.ir.types import Array
-from symc.ndarray import files as params
 from symc.ndarray import indexing
+from symc.ndarray.files import FLAG_BY_DTYPE
 from symc.ndarray.recorded import Recorded
 from symc.ndarray.tape import STATE, records, refuse_written, taped
 from symc.ops.base import MXNetError
@@ -30,6 +29,8 @@ class NDArray(Recorded):
 
     __slots__ = ("_data", "_ctx", "__weakref__")
     __array_priority__ = 1000.0
+    #: whether it is of a sparse storage type (symc.ndarray.sparse)
+    _sparse = False
 
     def __init__(self, data: Array, ctx: Context | None = None) -> None:
         self._data = np.ascontiguousarray(data).reshape(np.shape(data))
@@ -69,6 +70,7 @@ class NDArray(Recorded):
 
     @property
     def stype(self) -> str:
+        """The storage type: "default", "csr" or "row_sparse"."""
         return "default"
 
     @property
@@ -168,8 +170,15 @@ class NDArray(Recorded):
             return other
         if other.shape != self.shape:
             raise MXNetError(f"copyto: shapes {self.shape} and {other.shape} differ")
-        other[:] = self
+        if other._sparse:
+            other._receive(self)
+        else:
+            other[:] = self
         return other
+
+    def _receive(self, source: NDArray) -> None:
+        """Become what another array of the same shape is."""
+        self._data[...] = source._data
 
     def astype(self, dtype: Any, copy: bool = True) -> NDArray:
         """The content in another element type."""
@@ -187,12 +196,6 @@ class NDArray(Recorded):
         return self if context == self._ctx else self.copyto(context)
 
     as_in_ctx = as_in_context
-
-    def tostype(self, stype: str) -> NDArray:
-        """Dense stays dense; other storage does not exist."""
-        if stype != "default":
-            raise MXNetError(f"storage type {stype!r} is not supported: symc's arrays are dense")
-        return self
 
     def wait_to_read(self) -> None:
         """Results are there when a call returns."""
@@ -291,20 +294,18 @@ def _shape(shape: Any) -> tuple[int, ...]:
 def _dtype(dtype: Any) -> np.dtype[Any]:
     """An element type that arrays may have; float32 for None."""
     found = np.dtype(np.float32 if dtype is None else dtype)
-    if found.type not in DTYPES and found not in params.FLAG_BY_DTYPE:
+    if found.type not in DTYPES and found not in FLAG_BY_DTYPE:
         raise TypeError(f"arrays of {found} do not exist; there are {', '.join(np.dtype(d).name for d in DTYPES)}")
     return found
 
 
-def empty(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any = None) -> NDArray:
+def empty(shape: Any, ctx: Context | None = None, dtype: Any = None) -> NDArray:
     """An array whose content is not defined."""
     return NDArray._of(allocate(_shape(shape), _dtype(dtype)), located(ctx))
 
 
-def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any = None, **kwargs: Any) -> NDArray:
+def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, **kwargs: Any) -> NDArray:
     """An array of zeros."""
-    if stype not in (None, "default"):
-        raise MXNetError(f"storage type {stype!r} is not supported: symc's arrays are dense")
     return NDArray._of(allocate_zeros(_shape(shape), _dtype(dtype)), located(ctx))
 
 
@@ -424,33 +425,3 @@ def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
     marked = np.moveaxis(np.empty(range(tensor.ndim)), source, destination)  # every extent tells its axis
     made = array(np.moveaxis(tensor._data, source, destination), tensor.context, tensor.dtype)
     return taped("transpose", {"axes": marked.shape}, [tensor], made)
-
-
-# --------------------------------------------------------------------------------------------- files
-
-
-def save(fname: str | os.PathLike[str], data: Any) -> None:
-    """Write an array, a list or a dict of arrays in MXNet's binary format."""
-    if not isinstance(fname, (str, os.PathLike)):
-        raise TypeError(f"save: the file's name must be a string, got {type(fname).__name__}")
-    arrays, names = params.split(data)
-    for item in arrays:
-        if not isinstance(item, NDArray):
-            raise TypeError("save only accept dict str->NDArray or list of NDArray")
-    with open(fname, "wb") as file:
-        file.write(params.dumps([a._data for a in arrays], names))
-
-
-def load_frombuffer(buf: bytes) -> list[NDArray] | dict[str, NDArray]:
-    """Arrays from the bytes of a file."""
-    found, names = params.loads(bytes(buf))
-    arrays = [NDArray._of(aligned(a) if a is not None else np.zeros((0,), np.float32)) for a in found]
-    return dict(zip(names, arrays)) if names else arrays
-
-
-def load(fname: str | os.PathLike[str]) -> list[NDArray] | dict[str, NDArray]:
-    """Arrays from a file: a list, or a dict if they have names."""
-    if not isinstance(fname, (str, os.PathLike)):
-        raise TypeError(f"load: the file's name must be a string, got {type(fname).__name__}")
-    with open(fname, "rb") as file:
-        return load_frombuffer(file.read())

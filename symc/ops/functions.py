@@ -13,7 +13,19 @@ from typing import Any
 from symc.ops.base import OPERATORS, Operator, parameters
 
 #: prefix of an operator's name -> sub-namespace of mx.sym
-NAMESPACES = {"_contrib_": "contrib", "_linalg_": "linalg", "_random_": "random", "_image_": "image"}
+NAMESPACES = {
+    "_contrib_": "contrib", "_linalg_": "linalg", "_random_": "random", "_image_": "image", "_sparse_": "sparse",
+}  # fmt: skip
+
+#: operators that are in the sub-namespace `sparse` too, as in MXNet
+SPARSE = frozenset(
+    """ElementWiseSum Embedding FullyConnected LinearRegressionOutput LogisticRegressionOutput MAERegressionOutput
+    _contrib_round_ste _contrib_sign_ste abs adam_update add_n arccos arccosh arcsin arcsinh arctan arctanh
+    broadcast_add broadcast_div broadcast_minus broadcast_mul broadcast_plus broadcast_sub cast_storage cbrt ceil clip
+    concat cos cosh degrees dot elemwise_add elemwise_div elemwise_mul elemwise_sub exp expm1 fix floor ftrl_update
+    gamma gammaln log log10 log1p log2 make_loss mean negative norm radians relu rint round rsqrt sgd_mom_update
+    sgd_update sigmoid sign sin sinh slice sqrt square stop_gradient sum tan tanh trunc where zeros_like""".split()
+)
 
 
 #: operators that are methods of Symbols and arrays too (the first input is the object)
@@ -75,6 +87,8 @@ def install(namespace: dict[str, Any], package: str, make: Callable[[type[Operat
                 short = called[len(prefix) :]
                 setattr(submodule(namespace, package, sub), short, make(cls, short))
                 break
+        if called in SPARSE:
+            setattr(submodule(namespace, package, "sparse"), called, function)
         if called.startswith("_"):
             setattr(internal, called, function)
         else:

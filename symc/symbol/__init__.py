@@ -26,6 +26,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _operators.OPERATORS:  # registered after this module was imported
         return _operators.made_later(_operators.OPERATORS[name], name)
-    if name in ("linalg", "image"):
+    if name in ("linalg", "image", "sparse"):
         return _functions.submodule(globals(), __name__, name)
     raise AttributeError(f"mx.sym has no function {name!r}{_functions.suggestion(name)}")

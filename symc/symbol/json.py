@@ -289,15 +289,14 @@ def _move(node: SymNode, expected: Sequence[str], key: str, value: str) -> None:
 
 _FUSED = "made by a subgraph backend: save the model again without one"
 _FLOATING = "part of a quantized model: use the floating-point model it was made from"
-_DENSE = "for sparse arrays, but symc's are dense: use the operator for dense arrays in its place"
+_GRAPH = "of the Deep Graph Library: sample the graph outside of the model"
 _PLUGIN = "from a plugin: compose the same layer of MXNet's own operators"
 #: beginnings of the names of operators that MXNet has or had, but symc does not: what they are, and what to do
 _FOREIGN = {
     "_sg_": _FUSED, "_TensorRT": _FUSED, "_subgraph_exec": _FUSED, "_CachedOp": _FUSED, "_FusedOp": _FUSED,
     "_contrib_quantize": _FLOATING, "_contrib_requantize": _FLOATING, "_contrib_dequantize": _FLOATING,
     "_contrib_intgemm": _FLOATING, "_contrib_calibrate_entropy": _FLOATING,
-    "_sparse": _DENSE, "cast_storage": _DENSE, "_square_sum": _DENSE, "_contrib_dgl": _DENSE,
-    "_contrib_edge_id": _DENSE, "_contrib_getnnz": _DENSE, "_contrib_SparseEmbedding": _DENSE,
+    "_contrib_dgl": _GRAPH, "_contrib_edge_id": _GRAPH,
     "_np": "of MXNet's numpy interface: build the model of the classic operators",
     "_Native": "a Python operator of before 0.9: write it as a CustomOp", "_NDArray": "a Python operator of before "
     "0.9: write it as a CustomOp", "_CustomFunction": "an autograd.Function: write it as a CustomOp",

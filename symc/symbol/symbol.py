@@ -13,6 +13,8 @@ import numpy as np
 from symc import attribute
 from symc.base import MXNetError, NotImplementedForSymbol, those
 from symc.ir.symbol.nodes import SymGraph, SymNode
+from symc.ops.storage import ATTRIBUTE as STORAGE_ATTRIBUTE
+from symc.ops.storage import NUMBERS
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: attributes that may be spelled without the underscores that hide them
@@ -414,13 +416,9 @@ def Variable(
     wd_mult: float | None = None, dtype: Any = None, init: Any = None, stype: Any = None, **kwargs: Any,
 ) -> Symbol:  # fmt: skip
     """A variable. `shape` and `dtype` declare its type, `lr_mult`/`wd_mult` scale its learning rate and decay, `init`
-    is its initializer; further attributes are spelled __like_this__."""
+    is its initializer, `stype` the storage type of its array; further attributes are spelled __like_this__."""
     if not isinstance(name, str):
         raise TypeError("Expect a string for variable `name`")
-    if stype not in (None, "default"):
-        raise MXNetError(
-            f"Variable {name!r}: storage type {stype!r} is not supported: arrays are dense; leave stype out"
-        )
     attrs = {hidden_spelling(k): v for k, v in attribute.current().get(attr).items()}
     for key, value in attrs.items():
         if not isinstance(value, str):
@@ -435,6 +433,12 @@ def Variable(
         from symc.ndarray.files import FLAG_BY_DTYPE
 
         attrs["__dtype__"] = str(FLAG_BY_DTYPE[np.dtype(dtype)])
+    if stype is not None:
+        if stype not in NUMBERS:
+            raise ValueError(
+                f"Variable {name!r}: storage type {stype!r} does not exist; there are {', '.join(NUMBERS)}"
+            )
+        attrs[STORAGE_ATTRIBUTE] = str(NUMBERS[stype])
     if init is not None:
         attrs["__init__"] = init if isinstance(init, str) else init.dumps()
     for key, value in kwargs.items():

@@ -32,7 +32,6 @@ from symc.test_utils.comparing import (
     get_tols,
     list_gpus,
     np_reduce,
-    rand_ndarray,
     rand_shape_2d,
     rand_shape_3d,
     rand_shape_nd,
@@ -44,13 +43,23 @@ from symc.test_utils.comparing import (
     same_array,
     set_default_context,
 )
+from symc.test_utils.random_sparse import (
+    assign_each,
+    assign_each2,
+    create_sparse_array,
+    create_sparse_array_zd,
+    rand_ndarray,
+    rand_sparse_ndarray,
+    shuffle_csr_column_indices,
+)
 
 __all__ = [
     "DummyIter", "almost_equal", "assert_allclose", "assert_almost_equal", "assert_almost_equal_ignore_nan",
-    "assert_almost_equal_with_err", "assert_exception", "check_consistency", "check_numeric_gradient",
-    "check_symbolic_backward", "check_symbolic_forward", "compare_optimizer", "default_atols", "default_context",
-    "default_dtype", "default_numeric_eps", "default_rtols", "environment", "get_atol", "get_etol", "get_rtol",
-    "get_tols", "list_gpus", "np_reduce", "numeric_grad", "rand_ndarray", "rand_shape_2d", "rand_shape_3d",
-    "rand_shape_nd", "random_arrays", "random_sample", "random_uniform_arrays", "retry", "same", "same_array",
-    "set_default_context", "simple_forward",
+    "assert_almost_equal_with_err", "assert_exception", "assign_each", "assign_each2", "check_consistency",
+    "check_numeric_gradient", "check_symbolic_backward", "check_symbolic_forward", "compare_optimizer",
+    "create_sparse_array", "create_sparse_array_zd", "default_atols", "default_context", "default_dtype",
+    "default_numeric_eps", "default_rtols", "environment", "get_atol", "get_etol", "get_rtol", "get_tols",
+    "list_gpus", "np_reduce", "numeric_grad", "rand_ndarray", "rand_shape_2d", "rand_shape_3d", "rand_shape_nd",
+    "rand_sparse_ndarray", "random_arrays", "random_sample", "random_uniform_arrays", "retry", "same", "same_array",
+    "set_default_context", "shuffle_csr_column_indices", "simple_forward",
 ]  # fmt: skip

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from symc import ndarray as nd
 from symc.context import Context, current_context
 from symc.io import DataIter
 from symc.ir.types import Array
@@ -125,17 +124,6 @@ def rand_shape_2d(dim0: int = 10, dim1: int = 10, allow_zero_size: bool = False)
 def rand_shape_3d(dim0: int = 10, dim1: int = 10, dim2: int = 10, allow_zero_size: bool = False) -> tuple[int, ...]:
     """A shape of rank 3, each extent up to its own most."""
     return tuple(rand_shape_nd(1, most, allow_zero_size)[0] for most in (dim0, dim1, dim2))
-
-
-def rand_ndarray(
-    shape: Sequence[int], stype: str = "default", density: float | None = None, dtype: Any = None, *args: Any,
-    scale: float = 1.0, loc: float = 0.0, ctx: Context | None = None, **kwargs: Any,
-) -> NDArray:  # fmt: skip
-    """A dense array of uniform values around `loc`. ValueError for a sparse `stype`."""
-    if stype != "default":
-        raise ValueError(f"rand_ndarray: arrays are dense (stype='default'), not {stype!r}")
-    values = np.random.uniform(-scale, scale, size=tuple(shape)) + loc
-    return nd.array(values, ctx=ctx or default_context(), dtype=dtype or default_dtype())
 
 
 def np_reduce(dat: Array, axis: Any, keepdims: bool, numpy_reduce_func: Callable[..., Any]) -> Array:

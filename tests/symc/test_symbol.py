@@ -174,8 +174,8 @@ class TestErrorsName:
             mx.sym.FullyConected  # noqa: B018
 
     def test_sparse_variable(self):
-        with pytest.raises(MXNetError, match="row_sparse.*dense"):
-            mx.sym.Variable("x", stype="row_sparse")
+        with pytest.raises(ValueError, match="there are .*row_sparse"):
+            mx.sym.Variable("x", stype="rowsparse")
 
 
 class TestHelp:

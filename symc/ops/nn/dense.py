@@ -30,8 +30,8 @@ class FullyConnected(Operator):
         return ("data", "weight") if self.no_bias else ("data", "weight", "bias")
 
     def complete(self, s: Shapes) -> None:
-        """Data (N, *S) needs weight (num_hidden, prod(S)), bias (num_hidden,), and gives (N, num_hidden); without
-        flatten (*S, d) needs (num_hidden, d) and gives (*S, num_hidden). A known output tells N.
+        """Data (N, *S) needs weight (num_hidden, prod(S)), bias (num_hidden,) or (num_hidden, 1), and gives (N,
+        num_hidden); without flatten (*S, d) needs (num_hidden, d) and gives (*S, num_hidden). A known output tells N.
         """
         data = s.ins[0]
         if data is None:
@@ -42,7 +42,7 @@ class FullyConnected(Operator):
             raise ShapeError(f"data {data} has unknown dimensions after the first, so they cannot be folded into one")
         size = prod(data[1:]) if self.flatten else data[-1]
         s.set_in(1, (self.num_hidden, size))
-        if not self.no_bias:
+        if not self.no_bias and s.ins[2] != (self.num_hidden, 1):
             s.set_in(2, (self.num_hidden,))
         s.set_out(0, (data[0], self.num_hidden) if self.flatten else (*data[:-1], self.num_hidden))
         out = s.outs[0]
@@ -55,7 +55,8 @@ class FullyConnected(Operator):
         x = reshape(data, (prod(lead), weight.shape[1]))
         y = dot(x, weight, tb=True)
         if not self.no_bias:
-            y = y + along(inputs[2], y.shape, 1)
+            bias = inputs[2] if inputs[2].rank == 1 else reshape(inputs[2], (self.num_hidden,))
+            y = y + along(bias, y.shape, 1)
         return reshape(y, (*lead, self.num_hidden))
 
 

@@ -97,6 +97,7 @@ _REDUCTIONS: list[tuple[str, str, Reducer, str]] = [
     ("min", "min_axis", reduce_min, "Minimum over axes; nan wins; every tied element gets the full gradient."),
     ("nansum", "", _without_nan(reduce_sum, 0), "Sum over axes where nan counts as 0."),
     ("nanprod", "", _without_nan(_product, 1), "Product over axes where nan counts as 1."),
+    ("_square_sum", "", lambda x, axes: reduce_sum(x * x, axes), "Sum of squares over axes."),
 ]  # fmt: skip
 
 for _name, _aliases, _function, _doc in _REDUCTIONS:

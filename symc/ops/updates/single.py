@@ -13,7 +13,7 @@ from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.types import F32, F64
-from symc.ops.base import BuildContext, Operator, Shapes, Types, operator
+from symc.ops.base import BuildContext, MXNetError, Operator, Shapes, Types, operator
 from symc.ops.shared.layers import check_range
 
 
@@ -226,6 +226,25 @@ class Ftrl(Descent):
         self.states(ctx, [z, grown])
         pulled = (ew.sign(z) * self.lamda1 - z) / ((ew.sqrt(grown) + self.beta) / self.lr + self.wd)
         return ew.select(ew.gt(ew.abs_(z), self.lamda1), pulled, 0.0)
+
+
+@operator("_sparse_adagrad_update", inputs="weight grad", aux="history", gradient="none", first="lr epsilon")
+class AdaGrad(Descent):
+    """history += g g, weight - lr * g / sqrt(history + epsilon) (Duchi et al. 2011), in the rows that the gradient has.
+    There is no weight decay, as in MXNet."""
+
+    epsilon: float = 1e-7
+
+    def check(self) -> None:
+        if self.wd:
+            raise MXNetError(f"adagrad_update has no weight decay: wd is 0, not {self.wd}")
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        weight, grad, history = inputs
+        slope = self.clipped(grad)
+        history = history + slope * slope
+        self.states(ctx, [history])
+        return weight - slope * self.lr / ew.sqrt(history + self.epsilon)
 
 
 @operator("ftml_update", inputs="weight grad", aux="d v z", gradient="none")
