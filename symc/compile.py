@@ -250,6 +250,10 @@ class Executable:
     def program(self) -> Program:
         return self.loops.program
 
+    def __repr__(self) -> str:
+        """`<Executable of <Program mlp: ...>: 3 kernels for avx2>`."""
+        return f"<Executable of {self.program!r}: {len(self.kernels)} kernels for {self.target.name}>"
+
     @once
     def constants(self) -> Mapping[Node, Array]:
         """The tensors that are part of the program, or of one inside of it. Whatever is bound reads the same ones."""
@@ -317,6 +321,9 @@ class Instance:
     entries: int = field(init=False, default=0)
     #: where the addresses of the buffers are: of the program's parameters in order, then of its outputs
     words: list[Word] = field(init=False)
+
+    def __repr__(self) -> str:
+        return f"<Instance of {self.executable!r}>"
 
     def __post_init__(self) -> None:
         program = self.executable.program

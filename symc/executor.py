@@ -426,9 +426,7 @@ class Executor:
     def __repr__(self) -> str:
         made = [word for train, word in ((False, "prediction"), (True, "training")) if train in self._instances]
         counts = f"{len(self._arg_names)} arguments, {len(self._output_names)} outputs"
-        return (
-            f"<Executor {self._label()} on {self._ctx}: {counts}, compiled for {' and '.join(made) or 'nothing yet'}>"
-        )
+        return f"<{self._label()} on {self._ctx}: {counts}, compiled for {' and '.join(made) or 'nothing yet'}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the arrays, and the picture of the Symbol."""

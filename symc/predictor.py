@@ -97,6 +97,13 @@ class Predictor:
         self._ignored = labels.difference(self._needed)
         self._programs = {tuple(given[n] for n in self._needed): first}
 
+    def __repr__(self) -> str:
+        """`<Predictor of softmax: data: f32[32,784], 4 parameters, 1 program>`."""
+        program = next(iter(self._programs.values()))
+        inputs = [f"{name}: {program.inputs[name]}" if name in program.inputs else name for name in self._needed]
+        count = f"{len(self._programs)} program{'s' if len(self._programs) > 1 else ''}"
+        return f"<{self._label}: {', '.join(inputs)}, {len(self._held)} parameters, {count}>"
+
     @property
     def input_shapes(self) -> dict[str, Shape]:
         """The shapes that the predictor was made for, by input."""

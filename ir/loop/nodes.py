@@ -167,6 +167,11 @@ class LoopKernel:
     #: its loops are scheduled: nothing is left to choose (see is_scheduled)
     scheduled: bool = False
 
+    def __repr__(self) -> str:
+        """`<LoopKernel k0.dot: (x: in f32[4,8], w: in f32[8], y: out f32[4])>`; print_kernel gives its text."""
+        buffers = [f"{b.name}: {b.mode} {b.type}" for b in self.buffers]
+        return f"<LoopKernel {self.name}: ({', '.join(buffers)})>"
+
     @property
     def is_scheduled(self) -> bool:
         """Whether a pass has decided how the loops run: the kernel says so, or has loops that only a schedule makes."""

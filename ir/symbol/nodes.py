@@ -67,6 +67,10 @@ class SymNode:
         self.subgraphs: list[SymGraph] = list(subgraphs)
         self.versions: list[int] | None = None
 
+    def __repr__(self) -> str:
+        """`<SymNode fc1: FullyConnected>`."""
+        return f"<SymNode {self.name}: {'variable' if self.is_variable else self.op}>"
+
     @property
     def is_variable(self) -> bool:
         return self.op == "null"
@@ -92,6 +96,11 @@ class SymGraph:
     """Outputs (node, output number) of a symbol graph; nodes are found from them."""
 
     outputs: tuple[tuple[SymNode, int], ...]
+
+    def __repr__(self) -> str:
+        """`<SymGraph: 5 nodes, outputs fc2, fc1[1]>`."""
+        ends = [f"{node.name}[{at}]" if at else node.name for node, at in self.outputs]
+        return f"<SymGraph: {len(self.nodes())} nodes, outputs {', '.join(ends)}>"
 
     def nodes(self) -> list[SymNode]:
         """All nodes, depth first from the outputs, inputs before users: MXNet's order; no recursion."""

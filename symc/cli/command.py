@@ -295,6 +295,12 @@ def _parser() -> argparse.ArgumentParser:
         help="optimised LLVM and assembly of the N kernels with the most work (default: 256)",
     )  # fmt: skip
 
+    report.add_argument(
+        "--profile",
+        action="store_true",
+        help="run the program, and show the time of every kernel beside the machine's limits",
+    )
+
     passes = command("passes", _passes, "list the passes, or describe one")
     passes.add_argument("name", nargs="?")
     passes.add_argument(

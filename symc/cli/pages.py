@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from symc.cli.inputs import Loaded, load, load_text, passes_for
 from symc.cli.opt import run_passes, write
 from symc.cli.report import INPUT, CliError
+from symc.ir.modules import LoopModule
+from symc.passes.manager.manager import Module
 
 
 def report(options: argparse.Namespace) -> int:
@@ -15,7 +18,10 @@ def report(options: argparse.Namespace) -> int:
     from symc.views.report import Recorder, Stage, report_page
 
     folder = Path(options.input)
+    times: Mapping[str, tuple[float, float]] = {}
     if folder.is_dir():
+        if options.profile:
+            raise CliError(f"--profile runs the program that a report compiles; {folder} has texts only")
         files = sorted(folder.glob("*.sir"))
         if not files:
             raise CliError(f"{folder} has no .sir files; `symc opt --print-ir-tree-dir` writes them", INPUT)
@@ -30,5 +36,20 @@ def report(options: argparse.Namespace) -> int:
         run_passes(passes_for(loaded, options.train), loaded.module, [recorder])
         stages = recorder.stages
         title = getattr(loaded.module, "name", "") or options.input
-    write(report_page(stages, title, options.native), options.output)
+        if options.profile:
+            times = _timed(loaded, options.train, stages[-1].module)
+    write(report_page(stages, title, options.native, times), options.output)
     return 0
+
+
+def _timed(loaded: Loaded, train: bool, loops: Module) -> Mapping[str, tuple[float, float]]:
+    """The time of every kernel in a run on random inputs, and its share of the machine's limit."""
+    from symc.cli.execute import Job, Kind, run_native
+    from symc.runtime.recording import Recording
+    from symc.views.tables import times_of
+
+    if not isinstance(loops, LoopModule):
+        raise CliError("--profile runs machine code, which needs loops; the passes end before them")
+    recording = Recording()
+    run_native(loops, Job(loaded, train, {}, Kind()).values, recording)
+    return times_of(loops, recording.events)

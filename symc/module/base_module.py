@@ -92,6 +92,15 @@ class BaseModule:
     label_shapes: Any
     output_shapes: Any
 
+    def __repr__(self) -> str:
+        """`<Module of softmax: bound for training, with parameters and an optimizer>`."""
+        name = getattr(self._symbol, "name", None)
+        whom = f"{type(self).__name__} of {name}" if name else type(self).__name__
+        bound = f"bound for {'training' if self.for_training else 'prediction'}" if self.binded else "not bound"
+        held = [("parameters", self.params_initialized), ("an optimizer", self.optimizer_initialized)]
+        words = " and ".join(word for word, there in held if there)
+        return f"<{whom}: {bound}{f', with {words}' if words else ''}>"
+
     @property
     def symbol(self) -> Any:
         """The Symbol of this module."""

@@ -191,9 +191,9 @@ function human(n) {
   return String(n);
 }
 const clock = s => s >= 1e-3 ? (s * 1e3).toPrecision(3) + " ms" : (s * 1e6).toPrecision(3) + " µs";
-let order = "work";
 for (const k of data.kernels) k.work = k.flops * k.calls;
 const allWork = data.kernels.reduce((t, k) => t + k.work, 0) || 1, timed = data.kernels.some(k => k.seconds !== undefined);
+let order = timed ? "seconds" : "work";
 const allTime = data.kernels.reduce((t, k) => t + (k.seconds || 0), 0) || 1;
 /** Columns: key, title, text of a kernel's cell, and what it means. */
 const COLUMNS = [

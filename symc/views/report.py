@@ -9,7 +9,7 @@ import base64
 import functools
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
@@ -68,10 +68,13 @@ class Recorder(Instrument):
         self.stages.append(Stage(str(pass_), after, seconds, not is_unchanged(before, after), self._actions))
 
 
-def report_page(stages: Sequence[Stage], title: str, native: int = 256) -> str:
+def report_page(
+    stages: Sequence[Stage], title: str, native: int = 256, times: Mapping[str, tuple[float, float]] | None = None
+) -> str:
     """The page about these stages; of the `native` kernels with the most work it holds optimised LLVM and machine
-    code, of the others the LLVM text they are compiled from."""
-    data = json.dumps(report_data(stages, title, native), separators=(",", ":"))
+    code, of the others the LLVM text they are compiled from. `times`: of kernels, by name, the seconds of a run and the
+    share of the machine's limit."""
+    data = json.dumps(report_data(stages, title, native, times or {}), separators=(",", ":"))
     packed = base64.b64encode(gzip.compress(data.encode(), 6)).decode()
     home = files("symc.views")
     page, style, script = (
@@ -80,7 +83,9 @@ def report_page(stages: Sequence[Stage], title: str, native: int = 256) -> str:
     return Template(page).substitute(title=escape(title), style=style, script=script, data=packed)
 
 
-def report_data(stages: Sequence[Stage], title: str, native: int) -> dict[str, Any]:
+def report_data(
+    stages: Sequence[Stage], title: str, native: int, times: Mapping[str, tuple[float, float]]
+) -> dict[str, Any]:
     """What the page is made of."""
     shown = []
     for stage in stages:
@@ -93,13 +98,17 @@ def report_data(stages: Sequence[Stage], title: str, native: int) -> dict[str, A
     loops = [s.module for s in stages if isinstance(s.module, LoopModule)]
     plan = programs[-1] if programs else loops[-1].program if loops else None
     texts = "\n".join(stage["text"] or "" for stage in shown[:1])
+    kernels = kernels_of(loops[-1], native) if loops else []
+    for row in kernels:
+        if row["kernel"] in times:
+            row["seconds"], row["share"] = times[row["kernel"]]
     return {
         "title": title,
         "facts": list(_facts(stages, plan, loops[-1:])),
         "stages": shown,
         "pictures": list(_pictures(stages)),
         "memory": memory_svg(plan, title) if plan is not None else "",
-        "kernels": kernels_of(loops[-1], native) if loops else [],
+        "kernels": kernels,
         "sources": _sources(texts),
     }
 

@@ -311,6 +311,25 @@ def test_notebooks_show_pictures(tmp_path: Path) -> None:
     assert repr(module) == "<LoopModule fc: 1 kernels for 1 steps>"
 
 
+def test_what_objects_say_of_themselves() -> None:
+    net = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=4, name="fc")
+    module = mx.mod.Module(net, label_names=None)
+    assert repr(module) == "<Module of fc: not bound>"
+    module.bind([("data", (2, 3))], for_training=False)
+    module.init_params()
+    assert repr(module) == "<Module of fc: bound for prediction, with parameters>"
+    executable = mx.compile(net, {"data": (2, 3)})
+    assert repr(executable).startswith("<Executable of <Program fc: 1 steps, ") and len(repr(executable)) < 300
+    assert repr(executable.loops.kernels[0]).startswith("<LoopKernel k0.")
+    assert (
+        repr(net.graph) == "<SymGraph: 4 nodes, outputs fc>"
+        and repr(net.graph.nodes()[0]) == "<SymNode data: variable>"
+    )
+    predictor = mx.Predictor(net, {"fc_weight": mx.nd.ones((4, 3)), "fc_bias": mx.nd.ones((4,))}, {"data": (2, 3)})
+    assert repr(predictor) == "<Predictor of fc: data: f32[2,3], 2 parameters, 1 program>"
+    assert repr(net.simple_bind(mx.cpu(), data=(2, 3))).startswith("<Executor of fc on cpu(0): 3 arguments, 1 outputs")
+
+
 def data_of(page: str) -> dict[str, object]:
     """The data inside of a report."""
     packed = page.split('type="application/octet-stream">')[1].split("</script>")[0]
@@ -329,6 +348,13 @@ def test_report_holds_every_level(capsys, net: str, tmp_path: Path) -> None:
     assert sum(bool(kernel["asm"]) for kernel in data["kernels"]) == 1 and all(k["llvm"] for k in data["kernels"])
     check_edges(data["pictures"][0]["svg"])
     assert ElementTree.fromstring(data["memory"]).find(".//*[@id='peak']") is not None
+
+
+def test_a_report_with_times(capsys, net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symc.profiler.limits", lambda: (1e12, 1e12))
+    data: dict[str, Any] = data_of(ran(capsys, "report", net, "--train", "--profile", "--native=0", *SHAPES)[0])
+    assert all(k["seconds"] > 0 and k["share"] >= 0 for k in data["kernels"])
+    assert "texts only" in ran(capsys, "report", str(tmp_path), "--profile", code=2)[1]
 
 
 def test_report_of_a_folder_of_stages(capsys, net: str, tmp_path: Path) -> None:
