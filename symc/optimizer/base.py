@@ -102,6 +102,10 @@ class Optimizer:
         """The numbers of this step for a parameter, after its count of updates has gone up."""
         return {"lr": self._get_lr(index), "wd": self._get_wd(index), "rescale": self.rescale_grad}
 
+    def is_lazy(self, weight: NDArray, states: Sequence[NDArray]) -> bool:
+        """Whether a row_sparse gradient changes the rows that it has, and no others."""
+        return False
+
     def rule_key(self) -> tuple[Any, ...]:
         """Equal for optimizers whose `step` builds the same program."""
         return (type(self), self.clip_gradient, *(getattr(self, name) for name in self.fixed))
@@ -217,6 +221,6 @@ def flat_states(state: State) -> list[NDArray]:
     return [array for part in state for array in flat_states(part)]
 
 
-def like(weight: NDArray) -> NDArray:
+def like(weight: NDArray, stype: str = "default") -> NDArray:
     """Zeros of the weight's shape and type."""
-    return zeros(weight.shape, weight.context, dtype=weight.dtype)
+    return zeros(weight.shape, weight.context, dtype=weight.dtype, stype=stype)

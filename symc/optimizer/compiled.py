@@ -125,20 +125,30 @@ def run_step(optimizer: Optimizer, index: Any, weight: NDArray, grad: NDArray, s
     """Update one parameter and its state in place."""
     arrays = [weight, grad, *flat_states(state)]
     numbers = optimizer.scalars(index)
-    bound = _bound_for(optimizer).get(index)
+    if any([a._sparse for a in arrays]):
+        from symc.optimizer.rows import step_stored
+
+        step_stored(optimizer, index, arrays, numbers)
+        return
+    bound = bound_for(optimizer).get(index)
     if (
         bound is None
         or len(bound.arrays) != len(arrays)
         or any(a._data is not b._data for a, b in zip(bound.arrays, arrays))
         or bound.rule[0] != optimizer.rule_key()
     ):
-        bound = _bound_for(optimizer)[index] = bind_step(optimizer, arrays, tuple(numbers))
+        bound = bound_for(optimizer)[index] = bind_step(optimizer, arrays, tuple(numbers))
+    run_bound(optimizer, bound, numbers)
+
+
+def run_bound(optimizer: Optimizer, bound: _Bound, numbers: Mapping[str, float]) -> None:
+    """A step with these numbers, on the arrays that an update is bound to."""
     bound.scalars[:] = list(numbers.values())
     if bound.key is not None:
         bound.key[:] = next_key()
     bound.instance.run()
 
 
-def _bound_for(optimizer: Optimizer) -> dict[Any, _Bound]:
+def bound_for(optimizer: Optimizer) -> dict[Any, _Bound]:
     """The optimizer's bound updates. They are machine code and addresses, so they live beside it, never in a pickle."""
     return _bound.setdefault(optimizer, {})

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from symc.base import MXNetError
 from symc.ir.op import Node
 from symc.ir.prims import (
     abs_,
@@ -51,7 +52,10 @@ class SGD(Optimizer):
         self.momentum, self.lazy_update = momentum, lazy_update
 
     def create_state(self, index: Any, weight: NDArray) -> State:
-        return like(weight) if self.momentum else None
+        return like(weight, weight.stype if self.lazy_update else "default") if self.momentum else None
+
+    def is_lazy(self, weight: NDArray, states: Sequence[NDArray]) -> bool:
+        return self.lazy_update and all(s.stype == weight.stype for s in states)
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         change = s["lr"] * (self.clipped(grad * s["rescale"]) + s["wd"] * weight)
@@ -70,6 +74,12 @@ class ccSGD(SGD):
 class NAG(SGD):
     """Nesterov's momentum: w += momentum (momentum m) - (1 + momentum) lr (g + wd w), then m = momentum m - lr (g +
     wd w)."""
+
+    def create_state(self, index: Any, weight: NDArray) -> State:
+        return like(weight) if self.momentum else None
+
+    def is_lazy(self, weight: NDArray, states: Sequence[NDArray]) -> bool:
+        return False
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         if not states:
@@ -92,7 +102,7 @@ class Signum(Optimizer):
         self.momentum, self.wd_lh = momentum, wd_lh
 
     def create_state(self, index: Any, weight: NDArray) -> State:
-        return like(weight) if self.momentum else None
+        return like(weight, weight.stype) if self.momentum else None
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         lr, wd = s["lr"], s["wd"]
@@ -143,7 +153,11 @@ class Adam(Optimizer):
         self.beta1, self.beta2, self.epsilon, self.lazy_update = beta1, beta2, epsilon, lazy_update
 
     def create_state(self, index: Any, weight: NDArray) -> State:
-        return like(weight), like(weight)
+        stype = weight.stype if self.lazy_update else "default"
+        return like(weight, stype), like(weight, stype)
+
+    def is_lazy(self, weight: NDArray, states: Sequence[NDArray]) -> bool:
+        return self.lazy_update and all(s.stype == weight.stype for s in states)
 
     def scalars(self, index: Any) -> dict[str, float]:
         found = super().scalars(index)
@@ -227,7 +241,12 @@ class AdaGrad(Optimizer):
         self.float_stable_eps = eps
 
     def create_state(self, index: Any, weight: NDArray) -> State:
-        return zeros(weight.shape, weight.context)
+        return zeros(weight.shape, weight.context, stype=weight.stype)
+
+    def is_lazy(self, weight: NDArray, states: Sequence[NDArray]) -> bool:
+        if self.wd:
+            raise MXNetError(f"AdaGrad has no weight decay for row_sparse gradients: wd is 0, not {self.wd}")
+        return True
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         g = self.clipped(grad * s["rescale"])
@@ -251,7 +270,7 @@ class RMSProp(Optimizer):
         self.centered, self.clip_weights = centered, clip_weights
 
     def create_state(self, index: Any, weight: NDArray) -> State:
-        return tuple(zeros(weight.shape, weight.context) for _ in range(3 if self.centered else 1))
+        return tuple(zeros(weight.shape, weight.context, stype=weight.stype) for _ in range(3 if self.centered else 1))
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         g = self.clipped(grad * s["rescale"] + s["wd"] * weight)
@@ -300,7 +319,11 @@ class Ftrl(Optimizer):
         self.lamda1, self.beta, self.lr = lamda1, beta, learning_rate
 
     def create_state(self, index: Any, weight: NDArray) -> State:
-        return zeros(weight.shape, weight.context), zeros(weight.shape, weight.context)
+        z, n = (zeros(weight.shape, weight.context, stype=weight.stype) for _ in range(2))
+        return z, n
+
+    def is_lazy(self, weight: NDArray, states: Sequence[NDArray]) -> bool:
+        return weight.stype == "row_sparse" and all(s.stype == "row_sparse" for s in states)
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         z, n = states
@@ -359,7 +382,7 @@ class LAMB(Optimizer):
         self.lower_bound, self.upper_bound, self.bias_correction = lower_bound, upper_bound, bias_correction
 
     def create_state(self, index: Any, weight: NDArray) -> State:
-        return like(weight), like(weight)
+        return like(weight, weight.stype), like(weight, weight.stype)
 
     def scalars(self, index: Any) -> dict[str, float]:
         t = self._index_update_count[index]

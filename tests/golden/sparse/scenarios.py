@@ -42,9 +42,9 @@ def ask(question: Callable[[], Any]) -> Any:
         return {"raises": type(problem).__name__}
 
 
-def rounded(values: Any) -> Any:
+def rounded(values: Any, digits: int = 4) -> Any:
     # zeros have no sign here
-    return (np.round(np.asarray(values, "float64"), 4) + 0.0).tolist()
+    return (np.round(np.asarray(values, "float64"), digits) + 0.0).tolist()
 
 
 def plain(value: Any) -> Any:
@@ -305,6 +305,46 @@ def updates(mx: Any) -> Any:
                         ask(lambda: adagrad(wd=0.1)),
                     ]
     return found
+
+
+OPTIMIZERS = {
+    "sgd": {"wd": 0.1, "clip_gradient": 1.5}, "nag": {"momentum": 0.9, "wd": 0.1}, "signum": {"wd": 0.1}, "ftml": {"wd": 0.1},
+    "adam": {"wd": 0.1, "rescale_grad": 0.5}, "nadam": {"wd": 0.1}, "adagrad": {}, "rmsprop": {"wd": 0.1},
+    "adadelta": {"wd": 0.1}, "ftrl": {"wd": 0.1}, "dcasgd": {"wd": 0.1}, "lamb": {"wd": 0.1}, "lars": {"wd": 0.1},
+}  # fmt: skip
+
+
+@scenario
+def optimizers(mx: Any) -> Any:
+    """Three steps of every optimizer, on dense and row_sparse weights, with gradients of different rows."""
+
+    def steps(name: str, stype: str, settings: dict[str, Any]) -> Any:
+        if name != "adadelta":
+            settings = {"learning_rate": 0.1, **settings}
+        optimizer = mx.optimizer.create(name, **settings)
+        weight = mx.nd.array(np.linspace(0.5, 1.5, 8).reshape(4, 2)).tostype(stype)
+        state = optimizer.create_state(0, weight)
+        for rows in ([1, 3], [0], [1, 2]):
+            values = np.arange(1.0, 2 * len(rows) + 1).reshape(-1, 2) - 2.5
+            gradient = mx.nd.sparse.row_sparse_array((values, rows), shape=(4, 2), dtype="float32")
+            optimizer.update(0, weight, gradient, state)
+        states = state if isinstance(state, (list, tuple)) else [state]
+        return [
+            weight.stype,
+            rounded(weight.asnumpy(), 2),
+            [[s.stype, rounded(s.asnumpy(), 2)] for s in states if s is not None],
+        ]
+
+    made = {
+        name: [ask(lambda s=s: steps(name, s, kw)) for s in ("default", "row_sparse")]
+        for name, kw in OPTIMIZERS.items()
+    }
+    more = {"momentum": 0.9, "wd": 0.1}
+    made["sgd momentum"] = [ask(lambda s=s: steps("sgd", s, more)) for s in ("default", "row_sparse")]
+    made["sgd dense"] = [
+        ask(lambda s=s: steps("sgd", s, {**more, "lazy_update": False})) for s in ("default", "row_sparse")
+    ]
+    return made
 
 
 @scenario
