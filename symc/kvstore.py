@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from symc.base import MXNetError
 from symc.ndarray import NDArray
+from symc.ndarray.sparse import row_sparse_array
+from symc.ndarray.sparse.kernels import rows_of
 from symc.optimizer import Optimizer, Updater, get_updater
 
 __all__ = ["KVStore", "create"]
@@ -48,10 +52,33 @@ class KVStore:
                 held[:] = total
 
     def pull(self, key: Any, out: Any = None, priority: int = 0, ignore_sparse: bool = True) -> None:
-        """Copy a key's value into `out` (an array or a list of them)."""
+        """Copy a key's value into `out` (an array or a list of them). Sparse arrays stay as they are, unless
+        `ignore_sparse` is False: `row_sparse_pull` is for them."""
         for k, target in _pairs(key, out):
             for one in target if isinstance(target, (list, tuple)) else [target]:
-                self._value(k).copyto(one)
+                if one.stype == "default" or not ignore_sparse:
+                    self._value(k).copyto(one)
+
+    def row_sparse_pull(self, key: Any, out: Any = None, priority: int = 0, row_ids: Any = None) -> None:
+        """Put rows of a key's value into `out`, a row_sparse array or a list of them. `row_ids` says which, in any
+        order and perhaps repeated: one array for all, or a list with one for each."""
+        if out is None or row_ids is None:
+            raise AssertionError("row_sparse_pull needs out and row_ids")
+        rows = [row_ids] if isinstance(row_ids, NDArray) else row_ids
+        if not isinstance(rows, (list, tuple)):
+            raise AssertionError("row_ids should be NDArray or list of NDArray")
+        if len(rows) == 1 and isinstance(out, (list, tuple)) and not isinstance(key, (list, tuple)):
+            rows = list(rows) * len(out)
+        targets = out if isinstance(key, (list, tuple)) else [out]
+        wanted = rows if isinstance(key, (list, tuple)) else [rows]
+        if len(targets) != len(wanted):
+            raise AssertionError("the number of row_ids doesn't match the number of values")
+        for (k, one), ids in zip(_pairs(key, out), wanted):
+            arrays, chosen = (list(x) if isinstance(x, (list, tuple)) else [x] for x in (one, ids))
+            if len(arrays) != len(chosen):
+                raise AssertionError("the number of row_ids doesn't match the number of values")
+            for array, numbers in zip(arrays, chosen):
+                pull_rows(self._value(k), array, numbers)
 
     def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:
         """`push`, then `pull` into `out` (default: into what was pushed)."""
@@ -101,6 +128,19 @@ class KVStore:
         if not isinstance(self._updater, Updater):
             raise AssertionError("Cannot save or load states: the kvstore has no optimizer")
         return self._updater
+
+
+def pull_rows(value: NDArray, out: NDArray, row_ids: NDArray) -> None:
+    """Make a row_sparse array hold these rows of a value. MXNetError for another kind of array, or rows that the value
+    does not have."""
+    if out.stype != "row_sparse" or out.shape != value.shape:
+        raise MXNetError(
+            f"row_sparse_pull: out is a row_sparse array of shape {value.shape}, not a {out.stype} one of {out.shape}"
+        )
+    rows = np.unique(row_ids._data.astype(np.int64))
+    if rows.size and (rows[0] < 0 or rows[-1] >= value.shape[0]):
+        raise MXNetError(f"row_sparse_pull: rows {rows[0]} to {rows[-1]} are wanted of {value.shape[0]}")
+    out._receive(row_sparse_array((rows_of(value, rows), rows), value.shape, dtype=value.dtype))
 
 
 def _first(value: Any) -> NDArray:

@@ -9,11 +9,12 @@ import numpy as np
 
 from symc.io.base import DataBatch, DataDesc, DataIter
 from symc.ir.types import Array
-from symc.ndarray import NDArray, array
+from symc.ndarray import NDArray, array, take
+from symc.ndarray.sparse.creation import scipy_csr
 
 
 class NDArrayIter(DataIter):
-    """Batches of arrays in memory: one array, a list, or a dict by name.
+    """Batches of arrays in memory: one array, a list, or a dict by name. Batches of csr arrays (or SciPy's) are csr.
 
     The last batch, where the data does not fill it: "pad" repeats from the beginning, "discard" leaves it out,
     "roll_over" keeps it for the next epoch. `shuffle` draws a new order (numpy's global random state) at every reset.
@@ -117,7 +118,7 @@ class NDArrayIter(DataIter):
         if not self.shuffle and self._axis == 0 and not self._shift and begin + self.batch_size <= self.num_data:
             return [s[begin : begin + self.batch_size] for _, s in sources]
         chosen = self._pick()
-        return [array(s._data.take(chosen, self._axis), dtype=s.dtype) for _, s in sources]
+        return [_rows(s, chosen, self._axis) for _, s in sources]
 
     def getdata(self) -> list[NDArray]:
         return self._take(self.data)
@@ -131,9 +132,17 @@ class NDArrayIter(DataIter):
         return max(0, -self.cursor) if self.cursor > -self.batch_size else 0
 
 
+def _rows(source: NDArray, chosen: Array, axis: int) -> NDArray:
+    """These samples; of a csr array as one."""
+    if source.stype == "csr" and axis == 0:
+        found: NDArray = take(source, array(chosen, dtype=np.int64))
+        return found
+    return array(source._data.take(chosen, axis), dtype=source.dtype)
+
+
 def _named(given: Any, default: str) -> list[tuple[str, NDArray]]:
     """[(name, array)], sorted by name."""
-    if isinstance(given, (np.ndarray, NDArray)):
+    if isinstance(given, (np.ndarray, NDArray)) or scipy_csr(given):
         given = [given]
     if isinstance(given, (list, tuple)):
         if not given:

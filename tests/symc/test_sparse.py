@@ -153,3 +153,70 @@ def test_a_rule_that_a_subclass_changed_is_not_lazy():
     gradient = mx.nd.sparse.row_sparse_array(([[1.0, 2.0]], [1]), (3, 2))
     Normed().update(0, weight, gradient, None)
     assert (weight.asnumpy() == -3).all()
+
+
+LIBSVM = "1.0 0:0.5 2:1.2\n-2.0\n-3.0 2:1.2 0:0.6 1:2.4\n4 2:-1.2  # the last\n"
+
+
+def test_libsvm_files_are_read_in_batches(tmp_path):
+    data, label = tmp_path / "data.t", tmp_path / "label.t"
+    data.write_text(LIBSVM)
+    label.write_text("1.0\n-2.0 0:0.125\n-3.0 2:1.2\n4 1:1.0 2:-1.2\n")
+    rows = np.array([[0.5, 0, 1.2], [0, 0, 0], [0.6, 2.4, 1.2], [0, 0, -1.2]], np.float32)
+    it = mx.io.LibSVMIter(data_libsvm=str(data), data_shape=(3,), batch_size=3)
+    assert it.provide_data[0].shape == (3, 3) and it.provide_label[0].shape == (3,)
+    order = []
+    for _ in range(2):
+        for batch in it:
+            batch.data[0].check_format()
+            np.testing.assert_array_equal(batch.data[0].asnumpy(), rows[batch.index])
+            order.append((batch.index.tolist(), batch.pad, batch.label[0].asnumpy().tolist()))
+        it.reset()
+    # the pass after one that was filled goes on behind what filled it
+    first, second, third = order
+    assert first == ([0, 1, 2], 0, [1, -2, -3]) and second == ([3, 0, 1], 2, [4, 1, -2])
+    assert third[0] == [2, 3, 0]
+    it = mx.io.LibSVMIter(str(data), (3,), str(label), (3,), batch_size=2)
+    assert it.next().label[0].stype == "csr"
+    np.testing.assert_array_equal(it.next().label[0].asnumpy(), np.array([[0, 0, 1.2], [0, 1, -1.2]], np.float32))
+
+
+@pytest.mark.parametrize("line", ["1 -1:0.5", "1 3:0.5", "1 a:0.5", "x 1:0.5", "1 1:b"])
+def test_libsvm_files_that_are_none_are_refused(tmp_path, line):
+    path = tmp_path / "data.t"
+    path.write_text(f"1 0:1\n{line}\n")
+    with pytest.raises(mx.MXNetError, match="data.t"):
+        mx.io.LibSVMIter(data_libsvm=str(path), data_shape=(3,), batch_size=1)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("last", ["pad", "discard", "roll_over"])
+def test_batches_of_csr_arrays_are_those_of_dense_ones(shuffle, last):
+    dense = np.where(np.arange(33).reshape(11, 3) % 4 == 0, np.arange(33).reshape(11, 3), 0).astype(np.float32)
+    found = []
+    for data in (mx.nd.array(dense).tostype("csr"), mx.nd.array(dense)):
+        np.random.seed(5)
+        it = mx.io.NDArrayIter(data, batch_size=4, shuffle=shuffle, last_batch_handle=last)
+        batches = [b for _ in range(2) for b in (it.reset(), *it)[1:]]
+        assert {b.data[0].stype for b in batches} == {data.stype}
+        found.append([(b.data[0].asnumpy().tolist(), b.pad) for b in batches])
+    assert found[0] == found[1] and len(found[0]) >= 4
+
+
+def test_rows_are_pulled_from_a_store():
+    kv = mx.kv.create()
+    kv.init("w", mx.nd.ones((4, 2)).tostype("row_sparse") * 2)
+    out, other = (mx.nd.sparse.zeros("row_sparse", (4, 2)) for _ in range(2))
+    kv.row_sparse_pull("w", out=out, row_ids=mx.nd.array([3, 1, 3]))
+    assert out.indices.asnumpy().tolist() == [1, 3] and (out.data.asnumpy() == 2).all()
+    kv.set_optimizer(mx.optimizer.SGD(learning_rate=1.0, wd=0.5))
+    kv.push("w", [mx.nd.sparse.row_sparse_array(([[1.0, 1]], [row]), (4, 2)) for row in (1, 1)])
+    kv.row_sparse_pull("w", out=[out, other], row_ids=[mx.nd.array([0, 1]), mx.nd.array([1])])
+    assert out.asnumpy()[:, 0].tolist() == [2, -1, 0, 0] and other.asnumpy()[:, 0].tolist() == [0, -1, 0, 0]
+    kv.pull("w", out=other)
+    assert other.asnumpy()[0, 0] == 0
+    kv.pull("w", out=other, ignore_sparse=False)
+    assert other.asnumpy()[:, 0].tolist() == [2, -1, 2, 2]
+    for wrong in ({"out": mx.nd.zeros((4, 2)), "row_ids": mx.nd.array([0])}, {"out": out, "row_ids": mx.nd.array([4])}):
+        with pytest.raises(mx.MXNetError, match="row_sparse_pull"):
+            kv.row_sparse_pull("w", **wrong)
