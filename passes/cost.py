@@ -16,3 +16,5 @@ SPARSE = 0.5
 FOLDED = 0.65
 #: turns of such a tile that cost as much as one with some lanes masked
 RAGGED = 4
+#: floating-point operations that take as long as moving a byte
+MOVING = 8

@@ -31,6 +31,10 @@ class Edits:
                 free = ", ".join(n for n, p in PASSES.items() if p.optional)
                 raise PipelineError(f"pass {name} cannot be left out: what follows needs it; these can: {free}")
 
+    def inserting(self, after: str, pass_: Pass) -> Edits:
+        """These edits, and another pass behind one of that name."""
+        return Edits((*self.insert, (after, pass_)), self.disable)
+
     def apply(self, passes: Sequence[Pass], strict: bool = False) -> list[Pass]:
         """The edited pipeline. PipelineError where a pass does not fit its place, and if `strict` where the pipeline
         has no pass that is named (a program that predicts has no gradients, one that is compiled half way no loops)."""

@@ -21,8 +21,10 @@ from symc.ir.types import Array, TensorType, dtype_of
 from symc.monitoring import Observer
 from symc.ndarray import NDArray
 from symc.passes.edits import active, using
+from symc.passes.program.recompute import Recompute
 from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty, zeros
+from symc.settings import switch
 from symc.sharing import arrays_for, copy_all, resized
 from symc.typed import check_names, distinct, module_of
 from symc.views.notebook import html_table, svg_of
@@ -49,10 +51,15 @@ class Executor:
         reqs: Sequence[str],
         aux: Sequence[NDArray],
         group2ctx: Mapping[str, Context] | None = None,
+        memory_budget: int | None = None,
     ) -> None:
+        """`memory_budget`: see Symbol.simple_bind."""
         self._symbol, self._ctx, self._group2ctx = symbol, ctx, group2ctx
+        self._budget = memory_budget if memory_budget is not None else 0 if _mirrored(symbol) else None
         #: the passes that were asked for where it was bound hold whenever it compiles
         self._edits = active()
+        if self._budget is not None:
+            self._edits = self._edits.inserting("schedule", Recompute(budget=self._budget))
         self.arg_arrays = list(args)
         self.grad_arrays = [g if r != "null" else None for g, r in zip(grads, reqs)]
         self.aux_arrays = list(aux)
@@ -319,6 +326,11 @@ class Executor:
         module = module_of(self._symbol, self._types, rows=self._rows)
         with using(self._edits):
             executable = compile_symbol(module, train, wrt, add)
+        if self._budget and wrt and executable.program.arena > self._budget:
+            raise MXNetError(
+                f"{self._label()}: memory_budget={self._budget}, but training needs {executable.program.arena} bytes "
+                "for values at least, whatever is computed again; give it that much, or a smaller batch"
+            )
         return self._bind_program(executable, wrt)
 
     def _bind_program(self, executable: Executable, wrt: Sequence[str]) -> Instance:
@@ -413,7 +425,7 @@ class Executor:
         arrays = arrays_for(self._label(), self._symbol, known, wanted, named, allow_up_sizing, advice)
         args, aux = [arrays[n] for n in self._arg_names], [arrays[n] for n in self._aux_names]
         grads = [g if g is None or g.shape == a.shape else resized(g, a.shape) for g, a in zip(self.grad_arrays, args)]
-        made = Executor(self._symbol, self._ctx, args, grads, self._reqs, aux, self._group2ctx)
+        made = Executor(self._symbol, self._ctx, args, grads, self._reqs, aux, self._group2ctx, self._budget)
         if self._monitor is not None:
             made.set_monitor_callback(self._monitor.callback, self._monitor.everything)
         return made
@@ -453,3 +465,9 @@ class Executor:
             parts.append(f"// an arena of {program.arena} bytes; the largest live set has {program.lower_bound}")
         parts += [f"Total {largest >> 20} MB allocated", "Total 0 TempSpace resource requested\n"]
         return "\n".join(parts)
+
+
+def _mirrored(symbol: Any) -> bool:
+    """Whether MXNet is asked to compute values again rather than to keep them: by a Symbol, or from outside."""
+    marks = (node.attrs.get("__force_mirroring__", "") for node in symbol.graph.nodes())
+    return any(mark in ("True", "true", "1") for mark in marks) or switch("MXNET_BACKWARD_DO_MIRROR") is True

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from symc.bench.limits import bytes_per_second, flops_of_step, flops_per_second
+from symc.bench.limits import bytes_per_second, flops_per_second
 from symc.ir.origins import first_symbol, passed, symbols_of
 from symc.ir.program.nodes import Program, Step, ViewStep, operands_of, results_of
+from symc.ir.program.work import flops_of_step
 from symc.runtime.recording import Event, Recording, active, record
 
 #: rows that a table shows

@@ -15,6 +15,7 @@ VARIABLES: Mapping[str, str] = {
     "SYMC_DUMP": "a directory that all compiled programs are written into, level by level, with an index",
     "SYMC_VERIFY": "1: programs are verified after every pass; 0: not at all (default: at the end of every level)",
     "SYMC_GPU": "cpu: mx.gpu(i) means the CPU, with one warning (default: making an array there is an error)",
+    "MXNET_BACKWARD_DO_MIRROR": "1: training computes values again rather than to keep them (memory_budget=0)",
     "SYMC_CHECK_LOCKS": "1: an error where symc takes its locks out of order (for work on symc itself)",
 }
 

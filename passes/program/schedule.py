@@ -43,14 +43,15 @@ class _Scheduler:
         self.reads = [dict.fromkeys(operands_of(step)) for step in self.steps]
         self.waits = [0] * len(self.steps)
         self.followers: list[dict[int, None]] = [{} for _ in self.steps]
-        #: steps that have yet to read a value
-        self.remaining: dict[str, int] = {}
+        #: the steps that read a value, and how many of them have yet to
+        self.readers: dict[str, list[int]] = {}
         for number, operands in enumerate(self.reads):
             for operand in operands:
-                self.remaining[operand] = self.remaining.get(operand, 0) + 1
+                self.readers.setdefault(operand, []).append(number)
                 if operand in self.producer:
                     self._follow(self.producer[operand], number)
         self._updates_last()
+        self.remaining = {value: len(readers) for value, readers in self.readers.items()}
         kept = {*(o.value for o in program.outputs), *(u.value for u in program.updates)}
         self.made = [sum(self.size[r.name] for r in results_of(s) if r.name not in kept) for s in self.steps]
         self.freed = [[o for o in operands if o in self.size and o not in kept] for operands in self.reads]
@@ -140,6 +141,10 @@ class _Scheduler:
             order.append(number)
             for operand in self.reads[number]:
                 self.remaining[operand] -= 1
+                if self.remaining[operand] == 1 and operand in self.size:  # its last reader frees more than before
+                    for reader in self.readers[operand]:
+                        if not self.waits[reader] and not done[reader]:
+                            heapq.heappush(ready, (self._half(reader), self._growth(reader), reader))
             for follower in self.followers[number]:
                 self.waits[follower] -= 1
                 if not self.waits[follower]:

@@ -113,13 +113,13 @@ def _seconds(value: float) -> str:
 
 def _share(case: str, seconds: float, peak: float) -> str:
     """Share of the multiply-add limit that the case's contractions reach."""
-    from symc.bench import limits
+    from symc.ir.program.work import flops_of
 
     kind, _, name = case.partition("/")
     if name not in specs.NETS:
         return "-"
     executable = compiled(name, kind == "train")
-    return f"{100 * limits.flops_of(executable.program) / seconds / peak:.0f} %"
+    return f"{100 * flops_of(executable.program) / seconds / peak:.0f} %"
 
 
 def compiled(name: str, train: bool) -> Any:

@@ -1,4 +1,4 @@
-"""The machine's limits, measured with kernels of our own, and what a workload needs at least."""
+"""The machine's limits, measured with kernels of our own."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from symc.ir.op import Node, Recorder, input_node
 from symc.ir.origins import SymOrigin
 from symc.ir.prims import add, const
 from symc.ir.prims.elementwise import Fma
-from symc.ir.prims.linear import Contraction
-from symc.ir.program.nodes import KernelStep, LoopStep, Program, Step, regions_of_step
 from symc.ir.tensor.graph import finish
 from symc.ir.types import F32, TensorType
 from symc.runtime.memory import empty
@@ -59,21 +57,6 @@ def bytes_per_second() -> float:
     """Reading two large arrays and writing one."""
     n = 1 << 23
     return 12.0 * n / _time(add, (n,), (n,))
-
-
-def flops_of(program: Program) -> float:
-    """Floating-point operations of a program's contractions; those of a loop in all its turns, of a branch in its
-    longer side."""
-    return sum(flops_of_step(step) for step in program.steps)
-
-
-def flops_of_step(step: Step) -> float:
-    """The same of one step."""
-    inside = [flops_of(region.program) for region in regions_of_step(step)]
-    if isinstance(step, KernelStep):
-        contractions = [node for node in step.body.nodes() if isinstance(node.op, Contraction)]
-        return 2.0 * sum(node.op.multiply_adds(node) for node in contractions)
-    return step.trips * sum(inside) if isinstance(step, LoopStep) else max(inside, default=0.0)
 
 
 def describe() -> str:

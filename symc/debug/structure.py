@@ -12,16 +12,8 @@ from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.op import Node
 from symc.ir.prims.flow import Branch, Loop
 from symc.ir.prims.linear import Contraction
-from symc.ir.program.nodes import (
-    BranchStep,
-    KernelStep,
-    LoopStep,
-    Program,
-    ViewStep,
-    programs_of,
-    regions_of_step,
-    results_of,
-)
+from symc.ir.program.nodes import KernelStep, Program, ViewStep, programs_of, results_of
+from symc.ir.program.work import flops_of
 from symc.ir.syntax.printing import graphs_of
 from symc.ir.tensor.graph import Graph
 from symc.ir.text import print_module
@@ -143,7 +135,7 @@ def amount_of(module: Module) -> Amount:
     numbers = {"steps": len(steps), "bytes written": stored, "bytes of arena": program.arena}
     if isinstance(module, LoopModule):
         numbers["kernels"] = len(module.kernels)
-    numbers["flops"] = _program_flops(program)
+    numbers["flops"] = flops_of(program)
     return Amount(Counter(n.op.name for n in bodies), numbers)
 
 
@@ -156,19 +148,6 @@ def _flops(node: Node) -> int:
     if isinstance(node.op, Branch):
         return max(sum(map(_flops, side.nodes())) for side in (node.op.then, node.op.other))
     return 0
-
-
-def _program_flops(program: Program) -> int:
-    total = 0
-    for step in program.steps:
-        inside = [_program_flops(region.program) for region in regions_of_step(step)]
-        if isinstance(step, KernelStep):
-            total += sum(map(_flops, step.body.nodes()))
-        elif isinstance(step, LoopStep):
-            total += step.trips * sum(inside)
-        elif isinstance(step, BranchStep):
-            total += max(inside)
-    return total
 
 
 def deltas(one: Amount, other: Amount) -> list[str]:

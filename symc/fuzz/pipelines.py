@@ -1,5 +1,5 @@
 """Random pipelines: the compiler's own, without some of the optional passes, with those of the tensor level anywhere
-among the others, and with options anywhere in their ranges."""
+among the others, with options anywhere in their ranges, and now and then with values that are computed again."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from symc.codegen.target import host_target
 from symc.compile import loop_passes, pipeline, tensor_passes
 from symc.fuzz.varied import flip, one_of
 from symc.passes.manager.manager import Pass
+from symc.passes.program.recompute import Recompute
 
 #: options that say what the program is, or what the machine can do
 FIXED = {("simplify", "rounds"), ("tile", "vector_bytes"), ("decompose", "train")}
@@ -53,6 +54,9 @@ def mixed(rng: np.random.Generator, passes: Sequence[Pass]) -> tuple[Pass, ...]:
             last = next(at for at, p in enumerate(fixed) if p.takes == "tensor" and p.gives != "tensor")
             fixed.insert(int(rng.integers(first, last + 1)), pass_)
         kept = fixed
+    at = next((at for at, p in enumerate(kept) if p.name == "own_results"), None)
+    if at is not None and flip(rng, 0.2):
+        kept.insert(at, Recompute(budget=one_of(rng, 0, 1 << 10, 1 << 14)))
     return tuple(kept)
 
 

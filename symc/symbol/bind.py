@@ -104,7 +104,7 @@ def bind(
 
 def simple_bind(
     symbol: Symbol, ctx: Context, grad_req: Any, type_dict: Any, group2ctx: Any, shared_arg_names: Any,
-    shared_exec: Any, shared_buffer: Any, shapes: Mapping[str, Any],
+    shared_exec: Any, shared_buffer: Any, memory_budget: int | None, shapes: Mapping[str, Any],
 ) -> Executor:  # fmt: skip
     """See Symbol.simple_bind."""
     from symc.executor import Executor
@@ -112,6 +112,8 @@ def simple_bind(
     if not isinstance(ctx, Context):
         raise TypeError("Context type error: simple_bind needs a Context, as mx.cpu()")
     ctx.check()
+    if memory_budget is not None and (not isinstance(memory_budget, int) or memory_budget < 0):
+        raise ValueError(f"simple_bind: memory_budget={memory_budget!r} must be a number of bytes, 0 or more, or None")
     names, states = symbol.list_arguments(), symbol.list_auxiliary_states()
     known = {k: v for k, v in shapes.items() if k in {*names, *states} and isinstance(v, tuple)}
     label = "simple_bind error. Arguments:\n" + "".join(f"{k}: {v}\n" for k, v in shapes.items())
@@ -137,4 +139,4 @@ def simple_bind(
     args = [pool.argument(w) for w in wanted]
     grads = [pool.gradient(w) if r != "null" else None for w, r in zip(wanted, reqs)]
     aux = [pool.state(w) for w in kept]
-    return Executor(symbol, ctx, args, grads, reqs, aux, group2ctx)
+    return Executor(symbol, ctx, args, grads, reqs, aux, group2ctx, memory_budget)

@@ -316,16 +316,19 @@ class Symbol:
 
     def simple_bind(self, ctx: Any, grad_req: Any = "write", type_dict: Any = None, stype_dict: Any = None,
                     group2ctx: Any = None, shared_arg_names: Any = None, shared_exec: Any = None,
-                    shared_buffer: Any = None, **kwargs: Any) -> Any:  # fmt: skip
+                    shared_buffer: Any = None, memory_budget: int | None = None, **kwargs: Any) -> Any:  # fmt: skip
         """An Executor over arrays allocated for the given input shapes.
 
         With `shared_buffer` (arrays by name: it is used where it has memory enough, and filled), the arguments that
         `shared_arg_names` has and all auxiliary states are those of `shared_exec`, of the same shapes and types or
-        refused. Without it nothing is shared."""
+        refused. Without it nothing is shared.
+
+        `memory_budget`: bytes that the values of a training step may take at a time, 0 for as few as can be; the
+        backward half computes again what is not kept (see symc.passes.program.recompute)."""
         from symc.symbol.bind import simple_bind
 
         return simple_bind(
-            self, ctx, grad_req, type_dict, group2ctx, shared_arg_names, shared_exec, shared_buffer, kwargs
+            self, ctx, grad_req, type_dict, group2ctx, shared_arg_names, shared_exec, shared_buffer, memory_budget, kwargs
         )
 
     def eval(self, ctx: Any = None, **kwargs: Any) -> Any:
