@@ -368,7 +368,7 @@ def test_every_variable_is_documented(capsys) -> None:
     page = (ROOT / "symc" / "docs" / "settings.md").read_text()
     sources = [file.read_text() for folder in ("ir", "passes", "symc") for file in (ROOT / folder).rglob("*.py")]
     read = {name for source in sources for name in re.findall(r"\bSYMC_[A-Z_]+\b", source)}
-    assert read == set(VARIABLES)
+    assert read == {name for name in VARIABLES if name.startswith("SYMC")}
     for name in VARIABLES:
         assert name in shown and f"`{name}`" in page
 
