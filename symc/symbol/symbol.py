@@ -328,8 +328,9 @@ class Symbol:
         from symc.symbol.bind import simple_bind
 
         return simple_bind(
-            self, ctx, grad_req, type_dict, group2ctx, shared_arg_names, shared_exec, shared_buffer, memory_budget, kwargs
-        )
+            self, ctx, grad_req, type_dict, group2ctx, shared_arg_names, shared_exec, shared_buffer, memory_budget,
+            kwargs,
+        )  # fmt: skip
 
     def eval(self, ctx: Any = None, **kwargs: Any) -> Any:
         """Outputs for arguments given by name."""

@@ -111,7 +111,8 @@ def test_symbols_and_the_environment_ask_for_it(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_reshaped_executor_keeps_the_budget() -> None:
-    exe = noisy(12).simple_bind(mx.cpu(), memory_budget=0, data=(8, 4, 8)).reshape(allow_up_sizing=True, data=(16, 4, 8))
+    small = noisy(12).simple_bind(mx.cpu(), memory_budget=0, data=(8, 4, 8))
+    exe = small.reshape(allow_up_sizing=True, data=(16, 4, 8))
     plain = noisy(12).simple_bind(mx.cpu(), data=(16, 4, 8))
     for each in (exe, plain):
         each.forward(is_train=True)
