@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import gc
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,7 +43,8 @@ class Pass:
     """Base of all passes: a frozen dataclass whose fields are its options.
 
     `takes` and `gives` are levels; `numerics` is what the pass promises of the values: "exact" (bit for bit),
-    "reassoc" (sums may be taken in another order) or "extends" (adds results, keeps the others).
+    "reassoc" (sums may be taken in another order), "approx(r)" (a value that it computes in another way is off by r
+    times itself at most, r from 0 to 1) or "extends" (adds results, keeps the others).
     """
 
     #: of properties (symc.passes.manager.properties): what must hold before, what holds after, what may be lost
@@ -89,6 +91,12 @@ def option_text(value: Any) -> str:
     return str(value)
 
 
+def tolerance(numerics: str) -> float:
+    """The r of a promise "approx(r)"; 0 for others."""
+    match = re.fullmatch(r"approx\(([0-9.]+(?:e[+-]?[0-9]+)?)\)", numerics)
+    return float(match[1]) if match else 0.0
+
+
 PASSES: dict[str, type[Pass]] = {}
 P = TypeVar("P", bound=type[Pass])
 
@@ -105,7 +113,11 @@ def register_pass(
     breaks: Sequence[str] = (),
 ) -> Callable[[P], P]:
     """Register a pass class under its name and make it a frozen dataclass. `requires`, `establishes` and `breaks` are
-    names of properties. ValueError for a name that is taken, and for a property of another level."""
+    names of properties. ValueError for a name that is taken, a promise of another form, and a property of another
+    level."""
+    if numerics not in ("exact", "reassoc", "extends") and not 0 < tolerance(numerics) < 1:
+        known = "exact, reassoc, extends, or approx(r) with r between 0 and 1, such as approx(1e-6)"
+        raise ValueError(f"pass {name} promises {numerics!r}; expected {known}")
     for word, at, names in (
         ("requires", takes, requires),
         ("establishes", gives, establishes),

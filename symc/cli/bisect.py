@@ -15,7 +15,7 @@ from symc.cli.inputs import load
 from symc.cli.numdiff import trials_of, verdict_of
 from symc.cli.opt import chosen
 from symc.cli.report import BAD, FINE
-from symc.debug.apart import apart
+from symc.debug.apart import Say, apart
 from symc.debug.bisect import Action, Only, Smallest, bisect
 from symc.debug.blame import blame
 from symc.debug.checks import Scene, check
@@ -68,25 +68,32 @@ class _Checks:
 
     def __init__(self, given: Sequence[Trial], verdicts: Sequence[str]) -> None:
         self.given, self.verdicts = given, verdicts
+        first = apart(lambda say: check(given[0], say, given[1:]).failure, SILENT)
+        #: what is to be found: with fewer passes other things may fail
+        self.wanted = first if isinstance(first, Failure) else None
         #: a check may end the process: then every one has a process of its own
-        self.apart = isinstance(apart(lambda say: _checked(given), SILENT), Failure)
+        self.apart = self.wanted is not None and self.wanted.check in ("crash", "hang")
 
     def fails(self, passes: Sequence[Pass], instrument: Instrument) -> bool:
         """Whether one of the trials does, with these passes."""
         if self.apart and isinstance(instrument, Only):
-            failure = apart(lambda say: self._noting(passes, instrument), SILENT)
+            failure = apart(lambda say: self._noting(passes, instrument, say), SILENT)
             if isinstance(failure, tuple):
                 failure, instrument.rules = failure
         else:
             failure = self._failure(passes, instrument, Scene())
-        return failure is not None and verdict_of(failure) in self.verdicts
+        if failure is None or self.wanted is None or verdict_of(failure) not in self.verdicts:
+            return False
+        return failure.where == self.wanted.where and failure.check == self.wanted.check
 
-    def _noting(self, passes: Sequence[Pass], only: Only) -> tuple[Failure | None, dict[Action, str]]:
-        return self._failure(passes, only, Scene()), only.rules
+    def _noting(self, passes: Sequence[Pass], only: Only, say: Say) -> tuple[Failure | None, dict[Action, str]]:
+        return self._failure(passes, only, Scene(), say), only.rules
 
-    def _failure(self, passes: Sequence[Pass], instrument: Instrument, scene: Scene) -> Failure | None:
+    def _failure(
+        self, passes: Sequence[Pass], instrument: Instrument, scene: Scene, say: Say = lambda stage: None
+    ) -> Failure | None:
         given = [dataclasses.replace(t, passes=tuple(passes)) for t in self.given]
-        return check(given[0], also=given[1:], scene=scene, instruments=[instrument]).failure
+        return check(given[0], say, given[1:], scene, [instrument]).failure
 
     def value(self, found: Smallest) -> tuple[str, str, str]:
         """The value that differs, its Symbol and the user's line."""
@@ -97,10 +104,6 @@ class _Checks:
         trial = dataclasses.replace(self.given[0], passes=tuple(found.passes))
         named = blame(trial, scene, failure)
         return named.value, named.symbol, named.source
-
-
-def _checked(given: Sequence[Trial]) -> None:
-    check(given[0], also=given[1:])
 
 
 class _Command:

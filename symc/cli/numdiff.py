@@ -73,7 +73,7 @@ def trials_of(options: argparse.Namespace, loaded: Loaded, passes: Sequence[Pass
     for text in options.inputs or KINDS:
         word, _, number = text.partition("=")
         if word not in KINDS or (number and not number.isdigit()) or (number and word != "seed"):
-            raise CliError(f"--inputs {text}: expected seed=N, exact-int or edge")
+            raise CliError(f"--inputs {text}: expected seed=N, exact-int, edge or wide")
         seed = int(number or seed)
         kinds.append(word)
     return trials(loaded.module, passes, list(dict.fromkeys(kinds)), seed, options.train)
@@ -104,9 +104,10 @@ class _Lines:
         failed = self.search.failure is not None
         if self.as_json:
             return
+        width = max([8, *(len(p.numerics) for p in passes)])
         for at, pass_ in enumerate(passes[: self.search.at + 1]):
             wrong = failed and at == self.search.at
-            print(f"  #{at:<3}{pass_.name:16}{pass_.numerics:9}{'FAIL' if wrong else 'ok'}")
+            print(f"  #{at:<3}{pass_.name:16}{pass_.numerics:{width}} {'FAIL' if wrong else 'ok'}")
 
     def failure(self, failure: Failure) -> None:
         """Pass, action, value."""

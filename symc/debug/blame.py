@@ -16,19 +16,21 @@ import numpy as np
 
 from symc.base import MXNetError
 from symc.debug.checks import Judge, Scene, stepped
-from symc.debug.compare import difference, near, same
+from symc.debug.compare import changed_between, difference, identical, near
 from symc.debug.reading import inputs_of
 from symc.debug.trial import Failure, Trial, Wrong
 from symc.ir.errors import IRError
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.origins import Origin, SymOrigin, symbols_of
+from symc.ir.prims.tuples import Get
 from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import Program, results_of
+from symc.ir.syntax.printing import graphs_of, regions_of
 from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import values_of
 from symc.ir.types import Array
-from symc.passes.manager.manager import Instrument, Manager, Module, Pass
+from symc.passes.manager.manager import Instrument, Manager, Module, Pass, tolerance
 
 #: how far, of the largest element, a value of the same name may be off after a pass that does not promise exact values
 ROUGH = {"f2": 3e-2, "f4": 1e-3, "f8": 1e-6}
@@ -88,7 +90,7 @@ class _Search:
                 without = self._tried(Few(first))[1]
                 before = before if without is None else without
         name, detail = self._value(before, after)
-        name = name or self.failure.value or _mentioned(self.failure.message, self.scene.before)
+        name = name or _value_of(before, self.failure.value) or _mentioned(self.failure.message, self.scene.before)
         return _named(Blame(action, rule, name, detail), before, after)
 
     def _first(self, count: int) -> int | None:
@@ -126,16 +128,26 @@ class _Search:
             old, new = (dict(values_by_name(m, self.scene.judges[0], self.trial)) for m in (before, after))
         except (IRError, ArithmeticError, ValueError, TypeError, IndexError, KeyError):
             return "", ""  # a wrong program need not run
-        exact = self.pass_.numerics == "exact"
-        for name, value in new.items():
-            had = old.get(name)
-            if had is None or had.shape != value.shape:
-                continue
-            if not (same(value, had) if exact else near(value, had, _rough(had))):
-                name = _replaced_operand(before, after, name)
-                value, had = new.get(name, value), old[name]
-                return name, difference(value, had) if name in new else ""
-        return "", ""
+        shared = [n for n, value in new.items() if n in old and old[n].shape == value.shape]
+        far = tolerance(self.pass_.numerics)
+        wrong = [n for n in shared if self.pass_.numerics != "exact" and not near(new[n], old[n], _rough(old[n], far))]
+        # where none is far off, those that differ at all
+        wrong = wrong or [n for n in shared if not identical(new[n], old[n])]
+        if not wrong:
+            return "", ""
+        name = _inside(before, after, _replaced_operand(before, after, wrong[0]))
+        return name, difference(new[name], old[name]) if name in new and name in old else ""
+
+
+def _value_of(module: Module, end: str) -> str:
+    """The value that is an output, or the update of an input, of that name."""
+    if isinstance(module, Graph):
+        ends = {o.name: o.node for o in module.outputs} | {u.input: u.value for u in module.updates}
+        return module.names.get(ends[end], end) if end in ends else end
+    program = module.program if isinstance(module, LoopModule) else module
+    if isinstance(program, Program):
+        return next((o.value for o in program.outputs if o.name == end), end)
+    return end
 
 
 def _replaced_operand(before: Module, after: Module, name: str) -> str:
@@ -152,11 +164,28 @@ def _replaced_operand(before: Module, after: Module, name: str) -> str:
     return name
 
 
-def _rough(value: Array) -> float:
+def _inside(before: Module, after: Module, name: str) -> str:
+    """Where a value is the result of a loop or branch: the first value in there that is computed in another way."""
+    if not isinstance(before, Graph) or not isinstance(after, Graph):
+        return name
+    found = []
+    for graph in (before, after):
+        node = next((n for n, called in graph.names.items() if called == name), None)
+        node = node.inputs[0] if node is not None and isinstance(node.op, Get) else node
+        found.append([] if node is None else [held for _, held in regions_of(node.op)])
+    for had, has in zip(*found):
+        changed = [had.names[n] for n in changed_between(had, has) if n in had.names]
+        if changed:
+            return changed[0]
+    return name
+
+
+def _rough(value: Array, far: float) -> float:
+    """How far a value may be off after a pass that does not promise exact values; `far`: of what it approximates."""
     if value.dtype.kind != "f":
         return 0.0
     finite = np.abs(value[np.isfinite(value)])
-    return ROUGH[value.dtype.str[1:]] * float(finite.max(initial=0.0))
+    return (far or ROUGH[value.dtype.str[1:]]) * float(finite.max(initial=0.0))
 
 
 def values_by_name(module: Module, judge: Judge, trial: Trial) -> Mapping[str, Array]:
@@ -183,6 +212,10 @@ def _mentioned(message: str, module: Module) -> str:
         for step, number in zip(module.program.steps, module.calls):
             if number is not None and module.kernels[number].name == kernel[1]:
                 return results_of(step)[0].name
+    step = re.search(r"\bstep (\d+)", message)
+    program = module.program if isinstance(module, LoopModule) else module
+    if step and isinstance(program, Program) and int(step[1]) < len(program.steps):
+        return results_of(program.steps[int(step[1])])[0].name
     found = re.search(r"(?:%|(?:the|but) output )([A-Za-z_][\w.]*)", message)
     return found[1] if found else ""
 
@@ -203,10 +236,11 @@ def origin_of(module: Module, value: str) -> Origin | None:
     """Where a value, or an output of that name, comes from."""
     if isinstance(module, Graph):
         ends = {o.name: o.node for o in module.outputs} | {u.input: u.value for u in module.updates}
-        named = {name: node for node, name in module.names.items()}
-        for node in (named.get(value), ends.get(value)):
-            if node is not None and node in module.origins:
-                return module.origins[node]
+        for graph in graphs_of(module):
+            named = {name: node for node, name in graph.names.items()}
+            for node in (named.get(value), ends.get(value)):
+                if node is not None and node in graph.origins:
+                    return graph.origins[node]
         return None
     program = module.program if isinstance(module, LoopModule) else module
     if not isinstance(program, Program):

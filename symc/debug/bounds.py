@@ -7,7 +7,8 @@ those of the sum of the terms' magnitudes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from symc.ir.prims.reduce import CumSum, Reduction
 from symc.ir.prims.tuples import Get
 from symc.ir.prims.window import WindowMax, WindowSpread, WindowSum
 from symc.ir.tensor.graph import Graph
-from symc.ir.tensor.interp import result_types
-from symc.ir.types import Array
+from symc.ir.tensor.interp import result_types, values_of
+from symc.ir.types import Array, TupleType
 
 #: primitives that add up products of their operands
 _SUMS = (Contraction, Reduction, CumSum, WindowSum, WindowSpread, ScatterAdd, ScatterAlongAdd, ScatterNd)
@@ -31,38 +32,115 @@ _EXACT = (Movement, Gather, GatherAlong, GatherNd, WindowMax)
 _EXACT_NAMES = frozenset("neg abs sign floor ceil trunc round rint relu maximum minimum select max min".split())
 #: runs with errors, and how much further than the furthest of them an honest value may be
 RUNS, MARGIN = 4, 12.0
+#: runs with errors of the size that an approximation may have
+APPROXIMATIONS = 8
 
 
 def rounding_bounds(
     graph: Graph, inputs: Mapping[str, Array], truth: Mapping[Node, Array], runs: int = RUNS
-) -> dict[Node, float]:
-    """For every root of the graph, how far rounding in the declared types may take any of its elements from the value
-    `truth` in double precision. Infinite where it may turn a finite value into none, and everywhere if there is a nan
-    on the way: what a loop nest skips, and what it multiplies by zero, is then not the same."""
-    found: dict[Node, float] = {}
+) -> dict[Node, Array]:
+    """For every element of the roots of the graph, how far rounding in the declared types may take it from the value
+    `truth` in double precision; infinite where rounding may turn a finite value into none or the other way round, and
+    where it is not settled (see `unsettled`) what becomes of values that are not finite."""
     args = [inputs[parameter(node).input_name] for node in graph.inputs]
+    found = dict.fromkeys(truth, 0.0)
+    loose = unsettled(graph, args, truth)
     for run in range(runs):
-        try:
-            made = _perturbed(graph, args, np.random.default_rng([run, 17]))
-        except _NotANumber:
-            return dict.fromkeys(truth, np.inf)
+        made = _perturbed(graph, args, np.random.default_rng([run, 17]))
         for node, value in truth.items():
-            with np.errstate(all="ignore"):
-                error = np.abs(made[node].astype(np.float64) - value.astype(np.float64))
-                apart = np.isfinite(made[node]) != np.isfinite(value)
-            error = error[np.isfinite(error)]
-            far = np.inf if apart.any() else float(error.max(initial=0.0))
-            found[node] = max(found.get(node, 0.0), far)
+            found[node] = max(found[node], _apart(made[node], value, loose[node]))
     made_bounds = {}
     for node, far in found.items():
         value = np.abs(truth[node].astype(np.float64))
         size = float(value[np.isfinite(value)].max(initial=0.0))
-        made_bounds[node] = MARGIN * far + 4 * _unit(node.dtype.numpy) * size + 4 * _least(node.dtype.numpy)
+        bound = MARGIN * far + 4 * _unit(node.dtype.numpy) * size + 4 * _least(node.dtype.numpy)
+        made_bounds[node] = np.where(loose[node], np.inf, bound)
     return made_bounds
 
 
-class _NotANumber(Exception):
-    """A value on the way is nan."""
+def approximation_bounds(
+    graph: Graph, inputs: Mapping[str, Array], truth: Mapping[Node, Array], far: float, where: Collection[Node]
+) -> dict[Node, Array]:
+    """For every element of the roots of the graph, how far it may be from `truth` where the values of the nodes in
+    `where` may be off by `far` times themselves; infinite where that may turn a finite value into none."""
+    args = [inputs[parameter(node).input_name] for node in graph.inputs]
+    found = dict.fromkeys(truth, 0.0)
+    loose = {node: np.zeros(value.shape, bool) for node, value in truth.items()}
+    for run in range(APPROXIMATIONS):
+        made = _perturbed(graph, args, np.random.default_rng([run, 19]), far, where)
+        for node, value in truth.items():
+            found[node] = max(found[node], _apart(made[node], value, loose[node]))
+    return {node: np.where(loose[node], np.inf, 1.25 * most) for node, most in found.items()}
+
+
+def _apart(made: Array, value: Array, loose: Array) -> float:
+    """How far values are apart where both are finite; `loose` becomes true where one is not, and they differ."""
+    with np.errstate(all="ignore"):
+        error = np.abs(made.astype(np.float64) - value.astype(np.float64))
+    loose |= kinds(made) != kinds(value)
+    return float(error[np.isfinite(error)].max(initial=0.0))
+
+
+def kinds(value: Array) -> Array:
+    """0 for finite elements, 1 and -1 for infinite ones, 2 for nan."""
+    if value.dtype.kind != "f":
+        return np.zeros(value.shape, np.int8)
+    return np.where(np.isnan(value), 2, np.where(np.isinf(value), np.sign(value), 0)).astype(np.int8)
+
+
+def unsettled(graph: Graph, args: Sequence[Array], roots: Collection[Node]) -> dict[Node, Array]:
+    """For every element of some nodes, whether it is open what becomes of a value on the way that is not finite: what a
+    loop nest skips, and what it multiplies by zero, and whether a sum is too large on the way to a finite one, differs
+    with the order. Elementwise operators settle it for every element, and sums where no part of them is too large."""
+    with np.errstate(all="ignore"):
+        values = _evaluated(graph, args)
+        loose: dict[Node, Array] = {node: np.zeros(node.shape, bool) for node in graph.inputs}
+        for node in graph.nodes():
+            if node not in loose:
+                loose[node] = _unsettled(node, values, loose)
+    return {node: loose[node].copy() for node in roots}
+
+
+def _unsettled(node: Node, values: Mapping[Node, Any], loose: Mapping[Node, Array]) -> Array:
+    if isinstance(node.type, TupleType):
+        return np.array(_doubtful(node, values, loose))
+    if isinstance(node.op, Get):
+        return np.broadcast_to(loose[node.inputs[0]], node.shape)
+    before = [loose[i] for i in node.inputs]
+    some = any(bool(found.any()) for found in before)
+    if isinstance(node.op, Elementwise):
+        return (
+            np.broadcast_to(functools.reduce(np.logical_or, before), node.shape) if some else np.zeros(node.shape, bool)
+        )
+    if isinstance(node.op, Movement):
+        if not some:
+            return np.zeros(node.shape, bool)
+        return np.asarray(node.op.value(before, result_types(node, "f64"))).astype(bool)
+    if isinstance(node.op, _SUMS):
+        # what is not finite says itself what the sum is, unless the others are too large
+        sizes = [np.where(kinds(values[i]) == 0, np.abs(values[i]), 0) for i in node.inputs]
+        large = ~(np.asarray(node.op.value(sizes, result_types(node, "f64"))) < 0.5 * _most(node.dtype.numpy))
+        if isinstance(node.op, Reduction):
+            return np.asarray(large | before[0].any(axis=node.op.axes))
+        return np.broadcast_to(large | _doubtful(node, values, loose), node.shape)
+    return np.full(node.shape, _doubtful(node, values, loose))
+
+
+def _doubtful(node: Node, values: Mapping[Node, Any], loose: Mapping[Node, Array]) -> bool:
+    """Whether an operand is not settled, or not finite."""
+    known = [values[i] for i in node.inputs if not isinstance(values[i], tuple)]
+    return any(bool(loose[i].any()) for i in node.inputs) or any(bool(kinds(v).any()) for v in known)
+
+
+def _evaluated(graph: Graph, args: Sequence[Array]) -> dict[Node, Any]:
+    """The values of all nodes in double precision."""
+    named = {parameter(node).input_name: array for node, array in zip(graph.inputs, args)}
+    return dict(values_of(graph, named, graph.nodes(), "f64"))
+
+
+def _most(dtype: Any) -> float:
+    """The largest number of an element type."""
+    return float(np.finfo(dtype).max) if np.dtype(dtype).kind == "f" else np.inf
 
 
 def _unit(dtype: Any) -> float:
@@ -75,11 +153,18 @@ def _least(dtype: Any) -> float:
     return float(np.finfo(dtype).smallest_subnormal) if np.dtype(dtype).kind == "f" else 0.0
 
 
-def _perturbed(graph: Graph, args: Sequence[Array], rng: np.random.Generator) -> dict[Node, Array]:
-    """Values of the roots for those of the inputs, every step a little wrong."""
+def _perturbed(
+    graph: Graph,
+    args: Sequence[Array],
+    rng: np.random.Generator,
+    far: float = 0.0,
+    where: Collection[Node] | None = None,
+) -> dict[Node, Array]:
+    """Values of the roots for those of the inputs, every step a little wrong; with `where`, only these nodes, by `far`
+    times what they are."""
 
     def run(region: Graph, given: Sequence[Array]) -> list[Array]:
-        found = _perturbed(region, given, rng)
+        found = _perturbed(region, given, rng, far, where)
         return [found[node] for node in region.output_nodes]
 
     values: dict[Node, Any] = {}
@@ -96,7 +181,13 @@ def _perturbed(graph: Graph, args: Sequence[Array], rng: np.random.Generator) ->
             made = node.op.evaluate(given, types, run)
             if isinstance(made, tuple):
                 dtypes = [t.dtype.numpy for t in _types(node)]
+                if where is not None:
+                    values[node] = tuple(_off(np.asarray(m), far if node in where else 0.0, rng) for m in made)
+                    continue
                 values[node] = tuple(_wrong(np.asarray(m), m, dtype, 1.0, rng) for m, dtype in zip(made, dtypes))
+                continue
+            if where is not None:
+                values[node] = _off(np.asarray(made), far if node in where else 0.0, rng)
                 continue
             size = node.op.value([np.abs(a) for a in given], types) if isinstance(node.op, _SUMS) else made
         # elementary functions may be off by a few units in the last place; a constant is what it is
@@ -106,14 +197,19 @@ def _perturbed(graph: Graph, args: Sequence[Array], rng: np.random.Generator) ->
     return {node: values[node] for node in dict.fromkeys(graph.roots)}
 
 
+def _off(value: Array, far: float, rng: np.random.Generator) -> Array:
+    """The value, off by `far` times itself, upwards or downwards."""
+    if value.dtype.kind != "f":
+        return value
+    return np.asarray(value * (1.0 + far * rng.choice([-1.0, 1.0], value.shape))) if far else value
+
+
 def _types(node: Node) -> Any:
     return node.type.items  # type: ignore[union-attr]
 
 
 def _wrong(value: Array, size: Any, dtype: Any, times: float, rng: np.random.Generator) -> Array:
     """The value with errors of up to `times` what rounding a number of `size` to an element type may cost."""
-    if value.dtype.kind == "f" and np.isnan(value).any():
-        raise _NotANumber
     if value.dtype.kind != "f" or not times:
         return value
     with np.errstate(all="ignore"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from symc.debug.bounds import RUNS, rounding_bounds
+from symc.debug.bounds import RUNS, approximation_bounds, kinds, rounding_bounds
 from symc.debug.trial import Trial
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule
@@ -37,8 +37,8 @@ class Reference:
     declared: Results
     truth: Results
     whole: bool
-    #: by name of the output, or of the input that is updated
-    bounds: dict[str, float]
+    #: by name of the output, or of the input that is updated: of all elements, or of each
+    bounds: dict[str, float | Array]
 
 
 def stays_whole(graph: Graph, arrays: Mapping[str, Array]) -> bool:
@@ -79,8 +79,8 @@ def reference_of(trial: Trial, graph: Graph, arrays: dict[str, Array], runs: int
     for kind in (declared.outputs, declared.updates):
         for name, value in kind.items():
             node = named[name]
-            if (np.isfinite(value) != np.isfinite(truth[node])).any():
-                bounds[node] = np.inf  # something on the way does not fit the declared types
+            # where it is another one, something on the way does not fit the declared types
+            bounds[node] = np.where(kinds(value) != kinds(truth[node]), np.inf, bounds[node])
     return Reference(
         graph, arrays, declared,
         Results({n: truth[v] for n, v in outputs.items()}, {n: truth[v] for n, v in updates.items()}),
@@ -94,7 +94,7 @@ def reference_of_kernels(trial: Trial, module: Program | LoopModule, arrays: dic
         declared, truth = (run_loop_module(module, arrays, precision=p) for p in ("declared", "f64"))
     else:
         declared, truth = (run_program(module, arrays, p) for p in ("declared", "f64"))
-    bounds: dict[str, float] = {}
+    bounds: dict[str, float | Array] = {}
     whole = trial.whole
     for had, has in ((truth.outputs, declared.outputs), (truth.updates, declared.updates)):
         for name, value in has.items():
@@ -109,6 +109,32 @@ def reference_of_kernels(trial: Trial, module: Program | LoopModule, arrays: dic
             eps = float(np.finfo(value.dtype).eps)
             bounds[name] = np.inf if apart else FURTHER * float(far.max(initial=0.0)) + UNITS * eps * size
     return Reference(None, arrays, declared, declared if whole else truth, whole, {} if whole else bounds)
+
+
+def changed_between(before: Graph, after: Graph) -> list[Node]:
+    """The nodes whose values another graph computes in another way, or not at all; that of operands does not count."""
+    left, named = set(after.nodes()), {name: node for node, name in after.names.items()}
+    found = []
+    for node in before.nodes():
+        name = before.names.get(node, "")
+        twin = named.get(name, node if node in left else None)
+        if not node.inputs or twin is node:
+            continue
+        read = [before.names.get(i) for i in node.inputs]
+        if twin is None or twin.op != node.op or read != [after.names.get(i) for i in twin.inputs]:
+            found.append(node)
+    return found
+
+
+def approximated(trial: Trial, graph: Graph, arrays: dict[str, Array], far: float, where: Sequence[Node]) -> Reference:
+    """The reference for a program that computes the values of some nodes of a graph in another way, off by `far` times
+    what they are."""
+    plain = reference_of(replace(trial, whole=False), graph, arrays)
+    named: dict[str, Node] = {o.name: o.node for o in graph.outputs} | {u.input: u.value for u in graph.updates}
+    truth = {named[n]: v for n, v in {**plain.truth.outputs, **plain.truth.updates}.items()}
+    extra = approximation_bounds(graph, arrays, truth, far, where)
+    bounds: dict[str, float | Array] = {name: plain.bounds[name] + extra[node] for name, node in named.items()}
+    return replace(plain, graph=None, bounds=bounds)
 
 
 def compare(trial: Trial, reference: Reference, found: Results) -> tuple[str, str]:
@@ -133,7 +159,7 @@ def _compared(reference: Reference, found: Results) -> tuple[str, str]:
             if got.shape != value.shape:
                 return f"{kind} {name} has shape {got.shape} instead of {value.shape}", name
             if not (same(got, value) if reference.whole else near(got, value, reference.bounds[name])):
-                limit = "" if reference.whole else f" (allowed: {reference.bounds[name]:.3g})"
+                limit = "" if reference.whole else f" (allowed: {float(np.min(reference.bounds[name])):.3g})"
                 return f"{kind} {name}: {difference(got, value)}{limit}", name
     return "", ""
 
@@ -143,18 +169,23 @@ def same(a: Array, b: Array) -> bool:
     return a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
 
 
-def near(got: Array, want: Array, bound: float) -> bool:
-    """Within `bound` wherever `want` is finite; an infinite bound allows anything, for rounding decides there."""
-    if not np.isfinite(bound):
-        return True
+def identical(a: Array, b: Array) -> bool:
+    """The same, and -0 where -0 is."""
+    return same(a, b) and (a.dtype.kind != "f" or bool((np.signbit(a) == np.signbit(b))[b == 0].all()))
+
+
+def near(got: Array, want: Array, bound: float | Array) -> bool:
+    """Within `bound` wherever `want` is finite, and nan or infinite where it is; where a bound is infinite anything is
+    allowed, for rounding decides there."""
+    free = ~np.isfinite(bound)
     if want.dtype.kind != "f" and got.dtype.kind != "f":
-        return bool((np.abs(got.astype(np.float64) - want.astype(np.float64)) <= bound).all())
+        return bool((free | (np.abs(got.astype(np.float64) - want.astype(np.float64)) <= bound)).all())
     with np.errstate(all="ignore"):
         a, b = got.astype(np.float64), want.astype(np.float64)
-        finite = np.isfinite(b)
         # what overflows in a narrow type is finite in the wide one
         large = np.abs(b) > 0.99 * np.finfo(got.dtype).max if got.dtype.kind == "f" else np.zeros(b.shape, bool)
-        return bool(((np.abs(a - b) <= bound) | ~finite | large).all())
+        alike = np.where(np.isfinite(b), (np.abs(a - b) <= bound) | large, kinds(a) == kinds(b))
+        return bool((free | alike).all())
 
 
 def difference(got: Array, want: Array) -> str:
@@ -162,6 +193,8 @@ def difference(got: Array, want: Array) -> str:
     with np.errstate(all="ignore"):
         error = np.abs(got.astype(np.float64) - want.astype(np.float64))
     error = np.where(np.isnan(error) & (np.isnan(got) != np.isnan(want)), np.inf, np.nan_to_num(error, nan=0.0))
+    if not error.any() and got.dtype.kind == want.dtype.kind == "f":  # then it is the sign of zeros
+        error = (np.signbit(got) != np.signbit(want)).astype(np.float64)
     at = tuple(int(i) for i in np.unravel_index(int(np.argmax(error)), error.shape)) if error.size else ()
     count = int((error > 0).sum())
     return f"{got[at]} instead of {want[at]} at {list(at)}; {count} of {error.size} elements differ"

@@ -27,7 +27,7 @@ from symc.settings import VARIABLES
 
 #: what starts the comment that holds a trial, and those of the failure and of values
 _TRIAL, _FAILURE, _VALUE = "// trial: ", "// fails: ", "// value: "
-_PLAIN = ("seed", "whole", "edge", "smooth", "native", "train", "veto", "refusable", "limit", "bound", "rules")
+_PLAIN = ("seed", "whole", "edge", "wide", "smooth", "native", "train", "veto", "refusable", "limit", "bound", "rules")
 
 
 def text_of(

@@ -18,8 +18,8 @@ from symc.ir.syntax.printing import regions_of
 from symc.ir.tensor.graph import Graph
 from symc.passes.manager.manager import Module, Pass
 
-#: kinds of inputs: random numbers, small whole numbers, and those at the edges of their type
-KINDS = ("seed", "exact-int", "edge")
+#: kinds of inputs: random numbers, small whole numbers, those at the edges of their type, and small and large ones
+KINDS = ("seed", "exact-int", "edge", "wide")
 #: seconds that a pass, that the checks behind it or machine code, and that one try of a reduction may take
 PASS_LIMIT, SILENT, TRY_LIMIT = 20.0, 1800.0, 5.0
 #: and one try where it is known to hang
@@ -43,13 +43,15 @@ def trials(
         if kind == "seed":
             made.append(dataclasses.replace(common, native=True, rules=True))
         else:
-            made.append(dataclasses.replace(common, whole=kind == "exact-int", edge=kind == "edge"))
+            made.append(
+                dataclasses.replace(common, whole=kind == "exact-int", edge=kind == "edge", wide=kind == "wide")
+            )
     return made
 
 
 def kind_of(trial: Trial) -> str:
     """The kind of a trial's inputs."""
-    return "exact-int" if trial.whole else "edge" if trial.edge else "seed"
+    return "exact-int" if trial.whole else "edge" if trial.edge else "wide" if trial.wide else "seed"
 
 
 class Search:

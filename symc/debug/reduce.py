@@ -4,11 +4,12 @@ place. Any state of it is a trial that fails, so the work may stop at any time."
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 
 from symc.debug.reading import inputs_of
-from symc.debug.shrink import shrunk_graphs, smaller_symbols
+from symc.debug.shrink import halves, neighbourhoods, shrunk_graphs, smaller_symbols
 from symc.debug.trial import Failure, Trial
 from symc.ir.errors import IRError
 from symc.ir.modules import SymbolModule
@@ -34,6 +35,9 @@ class _Reduction:
         """Shortest pipelines first, which makes every later try cheaper; until nothing gets smaller, or Ctrl-C."""
         try:
             self._first(_over_primitives(self.trial))
+            if isinstance(self.trial.module, Graph):
+                self._first(halves(self.trial))
+                self._first(neighbourhoods(self.trial))
             changed = True
             while changed and time.monotonic() < self.end:
                 changed = self._all(_simpler_pipelines)
@@ -55,7 +59,8 @@ class _Reduction:
         return True
 
     def _first(self, candidates: Iterator[Trial]) -> bool:
-        return any(self._holds(c) for c in candidates)
+        """Take the first candidate that holds."""
+        return any(self._holds(c) for c in itertools.takewhile(lambda _: time.monotonic() < self.end, candidates))
 
     def _all(self, candidates: Callable[[Trial], Iterator[Trial]]) -> bool:
         """Take candidates of the trial, as long as one holds."""

@@ -31,6 +31,7 @@ def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
     graph = trial.module
     assert isinstance(graph, Graph)
     yield from _bodies(trial)
+    yield from _smaller_regions(trial)
     yield from _without_roles(trial)
     count = len(graph.outputs)
     if count > 1:
@@ -74,6 +75,54 @@ def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
         yield dataclasses.replace(trial, given=rest)
 
 
+def halves(trial: Trial) -> Iterator[Trial]:
+    """The updates of a tensor graph alone, or its outputs."""
+    graph = trial.module
+    assert isinstance(graph, Graph)
+    if graph.outputs and graph.updates:
+        yield _with(trial, (), graph.updates)
+        yield _with(trial, graph.outputs, ())
+
+
+def neighbourhoods(trial: Trial) -> Iterator[Trial]:
+    """One value of a tensor graph with the operators just before it, on the values that they have there: the smallest
+    first. An output or update stays what it is."""
+    graph = trial.module
+    assert isinstance(graph, Graph)
+    nodes = [n for n in graph.nodes() if n.inputs and getattr(n.type, "shape", None) is not None]
+    arrays = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+    try:
+        values = values_of(graph, arrays, nodes)
+    except (IRError, ArithmeticError, IndexError):
+        return
+    for depth in (1, 2, 3):
+        for ends in (graph.roots, *([node] for node in reversed(nodes))):
+            yield from _around(trial, ends, depth, values)
+
+
+def _around(trial: Trial, ends: Sequence[Node], depth: int, values: Mapping[Node, Array]) -> Iterator[Trial]:
+    graph = trial.module
+    assert isinstance(graph, Graph)
+    inside = set(ends)
+    for _ in range(depth - 1):
+        inside |= {i for n in inside for i in n.inputs}
+    border = {i for n in inside for i in n.inputs} - inside
+    cut = {n: input_node(f"cut.{graph.names.get(n, n.op.name)}", n.tensor) for n in border if n in values}
+    if not cut:
+        return
+    small = _replaced(trial, cut, {_name(made): values[n] for n, made in cut.items()})
+    made = small.module
+    assert isinstance(made, Graph)
+    outputs = [new for old, new in zip(graph.outputs, made.outputs) if old.node in ends]
+    updates = [new for old, new in zip(graph.updates, made.updates) if old.value in ends]
+    if not outputs and not updates:
+        at = next((n for n, name in made.names.items() if name == graph.names.get(ends[0])), None)
+        if at is None:
+            return
+        outputs = [Output("out", at)]
+    yield _with(small, outputs, updates)
+
+
 def _bodies(trial: Trial) -> Iterator[Trial]:
     """The body of a loop, or a side of a branch, alone, on other values."""
     graph = trial.module
@@ -87,6 +136,20 @@ def _bodies(trial: Trial) -> Iterator[Trial]:
             for answer in (True, False):
                 given = {_name(i): np.full(i.shape, answer) for i in truths}
                 yield dataclasses.replace(trial, module=made, given=given)
+
+
+def _smaller_regions(trial: Trial) -> Iterator[Trial]:
+    """With an operand in the place of a value in a loop or branch."""
+    graph = trial.module
+    assert isinstance(graph, Graph)
+    for node in graph.nodes():
+        for name, body in regions_of(node.op):
+            for inner in reversed([n for n in body.nodes() if n.inputs]):
+                for operand in inner.inputs:
+                    if operand.type == inner.type and operand in body.names:
+                        part = _replaced(dataclasses.replace(trial, module=body, given={}), {inner: operand}, {}, True)
+                        op = dataclasses.replace(node.op, **{name: part.module})  # type: ignore[type-var]
+                        yield _replaced(trial, {node: Node.make(op, node.inputs)}, {})
 
 
 def _without_roles(trial: Trial) -> Iterator[Trial]:
@@ -129,8 +192,9 @@ def _with(trial: Trial, outputs: Sequence[Output], updates: Sequence[Update]) ->
     return dataclasses.replace(trial, module=_finished(graph, graph.inputs, list(outputs), list(updates), {}))
 
 
-def _replaced(trial: Trial, first: Mapping[Node, Node], given: Mapping[str, Array]) -> Trial:
-    """With other nodes in the place of some; `given` are the values of those that are new inputs."""
+def _replaced(trial: Trial, first: Mapping[Node, Node], given: Mapping[str, Array], inputs_stay: bool = False) -> Trial:
+    """With other nodes in the place of some; `given` are the values of those that are new inputs. Inputs that nobody
+    reads go, unless they have to stay."""
     graph = trial.module
     assert isinstance(graph, Graph)
     new = dict(first)
@@ -141,6 +205,8 @@ def _replaced(trial: Trial, first: Mapping[Node, Node], given: Mapping[str, Arra
     outputs = [dataclasses.replace(o, node=new.get(o.node, o.node)) for o in graph.outputs]
     updates = [dataclasses.replace(u, value=new.get(u.value, u.value)) for u in graph.updates]
     made = _finished(graph, inputs, outputs, updates, new)
+    if inputs_stay:
+        made = finish(graph.name, inputs, outputs, updates, made.names, made.origins)
     return dataclasses.replace(trial, module=made, given={**trial.given, **given})
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from symc.debug.values import LEAST, between, edges
+from symc.debug.values import LEAST, between, edges, wide
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.program.nodes import Program
 from symc.ir.tensor.graph import Graph
@@ -26,9 +26,10 @@ class Trial:
     are derivatives, so differences show them. `native`: machine code runs too, and (for a Symbol) an Executor.
     `requests` are the Executor's grad_req by argument; `veto` is the share of rewrites that are not allowed to happen,
     chosen by `seed` as the inputs are, but for those that `given` has. `edge`: floats are zeros, infinities, nan, ties
-    and the like. `refusable`: an operator may refuse its types, and there is nothing to check then. `limit` are the
-    seconds a pass may take (0: any). `bound`: what runs natively is also bound as users bind it. `rules`: gradients are
-    compared with differences once the operators have lost the rules of their own that are no derivatives.
+    and the like; `wide`: numbers of all magnitudes from a thousandth to a thousand. `refusable`: an operator may refuse
+    its types, and there is nothing to check then. `limit` are the seconds a pass may take (0: any). `bound`: what runs
+    natively is also bound as users bind it. `rules`: gradients are compared with differences once the operators have
+    lost the rules of their own that are no derivatives.
     """
 
     module: SymbolModule | Graph | Program | LoopModule
@@ -42,6 +43,7 @@ class Trial:
     requests: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, Array] = field(default_factory=dict)
     edge: bool = False
+    wide: bool = False
     refusable: bool = True
     limit: float = 0.0
     bound: bool = True
@@ -59,6 +61,8 @@ class Trial:
             made[...] = rng.integers(0, 2**32, tensor.shape, dtype=np.uint32)
         elif tensor.dtype == BOOL:
             made[...] = rng.integers(0, 2, tensor.shape)
+        elif self.wide and tensor.dtype.kind in "fi":
+            made[...] = wide(rng, tensor.shape)
         elif self.whole or not tensor.dtype.is_float:
             made[...] = rng.integers(LEAST if tensor.dtype.kind != "u" else 0, 1 - LEAST, tensor.shape)
         elif self.edge:

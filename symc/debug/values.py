@@ -1,4 +1,5 @@
-"""Values of inputs: random ones that keep away from kinks, whole numbers, and those at the edges of their type."""
+"""Values of inputs: random ones that keep away from kinks, whole numbers, numbers at the edges of their type, and those
+of all magnitudes."""
 
 from __future__ import annotations
 
@@ -29,3 +30,8 @@ def edges(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Array
     tiny, least, most = info.smallest_normal, info.smallest_subnormal, info.max
     odd = [np.nan, np.inf, -0.0, -np.inf, 0.5, 0.0, most, least, -1.5, 2.5, -most, -least, tiny / 2, -0.5, 1.0, -1.0]
     return rng.permutation(np.resize(np.array(odd, dtype), math.prod(shape))).reshape(shape)
+
+
+def wide(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Numbers of both signs whose magnitudes are spread from a thousandth to a thousand."""
+    return rng.choice([-1.0, 1.0], shape) * 10.0 ** rng.uniform(-3.0, 3.0, shape)

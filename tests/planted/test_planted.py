@@ -43,7 +43,7 @@ PLANTED = {
     "dropped_output": ("mlp", "inline", "verifier", "fc1_weight.grad"),
     "state_after_update": ("conv", "inline", "differs", "bn.add"),
     "no_origins": ("mlp", "inline", "verifier", ""),
-    "outputs_exchanged": ("mlp", "inline", "differs", "softmax_output"),
+    "outputs_exchanged": ("mlp", "inline", "differs", "softmax"),
     "raising": ("mlp", "simplify", "crash", ""),
     "nothing": ("mlp", "simplify", "crash", ""),
     "endless": ("mlp", "simplify", "crash", ""),
