@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from symc.ir.loop.nodes import LoopKernel
-from symc.ir.program.nodes import KernelStep, Program, regions_of_step
+from symc.ir.program.nodes import Program, regions_of_step
 from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.types import TensorType
 
@@ -64,13 +64,6 @@ class LoopModule:
         held = self.regions[step] if step < len(self.regions) else ()
         programs = [region.program for region in regions_of_step(self.program.steps[step])]
         return [LoopModule(p, self.kernels, c.calls, c.shifts, c.regions) for p, c in zip(programs, held, strict=True)]
-
-    @property
-    def native(self) -> bool:
-        """Whether no step, nor one of a region, runs in the host."""
-        steps = enumerate(self.program.steps)
-        own = all(self.calls[at] is not None for at, step in steps if isinstance(step, KernelStep))
-        return own and all(region.native for at in range(len(self.regions)) for region in self.inside(at))
 
     def shift_of(self, step: int) -> tuple[int, ...]:
         """The operand shifts of a step; empty where there are none."""

@@ -38,6 +38,8 @@ class Edits:
     def apply(self, passes: Sequence[Pass], strict: bool = False) -> list[Pass]:
         """The edited pipeline. PipelineError where a pass does not fit its place, and if `strict` where the pipeline
         has no pass that is named (a program that predicts has no gradients, one that is compiled half way no loops)."""
+        if not self.insert and not self.disable:
+            return list(passes)
         names = [p.name for p in passes]
         for name in (*self.disable, *(after for after, _ in self.insert)):
             if strict and name not in names:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -49,7 +49,7 @@ from symc.ir.types import Array
 from symc.passes.edits import active
 from symc.passes.loop.lower import LoopModule, Lower
 from symc.passes.loop.tiling.tile import Tile
-from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError
+from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError, collections_paused
 from symc.passes.manager.properties import held, level
 from symc.passes.pipeline import parse_pipeline
 from symc.passes.program.fuse import Fuse
@@ -339,14 +339,24 @@ class Instance:
         self.arena = aligned_empty(max(program.arena, 64))
         exe = self.executable
         linker = Linker(exe.kernels, exe.addresses, exe.constants)
-        linked = linker.link(exe.loops, self.buffers, self.outputs, self.arena)
+        with collections_paused():
+            linked = linker.link(exe.loops, self.buffers, self.outputs, self.arena)
         self.table, self.forward_entries = linked.table, linked.forward
         self.entries = len(self.table.entries)
         self.words = linker.words
 
+    @once
+    def draws(self) -> bool:
+        """Whether the program takes random bits."""
+        return bool(self.executable.program.key)
+
+    @once
+    def _go_forward(self) -> Callable[[], None]:
+        return self.table.runner(0, self.forward_entries)
+
     def run_forward(self) -> None:
         if (recording := RECORDING[0]) is None:
-            self.table.run(0, self.forward_entries)
+            self._go_forward()
         else:
             recording.run(self.executable.program, self.table, 0, self.forward_entries)
 

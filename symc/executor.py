@@ -134,16 +134,19 @@ class Executor:
             if kwargs:
                 self._assign(kwargs)
             train = bool(is_train)
-            self._count_rows(train)
-            instance = self._instance(train)
-            self._draw_key(instance)
+            # calls of small programs are as cheap as this is short
+            if self._choosers:
+                self._count_rows(train)
+            instance = self._instances.get(train) or self._instance(train)
+            if instance.draws:
+                self._key[:] = next_key()
             if self._monitor is not None:
                 self._monitor.before()
             instance.run_forward()
             self._fresh = self._trained = train
             if self._monitor is not None:
                 self._monitor.after_forward(train)
-            return self.outputs
+            return self._outputs or self.outputs
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         """Gradients of the outputs, weighted by `out_grads` (an NDArray, a list or a dict by output name; not needed
@@ -239,10 +242,6 @@ class Executor:
         raise TypeError(
             f"{self._label()}: out_grads must be an NDArray, a list or a dict of them, got {type(out_grads).__name__}"
         )
-
-    def _draw_key(self, instance: Instance) -> None:
-        if instance.executable.program.key:
-            self._key[:] = next_key()
 
     # -- compiling
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from operator import is_not
 from typing import Union
 
 from symc.ir.index import Affine
@@ -194,9 +195,9 @@ def map_body(body: tuple[Stmt, ...], change: Callable[[Stmt], Stmt]) -> tuple[St
     """A copy of the body with every statement (inner ones first) changed."""
     made: list[Stmt] = []
     for stmt in body:
-        if isinstance(stmt, For):
-            stmt = replace(stmt, body=map_body(stmt.body, change))
-        elif isinstance(stmt, If):
-            stmt = replace(stmt, body=map_body(stmt.body, change))
+        if isinstance(stmt, (For, If)):
+            inner = map_body(stmt.body, change)
+            if any(map(is_not, inner, stmt.body)):
+                stmt = replace(stmt, body=inner)
         made.append(change(stmt))
     return tuple(made)

@@ -12,7 +12,7 @@ from turn to turn. The arena of a region is a part of the arena around it, the s
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Union
 
@@ -274,13 +274,18 @@ class Program:
         steps = f"{len(self.steps)} steps{f', {back} of them backward' if self.cut and back else ''}"
         return f"<Program {self.name}: {steps}, arena {self.arena} B, ({few(params)}) -> ({few(outputs)})>"
 
-    def value_types(self) -> dict[str, TensorType]:
+    @once
+    def _types(self) -> Mapping[str, TensorType]:
         types = {p.name: p.type for p in self.params}
         types.update((name, node.tensor) for name, node in self.constants)
         for step in self.steps:
             for result in results_of(step):
                 types[result.name] = result.type
         return types
+
+    def value_types(self) -> Mapping[str, TensorType]:
+        """The types of all values by name; of names that stand for several, of the last."""
+        return self._types
 
 
 def results_of(step: Step) -> tuple[Result, ...]:
@@ -293,7 +298,7 @@ def operands_of(step: Step) -> tuple[str, ...]:
 
 def bases_of(program: Program) -> dict[str, str]:
     """For every value the one whose memory it is: itself, or what it is a view of."""
-    base = {name: name for name in program.value_types()}
+    base = dict(zip(program.value_types(), program.value_types()))
     for step in program.steps:
         if isinstance(step, ViewStep):
             base[step.result.name] = base[step.operand]

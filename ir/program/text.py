@@ -30,7 +30,7 @@ the step says (symc.ir.program.nodes).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from symc.ir.modules import Calls
 from symc.ir.program.form import access_text, form_text
@@ -109,7 +109,7 @@ def is_plain(step: KernelStep) -> bool:
 
 
 def step_lines(
-    step: Step, printer: Printer, call: str | None, types: dict[str, TensorType], indent: str,
+    step: Step, printer: Printer, call: str | None, types: Mapping[str, TensorType], indent: str,
     shifts: Sequence[int], regions: Regions,
 ) -> list[str]:  # fmt: skip
     """One step; `call` is the loop kernel it calls, if it does, with operands moved on by `shifts` elements; `regions`

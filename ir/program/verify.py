@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from symc.ir.errors import VerifyError
 from symc.ir.modules import Calls
@@ -100,7 +100,7 @@ def _names(program: Program) -> dict[str, TensorType]:
     return types
 
 
-def _body(step: KernelStep, types: dict[str, TensorType], where: str) -> None:
+def _body(step: KernelStep, types: Mapping[str, TensorType], where: str) -> None:
     given, taken = [types[o] for o in step.operands], [i.type for i in step.body.inputs]
     if list(given) != list(taken):
         raise VerifyError("P3", f"{where}: the operands are {given}, the body takes {taken}")
@@ -113,14 +113,14 @@ def _body(step: KernelStep, types: dict[str, TensorType], where: str) -> None:
         raise VerifyError("P3", f"{where}: the body has updates; they belong to the program")
 
 
-def _view(step: ViewStep, types: dict[str, TensorType], where: str) -> None:
+def _view(step: ViewStep, types: Mapping[str, TensorType], where: str) -> None:
     source, view = types[step.operand], step.result.type
     if source.dtype != view.dtype or step.offset < 0 or step.offset + view.size > source.size:
         part = f"{view} from element {step.offset} on"
         raise VerifyError("P5", f"{where}: {part} is not inside %{step.operand}: {source}")
 
 
-def _control(step: ControlStep, types: dict[str, TensorType], where: str) -> None:
+def _control(step: ControlStep, types: Mapping[str, TensorType], where: str) -> None:
     """Operands, results and regions agree."""
 
     def fail(message: str) -> VerifyError:
@@ -171,7 +171,7 @@ def _types(types: Sequence[TensorType | None]) -> str:
     return f"({', '.join(map(str, types))})"
 
 
-def _ends(program: Program, types: dict[str, TensorType]) -> None:
+def _ends(program: Program, types: Mapping[str, TensorType]) -> None:
     params = {p.name: p.type for p in program.params}
     names: set[str] = set()
     for output in program.outputs:
@@ -216,7 +216,7 @@ def _phases(program: Program) -> None:
 class _Memory:
     """The rules about places: walks the steps with the set of live arena pieces, sorted by offset."""
 
-    def __init__(self, program: Program, types: dict[str, TensorType]) -> None:
+    def __init__(self, program: Program, types: Mapping[str, TensorType]) -> None:
         self.program, self.types = program, types
         self.places: dict[str, Place] = {p.name: Place("arg", 0, p.name) for p in program.params}
         self.places.update((name, Place("arg", 0, name)) for name, _ in program.constants)

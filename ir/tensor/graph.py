@@ -197,6 +197,16 @@ def finish(
     return made
 
 
+def without_inputs(graph: Graph, unused: Sequence[Node]) -> Graph:
+    """The graph without inputs that nothing in it reads."""
+    if not unused:
+        return graph
+    dropped = set(unused)
+    made = replace(graph, inputs=tuple(i for i in graph.inputs if i not in dropped))
+    made.__dict__["_order"] = tuple(node for node in graph.nodes() if node not in dropped)
+    return made
+
+
 def with_origins(graph: Graph) -> Graph:
     """The graph with an origin for every value: one that has none, as of programs that are built by hand, comes from
     itself, by its name."""

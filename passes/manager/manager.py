@@ -246,6 +246,8 @@ class _Pauses(threading.local):
 
 _pauses = _Pauses()
 _collector = lock("collector")
+#: new objects from which on none is looked at when a pause ends: most are a program's
+MANY = 20000
 #: threads that have asked for a pause, and whether the collector ran before the first did; guarded by `_collector`
 _pausing = 0
 _was_on = True
@@ -253,8 +255,8 @@ _was_on = True
 
 @contextmanager
 def collections_paused() -> Iterator[None]:
-    """No cyclic garbage collection meanwhile (in the whole process): passes make hundreds of thousands of objects that
-    stay and no cycles, and every collection would look at all of them, a fifth of the time a large graph takes."""
+    """No cyclic garbage collection meanwhile (in the whole process): compiling makes hundreds of thousands of objects
+    that stay and no cycles, and every collection would look at all of them, a fifth of the time a large graph takes."""
     global _pausing, _was_on
     with _collector:
         if not _pausing:
@@ -273,6 +275,9 @@ def collections_paused() -> Iterator[None]:
 
 def _resume() -> None:
     if not _pausing and _was_on:
+        if gc.get_count()[0] > MANY and not gc.get_freeze_count():
+            gc.freeze()  # what is alive now is old, and will be looked at when all that is old is
+            gc.unfreeze()
         gc.enable()
 
 

@@ -29,8 +29,7 @@ LEVELS = ("symbol", "tensor", "program", "loop")
 
 def level(module: Any) -> str:
     """The level of a module: one of LEVELS. TypeError for what is no module."""
-    found = level_of(module)
-    return "program" if found in ("fused", "planned") else found
+    return "program" if isinstance(module, Program) else level_of(module)
 
 
 @dataclass(frozen=True)

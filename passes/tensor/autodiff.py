@@ -17,7 +17,7 @@ from symc.ir.origins import Origin, SymOrigin
 from symc.ir.prims.control import CustomGrad
 from symc.ir.prims.elementwise import add, full, zeros_like
 from symc.ir.prims.pullback import pullback, reaching
-from symc.ir.tensor.graph import Graph, Output, Update, finish, fresh_name
+from symc.ir.tensor.graph import Graph, Output, Update, finish, fresh_name, without_inputs
 from symc.ir.types import BOOL
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
@@ -108,8 +108,7 @@ class Autodiff(Pass):
         made = finish(graph.name, [*graph.inputs, *extra, *buffers], outputs, updates, names, origins)
         # heads that no gradient depends on (all loss operators ignore theirs) are not inputs
         used = {i for n in made.nodes() for i in n.inputs} | set(made.roots)
-        kept = [i for i in made.inputs if i not in extra or i in used]
-        return Graph(made.name, tuple(kept), made.outputs, made.updates, made.names, made.origins)
+        return without_inputs(made, [head for head in extra if head not in used])
 
     @staticmethod
     def _name(wished: str, taken: set[str]) -> str:

@@ -20,8 +20,7 @@ class Pool:
         self.executable = executable
         #: taking from a list and adding to it need no lock
         self._free: list[_Movable] = []
-        #: Python callbacks hold their arrays, so programs that have some are bound anew for every call
-        self._movable = executable.loops.native and executable.program.arena <= LARGEST
+        self._movable = executable.program.arena <= LARGEST
 
     def run(self, buffers: Mapping[str, Array], outputs: Sequence[Array]) -> None:
         """Run on these arrays: parameters by name, and one for each output."""

@@ -18,22 +18,25 @@ from symc.codegen.emit.description import NativeKernel
 from symc.ir.modules import LoopModule
 from symc.ir.op import Node, parameter
 from symc.ir.origins import called
-from symc.ir.program.nodes import BranchStep, ControlStep, KernelStep, LoopStep, Place, Program, ViewStep
+from symc.ir.program.nodes import BranchStep, ControlStep, KernelStep, LoopStep, Program, ViewStep
 from symc.ir.tensor.interp import evaluate
-from symc.ir.types import Array, TensorType
+from symc.ir.types import BOOL, Array, TensorType
 from symc.runtime.control import BRANCH, COPY, LOOP, MOVE, REST, START, branch_kernel, loop_kernel
 from symc.runtime.memory import address_of, empty
 from symc.runtime.table import Entry, Table, host_callback, make_table
 
 #: elements touched by a thread that are worth waking it for
 GRAIN = 16384
+TRUTH = TensorType(BOOL, ())
 
 
 class Held(NamedTuple):
-    """The memory of a value: an array over it, as it is in the first turn of all loops around, by how many bytes which
-    of them move it on after every turn, and in which of the caller's buffers it lies (-1: in none)."""
+    """The memory of a value: where it begins in the first turn of all loops around, its type, by how many bytes which
+    loops move it on after every turn, and in which of the caller's buffers it lies (-1: in none). Large programs have
+    thousands of values, and few of them are ever looked at as arrays."""
 
-    array: Array
+    address: int
+    type: TensorType
     moves: tuple[tuple[int, int], ...] = ()
     buffer: int = -1
 
@@ -72,21 +75,22 @@ class Linker:
 
     def link(self, module: LoopModule, buffers: Mapping[str, Array], outputs: Sequence[Array], arena: Array) -> Linked:
         """The table of a program on the caller's buffers: parameters by name, then outputs."""
-        names = [p.name for p in module.program.params]
-        arrays = [*(buffers[name] for name in names), *outputs]
-        self._begins = [address_of(array) for array in arrays]
-        held = [Held(array, (), number) for number, array in enumerate(arrays)]
+        program, types = module.program, module.program.value_types()
+        names = [p.name for p in program.params]
+        self._begins = [address_of(array) for array in (*(buffers[name] for name in names), *outputs)]
+        known = [*(p.type for p in program.params), *(types[output.value] for output in program.outputs)]
+        held = [Held(begin, t, (), number) for number, (begin, t) in enumerate(zip(self._begins, known))]
         keep = [arena, outputs, buffers, self.constants]
-        return self._link(module, dict(zip(names, held)), held[len(names) :], arena, keep)
+        return self._link(module, dict(zip(names, held)), held[len(names) :], address_of(arena), keep)
 
     def _link(
-        self, module: LoopModule, buffers: Mapping[str, Held], outputs: Sequence[Held], arena: Array, keep: list[Any]
+        self, module: LoopModule, buffers: Mapping[str, Held], outputs: Sequence[Held], arena: int, keep: list[Any]
     ) -> Linked:
-        """The table of a program on buffers by parameter name, outputs' buffers and an arena; `keep` is what else must
-        live as long."""
+        """The table of a program on buffers by parameter name, outputs' buffers and an arena, by its address; `keep` is
+        what else must live as long."""
         program = module.program
         held = dict(buffers)
-        held.update((name, Held(self.constants[node])) for name, node in program.constants)
+        held.update((name, Held(address_of(self.constants[node]), node.tensor)) for name, node in program.constants)
         _place(program, held, outputs, arena)
         entries: list[Entry] = []
         read: list[Sequence[Held]] = []
@@ -103,9 +107,9 @@ class Linker:
                     entry = _host_entry(step, values)
                 else:
                     kernel = self.kernels[call]
-                    args = [address_of(value.array) + shift for value, shift in zip(values, kernel.shifts)]
+                    args = [value.address + shift for value, shift in zip(values, kernel.shifts)]
                     for i, elements in enumerate(module.shift_of(at)):
-                        args[i] += elements * values[i].array.itemsize
+                        args[i] += elements * values[i].type.dtype.itemsize
                     shared = kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN
                     grain = max(1, GRAIN // max(kernel.work, 1)) if shared else 0
                     entry = Entry(self.addresses[call], args, kernel.extent, grain)
@@ -114,10 +118,10 @@ class Linker:
             read.append(values)
             forward += at < program.cut
         table = make_table(entries, scratch, keep)
-        for at, values in enumerate(read):
-            arguments = table.arguments(at)
-            for i, (value, address) in enumerate(zip(values, arguments.tolist())):
-                self._note(address_of(arguments) + 8 * i, value, address)
+        for at, (values, entry) in enumerate(zip(read, entries)):
+            for i, (value, address) in enumerate(zip(values, entry.args)):
+                if value.moves or value.buffer >= 0:
+                    self._note(table.address(at) + 8 * i, value, address)
         return Linked(table, forward, held)
 
     def _note(self, word: int, value: Held, address: int) -> None:
@@ -130,21 +134,21 @@ class Linker:
             self.words.append(Word(word, value.buffer, address - self._begins[value.buffer]))
 
     def _control(
-        self, step: ControlStep, modules: Sequence[LoopModule], held: Mapping[str, Held], arena: Array, keep: list[Any]
+        self, step: ControlStep, modules: Sequence[LoopModule], held: Mapping[str, Held], arena: int, keep: list[Any]
     ) -> Entry:
         """A loop or branch: one call of its native kernel, on a record that says what to run."""
         operands, results = [held[o] for o in step.operands], [held[r.name] for r in step.results]
-        frame = arena[step.frame.offset : step.frame.offset + step.frame_size]
+        frame = arena + step.frame.offset
         loop, first = len(self._moving), len(self._moved)
         self._moving.append([])
         self._depth += isinstance(step, LoopStep)
         tables: list[Table] = []
         for region, module in zip(step.regions, modules):
             buffers: list[Held] = []
-            own: list[Any] = [frame]
+            own: list[Any] = []
             for bound in (*region.params, *region.outputs):
                 if bound.of == "truth":
-                    buffers.append(Held(frame[-1:].view(np.bool_).reshape(())))
+                    buffers.append(Held(frame + step.frame_size - 1, TRUTH))
                     continue
                 whole = (operands if bound.of == "operand" else results)[bound.number]
                 buffers.append(_row(whole, loop, step, own) if bound.moves else whole)
@@ -167,26 +171,26 @@ class Linker:
 
     def _loop(
         self, step: LoopStep, loop: int, operands: Sequence[Held], results: Sequence[Held], tables: Sequence[Table],
-        frame: Array, keep: list[Any],
+        frame: int, keep: list[Any],
     ) -> Array:  # fmt: skip
         """The record of a loop."""
         head = step.head
         begins = [at for at in range(step.carries) if step.results[head + at].inplace != step.operands[at]]
         copies = np.zeros(len(begins), COPY)
         for at, carry in enumerate(begins):
-            copies["nbytes"][at] = operands[carry].array.nbytes
+            copies["nbytes"][at] = operands[carry].type.nbytes
             self._put(copies, "target", results[head + carry], at)
             self._put(copies, "source", operands[carry], at)
         stacked = results[head + step.carries :] if step.cond is not None else []
         rests = np.zeros(len(stacked), REST)
         for at, result in enumerate(stacked):
-            rests["nbytes"][at] = result.array.nbytes // max(step.trips, 1)
+            rests["nbytes"][at] = result.type.nbytes // max(step.trips, 1)
             self._put(rests, "target", result, at)
         moving = np.array(self._moving[loop], MOVE)
         record = np.zeros((), LOOP)
         record["trips"], record["body"] = step.trips, tables[0].launch()
         if step.cond is not None:
-            record["cond"], record["truth"] = tables[1].launch(), address_of(frame) + step.truth
+            record["cond"], record["truth"] = tables[1].launch(), frame + step.truth
             self._put(record, "count", results[0])
         for name, listed in (("copies", copies), ("moving", moving), ("rests", rests)):
             self._list(record, name, listed, keep)
@@ -207,7 +211,7 @@ class Linker:
 
     def _put(self, records: Array, name: str, value: Held, at: int = 0, address: int = 0) -> None:
         """An address in the value's memory (its first, if none is given), in a field of a record."""
-        dtype, address = records.dtype, address or address_of(value.array)
+        dtype, address = records.dtype, address or value.address
         assert dtype.fields is not None
         records.reshape(-1)[name][at] = address
         self._note(address_of(records) + at * dtype.itemsize + dtype.fields[name][1], value, address)
@@ -215,41 +219,39 @@ class Linker:
 
 def _row(whole: Held, loop: int, step: ControlStep, keep: list[Any]) -> Held:
     """The row of an array that the first turn of a loop takes, which moves on with the loop."""
-    array, backwards = whole.array, isinstance(step, LoopStep) and step.backwards
-    if not len(array):  # no turn is taken
-        keep.append(empty(array.shape[1:], array.dtype))
-        return Held(keep[-1])
-    first = array[-1:] if backwards else array[:1]
-    by = array.nbytes // len(array)
-    return Held(first.reshape(array.shape[1:]), (*whole.moves, (loop, -by if backwards else by)), whole.buffer)
+    t, backwards = whole.type, isinstance(step, LoopStep) and step.backwards
+    row = t.with_shape(t.shape[1:])
+    if not t.shape[0]:  # no turn is taken
+        keep.append(empty(row.shape, row.dtype.numpy))
+        return Held(address_of(keep[-1]), row)
+    first = whole.address + (t.nbytes - row.nbytes if backwards else 0)
+    by = -row.nbytes if backwards else row.nbytes
+    return Held(first, row, (*whole.moves, (loop, by)), whole.buffer)
 
 
-def _place(program: Program, held: dict[str, Held], outputs: Sequence[Held], arena: Array) -> None:
+def _place(program: Program, held: dict[str, Held], outputs: Sequence[Held], arena: int) -> None:
     """Give every value of the program the memory of its place."""
-
-    def at(place: Place, t: TensorType) -> Held:
-        if place.kind == "arena":
-            return Held(arena[place.offset : place.offset + t.nbytes].view(t.dtype.numpy).reshape(t.shape))
-        found = outputs[place.offset] if place.kind == "out" else held[place.name]
-        return Held(found.array.reshape(t.shape), found.moves, found.buffer)
-
     for step in program.steps:
         if isinstance(step, ViewStep):
             source, t = held[step.operand], step.result.type
-            part = source.array.reshape(-1)[step.offset : step.offset + t.size]
-            held[step.result.name] = Held(part.reshape(t.shape), source.moves, source.buffer)
-        else:
-            held.update([(result.name, at(result.place, result.type)) for result in step.results])
+            held[step.result.name] = source._replace(address=source.address + step.offset * t.dtype.itemsize, type=t)
+            continue
+        for result in step.results:
+            place, t = result.place, result.type
+            if place.kind == "arena":
+                held[result.name] = Held(arena + place.offset, t)
+            else:
+                found = outputs[place.offset] if place.kind == "out" else held[place.name]
+                held[result.name] = found._replace(type=t)
 
 
 def _host_entry(step: KernelStep, values: Sequence[Held]) -> Entry:
     """A step without a loop nest: operators written by users, and what numpy does, run in Python."""
     inputs = [parameter(i).input_name for i in step.body.inputs]
     results = [output.name for output in step.body.outputs]
-    moving = any(value.moves for value in values)
 
     def run(args: int) -> None:
-        arrays = _moved(args, values) if moving else [value.array for value in values]
+        arrays = _arrays(args, values)
         try:
             made = evaluate(step.body, dict(zip(inputs, arrays))).outputs
         except MXNetError as problem:
@@ -258,16 +260,15 @@ def _host_entry(step: KernelStep, values: Sequence[Held]) -> Entry:
         for name, array in zip(results, arrays[len(inputs) :]):
             array[...] = made[name]
 
-    return Entry(host_callback(run), [address_of(value.array) for value in values] if moving else [])
+    return Entry(host_callback(run), [value.address for value in values])
 
 
-def _moved(args: int, values: Sequence[Held]) -> list[Array]:
-    """The arrays at the addresses that a table's arguments hold now."""
+def _arrays(args: int, values: Sequence[Held]) -> list[Array]:
+    """The values at the addresses that a table's arguments hold now."""
     addresses = (ctypes.c_uint64 * len(values)).from_address(args)
     made: list[Array] = []
-    for address, (array, moves, _) in zip(addresses, values):
-        if moves and array.nbytes:
-            memory = (ctypes.c_uint8 * array.nbytes).from_address(address)
-            array = np.frombuffer(memory, array.dtype).reshape(array.shape)
-        made.append(array)
+    for address, value in zip(addresses, values):
+        t = value.type
+        memory = (ctypes.c_uint8 * t.nbytes).from_address(address) if t.nbytes else b""
+        made.append(np.frombuffer(memory, t.dtype.numpy).reshape(t.shape))
     return made

@@ -174,14 +174,18 @@ class Table:
         self._offsets = np.cumsum([0, *(len(entry.args) for entry in entries)]).tolist()
         self.args = np.fromiter((a for entry in entries for a in entry.args), np.uint64, self._offsets[-1])
         self._keep = [*keep, *(entry.fn for entry in entries if isinstance(entry.fn, CallbackAddress))]
-        base = int(self.args.ctypes.data)
+        self._base = int(self.args.ctypes.data)
         for i, entry in enumerate(entries):
             if isinstance(entry.fn, CallbackAddress) and entry.grain > 0:
                 raise ValueError(f"entry {i} calls Python, which only the calling thread may do: expected grain 0")
-            self.entries[i] = (int(entry.fn), base + 8 * self._offsets[i], entry.extent, entry.grain)
+            self.entries[i] = (int(entry.fn), self.address(i), entry.extent, entry.grain)
         self._stride = -(-scratch_bytes // runner.CACHE_LINE) * runner.CACHE_LINE
         self._scratch = aligned_empty(self._stride * _pool.limit)
         self._launches: dict[tuple[int, int | None], ctypes.c_void_p] = {}
+
+    def address(self, index: int) -> int:
+        """Where the arguments of entry `index` lie."""
+        return self._base + 8 * self._offsets[index]
 
     def arguments(self, index: int) -> NDArray[np.uint64]:
         """The buffer addresses of entry `index`: a view, writable."""

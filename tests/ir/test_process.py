@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from symc.ir.op import input_node
 from symc.ir.process import forks_go_on, forks_wait, lock, turns
 from symc.ir.process import in_child as renew_in_child
 from symc.ir.types import F32, TensorType
+from symc.passes.manager import manager
 from symc.passes.manager.manager import collections_paused
 
 pytestmark = [
@@ -256,3 +258,29 @@ with lock("code"), lock("nodes"), lock("code"):  # held already
 
 def test_locks_out_of_order_are_refused() -> None:
     in_new_process(CHECKED, SYMC_CHECK_LOCKS="1")
+
+
+def test_what_a_pause_leaves_is_old_and_what_the_user_froze_stays_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program's objects are not looked at when the pause ends, but garbage among them is found all the same."""
+    monkeypatch.setattr(manager, "MANY", 10)
+
+    class Thing:
+        pass
+
+    with collections_paused():
+        kept = [Thing() for _ in range(50)]
+        for thing in kept:
+            thing.itself = thing  # type: ignore[attr-defined]
+    assert gc.get_count()[0] < 50 and not gc.get_freeze_count()
+    left = weakref.ref(kept[0])
+    del kept, thing
+    gc.collect()
+    assert left() is None
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with collections_paused():
+            more = [Thing() for _ in range(50)]
+        assert gc.get_freeze_count() == frozen and more
+    finally:
+        gc.unfreeze()

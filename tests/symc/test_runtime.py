@@ -29,6 +29,13 @@ from native import (
 
 from symc.codegen.errors import KernelError
 from symc.codegen.target import default_threads
+from symc.compile import compile_graph
+from symc.ir.op import input_node
+from symc.ir.prims.control import host_call, register_host
+from symc.ir.prims.elementwise import add
+from symc.ir.tensor.graph import finish, with_origins
+from symc.ir.types import F32, TensorType
+from symc.ndarray.pool import Pool
 from symc.runtime import runner
 from symc.runtime import table as runtime
 from symc.runtime.table import Entry, host_callback, make_table
@@ -274,3 +281,18 @@ def test_aligned_memory(nbytes: int) -> None:
     if nbytes:  # numpy gives an empty array no address of its own
         assert memory.ctypes.data % (2 << 20 if nbytes >= 2 << 20 else 64) == 0
         assert runtime.aligned_empty(nbytes, 4096).ctypes.data % 4096 == 0
+
+
+def test_what_runs_in_python_moves_to_other_arrays():
+    """A program with steps in the host is bound once; its steps find the arrays by the addresses in the table."""
+    node = input_node("x", TensorType(F32, (3,)))
+    register_host("test/doubled_and_one", lambda x: (x * 2, x + 1))
+    doubled, one = host_call("test/doubled_and_one", [node], [node.tensor, node.tensor])
+    graph = finish("net", [node], [("doubled", doubled), ("one", add(one, node))])
+    executable = compile_graph(with_origins(graph))
+    pool = Pool(executable)
+    for _ in range(3):
+        x, outs = np.random.rand(3).astype("f"), [np.zeros(3, "f"), np.zeros(3, "f")]
+        pool.run({"x": x}, outs)
+        np.testing.assert_allclose(outs[0], 2 * x, rtol=1e-6)
+        np.testing.assert_allclose(outs[1], 2 * x + 1, rtol=1e-6)

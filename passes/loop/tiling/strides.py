@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from operator import is_
 
 from symc.ir.index import Affine, linear
 from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Load, Stmt, Store, map_body
@@ -58,8 +59,10 @@ def substitute(body: tuple[Stmt, ...], values: Mapping[str, Affine]) -> tuple[St
         if isinstance(stmt, IndexValue):
             return replace(stmt, index=stmt.index.substitute(values))
         if isinstance(stmt, (Load, Store)):
-            index = tuple(i.substitute(values) for i in stmt.index)
-            guard = tuple((g.substitute(values), lo, hi) for g, lo, hi in stmt.guard)
+            index = tuple([i.substitute(values) for i in stmt.index])
+            guard = tuple([(g.substitute(values), lo, hi) for g, lo, hi in stmt.guard])
+            if all(map(is_, index, stmt.index)) and all(a[0] is b[0] for a, b in zip(guard, stmt.guard)):
+                return stmt
             return replace(stmt, index=index, guard=guard)
         return stmt
 

@@ -29,9 +29,11 @@ class NativeKernel:
 def describe(kernel: LoopKernel, target: Target) -> NativeKernel:
     """The kernel's facts, without emitting it."""
     extent = _extent(kernel)
-    found = shifts_of(kernel)
+    offsets = _offsets(kernel)
+    found = _shifts(kernel, offsets)
     shifts = tuple(found.get(b.name, 0) * b.type.dtype.itemsize for b in kernel.buffers)
-    return NativeKernel(fingerprint(kernel, target), extent, scratch_layout(kernel)[1], work_of(kernel, extent), shifts)
+    key = _fingerprint(kernel, target, offsets, found)
+    return NativeKernel(key, extent, scratch_layout(kernel)[1], work_of(kernel, extent), shifts)
 
 
 def outermost_loop(kernel: LoopKernel) -> For | None:
@@ -53,25 +55,40 @@ def _extent(kernel: LoopKernel) -> int:
 def fingerprint(kernel: LoopKernel, target: Target) -> str:
     """The identity of a kernel's code: its loops without origins, accesses by offset behind the shifts, the target.
     What its buffers are called says nothing: they are numbered."""
-    buffers = [*kernel.buffers, *(s.buffer for s in walk(kernel.body) if isinstance(s, Alloc))]
+    offsets = _offsets(kernel)
+    return _fingerprint(kernel, target, offsets, _shifts(kernel, offsets))
+
+
+def _offsets(kernel: LoopKernel) -> dict[int, Affine]:
+    """Where every load and store (by its id) accesses its buffer, in elements."""
+    strides = {b.name: strides_of(b.type.shape) for b in kernel.buffers}
+    offsets: dict[int, Affine] = {}
+    for stmt in walk(kernel.body):
+        if isinstance(stmt, (Load, Store)):
+            offsets[id(stmt)] = linear(stmt.index, strides[stmt.buffer])
+        elif isinstance(stmt, Alloc):
+            strides[stmt.buffer.name] = strides_of(stmt.buffer.type.shape)
+    return offsets
+
+
+def _fingerprint(kernel: LoopKernel, target: Target, offsets: Mapping[int, Affine], shifts: Mapping[str, int]) -> str:
     numbers: dict[str, str] = {}
-    for buffer in buffers:
+    for buffer in (*kernel.buffers, *(s.buffer for s in walk(kernel.body) if isinstance(s, Alloc))):
         numbers.setdefault(buffer.name, f"b{len(numbers)}")
-    strides = {b.name: strides_of(b.type.shape) for b in buffers}
     parts = [target.name, *(f"{numbers[b.name]}:{b.type.dtype}:{b.mode}" for b in kernel.buffers)]
-    _write(kernel.body, parts, strides, shifts_of(kernel), numbers)
+    _write(kernel.body, parts, offsets, shifts, numbers)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _write(
-    body: tuple[Stmt, ...], parts: list[str], strides: Mapping[str, tuple[int, ...]], shifts: Mapping[str, int],
+    body: tuple[Stmt, ...], parts: list[str], offsets: Mapping[int, Affine], shifts: Mapping[str, int],
     numbers: Mapping[str, str],
 ) -> None:  # fmt: skip
     def ref(r: Ref) -> str:
         return f"%{r.name}" if r.name else f"{r.value!r}:{r.dtype}"
 
-    def place(buffer: str, index: tuple[Affine, ...]) -> str:
-        return f"{numbers[buffer]}[{linear(index, strides[buffer]) - shifts.get(buffer, 0)}]"
+    def place(s: Load | Store) -> str:
+        return f"{numbers[s.buffer]}[{offsets[id(s)] + -shifts.get(s.buffer, 0)}]"
 
     def guards(found: tuple[tuple[Affine, int, int], ...]) -> str:
         return ";".join(f"{lo}<={g}<{hi}" for g, lo, hi in found)
@@ -81,19 +98,19 @@ def _write(
             parts.append(f"{s.name}={s.op!r}({','.join(map(ref, s.args))}){s.dtype}")
         elif isinstance(s, Load):
             other = ref(s.other) if s.other is not None else ""
-            parts.append(f"{s.name}={place(s.buffer, s.index)}{s.dtype}{guards(s.guard)}{other}")
+            parts.append(f"{s.name}={place(s)}{s.dtype}{guards(s.guard)}{other}")
         elif isinstance(s, Store):
-            parts.append(f"{place(s.buffer, s.index)}{'+' if s.add else ''}={ref(s.value)}{guards(s.guard)}")
+            parts.append(f"{place(s)}{'+' if s.add else ''}={ref(s.value)}{guards(s.guard)}")
         elif isinstance(s, IndexValue):
             parts.append(f"{s.name}={s.index}:{s.dtype}")
         elif isinstance(s, For):
             carries = ",".join(f"{c.name}={ref(c.init)}>{ref(c.yields)}>{c.result}{c.combine or ''}" for c in s.carries)
             parts.append(f"for {s.var} {s.lo} {s.hi} {s.step} {s.kind} {s.width} {s.unroll} {carries}{{")
-            _write(s.body, parts, strides, shifts, numbers)
+            _write(s.body, parts, offsets, shifts, numbers)
             parts.append("}")
         elif isinstance(s, If):
             parts.append(f"if {ref(s.cond)}{{")
-            _write(s.body, parts, strides, shifts, numbers)
+            _write(s.body, parts, offsets, shifts, numbers)
             parts.append("}")
         else:
             parts.append(f"{numbers[s.buffer.name]}:{s.buffer.type}")
@@ -119,14 +136,18 @@ def work_of(kernel: LoopKernel, extent: int) -> int:
 def shifts_of(kernel: LoopKernel) -> dict[str, int]:
     """Elements by which the caller moves the address of a parameter, so that kernels that read different slices of
     their operands are the same code: the least constant offset of its accesses, where none is guarded."""
-    shapes = {b.name: strides_of(b.type.shape) for b in kernel.buffers}
+    return _shifts(kernel, _offsets(kernel))
+
+
+def _shifts(kernel: LoopKernel, offsets: Mapping[int, Affine]) -> dict[str, int]:
+    parameters = {b.name for b in kernel.buffers}
     least: dict[str, int] = {}
     guarded: set[str] = set()
     for stmt in walk(kernel.body):
-        if isinstance(stmt, (Load, Store)) and stmt.buffer in shapes:
+        if isinstance(stmt, (Load, Store)) and stmt.buffer in parameters:
             if stmt.guard:
                 guarded.add(stmt.buffer)
-            const = linear(stmt.index, shapes[stmt.buffer]).const
+            const = offsets[id(stmt)].const
             least[stmt.buffer] = min(const, least.get(stmt.buffer, const))
     return {name: shift for name, shift in least.items() if shift > 0 and name not in guarded}
 
