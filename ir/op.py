@@ -296,6 +296,11 @@ class Node:
         """The node op(inputs), typed and interned. Raises TypeMismatch where the op has no type for the inputs."""
         return _interned_node(op, tuple(inputs), None)
 
+    @staticmethod
+    def known(op: Primitive, inputs: tuple[Node, ...], type: Type) -> Node:
+        """The node op(inputs), as Node.make, where somebody has found its type before."""
+        return _interned_node(op, inputs, type)
+
     def on(self, inputs: Sequence[Node]) -> Node:
         """The same operation on other operands, as Node.make. Operands of the same types need no new type."""
         op, before = self.op, self.inputs

@@ -39,14 +39,14 @@ from symc.codegen.emit.kernel import emit_kernel
 from symc.codegen.jit.compile import compile_kernels
 from symc.codegen.target import Target, host_target
 from symc.ir.errors import TypeMismatch, VerifyError
-from symc.ir.loop.nodes import LoopKernel
 from symc.ir.loop.verify import verify_kernel
+from symc.ir.modules import Calls
 from symc.ir.op import Node
 from symc.ir.process import once
 from symc.ir.program.nodes import Program, programs_of
 from symc.ir.tensor.graph import Graph, with_origins
 from symc.ir.types import Array
-from symc.passes.edits import active
+from symc.passes.edits import Edits, active
 from symc.passes.loop.lower import LoopModule, Lower
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError, collections_paused
@@ -66,6 +66,7 @@ from symc.passes.tensor.prune import Prune
 from symc.passes.tensor.simplify import Simplify
 from symc.passes.tensor.stack import Stack
 from symc.progress import compiling
+from symc.runtime import stored
 from symc.runtime.keys import next_key
 from symc.runtime.link import Linker, Word
 from symc.runtime.memory import constant, empty, need_for
@@ -73,7 +74,7 @@ from symc.runtime.programs import program_of
 from symc.runtime.recording import RECORDING
 from symc.runtime.table import Table, aligned_empty
 from symc.settings import verification
-from symc.tracing import tracing
+from symc.tracing import dumping, tracing
 from symc.typed import HasGraph, Known, complete, module_of, roles_of
 
 #: Terms of a block of a long sum. Short blocks cost a tenth of a convolution's speed. Gradients need them, as they turn
@@ -205,7 +206,28 @@ def compile_symbol(
         if manager is not None:
             return emit(manager.run(passes, module), target)
         options = (train, tuple(wrt), tuple(add), target, active())
-        return program_of(module, options, lambda: _made(passes, module, target))
+        return program_of(module, options, lambda: _kept(passes, module, *options))
+
+
+def _kept(
+    passes: Sequence[Pass], module: SymbolModule, train: bool, wrt: Sequence[str], add: Sequence[str], target: Target,
+    edits: Edits,
+) -> Executable:  # fmt: skip
+    """A program that an earlier process has kept, or what is made of the module now, which is kept. Whoever wants to
+    see passes run, or others than the compiler's own, gets a new one."""
+    key = None
+    if not (edits.insert or edits.disable or verification() or dumping()):
+        key = stored.key_of(module, (train, wrt, add), target)
+    with collections_paused():
+        found = stored.load(key) if key is not None else None
+    if found is None:
+        made = _made(passes, module, target)
+        if key is not None:
+            stored.save(key, made.program, made.called, made.kernels)
+        return made
+    program, called, kernels = found
+    last = [pass_ for pass_ in passes if pass_.gives == "loop"]
+    return _linked(program, called, kernels, target, lambda: Manager(verify=verification()).run(last, program))
 
 
 def _made(passes: Sequence[Pass], module: Module, target: Target, instruments: Sequence[Instrument] = ()) -> Executable:
@@ -241,14 +263,18 @@ def compile_graph(graph: Graph) -> Executable:
 class Executable:
     """A compiled program: bind it to buffers to run it, as often as wanted."""
 
-    loops: LoopModule
+    program: Program
+    #: the kernels that its steps call, by their numbers
+    called: Calls
     target: Target
     kernels: tuple[NativeKernel, ...]
     addresses: tuple[int, ...]
+    _loops: Callable[[], LoopModule]
 
-    @property
-    def program(self) -> Program:
-        return self.loops.program
+    @once
+    def loops(self) -> LoopModule:
+        """The program with its kernels' loops. Those of a program from the cache are made when somebody looks."""
+        return self._loops()
 
     def __repr__(self) -> str:
         """`<Executable of <Program mlp: ...>: 3 kernels for avx2>`."""
@@ -290,19 +316,26 @@ class Executable:
 def emit(loops: LoopModule, target: Target) -> Executable:
     """Machine code for every kernel; equal kernels are compiled once, in this process and on disk. MXNetError if the
     program needs more memory than there is."""
-    need_for(loops.program)
     kernels = tuple(describe(kernel, target) for kernel in loops.kernels)
+    called = Calls(loops.calls, loops.shifts, loops.regions)
+    return _linked(loops.program, called, kernels, target, lambda: loops)
+
+
+def _linked(
+    program: Program, called: Calls, kernels: tuple[NativeKernel, ...], target: Target, loops: Callable[[], LoopModule]
+) -> Executable:
+    """A program with the machine code of its kernels; `loops` gives those, for whoever looks at them."""
+    need_for(program)
+    once_made = functools.cache(loops)
     # the text is written only where neither this process nor the cache has the code
-    wanted = [
-        (native.key, "kernel", functools.partial(_text, kernel, target))
-        for native, kernel in zip(kernels, loops.kernels)
-    ]
+    wanted = [(k.key, "kernel", functools.partial(_text, once_made, at, target)) for at, k in enumerate(kernels)]
     found = compile_kernels(wanted, target) if wanted else {}
-    return Executable(loops, target, kernels, tuple(found[native.key] for native in kernels))
+    return Executable(program, called, target, kernels, tuple(found[k.key] for k in kernels), once_made)
 
 
-def _text(kernel: LoopKernel, target: Target) -> str:
+def _text(loops: Callable[[], LoopModule], number: int, target: Target) -> str:
     """The LLVM IR of a kernel that is compiled for the first time: equal ones have been verified then."""
+    kernel = loops().kernels[number]
     if verification() is not False:
         verify_kernel(kernel, origins=False)
     return emit_kernel(kernel, target)
@@ -340,7 +373,7 @@ class Instance:
         exe = self.executable
         linker = Linker(exe.kernels, exe.addresses, exe.constants)
         with collections_paused():
-            linked = linker.link(exe.loops, self.buffers, self.outputs, self.arena)
+            linked = linker.link(program, exe.called, self.buffers, self.outputs, self.arena)
         self.table, self.forward_entries = linked.table, linked.forward
         self.entries = len(self.table.entries)
         self.words = linker.words

@@ -56,6 +56,11 @@ def trace(directory: str | os.PathLike[str]) -> Iterator[None]:
         _directory.reset(token)
 
 
+def dumping() -> str:
+    """The directory that programs are written into, as they are compiled; "" where nobody asked for it."""
+    return _directory.get() or os.environ.get("SYMC_DUMP", "")
+
+
 class Watcher(Instrument):
     """Sees a compilation, and keeps what shows it again if it fails."""
 
@@ -68,7 +73,7 @@ class Watcher(Instrument):
 def tracing(module: Module, passes: Sequence[Pass]) -> Iterator[list[Instrument]]:
     """What sees the compilation of a module in the block: an instrument that writes it where somebody asked for that,
     and the one of WATCHER. An error of the compiler itself has a note of the file that shows it again."""
-    directory = _directory.get() or os.environ.get("SYMC_DUMP", "")
+    directory = dumping()
     writer = _Writer(Path(directory), module, passes) if directory else None
     make = WATCHER.get()
     watcher = make(module, passes) if make else None

@@ -15,7 +15,7 @@ import numpy as np
 
 from symc.base import MXNetError
 from symc.codegen.emit.description import NativeKernel
-from symc.ir.modules import LoopModule
+from symc.ir.modules import Calls
 from symc.ir.op import Node, parameter
 from symc.ir.origins import called
 from symc.ir.program.nodes import BranchStep, ControlStep, KernelStep, LoopStep, Program, ViewStep
@@ -73,22 +73,24 @@ class Linker:
         self._moved: list[tuple[int, Held, int]] = []
         self._depth = 0
 
-    def link(self, module: LoopModule, buffers: Mapping[str, Array], outputs: Sequence[Array], arena: Array) -> Linked:
+    def link(
+        self, program: Program, called: Calls, buffers: Mapping[str, Array], outputs: Sequence[Array], arena: Array
+    ) -> Linked:
         """The table of a program on the caller's buffers: parameters by name, then outputs."""
-        program, types = module.program, module.program.value_types()
+        types = program.value_types()
         names = [p.name for p in program.params]
         self._begins = [address_of(array) for array in (*(buffers[name] for name in names), *outputs)]
         known = [*(p.type for p in program.params), *(types[output.value] for output in program.outputs)]
         held = [Held(begin, t, (), number) for number, (begin, t) in enumerate(zip(self._begins, known))]
         keep = [arena, outputs, buffers, self.constants]
-        return self._link(module, dict(zip(names, held)), held[len(names) :], address_of(arena), keep)
+        return self._link(program, called, dict(zip(names, held)), held[len(names) :], address_of(arena), keep)
 
     def _link(
-        self, module: LoopModule, buffers: Mapping[str, Held], outputs: Sequence[Held], arena: int, keep: list[Any]
-    ) -> Linked:
+        self, program: Program, called: Calls, buffers: Mapping[str, Held], outputs: Sequence[Held], arena: int,
+        keep: list[Any],
+    ) -> Linked:  # fmt: skip
         """The table of a program on buffers by parameter name, outputs' buffers and an arena, by its address; `keep` is
         what else must live as long."""
-        program = module.program
         held = dict(buffers)
         held.update((name, Held(address_of(self.constants[node]), node.tensor)) for name, node in program.constants)
         _place(program, held, outputs, arena)
@@ -99,16 +101,16 @@ class Linker:
             if isinstance(step, ViewStep):
                 continue
             if isinstance(step, (LoopStep, BranchStep)):
-                entry, values = self._control(step, module.inside(at), held, arena, keep), []
+                entry, values = self._control(step, called.regions[at], held, arena, keep), []
             else:
-                call = module.calls[at]
+                call = called.calls[at]
                 values = [held[name] for name in (*step.operands, *(r.name for r in step.results))]
                 if call is None:
                     entry = _host_entry(step, values)
                 else:
                     kernel = self.kernels[call]
                     args = [value.address + shift for value, shift in zip(values, kernel.shifts)]
-                    for i, elements in enumerate(module.shift_of(at)):
+                    for i, elements in enumerate(called.shifts[at] if at < len(called.shifts) else ()):
                         args[i] += elements * values[i].type.dtype.itemsize
                     shared = kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN
                     grain = max(1, GRAIN // max(kernel.work, 1)) if shared else 0
@@ -134,7 +136,7 @@ class Linker:
             self.words.append(Word(word, value.buffer, address - self._begins[value.buffer]))
 
     def _control(
-        self, step: ControlStep, modules: Sequence[LoopModule], held: Mapping[str, Held], arena: int, keep: list[Any]
+        self, step: ControlStep, inside: Sequence[Calls], held: Mapping[str, Held], arena: int, keep: list[Any]
     ) -> Entry:
         """A loop or branch: one call of its native kernel, on a record that says what to run."""
         operands, results = [held[o] for o in step.operands], [held[r.name] for r in step.results]
@@ -143,7 +145,7 @@ class Linker:
         self._moving.append([])
         self._depth += isinstance(step, LoopStep)
         tables: list[Table] = []
-        for region, module in zip(step.regions, modules):
+        for region, calls in zip(step.regions, inside, strict=True):
             buffers: list[Held] = []
             own: list[Any] = []
             for bound in (*region.params, *region.outputs):
@@ -153,7 +155,7 @@ class Linker:
                 whole = (operands if bound.of == "operand" else results)[bound.number]
                 buffers.append(_row(whole, loop, step, own) if bound.moves else whole)
             names = [p.name for p in region.program.params]
-            linked = self._link(module, dict(zip(names, buffers)), buffers[len(names) :], frame, own)
+            linked = self._link(region.program, calls, dict(zip(names, buffers)), buffers[len(names) :], frame, own)
             tables.append(linked.table)
         keep += tables
         if isinstance(step, BranchStep):

@@ -131,7 +131,8 @@ def _listing(text: str, target: Target, forms: Sequence[str]) -> dict[str, str]:
 
 
 @functools.cache
-def _target_fingerprint(target: Target) -> bytes:
+def target_fingerprint(target: Target) -> bytes:
+    """A digest of what machine code depends on besides its kernel: the emitters, LLVM and the target."""
     from llvmlite import __version__
 
     tools = (__version__, binding().llvm_version_info, binding().get_default_triple())
@@ -141,7 +142,7 @@ def _target_fingerprint(target: Target) -> bytes:
 
 def _digest(key: str, text: Text, target: Target) -> bytes:
     """What a kernel's code is known by: its key (and text, if at hand), the generator, LLVM and the target."""
-    digest = hashlib.sha256(_target_fingerprint(target))
+    digest = hashlib.sha256(target_fingerprint(target))
     digest.update(key.encode())
     if isinstance(text, str):
         digest.update(b"\0" + text.encode())
