@@ -66,10 +66,12 @@ MOVED = {
 INNER = {
     "contrib.autograd": "autograd.sections",
     "contrib.nd": "ndarray.contrib", "contrib.ndarray": "ndarray.contrib", "contrib.sym": "symbol.contrib",
-    "contrib.symbol": "symbol.contrib", "io.io": "io", "io.utils": "io", "kvstore.base": "kvstore",
+    "contrib.symbol": "symbol.contrib", "image.image": "image",
+    "io.io": "io", "io.utils": "io", "kvstore.base": "kvstore",
     "kvstore.kvstore": "kvstore", "misc": "lr_scheduler", "ndarray.utils": "ndarray", "optimizer.contrib": "optimizer",
     "optimizer.optimizer": "optimizer", "rnn.io": "rnn", "rnn.rnn": "rnn", "rnn.rnn_cell": "rnn",
     # the short names, which some programs import as if they were modules
-    "init": "initializer", "kv": "kvstore", "mod": "module", "mon": "monitor", "nd": "ndarray", "opt": "optimizer",
+    "init": "initializer", "img": "image", "kv": "kvstore", "mod": "module", "mon": "monitor", "nd": "ndarray",
+    "opt": "optimizer",
     "rnd": "random", "sym": "symbol", "viz": "visualization",
 }  # fmt: skip

@@ -18,7 +18,6 @@ from symc.base import MXNetError
 
 _NUMPY = "symc has no NumPy-like arrays; use mx.nd arrays and mx.sym, or numpy itself with asnumpy()"
 _SHAPES = "an extent of 0 in a Symbol's shape always means unknown here; give every extent its size"
-_IMAGES = "read and resize images with Pillow or OpenCV, and feed the arrays through mx.io.NDArrayIter"
 _RTC = "symc compiles Symbols itself; write the computation as a Symbol, or as an mx.operator.CustomOp"
 
 #: name below `mx` -> what to do instead
@@ -28,7 +27,6 @@ GHOSTS: Mapping[str, str] = {
     "np": _NUMPY, "numpy": _NUMPY, "npx": _NUMPY, "numpy_extension": _NUMPY, "np_symbol": _NUMPY,
     "np_array": _NUMPY, "use_np": _NUMPY, "use_np_array": _NUMPY, "set_np_shape": _SHAPES,
     "np_shape": _SHAPES, "use_np_shape": _SHAPES,
-    "image": _IMAGES, "img": _IMAGES,
     "rtc": _RTC, "th": _RTC, "torch": _RTC, "tvmop": _RTC,
     "library": "operators for symc are written in Python: see docs/adding-an-operator.md",
     "onnx": "symc neither reads nor writes ONNX; keep the net as Symbol JSON",

@@ -34,12 +34,13 @@ USAGE = "usage: python -m symc.as_mxnet (SCRIPT.py | -m MODULE) [ARGUMENT ...]"
 #: modules of MXNet 1.9.1 that stand at the same place in symc
 SAME = (
     "attribute", "autograd", "base", "callback", "context", "contrib", "engine", "executor", "executor_manager",
-    "initializer", "io", "kvstore", "libinfo", "log", "lr_scheduler", "metric", "model", "module", "module.base_module",
-    "module.bucketing_module", "module.executor_group", "module.module", "module.python_module",
-    "module.sequential_module", "monitor", "name", "ndarray", "ndarray.contrib", "ndarray.image", "ndarray.linalg",
-    "ndarray.ndarray", "ndarray.op", "ndarray.random", "ndarray._internal", "operator", "optimizer", "profiler",
-    "random", "registry", "rnn", "runtime", "symbol", "symbol.contrib", "symbol.image", "symbol.linalg", "symbol.op",
-    "symbol.random", "symbol.symbol", "symbol._internal", "test_utils", "util", "visualization",
+    "image", "image.detection", "initializer", "io", "kvstore", "libinfo", "log", "lr_scheduler", "metric", "model",
+    "module", "module.base_module", "module.bucketing_module", "module.executor_group", "module.module",
+    "module.python_module", "module.sequential_module", "monitor", "name", "ndarray", "ndarray._internal",
+    "ndarray.contrib", "ndarray.image", "ndarray.linalg", "ndarray.ndarray", "ndarray.op", "ndarray.random", "operator",
+    "optimizer", "profiler", "random", "recordio", "registry", "rnn", "runtime", "symbol", "symbol._internal",
+    "symbol.contrib", "symbol.image", "symbol.linalg", "symbol.op", "symbol.random", "symbol.symbol", "test_utils",
+    "util", "visualization",
 )  # fmt: skip
 
 

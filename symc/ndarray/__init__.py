@@ -6,6 +6,7 @@ import symc.ops  # noqa: F401  (registers every operator)
 from symc.ndarray import contrib, sparse
 from symc.ndarray import distributions as _distributions
 from symc.ndarray import imperative as _imperative
+from symc.ndarray import pictures as _pictures
 from symc.ndarray.ndarray import (
     NDArray,
     arange,
@@ -31,6 +32,7 @@ _install(globals(), __name__, _imperative.make_function)
 _hand_arrays_as(NDArray._of)
 for _function in contrib.FUNCTIONS:
     setattr(contrib, _function.__name__, _function)
+vars(_internal).update(_pictures.INTERNAL)  # type: ignore[name-defined]  # noqa: F821
 globals().update(_imperative.helper_functions())
 for _name in ("add", "subtract", "multiply", "divide"):
     setattr(sparse, _name, globals()[_name])

@@ -16,11 +16,6 @@ from symc.ir.types import Array
 
 #: libpng's weights of red, green and blue in gray, of 32768
 _GRAY = (9797, 19234, 3737)
-#: EXIF's orientations: is the picture transposed, and which of its axes run backwards then
-_TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
-    2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)), 5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)),
-    8: (True, (0,)),
-}  # fmt: skip
 
 
 def _pillow() -> Any:
@@ -47,38 +42,27 @@ def _loaded(picture: Any) -> None:
         raise MXNetError(f"a {picture.format} picture is damaged: {problem}") from None
 
 
-def size_of(data: bytes) -> tuple[int, int]:
-    """(height, width) of an encoded picture as it is stored. MXNetError for what is no picture."""
-    width, height = _opened(data).size
-    return height, width
-
-
-def decode(data: bytes, channels: Literal[1, 3, 4] = 3, turn: bool = True) -> Array:
+def decode(data: bytes, channels: Literal[1, 3] = 3) -> Array:
     """The picture in an encoded file: (height, width, channels), uint8.
 
-    `turn` follows the orientation that cameras write beside the picture (EXIF). Transparency is left out, where it is
-    not asked for. MXNetError for what is no picture, and for files that end early.
+    Transparency is left out, and the orientation that cameras write beside the picture (EXIF) is not followed, as in
+    MXNet. MXNetError for what is no picture, and for files that end early.
     """
     picture = _opened(data)
     gray = channels == 1
     if gray and picture.format == "JPEG":
         picture.draft("L", picture.size)  # the brightness that the file holds, as OpenCV takes it
     _loaded(picture)
-    orientation = picture.getexif().get(0x0112, 1) if turn and picture.format == "JPEG" else 1
     if picture.mode in ("I;16", "I;16B", "I"):
         flat = (np.asarray(picture).astype(np.int64) >> 8).astype(np.uint8)
-        pixels = np.repeat(flat[:, :, None], channels, axis=2)
-        if channels == 4:
-            pixels[:, :, 3] = 255
-    elif gray and picture.mode in ("L", "1", "LA"):
-        pixels = np.asarray(picture.convert("L"))[:, :, None]
-    elif gray:
+        return np.repeat(flat[:, :, None], channels, axis=2)
+    if gray and picture.mode in ("L", "1", "LA"):
+        return np.asarray(picture.convert("L"))[:, :, None]
+    if gray:
         red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB")).astype(np.int64), 2, 0)
-        mixed = (_GRAY[0] * red + _GRAY[1] * green + _GRAY[2] * blue + 16384) >> 15
-        pixels = np.where((red == green) & (red == blue), red, mixed).astype(np.uint8)[:, :, None]
-    else:
-        pixels = np.asarray(picture.convert("RGB" if channels == 3 else "RGBA"))
-    return _turned(pixels, orientation)
+        mixed = (_GRAY[0] * red + _GRAY[1] * green + _GRAY[2] * blue) >> 15
+        return np.where((red == green) & (red == blue), red, mixed).astype(np.uint8)[:, :, None]
+    return np.asarray(picture.convert("RGB"))
 
 
 def decode_stored(data: bytes) -> Array:
@@ -91,12 +75,6 @@ def decode_stored(data: bytes) -> Array:
         return np.asarray(picture.convert("L"))
     clear = picture.mode in ("RGBA", "LA") or "transparency" in picture.info
     return np.asarray(picture.convert("RGBA" if clear else "RGB"))
-
-
-def _turned(pixels: Array, orientation: int) -> Array:
-    transposed, backwards = _TURNS.get(orientation, (False, ()))
-    pixels = np.swapaxes(pixels, 0, 1) if transposed else pixels
-    return np.ascontiguousarray(np.flip(pixels, backwards))
 
 
 def encode(pixels: Array, suffix: str, quality: int) -> bytes:

@@ -3,7 +3,6 @@ are refused where they are damaged; pictures in records."""
 
 from __future__ import annotations
 
-import io
 import pickle
 import struct
 
@@ -159,19 +158,3 @@ def test_pictures_in_records():
             mx.recordio.pack_img((0, 1, 2, 3), wrong, 95, suffix)
     with pytest.raises(mx.MXNetError, match="no picture that Pillow can read: 3 bytes"):
         mx.recordio.unpack_img(mx.recordio.pack((0, 1, 2, 3), b"abc"))
-
-
-def test_orientation_is_followed():
-    """As OpenCV does: what a camera wrote beside the picture turns it; asked for as it is stored, it is not."""
-    Image = pytest.importorskip("PIL.Image")
-    pixels = np.zeros((16, 32, 3), "uint8")
-    pixels[:8, :16] = 250
-    for orientation, (shape, bright) in {1: ((16, 32), (0, 0)), 3: ((16, 32), (1, 1)), 6: ((32, 16), (0, 1))}.items():
-        made = io.BytesIO()
-        marks = Image.Exif()
-        marks[0x0112] = orientation
-        Image.fromarray(pixels).save(made, "JPEG", quality=100, exif=marks)
-        found = mx.recordio.unpack_img(mx.recordio.pack((0, 1, 2, 3), made.getvalue()), 1)[1]
-        corner = found[-1 if bright[0] else 0, -1 if bright[1] else 0]
-        assert found.shape[:2] == shape and corner.min() > 200
-        assert mx.recordio.unpack_img(mx.recordio.pack((0, 1, 2, 3), made.getvalue()))[1].shape[:2] == (16, 32)
