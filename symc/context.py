@@ -12,19 +12,23 @@ from symc.base import MXNetError
 __all__ = ["Context", "cpu", "cpu_pinned", "current_context", "gpu", "gpu_memory_info", "num_gpus"]
 
 
-class _Default:
-    """`Context.default_ctx`, an older spelling of current_context()."""
+class _DefaultContext(type):
+    """What the class Context has itself: the default device, which belongs to the thread."""
 
-    def __get__(self, instance: Context | None, owner: type[Context]) -> Context:
+    @property
+    def default_ctx(cls) -> Context:
         return current_context()
 
+    @default_ctx.setter
+    def default_ctx(cls, context: Context) -> None:
+        Context._default.value = context
 
-class Context:
+
+class Context(metaclass=_DefaultContext):
     """A device type and number. As a `with` scope it is the default device of arrays made inside."""
 
     devtype2str: ClassVar[dict[int, str]] = {1: "cpu", 2: "gpu", 3: "cpu_pinned", 5: "cpu_shared"}
     devstr2type: ClassVar[dict[str, int]] = {name: number for number, name in devtype2str.items()}
-    default_ctx = _Default()
     _default = threading.local()
 
     device_typeid: int

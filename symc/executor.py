@@ -278,7 +278,7 @@ class Executor:
 
     def _make_outputs(self) -> list[NDArray]:
         instance = self._instance(False)
-        return [NDArray._of(a, self._ctx) for a in instance.outputs[: len(self._output_names)]]
+        return [self._result(i, a) for i, a in enumerate(instance.outputs[: len(self._output_names)])]
 
     def _count_rows(self, train: bool) -> None:
         """Run what decides the sizes that only values tell; if they have changed, the programs are compiled anew."""
@@ -352,7 +352,7 @@ class Executor:
                 t = types[output.value]
                 outputs.append(shared[at] if shared is not None else zeros(t.shape, t.dtype.numpy))
         if self._outputs is None:
-            self._outputs = [NDArray._of(a, self._ctx) for a in outputs[: len(self._output_names)]]
+            self._outputs = [self._result(i, a) for i, a in enumerate(outputs[: len(self._output_names)])]
         return executable.bind(buffers, outputs)
 
     def _gradient_buffers(self, wrt: Sequence[str]) -> dict[str, Array]:
@@ -404,12 +404,28 @@ class Executor:
         self, partial_shaping: bool = False, allow_up_sizing: bool = False, **kwargs: tuple[int, ...]
     ) -> Executor:
         """A new executor for other input shapes, sharing every array whose shape stays and the memory of those that
-        shrink. Shapes that are not given are inferred; MXNetError if one of them would change, unless
+        shrink, outputs too. Shapes that are not given are inferred; MXNetError if one of them would change, unless
         `partial_shaping`, or if an array would need more memory, unless `allow_up_sizing` (it is zeros then)."""
-        return self.reshaped(
+        made = self.reshaped(
             kwargs, partial_shaping, allow_up_sizing,
             "an executor keeps what is not given another shape; pass partial_shaping=True if new values are meant",
         )  # fmt: skip
+        if not self._choosers:
+            if self._outputs is None:
+                self._outputs = [self._result(i, zeros(t.shape, t.dtype.numpy)) for i, t in self._result_types()]
+            made._outputs = [made._result(i, resized(self._outputs[i], t.shape)._data) for i, t in made._result_types()]
+        return made
+
+    def _result_types(self) -> list[tuple[int, TensorType]]:
+        """(number, type) of the outputs, before anything is compiled."""
+        inferred = module_of(self._symbol, self._types).inferred
+        entries = self._symbol.graph.outputs
+        return [(i, self._types[n.name] if n.is_variable else inferred[n][at]) for i, (n, at) in enumerate(entries)]
+
+    def _result(self, at: int, array: Array) -> NDArray:
+        """The output of that number, in an array, where the operator's `ctx_group` says."""
+        group = self._symbol.graph.outputs[at][0].attrs.get("__ctx_group__", "")
+        return NDArray._of(array, (self._group2ctx or {}).get(group, self._ctx))
 
     def reshaped(
         self, given: Mapping[str, tuple[int, ...]], partial_shaping: bool, allow_up_sizing: bool, advice: str

@@ -71,8 +71,8 @@ class Observer:
     """Tells `callback(name, array)` of an Executor's runs.
 
     Of a forward: every operator's outputs, hidden ones too (`bn_mean`), and with `everything` before them its inputs
-    (`fc_data`), those that are variables under their own name as well. Of a backward: the gradient that every operator
-    gives each of its inputs, `fc_backward_output1`, as far as a gradient that was asked for depends on it.
+    (`fc_data`), those that are variables under their own name as well. Of a backward: the gradient that an operator
+    gives each of its inputs, `fc_backward_output1`, where a gradient that was asked for comes through the operator.
     """
 
     def __init__(self, executor: Any, callback: Callable[..., Any], everything: bool) -> None:
@@ -182,8 +182,8 @@ class Observer:
         return self._bound(symbol, zeros, gradients)
 
     def _active(self) -> Iterator[tuple[SymNode, int]]:
-        """(operator, input) where a gradient comes through to an argument that wants one. In MXNet the others hold
-        what lay in their memory."""
+        """(operator, input) of the operators that gradients come through on their way to one that was asked for. All
+        inputs of such an operator are shown, as in MXNet, where what nobody wants is memory that nobody wrote."""
         wanted = {n for n, r in zip(self.executor._arg_names, self.executor._reqs) if r != "null"}
         reached: set[SymNode] = set()
         for node in self.executor._symbol.graph.nodes():
@@ -194,7 +194,7 @@ class Observer:
             operands = [source for source, _ in node.inputs[: node.aux_from]]
             if node.definition.gradient == "yes" and not reached.isdisjoint(operands):
                 reached.add(node)
-                yield from ((node, at) for at, n in enumerate(operands) if n in reached)
+                yield from ((node, at) for at in range(len(operands)))
 
 
 def _entry_types(exe: Any) -> dict[tuple[SymNode, int], TensorType | None]:

@@ -104,8 +104,10 @@ class Pool:
     """
 
     def __init__(
-        self, who: str, symbol: Any, ctx: Context, executor: Any, names: Collection[str] | None, buffer: Any
-    ) -> None:
+        self, who: str, symbol: Any, ctx: Context, executor: Any, names: Collection[str] | None, buffer: Any,
+        places: Mapping[str, Context],
+    ) -> None:  # fmt: skip
+        """`places`: the contexts of variables that are not `ctx`."""
         if names is not None and not isinstance(names, list):
             raise ValueError(f"shared_arg_names in simple_bind must be a list or None, got {type(names).__name__}")
         if buffer is not None and not isinstance(buffer, dict):
@@ -116,7 +118,7 @@ class Pool:
                 "pass shared_buffer={} to share those arguments",
                 stacklevel=4,
             )
-        self.who, self.symbol, self.ctx, self.buffer = who, symbol, ctx, buffer
+        self.who, self.symbol, self.ctx, self.buffer, self.places = who, symbol, ctx, buffer, places
         self.executor = executor if buffer is not None else None
         self.names = set(names or ()) if buffer is not None else set()
 
@@ -146,7 +148,7 @@ class Pool:
         if name not in self.names:
             return self._buffered(f"grad of {name}", name, shape, dtype)
         held = self.executor.grad_dict.get(name) if self.executor is not None else None
-        return self._new(shape, dtype) if held is None else self._keep(wanted, held)
+        return self._new(name, shape, dtype) if held is None else self._keep(wanted, held)
 
     def state(self, wanted: Wanted) -> NDArray:
         """The array of an auxiliary state."""
@@ -155,7 +157,7 @@ class Pool:
     def _shared(self, wanted: Wanted, which: str) -> NDArray:
         name, shape, dtype = wanted
         if self.executor is None:
-            return self._new(shape, dtype)
+            return self._new(name, shape, dtype)
         known = getattr(self.executor, which)
         if name not in known:
             raise MXNetError(
@@ -170,7 +172,7 @@ class Pool:
 
     def _buffered(self, key: str, name: str, shape: Shape, dtype: Any) -> NDArray:
         if self.buffer is None:
-            return self._new(shape, dtype)
+            return self._new(name, shape, dtype)
         held = self.buffer.get(key)
         if held is not None and held.size >= math.prod(shape):
             keep(f"{self.who}: shared_buffer", self.symbol, name, held, held.shape, dtype, _ADVICE)
@@ -181,11 +183,11 @@ class Pool:
                 "allocated anew; bind the largest net first",
                 stacklevel=5,
             )
-        made = self.buffer[key] = self._new(shape, dtype)
+        made = self.buffer[key] = self._new(name, shape, dtype)
         return made
 
-    def _new(self, shape: Shape, dtype: Any) -> NDArray:
-        return ndarray.zeros(shape, ctx=self.ctx, dtype=dtype)
+    def _new(self, name: str, shape: Shape, dtype: Any) -> NDArray:
+        return ndarray.zeros(shape, ctx=self.places.get(name, self.ctx), dtype=dtype)
 
 
 def warn_left(names: Collection[str], why: str) -> None:

@@ -54,6 +54,9 @@ def check_input_names(symbol: Any, names: Iterable[str], kind: str, throw: bool)
 def describe(given: Sequence[Any] | None, names: Sequence[str], kind: str, throw: bool) -> list[DataDesc]:
     """Descriptions from what `bind` got. ValueError (or a warning) if their names are not `names`."""
     found = [d if isinstance(d, DataDesc) else DataDesc(*d) for d in given or ()]
+    for d in found:
+        if not all(isinstance(extent, (int, np.integer)) for extent in d.shape):
+            raise TypeError(f"the shape of {kind} {d.name!r} is whole numbers, not {d.shape}")
     if sorted(d.name for d in found) != sorted(names):
         text = f"Data provided by {kind}_shapes don't match names specified by {kind}_names ({given} vs. {list(names)})"
         if throw:
@@ -240,7 +243,8 @@ class BaseModule:
     ) -> Iterator[tuple[list[NDArray], int, Any]]:
         """(outputs without padding, number, batch) for every batch; the outputs are overwritten by the next one."""
         for number, batch in self._batches(eval_data, num_batch, reset, sparse_row_id_fn):
-            yield [o[: o.shape[0] - (batch.pad or 0)] for o in self.get_outputs()], number, batch
+            pad = getattr(batch, "pad", None) or 0
+            yield [o[: o.shape[0] - pad] for o in self.get_outputs()], number, batch
 
     def predict(
         self, eval_data: Any, num_batch: int | None = None, merge_batches: bool = True, reset: bool = True,

@@ -6,10 +6,16 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from symc import ndarray
+from symc import symbol as symbols
 from symc.base import MXNetError
+from symc.checkpoint import load_params
 from symc.initializer import Uniform
 from symc.module.base_module import BaseModule, Params
 from symc.module.module import Module
+from symc.name import NameManager
 from symc.ndarray import NDArray
 
 __all__ = ["BucketingModule"]
@@ -17,8 +23,8 @@ __all__ = ["BucketingModule"]
 
 class BucketingModule(BaseModule):
     """`sym_gen(bucket_key)` gives (symbol, data_names, label_names). The default bucket is the largest; it is bound
-    first
-    and the others share its parameters. A batch's `bucket_key` selects its net."""
+    first, and the others share its parameters. A batch's `bucket_key` selects its net. Automatic names start anew for
+    every bucket, so that the buckets agree about them."""
 
     def __init__(
         self, sym_gen: Callable[[Any], tuple[Any, Any, Any]], default_bucket_key: Any = None, logger: Any = logging,
@@ -29,13 +35,19 @@ class BucketingModule(BaseModule):
         if default_bucket_key is None:
             raise AssertionError("BucketingModule needs a default_bucket_key")
         self._sym_gen, self._default_bucket_key = sym_gen, default_bucket_key
+        self._fixed_param_names, self._state_names = list(fixed_param_names or ()), list(state_names or ())
+        self._context, self._work_load_list, self._group2ctxs = context, work_load_list, group2ctxs
+        self._compression_params = compression_params
+        #: nets of buckets that were read from files
+        self._loaded: dict[Any, Any] = {}
+        self._start: tuple[Params, Params] | None = None
         self._options = {
             "logger": logger, "context": context, "work_load_list": work_load_list, "state_names": state_names,
             "fixed_param_names": fixed_param_names, "group2ctxs": group2ctxs, "compression_params": compression_params,
         }  # fmt: skip
-        self._make(default_bucket_key)  # wrong names are told here, not at bind
+        BucketingModule._make(self, default_bucket_key)  # wrong names are told here, not at bind
         self._monitor: Any = None
-        self._reset_bind()
+        BucketingModule._reset_bind(self)  # a subclass's is not ready yet
 
     def _reset_bind(self) -> None:
         self.binded = False
@@ -43,9 +55,14 @@ class BucketingModule(BaseModule):
         self._curr_module: Any = None
         self._curr_bucket_key: Any = None
 
+    def _call_sym_gen(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
+        """`sym_gen`, with automatic names from 0."""
+        with NameManager():
+            return self._sym_gen(*args, **kwargs)
+
     def _make(self, key: Any) -> Module:
-        symbol, data_names, label_names = self._sym_gen(key)
-        return Module(symbol, data_names, label_names, **self._options)
+        symbol, data_names, label_names = self._call_sym_gen(key)
+        return Module(self._loaded.get(key, symbol), data_names, label_names, **self._options)
 
     @property
     def _current(self) -> Module:
@@ -64,14 +81,14 @@ class BucketingModule(BaseModule):
         """Names of the data inputs."""
         if self.binded:
             return self._current.data_names
-        return list(self._sym_gen(self._default_bucket_key)[1])
+        return list(self._call_sym_gen(self._default_bucket_key)[1])
 
     @property
     def output_names(self) -> list[str]:
         """Names of the outputs."""
         if self.binded:
             return self._current.output_names
-        names: list[str] = self._sym_gen(self._default_bucket_key)[0].list_outputs()
+        names: list[str] = self._call_sym_gen(self._default_bucket_key)[0].list_outputs()
         return names
 
     @property
@@ -109,6 +126,9 @@ class BucketingModule(BaseModule):
             return
         self.for_training, self.inputs_need_grad, self._grad_req = for_training, inputs_need_grad, grad_req
         module = self._make(self._default_bucket_key)
+        if self._start is not None:
+            module._arg_params, module._aux_params = dict(self._start[0]), dict(self._start[1])
+            module.params_initialized = True
         module.bind(data_shapes, label_shapes, for_training, inputs_need_grad, grad_req=grad_req)
         self._curr_module, self._curr_bucket_key = module, self._default_bucket_key
         self._buckets[self._default_bucket_key] = module
@@ -242,7 +262,44 @@ class BucketingModule(BaseModule):
         for module in self._buckets.values():
             module.install_monitor(mon)
 
-    def save_checkpoint(self, prefix: str, epoch: int, remove_amp_cast: bool = True) -> None:
-        """Write the default bucket's symbol and the parameters."""
-        self._largest.symbol.save(f"{prefix}-symbol.json", remove_amp_cast=remove_amp_cast)
+    def save_checkpoint(self, prefix: str, epoch: int, remove_amp_cast: bool = False) -> None:
+        """Write the parameters, `prefix-KEY-symbol.json` of every bucket that was used, and their keys, which have to
+        be whole numbers, to `prefix.buckets`."""
+        if not self._buckets:
+            raise AssertionError("Empty BucketingModule cannot be saved")
+        for key in self._buckets:
+            if not isinstance(key, (int, np.integer)):
+                raise TypeError(f"the key {key!r} of a bucket is no whole number: save_params() writes the parameters")
         self.save_params(f"{prefix}-{epoch:04d}.params")
+        for key, module in self._buckets.items():
+            module.symbol.save(f"{prefix}-{key}-symbol.json", remove_amp_cast=remove_amp_cast)
+        ndarray.save(f"{prefix}.buckets", ndarray.array(list(self._buckets), dtype=np.int32))
+
+    @staticmethod
+    def load(
+        prefix: str, epoch: int, sym_gen: Any = None, default_bucket_key: Any = None, **kwargs: Any
+    ) -> BucketingModule:
+        """The module that `save_checkpoint` wrote; keyword arguments as for BucketingModule."""
+        keys = [int(k) for k in ndarray.load(f"{prefix}.buckets")[0].asnumpy()]
+        nets = {key: symbols.load(f"{prefix}-{key}-symbol.json") for key in keys}
+        return BucketingModule.load_dict(nets, sym_gen, default_bucket_key, *load_params(prefix, epoch), **kwargs)
+
+    @staticmethod
+    def load_dict(
+        sym_dict: Any = None, sym_gen: Any = None, default_bucket_key: Any = None, arg_params: Params | None = None,
+        aux_params: Params | None = None, **kwargs: Any,
+    ) -> BucketingModule:  # fmt: skip
+        """A module of nets by bucket key, and parameters; `sym_gen` tells the names of their data and labels, and makes
+        the nets of other buckets."""
+        given = {
+            "sym_dict": sym_dict, "sym_gen": sym_gen, "arg_params": arg_params, "aux_params": aux_params,
+            "default_bucket_key": default_bucket_key,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value is None:
+                raise AssertionError(f"{name} is required for loading a BucketingModule")
+        made = BucketingModule(sym_gen, default_bucket_key, **kwargs)
+        made._loaded = dict(sym_dict)
+        made._start = arg_params or {}, aux_params or {}
+        made.params_initialized = True
+        return made

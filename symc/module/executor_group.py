@@ -10,6 +10,7 @@ from symc.context import Context
 from symc.executor_manager import _split_input_slice
 from symc.io import DataDesc
 from symc.module.base_module import as_list, describe
+from symc.module.batches import labels_of
 from symc.module.binding import gradient_requests, with_labels
 from symc.ndarray import NDArray, concatenate
 
@@ -110,6 +111,12 @@ class DataParallelExecutorGroup:
     def execs(self) -> list[Any]:
         """The executors."""
         return self._execs
+
+    @property
+    def _total_exec_bytes(self) -> int:
+        """Whole megabytes of the executors' arrays: scripts compare it."""
+        arrays = [a for e in self._execs for a in (*e.arg_arrays, *e.grad_arrays, *e.aux_arrays) if a is not None]
+        return sum(a._data.nbytes for a in arrays) >> 20
 
     # -- binding
 
@@ -259,7 +266,7 @@ class DataParallelExecutorGroup:
         arrays = [exe.arg_dict for exe in self.execs]
         for names, layouts, values in (
             (self.data_names, self.data_layouts, data_batch.data),
-            (self.label_names, self.label_layouts, data_batch.label or ()),
+            (self.label_names, self.label_layouts, labels_of(data_batch)),
         ):
             for name, axis, value in zip(names, layouts, values):
                 for rows, known in zip(self.slices, arrays):

@@ -157,7 +157,7 @@ class FusedStep:
         if exe._outputs is None:
             types = program.value_types()
             made = [empty(types[o.value].shape, types[o.value].dtype.numpy) for o in program.outputs]
-            exe._outputs = [NDArray._of(a, exe._ctx) for a in made]
+            exe._outputs = [exe._result(i, a) for i, a in enumerate(made)]
         outputs = [o._data for o in exe._outputs]
         return self.executable.bind(buffers, outputs)
 

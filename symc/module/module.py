@@ -219,6 +219,10 @@ class Module(BaseModule):
         self._arg_params, self._aux_params = known
 
     @property
+    def _total_exec_bytes(self) -> int:
+        return 0 if self._exec_group is None else self._exec_group._total_exec_bytes
+
+    @property
     def _exec(self) -> Any:
         """The (first) executor as it is; what was put off is not done."""
         return self._exec_group._execs[0]

@@ -8,6 +8,7 @@ from typing import Any
 from symc.initializer import Uniform
 from symc.io import DataBatch, DataDesc
 from symc.module.base_module import BaseModule, Params
+from symc.module.batches import labels_of
 from symc.ndarray import NDArray
 
 __all__ = ["SequentialModule"]
@@ -149,8 +150,8 @@ class SequentialModule(BaseModule):
         self._need(bound=True, params=True)
         data, last = data_batch.data, len(self._modules) - 1
         for at, module in enumerate(self._modules):
-            label = data_batch.label if self._takes_labels(at) else None
-            module.forward(DataBatch(list(data), label, data_batch.pad), is_train=is_train)
+            label = labels_of(data_batch) if self._takes_labels(at) else None
+            module.forward(DataBatch(list(data), label, getattr(data_batch, "pad", None)), is_train=is_train)
             if at < last:
                 data = module.get_outputs()
 

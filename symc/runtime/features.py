@@ -32,7 +32,14 @@ def feature_list() -> list[Feature]:
 
 
 class Features(dict[str, Feature]):
-    """The features by name."""
+    """The features by name; there is one object of them, as in MXNet."""
+
+    _one: Features | None = None
+
+    def __new__(cls) -> Features:
+        if cls._one is None:
+            cls._one = super().__new__(cls)
+        return cls._one
 
     def __init__(self) -> None:
         super().__init__((f.name, f) for f in feature_list())

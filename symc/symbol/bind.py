@@ -102,6 +102,17 @@ def bind(
     return Executor(symbol, ctx, arrays, grads, reqs, aux, group2ctx)
 
 
+def _places(symbol: Symbol, group2ctx: Mapping[str, Context]) -> dict[str, Context]:
+    """The contexts of variables whose `ctx_group`, or their first reader's, has one."""
+    found: dict[str, Context] = {}
+    for node in symbol.graph.nodes() if group2ctx else ():
+        place = group2ctx.get(node.attrs.get("__ctx_group__", ""))
+        if place is not None:
+            for name in [node.name] if node.is_variable else [n.name for n, _ in node.inputs if n.is_variable]:
+                found.setdefault(name, place.check())
+    return found
+
+
 def simple_bind(
     symbol: Symbol, ctx: Context, grad_req: Any, type_dict: Any, group2ctx: Any, shared_arg_names: Any,
     shared_exec: Any, shared_buffer: Any, memory_budget: int | None, shapes: Mapping[str, Any],
@@ -133,7 +144,8 @@ def simple_bind(
         raise MXNetError(f"{label}cannot decide the shapes of {those(missing)}; give more input shapes{hint}")
     arg_types = [t or np.float32 for t in arg_types]
     aux_types = [t or np.float32 for t in aux_types]
-    pool = Pool("simple_bind", symbol, ctx, shared_exec, shared_arg_names, shared_buffer)
+    places = _places(symbol, group2ctx or {})
+    pool = Pool("simple_bind", symbol, ctx, shared_exec, shared_arg_names, shared_buffer, places)
     wanted, kept = list(zip(names, arg_shapes, arg_types)), list(zip(states, aux_shapes, aux_types))
     pool.check([*wanted, *(w for w, r in zip(wanted, reqs) if r != "null"), *kept])
     args = [pool.argument(w) for w in wanted]

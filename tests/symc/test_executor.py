@@ -318,3 +318,29 @@ def test_a_forked_child_goes_on() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     bound.backward(mx.nd.ones(200000))
     assert (bound.grad_dict["x"].asnumpy() == 5).all()
+
+
+def test_a_reshaped_executor_shares_the_memory_of_outputs() -> None:
+    bound = mx.sym.FullyConnected(mx.sym.Variable("x"), num_hidden=4, name="fc").simple_bind(mx.cpu(), x=(5, 4))
+    for array in bound.arg_arrays[:2]:
+        array[:] = 1
+    smaller, larger = bound.reshape(x=(3, 4)), bound.reshape(allow_up_sizing=True, x=(6, 4))
+    smaller.forward()
+    np.testing.assert_array_equal(bound.outputs[0].asnumpy()[:3], np.full((3, 4), 4))
+    larger.arg_arrays[0][:] = 0
+    larger.forward()
+    assert bound.arg_arrays[0].asnumpy().all() and not larger.outputs[0].asnumpy().any()
+    bound.forward()
+    np.testing.assert_array_equal(bound.outputs[0].asnumpy(), np.full((5, 4), 4))
+
+
+def test_groups_of_operators_have_contexts() -> None:
+    with mx.AttrScope(ctx_group="first"):
+        hidden = mx.sym.FullyConnected(mx.sym.Variable("x"), num_hidden=4, name="a")
+    with mx.AttrScope(ctx_group="second"):
+        net = mx.sym.FullyConnected(hidden, num_hidden=2, name="b")
+    bound = net.simple_bind(mx.cpu(), group2ctx={"first": mx.cpu(1), "second": mx.cpu(2)}, x=(3, 5))
+    assert {n: a.context.device_id for n, a in bound.arg_dict.items()} == {
+        "x": 1, "a_weight": 1, "a_bias": 1, "b_weight": 2, "b_bias": 2,
+    }  # fmt: skip
+    assert bound.grad_dict["b_weight"].context == mx.cpu(2) == bound.forward()[0].context

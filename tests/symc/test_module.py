@@ -4,6 +4,7 @@ when somebody looks; checkpoints, shapes, sharing and errors. Values are compare
 from __future__ import annotations
 
 import logging
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -350,3 +351,53 @@ def test_wrong_names_and_parameters():
         module.init_optimizer(optimizer=mx.optimizer.create("sgd"), force_init=True)
     with pytest.raises(AssertionError, match="inputs_need_grad"):
         module.get_input_grads()
+
+
+def test_a_batch_is_any_object_with_data():
+    batch = namedtuple("Batch", ["data"])
+    module = made()
+    module.forward(batch([mx.nd.array(X[:4])]), is_train=False)
+    assert module.get_outputs()[0].shape == (4, 3)
+    module.forward(batch([mx.nd.array(X[:8])]), is_train=False)
+    assert module.get_outputs()[0].shape == (8, 3)
+    group = mx.mod.Module(mlp())
+    with pytest.raises(TypeError, match="whole numbers"):
+        group.bind([("data", mx.nd.array([4, 6]))])
+    assert not group.binded
+
+
+def test_subclasses_are_ready_before_their_methods_are_called():
+    class Mine(mx.mod.Module):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.mine = True
+
+        def _reset_bind(self):
+            assert self.mine
+            super()._reset_bind()
+
+    Mine(mlp()).bind([("data", (4, 6))], [("softmax_label", (4,))], force_rebind=True)
+
+
+@pytest.mark.parametrize("store", [None, "local", "create"])
+def test_stores_train_alike_and_their_states_are_saved(store, tmp_path):
+    """A store of one context has the executor's own parameters, so that a step is one program with it, too."""
+
+    def run(kvstore, steps):
+        module = mx.mod.Module(mlp())
+        it = data()
+        module.bind(it.provide_data, it.provide_label)
+        mx.random.seed(1)
+        module.init_params(mx.init.Uniform(0.1))
+        module.init_optimizer(kvstore, "adam", {"learning_rate": 0.1})
+        return module, trained(module, steps)
+
+    module, got = run(mx.kv.create("local") if store == "create" else store, 3)
+    assert_same(got, run("local", 3)[1])
+    assert bool(module._update_on_kvstore) is (store == "create") and (module._fused_step() is not None)
+    module.save_optimizer_states(str(tmp_path / "states"))
+    module.load_optimizer_states(str(tmp_path / "states"))
+    if store == "create":
+        held = mx.nd.zeros(got["fc1_weight"].shape)
+        module._kvstore.pull("fc1_weight", held)
+        np.testing.assert_array_equal(held.asnumpy(), got["fc1_weight"])
