@@ -172,10 +172,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"saved {prefix}-symbol.json\nand   {prefix}-{options.epochs:04d}.params\nloaded again: {100 * again:.2f} %")
     # a digit takes 18 columns, and the margin 3
     show_predictions(loaded, images, labels, min(5, options.batch, max(1, (columns(sys.stdout) - 3) // 18)))
-    shapes = f"--shapes data={options.batch}x1x8x8,softmax_label={options.batch}"
-    print(f"\nSee what ran:\n   symc dump {prefix}-symbol.json {shapes} --level=tensor")
-    print(f"   symc dump {prefix}-symbol.json {shapes} --train --level=program --memory")
-    print(f"   symc dump {prefix}-symbol.json {shapes} --level=loop")
+    print("\nSee what ran:")
+    for command, more in (("dump", "--level=tensor"), ("dump", "--train --memory"), ("report", "--train -o digits.html")):
+        first, rest = f"   symc {command} {prefix}-symbol.json", f"--shapes data={options.batch}x1x8x8 {more}"
+        fits = len(first) + 1 + len(rest) < columns(sys.stdout)
+        print(f"{first} {rest}" if fits else f"{first} \\\n      {rest}")
     return 0 if again == score else 1
 
 
