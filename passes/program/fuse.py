@@ -284,9 +284,11 @@ class _Fusion:
             return self._control(first, origins[0])
         yields = [r for r in roots if r in outside]
         reads, body = extract(graph, cluster.units, yields)
+        # what it computes in passing belongs to it, too
+        made_of = list(dict.fromkeys([*origins, *(o for node, o in body.origins.items() if node.inputs)]))
         origin = origins[0]
-        if len({id(o) for o in origins}) > 1:
-            origin = self.rw.act("kernel", origins, self._values, roots, yields) or origin
+        if len(made_of) > 1:
+            origin = self.rw.act("kernel", made_of, self._values, roots, yields) or origin
         results = tuple(Result(graph.names[node], node.tensor) for node in yields)
         form = _form(cluster, reads, yields)
         return KernelStep(_label(roots), tuple(graph.names[r] for r in reads), results, body, form, origin)

@@ -173,7 +173,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # a digit takes 18 columns, and the margin 3
     show_predictions(loaded, images, labels, min(5, options.batch, max(1, (columns(sys.stdout) - 3) // 18)))
     print("\nSee what ran:")
-    for command, more in (("dump", "--level=tensor"), ("dump", "--train --memory"), ("report", "--train -o digits.html")):
+    for command, more in (
+        ("dump", "--level=tensor"),
+        ("dump", "--train --memory"),
+        ("report", "--train -o digits.html"),
+    ):
         first, rest = f"   symc {command} {prefix}-symbol.json", f"--shapes data={options.batch}x1x8x8 {more}"
         fits = len(first) + 1 + len(rest) < columns(sys.stdout)
         print(f"{first} {rest}" if fits else f"{first} \\\n      {rest}")

@@ -65,7 +65,8 @@ def as_json(module: Any) -> dict[str, Any]:
 
 
 def _source(*origins: Origin | None) -> Row:
-    symbols = list(dict.fromkeys(s for origin in origins if origin is not None for s in symbols_of(origin)))
+    made_of = dict.fromkeys(origin for origin in origins if origin is not None)
+    symbols = list(dict.fromkeys(symbol for origin in made_of for symbol in symbols_of(origin)))
     first = symbols[0] if symbols else None
     source = f"{first.file}:{first.line}" if first is not None and first.file else ""
     return {"symbols": [s.name for s in symbols], "source": source}

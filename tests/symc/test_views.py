@@ -236,6 +236,27 @@ def test_kernels_say_their_work(capsys, tmp_path: Path) -> None:
     assert row["read"] == 4 * (4 * 6 + 6 * 8 + 8)
 
 
+def test_every_symbol_has_its_kernels(capsys, net: str, tmp_path: Path) -> None:
+    """Equal kernels are one, and a kernel computes other Symbols' values in passing: all of them find it."""
+    for train in ([], ["--train"]):
+        text, _ = ran(capsys, "dump", net, "--level=loop", "--format=json", *train, *SHAPES)
+        found = {name for row in json.loads(text)["rows"] for name in row["symbols"]}
+        assert found >= {"fc", "softmax", *(f"s{i}_{op}" for i in range(3) for op in ("conv", "bn", "relu", "plus"))}
+    code, _ = ran(capsys, "dump", net, "--level=asm", "--select=s2_conv", *SHAPES)
+    heads = [line for line in code.splitlines() if line.startswith("# -----")]
+    assert heads and all("s2_conv" in head for head in heads) and any("s1_conv" in head for head in heads)
+    loops, _ = ran(capsys, "dump", net, "--level=loop", "--select=s2_conv", "--locs=none", *SHAPES)
+    called = set(re.findall(r" = call .*?@([\w.]+)\(", loops))
+    assert called and all(f"kernel @{kernel}(" in loops for kernel in called)
+    (tmp_path / "words.py").write_text(
+        "import symc as mx\nx = mx.sym.Embedding(mx.sym.var('x'), input_dim=9, output_dim=4, name='word')\n"
+        "net = mx.sym.exp(mx.sym.transpose(x, name='turned'), name='grown')\n"
+    )
+    words = f"{tmp_path / 'words.py'}:net"
+    text, _ = ran(capsys, "dump", words, "--level=loop", "--format=json", "--shapes=x=3x2", "--select=word")
+    assert "grown" in {name for row in json.loads(text)["rows"] for name in row["symbols"]}
+
+
 def test_memory_over_time(capsys, net: str) -> None:
     svg, _ = ran(capsys, "dump", net, "--memory", "--format=svg", "--train", *SHAPES)
     root = ElementTree.fromstring(svg)
