@@ -6,13 +6,17 @@ text, byte for byte.
     !1 = sym "fc1" FullyConnected at "mlp.py":5
     !2 = autodiff#3(!1)
 
-Constants of more than `elide` elements are printed as a hash; `collect_constants` gives their data, to be kept beside
-the text. `locs=False` leaves the origins out.
+Constants of more than `elide` elements are printed as a hash; `collect_constants` gives their data, and
+`save_constants` writes it beside the text. `locs=False` leaves the origins out.
 """
 
 from __future__ import annotations
 
+from os import PathLike
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from symc.ir.loop.nodes import LoopKernel
 from symc.ir.loop.text import kernel_lines, loops_lines
@@ -84,6 +88,18 @@ def print_module(module: Any, *, elide: int = ELIDE, locs: bool = True) -> str:
     if level == "loop":
         return print_loops(module, elide=elide, locs=locs)
     return print_program(module, elide=elide, locs=locs)
+
+
+def save_constants(module: Any, path: str | PathLike[str], elide: int = ELIDE) -> None:
+    """The data of the constants that the text of `module` in the file `path` elides, into the .npz beside it, where
+    whoever reads the file finds it. Arrays that are in it stay; without such constants nothing is written."""
+    found = collect_constants(module, elide)
+    if found:
+        beside = Path(path).with_suffix(".npz")
+        if beside.exists():
+            with np.load(beside) as archive:
+                found = {**{name: archive[name] for name in archive.files}, **found}
+        np.savez(beside, **found)  # type: ignore[arg-type]
 
 
 def collect_constants(module: Any, elide: int = ELIDE) -> dict[str, Array]:

@@ -30,7 +30,7 @@ from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.process import lock
 from symc.ir.program.nodes import Program
 from symc.ir.tensor.graph import Graph
-from symc.ir.text import print_module
+from symc.ir.text import print_module, save_constants
 from symc.leftovers import new_file
 from symc.passes.manager.manager import Instrument, Module, Pass
 from symc.settings import SettingError
@@ -175,7 +175,9 @@ class _Writer(Instrument):
             if self.bytes > BYTES:
                 self.record["left out"] = f"texts after {self.count}: a program has {BYTES} bytes at most"
             else:
-                _write(self.folder / f"{self.count:02d}-{name}.sir", text)
+                path = self.folder / f"{self.count:02d}-{name}.sir"
+                _write(path, text)
+                save_constants(module, path)
             self.count += 1
 
         self._safely(write)

@@ -252,7 +252,9 @@ class Reader:
             key = token[len("dense<sha256:") : -1]
             if key not in self.data:
                 problem = self.error("the data of this constant is not in the text", start)
-                raise MissingData(f"{problem}\n  give parse the .npz that was saved with it")
+                raise MissingData(
+                    f"{problem}\n  it is in the .npz beside the .sir file, as symc dump -o FILE.sir writes it"
+                )
             found = np.ascontiguousarray(np.asarray(self.data[key])).reshape(-1)
             if found.size != tensor.size or found.dtype != tensor.dtype.numpy or data_hash(found.tobytes()) != key:
                 raise self.error(f"the data given for this constant is not the {tensor} that was saved", start)

@@ -17,7 +17,7 @@ from typing import TextIO
 
 from symc.ir.errors import VerifyError
 from symc.ir.parse import parse
-from symc.ir.text import collect_constants, print_module
+from symc.ir.text import collect_constants, print_module, save_constants
 from symc.ir.verify import verify
 from symc.passes.manager.manager import Instrument, Module, OptionError, Pass
 from symc.passes.manager.properties import held
@@ -90,7 +90,9 @@ class TreeDir(Instrument):
         self._write(pass_.name, after)
 
     def _write(self, name: str, module: Module) -> None:
-        (self.directory / f"{self.count:02d}-{name}.sir").write_text(print_module(module), encoding="utf-8")
+        path = self.directory / f"{self.count:02d}-{name}.sir"
+        path.write_text(print_module(module), encoding="utf-8")
+        save_constants(module, path)
         self.count += 1
 
 

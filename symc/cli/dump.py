@@ -14,8 +14,9 @@ from symc.cli.opt import run_passes, write
 from symc.cli.report import CliError
 from symc.cli.views import select, shorten
 from symc.ir.program.nodes import Program
+from symc.ir.syntax.printing import ELIDE
 from symc.ir.text import level_of as text_level
-from symc.ir.text import print_module
+from symc.ir.text import print_module, save_constants
 from symc.passes.manager.manager import Module, Pass
 
 #: the last pass that gives a level; a program has two states (`program` is another word for the second)
@@ -51,6 +52,8 @@ def dump(options: argparse.Namespace) -> int:
         _write(_memory(module, options.format), options)
     elif options.format in (None, "text"):
         write(_text(module, options.locs or "full", options.select, options.elide), options.output)
+        if options.output and options.select is None:
+            save_constants(module, options.output, ELIDE if options.elide is None else options.elide)
     elif options.format in _PICTURES:
         _write(_drawn(module, options), options)
     else:

@@ -14,7 +14,7 @@ from symc.cli.watching import Texts, Watch
 from symc.debug.reproducer import Reproducer
 from symc.extensions import loaded_files
 from symc.ir.errors import ParseError
-from symc.ir.text import print_module
+from symc.ir.text import print_module, save_constants
 from symc.passes.edits import active
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError
 from symc.passes.pipeline import parse_pipeline
@@ -51,29 +51,33 @@ def chosen(text: str, loaded: Loaded, train: bool) -> list[Pass]:
 def opt(options: argparse.Namespace) -> int:
     """Run the pipeline and print the result."""
     if options.verify_diagnostics:
-        return diagnosed(options, lambda piece: _transformed(options, load_piece(piece)))
+        return diagnosed(options, lambda piece: _transformed(options, load_piece(piece))[0])
     if options.split_input_file:
-        write("// -----\n".join(_transformed(options, load_piece(piece)) for piece in pieces(options)), options.output)
+        texts = [_transformed(options, load_piece(piece))[0] for piece in pieces(options)]
+        write("// -----\n".join(texts), options.output)
         return 0
-    write(_transformed(options, load(options.input, options.shapes, verify=options.verify_each)), options.output)
+    text, module = _transformed(options, load(options.input, options.shapes, verify=options.verify_each))
+    write(text, options.output)
+    if options.output and module is not None:
+        save_constants(module, options.output)
     return 0
 
 
-def _transformed(options: argparse.Namespace, loaded: Loaded) -> str:
-    """The text of a program after the passes (with --print-pipeline: their own)."""
+def _transformed(options: argparse.Namespace, loaded: Loaded) -> tuple[str, Module | None]:
+    """The text of a program after the passes, and the program (with --print-pipeline: the passes' own, and none)."""
     watch = Watch(options)
     passes = chosen(options.passes, loaded, options.train)
     if passes and passes[0].takes != loaded.level:
         first = passes[0]
         raise PipelineError(f"pass {first.name} takes {first.takes} IR, but {options.input} is {loaded.level} IR")
     if options.print_pipeline:
-        return ",".join(pass_.spelled() for pass_ in passes)
+        return ",".join(pass_.spelled() for pass_ in passes), None
     texts = [Texts()] if options.check_determinism else []
     module, manager = run_passes(passes, loaded.module, [*watch.instruments, *texts], options.verify_each)
     for first_run in texts:
         same_again(options, first_run, lambda again: run_passes(passes, loaded.module, [again], False))
     watch.report(manager)
-    return print_module(module)
+    return print_module(module), module
 
 
 def write(text: str, output: str | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from symc.cli.inputs import Loaded, load, load_text, passes_for
 from symc.cli.opt import run_passes, write
 from symc.cli.report import INPUT, CliError
+from symc.cli.values import arrays_of
 from symc.ir.modules import LoopModule
 from symc.passes.manager.manager import Module
 
@@ -27,7 +28,9 @@ def report(options: argparse.Namespace) -> int:
             raise CliError(f"{folder} has no .sir files; `symc opt --print-ir-tree-dir` writes them", INPUT)
         stages = []
         for file in files:
-            module = load_text(file.read_text(encoding="utf-8"), {}, verify=False).module
+            beside = file.with_suffix(".npz")
+            constants = arrays_of(str(beside)) if beside.exists() else {}
+            module = load_text(file.read_text(encoding="utf-8"), constants, verify=False).module
             stages.append(Stage(file.stem.lstrip("0123456789-"), module))
         title = folder.name
     else:

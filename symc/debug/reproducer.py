@@ -17,13 +17,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from symc.debug.files import failure_line, text_of
 from symc.debug.trial import Failure, Trial
 from symc.extensions import files_of
 from symc.ir.errors import IRError, VerifyError
-from symc.ir.text import ELIDE, collect_constants
+from symc.ir.text import ELIDE, save_constants
 from symc.leftovers import new_file, remove
 from symc.passes.manager.manager import Module, Pass
 from symc.tracing import WATCHER, Watcher
@@ -124,9 +122,7 @@ class Reproducer(Watcher):
             end = text.index("\n", start)
             # room for the name of every stage
             line = failure_line(failure.signature).ljust(max(len(p.name) for p in (*self.passes, Pass())) + 40)
-            constants = collect_constants(trial.module)
-            if constants:
-                np.savez(path.with_suffix(".npz"), **constants)  # type: ignore[arg-type]
+            save_constants(trial.module, path)
             path.write_text(text[:start] + line + text[end:], encoding="utf-8")
             self.path, self._line = path, (len(text[:start].encode()), len(line))
             if self._file is None:

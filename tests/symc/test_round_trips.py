@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import ran
 from round_trips import check, read_back
 
 import symc as mx
@@ -109,3 +111,35 @@ def test_constants_read_back_with_their_data() -> None:
         read_back(graph, pass_.name)
         graph = manager.step(pass_, graph)
     read_back(graph, "the loops")
+
+
+BOXES = """
+import symc as mx
+
+x = mx.sym.Convolution(mx.sym.Variable("data"), num_filter=4, kernel=(3, 3), name="conv")
+net = mx.sym.contrib.MultiBoxPrior(x, sizes=(0.2, 0.4), ratios=(1, 2), name="boxes")
+"""
+
+
+def test_files_are_written_with_the_constants_that_they_elide(capsys, tmp_path: Path) -> None:
+    """Whoever writes a program writes what its text leaves out, and keeps what else is in that file."""
+    (tmp_path / "boxes.py").write_text(BOXES)
+    given = [f"{tmp_path / 'boxes.py'}:net", "--shapes", "data=1x3x8x8"]
+    want, _ = ran(capsys, "run", *given, "--inputs", "seed=0")
+    file = tmp_path / "boxes.sir"
+    np.savez(tmp_path / "boxes.npz", mine=np.ones(3))
+    for command in (
+        ["dump", *given, "--level=tensor"],
+        ["dump", *given, "--level=loop"],
+        ["opt", *given, "-p", "default"],
+    ):
+        ran(capsys, *command, "-o", str(file))
+        assert "dense<sha256:" in file.read_text() and "mine" in np.load(tmp_path / "boxes.npz")
+        assert ran(capsys, "run", str(file))[0] == want
+    tree = tmp_path / "tree"
+    ran(capsys, "opt", *given, "-p", "decompose,inline", "--print-ir-tree-dir", str(tree))
+    ran(capsys, "run", str(tree / "02-inline.sir"))
+    ran(capsys, "report", str(tree), "-o", str(tmp_path / "report.html"))
+    lonely = tmp_path / "lonely.sir"
+    lonely.write_text(file.read_text())
+    assert "symc dump -o FILE.sir writes it" in ran(capsys, "run", str(lonely), code=3)[1]
