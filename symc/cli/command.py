@@ -19,7 +19,7 @@ from symc.settings import VARIABLES, whole
 
 Command = Callable[[argparse.Namespace], int]
 
-LEVELS = ("symbol", "tensor", "fused", "program", "planned", "loop", "llvm", "asm")
+LEVELS = ("symbol", "tensor", "fused", "program", "planned", "loop", "llvm", "asm", "all")
 INPUT_HELP = "NAME-symbol.json, FILE.py:NAME (a Symbol or a function returning one), a .sir file, or - (.sir on stdin)"
 
 
@@ -216,7 +216,11 @@ def _parser() -> argparse.ArgumentParser:
 
     dump = command("dump", _dump, "print a program at any level of the compiler")
     _input(dump)
-    dump.add_argument("--level", choices=LEVELS, help="how far to compile; program is planned (default: as it is)")
+    dump.add_argument(
+        "--level",
+        choices=LEVELS,
+        help="how far to compile (default: as it is); program is planned, all writes a folder",
+    )
     dump.add_argument("--after", metavar="PASS[#N]", help="stop after this pass (its N-th run, counted from 0)")
     formats = ("text", "json", "table", "dot", "svg", "png", "html")
     dump.add_argument("--format", choices=formats, help="default: text; of --memory: table (svg, png and html draw it)")

@@ -7,6 +7,7 @@ import difflib
 import functools
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from symc.cli.inputs import Loaded, level_of, load, passes_for
@@ -17,12 +18,16 @@ from symc.ir.program.nodes import Program
 from symc.ir.syntax.printing import ELIDE
 from symc.ir.text import level_of as text_level
 from symc.ir.text import print_module, save_constants
-from symc.passes.manager.manager import Module, Pass
+from symc.passes.manager.manager import Instrument, Module, Pass
 
 #: the last pass that gives a level; a program has two states (`program` is another word for the second)
 _REACHED_BY = {"fused": "fuse", "planned": "plan_memory", "program": "plan_memory", "loop": "tile"}
 
 
+#: levels with a text form, as the compiler goes through them
+_IR = ("symbol", "tensor", "fused", "planned", "loop")
+#: of levels of machine code the suffix of a file, and what begins a comment
+_NATIVE = {"llvm": (".ll", ";"), "asm": (".s", "#")}
 #: options that only some formats heed
 _PICTURES = ("dot", "svg", "png", "html")
 _HEEDED = {
@@ -37,8 +42,10 @@ _MEMORY_FORMATS = ("table", "svg", "png", "html")
 def dump(options: argparse.Namespace) -> int:
     """Compile as far as asked and print."""
     level = options.level
-    native = level in ("llvm", "asm")
+    native = level in _NATIVE
     _refuse(options, native)
+    if level == "all":
+        return _every_level(options)
     if options.memory and level is None and options.after is None:
         level = "planned"
     structure = level == "symbol" or level is None and options.after is None
@@ -47,7 +54,7 @@ def dump(options: argparse.Namespace) -> int:
     if native:
         if level_of(module) != "loop":
             raise CliError(f"--level={level} needs loops, but --after={options.after} gives {level_of(module)} IR")
-        write(_native(module, level, options.select), options.output)
+        write(_native(module, [level], options.select)[level], options.output)
     elif options.memory:
         _write(_memory(module, options.format), options)
     elif options.format in (None, "text"):
@@ -89,6 +96,13 @@ def _pixels(svg: str) -> bytes:
 def _refuse(options: argparse.Namespace, native: bool) -> None:
     """CliError for options that do not go together: none is silently left out."""
     level, format = options.level, options.format
+    if level == "all":
+        if not options.output:
+            raise CliError("--level=all writes a file for every level: give their folder by -o DIR")
+        if options.select is not None or options.after is not None:
+            raise CliError(f"--{'select' if options.select is not None else 'after'} has no meaning for --level=all")
+        if options.memory or format not in (None, "text"):
+            raise CliError("--level=all is text only: neither --memory nor another --format")
     if options.after is not None and level is not None and not native:
         raise CliError(f"--after={options.after} and --level={level} both say where to stop; give one of them")
     if native and options.memory:
@@ -214,8 +228,8 @@ def _drawn(module: Module, options: argparse.Namespace) -> str:
     return picture_page(svg, name) if options.format == "html" else svg
 
 
-def _native(module: Module, level: str, pattern: str | None) -> str:
-    """Optimised LLVM IR, or machine code, of the kernels."""
+def _native(module: Module, levels: Sequence[str], pattern: str | None = None) -> dict[str, str]:
+    """Optimised LLVM IR, or machine code, of the kernels, by level."""
     import fnmatch
 
     from symc.codegen.emit.kernel import emit_kernel
@@ -225,13 +239,45 @@ def _native(module: Module, level: str, pattern: str | None) -> str:
 
     target = host_target()
     heads, wanted = {}, {}
-    mark = ";" if level == "llvm" else "#"
     for kernel, symbols in zip(module.kernels, kernel_symbols(module)):
         if pattern is not None and not any(fnmatch.fnmatchcase(n, pattern) for n in (kernel.name, *symbols)):
             continue
-        heads[kernel.name] = f"{mark} ----- {kernel.name} ({', '.join(symbols)}) for {target.name} -----"
+        heads[kernel.name] = f"----- {kernel.name} ({', '.join(symbols)}) for {target.name} -----"
         wanted[kernel.name] = functools.partial(emit_kernel, kernel, target)
     if pattern is not None and not wanted:
         raise CliError(f"--select: no kernel and no Symbol matches {pattern!r}", 1)
-    made = listings(wanted, target, (level,))
-    return "\n".join(f"{head}\n{made[name][level].strip()}\n" for name, head in heads.items())
+    made = listings(wanted, target, levels)
+    return {
+        level: "\n".join(f"{_NATIVE[level][1]} {head}\n{made[name][level].strip()}\n" for name, head in heads.items())
+        for level in levels
+    }
+
+
+def _every_level(options: argparse.Namespace) -> int:
+    """A file for every level from that of the input on."""
+    loaded = load(options.input, options.shapes)
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    stages = [loaded.module]
+    run_passes(passes_for(loaded, options.train), loaded.module, [_Stages(stages)])
+    elide = ELIDE if options.elide is None else options.elide
+    for number, level in enumerate(_IR):
+        if number < _IR.index(text_level(loaded.module)):
+            continue
+        module = stages[len(_wanted(loaded, level, None, options.train))]
+        path = folder / f"{number}-{level}.sir"
+        write(_text(module, options.locs or "full", None, elide), str(path))
+        save_constants(module, path, elide)
+    for number, (level, text) in enumerate(_native(stages[-1], list(_NATIVE)).items(), len(_IR)):
+        write(text, str(folder / f"{number}-{level}{_NATIVE[level][0]}"))
+    return 0
+
+
+class _Stages(Instrument):
+    """What every pass gave, in order."""
+
+    def __init__(self, stages: list[Module]) -> None:
+        self.stages = stages
+
+    def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None:
+        self.stages.append(after)

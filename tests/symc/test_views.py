@@ -279,6 +279,19 @@ def test_a_selected_kernel_is_printed_whole(capsys, net: str) -> None:
     assert kernels and text.count("kernel @") == len(kernels) and all("for %" in kernel for kernel in kernels)
 
 
+def test_every_level_into_a_folder(capsys, net: str, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "levels"
+    ran(capsys, "dump", net, "--level=all", "--train", "-o", str(out), *SHAPES)
+    names = ["0-symbol.sir", "1-tensor.sir", "2-fused.sir", "3-planned.sir", "4-loop.sir", "5-llvm.ll", "6-asm.s"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    for name in names:
+        level = name[2:].partition(".")[0]
+        assert ran(capsys, "dump", net, "--level", level, "--train", *SHAPES)[0] == (out / name).read_text(), level
+    ran(capsys, "dump", str(out / "3-planned.sir"), "--level=all", "--locs=none", "-o", str(tmp_path / "rest"))
+    assert sorted(path.name for path in (tmp_path / "rest").iterdir()) == names[3:]
+    assert (tmp_path / "rest" / "6-asm.s").read_text() == (out / "6-asm.s").read_text()
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -294,6 +307,11 @@ def test_a_selected_kernel_is_printed_whole(capsys, net: str) -> None:
         (["--level=asm", "--locs=short"], "--locs has no meaning for --level=asm"),
         (["--level=loop", "--format=svg"], "only the levels symbol, tensor, fused and program can be drawn"),
         (["--after=decompose", "--level=loop"], "both say where to stop"),
+        (["--level=all"], "--level=all writes a file for every level: give their folder by -o DIR"),
+        (["--level=all", "-o", "x", "--select=fc"], "--select has no meaning for --level=all"),
+        (["--level=all", "-o", "x", "--after=fuse"], "--after has no meaning for --level=all"),
+        (["--level=all", "-o", "x", "--format=svg"], "--level=all is text only"),
+        (["--level=all", "-o", "x", "--focus=fc"], "--focus is for --format=dot or svg"),
         (["--format=png"], "--format=png is no text: give the file by -o FILE.png"),
         (["--level=asm", "--format=png", "-o", "x.png"], "--level=asm is text only, not --format=png"),
     ],
