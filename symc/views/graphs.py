@@ -101,7 +101,7 @@ def _of_symbols(graph: SymGraph, module: Any) -> Picture:
         own = [source for source, _ in node.inputs if source in folded]
         weights = [f"{_short(source.name, node.name)} {types.get(source.name, '')}".rstrip() for source in own]
         lines = [node.name, node.op, *telling(node), *_some(weights)]
-        heavy = any(source.name.endswith("weight") for source in own)
+        heavy = any(source.name.endswith(("weight", "parameters")) for source in own)
         names = (node.name, *(source.name for source in own))
         made.box(node.name, lines, "heavy" if heavy else "plain", values=names, symbol=node.name)
         for source, at in node.inputs:

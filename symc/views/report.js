@@ -255,19 +255,20 @@ function showActions() {
   const back = make("button", "←", "small"), on = make("button", "→", "small"); back.onclick = () => step(-1); on.onclick = () => step(1);
   slide.oninput = () => { action = +slide.value; show(); };
   const by = `${stages[stage].name.split("{")[0]}#${action}`;
-  bar.append(back, slide, on, make("span", `${action + 1} of ${acts.length}`), make("b", `${by} ${acts[action]}`));
+  const [rule, was, is, symbol] = acts[action];
+  bar.append(back, slide, on, make("span", `${action + 1} of ${acts.length}`), make("b", `${by} ${rule}`));
+  if (symbol) { const b = make("button", symbol, "link"); b.onclick = () => choose(symbol); bar.append(b); }
   const after = read(stage), before = read(stage - 1);
-  for (const word of acts[action].split(" ")) {
-    const was = kernelLines(before, word), is = kernelLines(after, word);
-    if (was.length && is.length) { list(diff(was, is).map(([m, i]) => m === "-" ? { text: "- " + was[i], cls: "del" } : { text: m + " " + is[i], cls: m === "+" ? "add" : "" }), paintLine); return; }
+  const rows = [...(was ? [{ text: "- " + was, at: stage - 1, cls: "del" }] : []), ...(is ? [{ text: "+ " + is, at: stage, cls: "add" }] : [])];
+  const kernel = rule.split(" ").find(word => kernelLines(before, word).length && kernelLines(after, word).length);
+  if (kernel) {
+    const old = kernelLines(before, kernel), now = kernelLines(after, kernel);
+    rows.push({ text: "its loops:", cls: "gap" }, ...diff(old, now).map(([m, i]) => m === "-" ? { text: "- " + old[i], cls: "del" } : { text: m + " " + now[i], cls: m === "+" ? "add" : "" }));
+  } else {
+    const made = after.lines.flatMap((_, i) => after.table.get(after.loc[i])?.by === by ? [i] : []);
+    rows.push({ text: made.length ? "what is left of it after the pass:" : "nothing that it made is left after the pass", cls: "gap" }, ...made.map(i => lineOf(after, i, stage, "")));
   }
-  const made = after.lines.flatMap((_, i) => after.table.get(after.loc[i])?.by === by ? [i] : []);
-  const symbols = new Set(); for (const o of after.table.values()) if (o.by === by) for (const s of o.symbols.keys()) symbols.add(s);
-  const had = before.lines.flatMap((_, i) => [...symbolsAt(before, i).keys()].some(s => symbols.has(s)) ? [i] : []);
-  const kept = new Set(after.lines);
-  const gone = had.filter(i => !kept.has(before.lines[i]));
-  list([...gone.map(i => lineOf(before, i, stage - 1, "del", "- ")), ...made.map(i => lineOf(after, i, stage, "add", "+ ")),
-    { text: made.length ? "" : "later rewrites replaced what it made, or it decided what the text does not show", cls: "gap" }], paintLine);
+  list(rows, paintLine);
 }
 
 // ---- the life of a value
@@ -294,7 +295,7 @@ function choose(name, line, at = stage) {
     const key = rows.map(i => text.lines[i]).join("\n");
     if (!rows.length || seen.has(key)) return; seen.add(key);
     life.append(make("h4", `${s.name.split("{")[0]} (${s.level}), ${all.length} line${all.length === 1 ? "" : "s"}`));
-    for (const i of rows) { const pre = make("pre", text.lines[i].trim().slice(0, 200), "go"); pre.onclick = () => { stage = n; tab = "IR"; waiting = i; show(); }; life.append(pre); }
+    for (const i of rows) { const pre = make("pre", text.lines[i].trim().slice(0, 200), "go"); pre.onclick = () => { stage = n; tab = "IR"; waiting = i; show(); view.scrollIntoView({ block: "nearest" }); }; life.append(pre); }
   });
   // those that were made for it, and those that read it
   const called = new Set(read(stages.length - 1).lines.filter(l => l.includes(" = call ") && mentions(l)).map(l => / = call .*?@"?([^"(]+)/.exec(l)?.[1]));
@@ -302,7 +303,7 @@ function choose(name, line, at = stage) {
   const kernels = [...own, ...data.kernels.filter(k => called.has(k.kernel) && !own.includes(k))];
   if (kernels.length) life.append(make("h4", "machine code"));
   for (const k of kernels.slice(0, 8)) { const row = make("p", undefined, "kernel"); row.append(make("code", "@" + k.kernel), make("small", `${human(k.flops)} flops`));
-    for (const part of Object.keys(codeOf(k))) { const b = make("button", part, "link"); b.onclick = () => { tab = "Kernels"; show(); showCode(k, part); }; row.append(b); }
+    for (const part of Object.keys(codeOf(k))) { const b = make("button", part, "link"); b.onclick = () => { tab = "Kernels"; show(); showCode(k, part); view.scrollIntoView({ block: "nearest" }); }; row.append(b); }
     life.append(row); }
   if (kernels.length > 8) life.append(make("small", `and ${kernels.length - 8} more`));
   redraw(true);

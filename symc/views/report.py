@@ -26,6 +26,7 @@ from symc.ir.program.text import is_planned
 from symc.ir.text import level_of, print_module
 from symc.passes.manager.instruments import is_unchanged
 from symc.passes.manager.manager import Instrument, Module, Pass
+from symc.passes.manager.watching import Action
 from symc.views.drawing import to_svg
 from symc.views.graphs import NoPicture, picture_of
 from symc.views.memory import memory_svg, short_size
@@ -46,23 +47,25 @@ class Stage:
     module: Module
     seconds: float = 0.0
     changed: bool = True
-    #: the rules of its rewrites, by number
-    actions: list[str] = field(default_factory=list)
+    #: its rewrites
+    actions: list[Action] = field(default_factory=list)
 
 
 class Recorder(Instrument):
-    """Keeps every stage of a pipeline."""
+    """Keeps every stage of a pipeline, and every rewrite."""
+
+    watches = True
 
     def __init__(self, first: Module) -> None:
         self.stages = [Stage("input", first)]
-        self._actions: list[str] = []
+        self._actions: list[Action] = []
 
     def before_pass(self, pass_: Pass, module: Module) -> bool:
         self._actions = []
         return True
 
-    def acted(self, pass_name: str, number: int, rule: str) -> None:
-        self._actions += ["(vetoed)"] * (number - len(self._actions)) + [rule]
+    def proposed(self, action: Action) -> None:
+        self._actions.append(action)
 
     def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None:
         self.stages.append(Stage(str(pass_), after, seconds, not is_unchanged(before, after), self._actions))
@@ -90,7 +93,8 @@ def report_data(
     shown = []
     for stage in stages:
         row: dict[str, Any] = {"name": stage.name, "level": level_of(stage.module), "seconds": round(stage.seconds, 6)}
-        row.update(changed=stage.changed, actions=stage.actions)
+        row["changed"] = stage.changed
+        row["actions"] = [[a.rule, a.before, a.made, a.symbol.name if a.symbol else ""] for a in stage.actions]
         # a pass that changed nothing has the text of the stage before it
         row["text"] = print_module(stage.module) if stage.changed else None
         shown.append(row)
