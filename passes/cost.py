@@ -18,3 +18,5 @@ FOLDED = 0.65
 RAGGED = 4
 #: floating-point operations that take as long as moving a byte
 MOVING = 8
+#: bytes of a row that are enough to read it from where it lies, unless it serves so many tiles
+STREAM, SEVERAL = 128, 10

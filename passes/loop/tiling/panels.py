@@ -107,17 +107,24 @@ def pack(
     nest, _ = nest_of(next(s for s in body if isinstance(s, For)))
     shape = tuple(x.trips for x in nest)
     buffer = Buffer(fresh("panel"), TensorType(panel.dtype, (*shape, piece.trips)), "scratch")
-    rows = {x.var: Var(fresh("row"), 0, x.trips) for x in nest}
-    col = Var(fresh("col"), 0, piece.trips)
-    # the copy follows the operand's memory upwards: a kernel that is turned round is copied from its last tap on
-    places = {x.var: _upwards(rows[x.var], x, panel) for x in nest}
-    index = tuple(i.substitute({**places, column: tile + col}) for i in panel.index)
-    load = Load(fresh("packed"), panel.buffer, panel.dtype, index, origin=panel.origin)
-    copy = Store(load.ref, buffer.name, (*places.values(), Affine.of(col)), origin=panel.origin)
-    columns: tuple[Stmt, ...] = (replace(piece, var=col.name, body=(load, copy)),)
-    made = _by_fours(rows[nest[-1].var], columns, fresh, panel)
-    for x in reversed(nest[:-1]):
-        made = (For(rows[x.var].name, 0, x.trips, made, (), "serial", origin=panel.origin),)
+    made: list[Stmt] = []
+    # one register of columns after the other: each column is read on, and few of them at a time
+    for first, many, times in _columns(piece):
+        block, col = Var(fresh("cols"), 0, times), Var(fresh("col"), 0, many)
+        at = Affine.of(col) + first + (Affine.of(block) * many if times > 1 else Affine())
+        rows = {x.var: Var(fresh("row"), 0, x.trips) for x in nest}
+        # the copy follows the operand's memory upwards: a kernel that is turned round is copied from its last tap on
+        places = {x.var: _upwards(rows[x.var], x, panel) for x in nest}
+        index = tuple(i.substitute({**places, column: tile + at}) for i in panel.index)
+        load = Load(fresh("packed"), panel.buffer, panel.dtype, index, origin=panel.origin)
+        copy = Store(load.ref, buffer.name, (*places.values(), at), origin=panel.origin)
+        columns: tuple[Stmt, ...] = (replace(piece, var=col.name, hi=many, unroll=1, body=(load, copy)),)
+        part = _by_fours(rows[nest[-1].var], columns, fresh, panel)
+        for x in reversed(nest[:-1]):
+            part = (For(rows[x.var].name, 0, x.trips, part, (), "serial", origin=panel.origin),)
+        if times > 1:
+            part = (For(block.name, 0, times, part, (), "serial", origin=panel.origin),)
+        made += part
     local = [Affine.of(Var(x.var, 0, x.trips)) for x in nest]
     column_here = Affine.of(Var(column, 0, piece.trips)) - tile
 
@@ -127,6 +134,13 @@ def pack(
         return stmt
 
     return buffer, [Alloc(buffer, panel.origin), *made], map_body(body, read)
+
+
+def _columns(piece: For) -> list[tuple[int, int, int]]:
+    """The columns of a panel a register at a time: (first, how many, how often)."""
+    whole, rest = divmod(piece.trips, piece.width)
+    found = [(0, piece.width, whole), (whole * piece.width, rest, 1)]
+    return [(first, trips, times) for first, trips, times in found if trips and times]
 
 
 def _upwards(row: Var, loop: For, load: Load) -> Affine:

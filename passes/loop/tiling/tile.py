@@ -21,6 +21,7 @@ from symc.ir.loop.nodes import Buffer, For, If, IndexValue, Let, Load, LoopKerne
 from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64
+from symc.passes.cost import SEVERAL, STREAM
 from symc.passes.loop.lower import LoopModule
 from symc.passes.loop.tiling.lanes import spread_over_lanes
 from symc.passes.loop.tiling.nests import (
@@ -308,6 +309,8 @@ class _Tiler:
             step = access.stride(inner.var)
             if isinstance(load, Load) and not load.guard and access.stride(vector.var) == 1 and step is not None:
                 fixed = all(access.stride(v) == 0 for v in jams)
+                if tiles < SEVERAL and chunk * load.dtype.itemsize >= STREAM:
+                    continue
                 if fixed and step >= 128 and chunk * inner.trips * load.dtype.itemsize <= 1 << 18:
                     return load
         return None
