@@ -39,7 +39,7 @@ _LAZY = {
     "log": ("symc.log", ""), "libinfo": ("symc.libinfo", ""), "contrib": ("symc.contrib", ""),
     "executor_manager": ("symc.executor_manager", ""), "registry": ("symc.registry", ""),
     "recordio": ("symc.recordio", ""), "image": ("symc.image", ""), "img": ("symc.image", ""),
-    "autograd": ("symc.autograd", ""),
+    "autograd": ("symc.autograd", ""), "gluon": ("symc.gluon", ""),
     "is_np_shape": ("symc.util", "is_np_shape"), "is_np_array": ("symc.util", "is_np_array"),
     "AttrScope": ("symc.attribute", "AttrScope"), "MXNetError": ("symc.base", "MXNetError"),
     "Context": ("symc.context", "Context"), "cpu": ("symc.context", "cpu"), "gpu": ("symc.context", "gpu"),

@@ -18,12 +18,16 @@ from symc.base import MXNetError
 
 _NUMPY = "symc has no NumPy-like arrays; use mx.nd arrays and mx.sym, or numpy itself with asnumpy()"
 _SHAPES = "an extent of 0 in a Symbol's shape always means unknown here; give every extent its size"
+_FUSED = "unroll an mx.gluon.rnn cell, or use mx.sym.RNN in a HybridBlock"
 _RTC = "symc compiles Symbols itself; write the computation as a Symbol, or as an mx.operator.CustomOp"
 
 #: name below `mx` -> what to do instead
 GHOSTS: Mapping[str, str] = {
-    "gluon": "symc runs Symbols; export() the block with MXNet, and load its JSON and parameters with mx.sym.load "
-    "and mx.nd.load",
+    "gluon.data": "feed batches from mx.io iterators, or loop over numpy arrays",
+    "gluon.model_zoo": "build the net of mx.gluon.nn layers, or load an exported one with mx.gluon.SymbolBlock.imports",
+    "gluon.contrib": "write the layer as an mx.gluon.HybridBlock",
+    "gluon.probability": "draw with mx.nd.random",
+    "gluon.rnn.RNN": _FUSED, "gluon.rnn.LSTM": _FUSED, "gluon.rnn.GRU": _FUSED,
     "np": _NUMPY, "numpy": _NUMPY, "npx": _NUMPY, "numpy_extension": _NUMPY, "np_symbol": _NUMPY,
     "np_array": _NUMPY, "use_np": _NUMPY, "use_np_array": _NUMPY, "set_np_shape": _SHAPES,
     "np_shape": _SHAPES, "use_np_shape": _SHAPES,

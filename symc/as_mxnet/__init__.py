@@ -34,6 +34,7 @@ USAGE = "usage: python -m symc.as_mxnet (SCRIPT.py | -m MODULE) [ARGUMENT ...]"
 #: modules of MXNet 1.9.1 that stand at the same place in symc
 SAME = (
     "attribute", "autograd", "base", "callback", "context", "contrib", "engine", "executor", "executor_manager",
+    "gluon", "gluon.block", "gluon.loss", "gluon.nn", "gluon.parameter", "gluon.rnn", "gluon.trainer", "gluon.utils",
     "image", "image.detection", "initializer", "io", "kvstore", "libinfo", "log", "lr_scheduler", "metric", "model",
     "module", "module.base_module", "module.bucketing_module", "module.executor_group", "module.module",
     "module.python_module", "module.sequential_module", "monitor", "name", "ndarray", "ndarray._internal",

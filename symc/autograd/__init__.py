@@ -19,7 +19,7 @@ from symc.ir.types import Array
 from symc.ndarray import NDArray
 from symc.ndarray import backward as _sweep
 from symc.ndarray.recorded import mark, request
-from symc.ndarray.tape import STATE, Opaque
+from symc.ndarray.tape import STATE, Opaque, Scope
 from symc.ndarray.tape import entry_of as _entry_of
 from symc.ndarray.tape import record as _record
 from symc.ndarray.tape import records as _records
@@ -57,43 +57,24 @@ def set_training(train_mode: bool) -> bool:
     return before
 
 
-class _Scope:
-    """A `with` block in which the states are these (None: as they are)."""
-
-    def __init__(self, recording: bool | None, training: bool | None) -> None:
-        self._inside = recording, training
-        self._outside: list[tuple[bool, bool]] = []
-
-    def __enter__(self) -> None:
-        self._outside.append((STATE.recording, STATE.training))
-        recording, training = self._inside
-        if recording is not None:
-            STATE.recording = recording
-        if training is not None:
-            STATE.training = training
-
-    def __exit__(self, *exc: object) -> None:
-        STATE.recording, STATE.training = self._outside.pop()
-
-
-def record(train_mode: bool = True) -> _Scope:
+def record(train_mode: bool = True) -> Scope:
     """A block whose computations are recorded, as for training by default."""
-    return _Scope(True, bool(train_mode))
+    return Scope(True, bool(train_mode))
 
 
-def pause(train_mode: bool = False) -> _Scope:
+def pause(train_mode: bool = False) -> Scope:
     """A block inside of `record` whose computations are not."""
-    return _Scope(False, bool(train_mode))
+    return Scope(False, bool(train_mode))
 
 
-def train_mode() -> _Scope:
+def train_mode() -> Scope:
     """A block in which operators run as for training."""
-    return _Scope(None, True)
+    return Scope(None, True)
 
 
-def predict_mode() -> _Scope:
+def predict_mode() -> Scope:
     """A block in which operators run as for prediction."""
-    return _Scope(None, False)
+    return Scope(None, False)
 
 
 # --------------------------------------------------------------------------------------------- gradients
@@ -190,7 +171,7 @@ class Function:
         if self._used:
             raise AssertionError("Each Function instance can only be called once. Please create another instance.")
         self._used = True
-        with _Scope(False, None):
+        with Scope(False, None):
             outputs = self.forward(*inputs)
         arrays = [x for x in inputs if isinstance(x, NDArray)]
         if STATE.recording and _records(arrays):
@@ -224,7 +205,7 @@ class _Step(Opaque):
             NDArray._of(_zeros(shape, dtype) if ct is None else _aligned(ct))
             for ct, (shape, dtype) in zip(cts, self._kinds)
         ]
-        with _Scope(False, None):
+        with Scope(False, None):
             found = self.function.backward(*given)
         made = list(found) if isinstance(found, (list, tuple)) else [found]
         if len(made) != self.inputs:

@@ -8,6 +8,7 @@ what it gave. That program has a pullback in turn, which is how gradients of gra
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from symc.ir.process import once
 from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.tensor.graph import Graph, Update, finish, topological
 from symc.ir.tensor.interp import evaluate
-from symc.ir.types import BOOL, Array, TensorType, dtype_of
+from symc.ir.types import BOOL, Array, TensorType, TupleType, dtype_of
 from symc.ndarray.pool import Pool
 from symc.ops.base import Operator
 from symc.ops.shared.inferred import output_types
@@ -32,6 +33,11 @@ from symc.runtime.memory import aligned, empty
 
 #: functions of single operators kept at a time
 KEEP = 2048
+
+#: elements of all values of a gradient that is interpreted
+QUICK = 1 << 13
+#: the modules of the primitives that numpy has a function for
+_PLAIN = frozenset(f"symc.ir.prims.{m}" for m in ("elementwise", "indexing", "movement", "random", "reduce", "tuples"))
 
 #: an input's value after the backward half, and the same for another value before it (BuildContext.update)
 Later = tuple[Node, "Callable[[Node], Node] | None"]
@@ -101,8 +107,24 @@ class Function:
         names = [node.op.input_name for node in self.inputs]  # type: ignore[attr-defined]
         return Pool(executable), names, [values[output.value] for output in executable.program.outputs]
 
+    @once
+    def _quick(self) -> bool:
+        """Whether it is a gradient that numpy computes before a program could be called, let alone compiled: few
+        elements in all, in plain steps. (What operators give themselves is what their programs give.)"""
+        if not self.order:
+            return False
+        count = 0
+        for node in self.graph.nodes():
+            if not (isinstance(node.op, CustomGrad) or type(node.op).__module__ in _PLAIN):
+                return False
+            types = node.type.items if isinstance(node.type, TupleType) else (node.type,)
+            count += sum(math.prod(t.shape) for t in types)
+        return count <= QUICK
+
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         """The results for these inputs; the inputs that change are changed in place."""
+        if self._quick:
+            return self.interpret(arrays)
         pool, names, types = self._compiled
         outputs = [empty(t.shape, t.dtype.numpy) for t in types]
         pool.run(dict(zip(names, arrays)), outputs)

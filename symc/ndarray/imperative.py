@@ -17,11 +17,12 @@ from symc.ndarray.functions import KEEP, function_for, run_operator
 from symc.ndarray.ndarray import NDArray, located
 from symc.ndarray.sparse.arrays import cast_storage
 from symc.ndarray.sparse.kernels import run_stored, warn_fallback
-from symc.ndarray.tape import STATE, record, records, refuse_written, taped
+from symc.ndarray.tape import STATE, Opaque, Scope, record, records, refuse_written, taped
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, given_text, parameters, parse
+from symc.ops.embedded.custom import Custom
 from symc.ops.functions import METHODS, describe, signature
 from symc.ops.storage import FROM_DENSE, result_stype
-from symc.runtime.memory import empty
+from symc.runtime.memory import aligned, empty
 
 
 def invoke(
@@ -66,6 +67,7 @@ def invoke(
             ordered.append(named[name])
     if len(ordered) > len(names):
         raise MXNetError(f"{called}: takes {len(names)} inputs ({', '.join(names)}), got {len(ordered)}")
+    run: Callable[..., Any] = run_custom if isinstance(op, Custom) else run_operator
     targets = None if out is None else list(out) if isinstance(out, (list, tuple)) else [out]
     recorded = STATE.recording and records(ordered)
     try:
@@ -78,7 +80,7 @@ def invoke(
             given = [a._data for a in ordered] if recorded else []
             function = function_for(op, given, STATE.training) if recorded else None
         else:
-            made, function, given = run_operator(op, [a._data for a in ordered], STATE.training)
+            made, function, given = run(op, [a._data for a in ordered], STATE.training)
             context = ordered[0].context if ordered else located(ctx)
             results = [NDArray._of(a, context) for a in made]
             if op.op_name in FROM_DENSE:
@@ -101,6 +103,28 @@ def _check(op: Any, inputs: tuple[tuple[tuple[int, ...], Any], ...]) -> None:
     outputs = len(op.list_outputs())
     op.complete(Shapes([shape for shape, _ in inputs], [None] * outputs, names))
     op.bind_types(Types([dtype for _, dtype in inputs], [None] * outputs, names))
+
+
+class _CustomStep(Opaque):
+    """A call of an operator in Python, as a recorded step."""
+
+    def __init__(self, op: Custom, training: bool, results: Sequence[Array], gradient: Callable[..., Any]) -> None:
+        self.name, self.operator = f"Custom {op.op_type}", op
+        self._training, self._gradient = training, gradient
+        self._kinds = [(r.shape, r.dtype) for r in results]
+
+    def backward(self, cts: Sequence[Array | None]) -> Sequence[Array | None]:
+        heads = [np.zeros(*kind) if ct is None else ct for ct, kind in zip(cts, self._kinds)]
+        with Scope(False, self._training):
+            return [g if g.dtype.kind == "f" else None for g in self._gradient(*heads)]
+
+
+def run_custom(op: Custom, arrays: Sequence[Array], train: bool) -> tuple[list[Array], Opaque, Sequence[Array]]:
+    """As run_operator, for an operator in Python: it is called as it is, and nothing is compiled."""
+    with Scope(False, train):
+        made, gradient = op.on_arrays(arrays, train)
+    results = [aligned(a) for a in made]
+    return results, _CustomStep(op, train, results, gradient), arrays
 
 
 def _put(called: str, results: Sequence[NDArray], targets: list[NDArray]) -> list[NDArray]:

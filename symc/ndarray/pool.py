@@ -1,8 +1,8 @@
-"""Programs of single operators that move from arrays to arrays: only addresses in their tables change between calls."""
+"""Programs that move from arrays to arrays: only addresses in their tables change between calls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_int64
 
 from symc.compile import Executable, Instance
@@ -16,26 +16,48 @@ KEEP, LARGEST = 4, 1 << 20
 class Pool:
     """Runs one executable on changing arrays. Threads that call it at once get an instance each."""
 
-    def __init__(self, executable: Executable) -> None:
+    def __init__(self, executable: Executable, largest: int = LARGEST) -> None:
+        """`largest`: bytes of working memory that an instance may keep between calls."""
         self.executable = executable
         #: taking from a list and adding to it need no lock
         self._free: list[_Movable] = []
-        self._movable = executable.program.arena <= LARGEST
+        self._movable = executable.program.arena <= largest
 
     def run(self, buffers: Mapping[str, Array], outputs: Sequence[Array]) -> None:
         """Run on these arrays: parameters by name, and one for each output."""
         if not self._movable:
             self.executable.bind(buffers, outputs).run()
             return
+        found = self._on(buffers, outputs)
+        found.run()
+        self._give_back(found)
+
+    def begin(self, buffers: Mapping[str, Array], outputs: Sequence[Array]) -> Callable[[], None]:
+        """Run the forward half; what is given runs the backward half, once. Arrays that only that half reads or writes
+        may be filled until then."""
+        if not self._movable:
+            instance = self.executable.bind(buffers, outputs)
+            instance.run_forward()
+            return instance.run_backward
+        found = self._on(buffers, outputs)
+        found.forward()
+
+        def finish(keep: object = (buffers, outputs)) -> None:
+            found.backward()
+            self._give_back(found)
+
+        return finish
+
+    def _on(self, buffers: Mapping[str, Array], outputs: Sequence[Array]) -> _Movable:
+        """An instance on these arrays."""
         try:
             found = self._free.pop()
         except IndexError:
-            instance = self.executable.bind(buffers, outputs)
-            instance.run()
-            found = _Movable(instance)
-        else:
-            names = found.parameters
-            found.run([*(address_of(buffers[name]) for name in names), *map(address_of, outputs)])
+            return _Movable(self.executable.bind(buffers, outputs))
+        found.move([*(address_of(buffers[name]) for name in found.parameters), *map(address_of, outputs)])
+        return found
+
+    def _give_back(self, found: _Movable) -> None:
         if len(self._free) < KEEP:
             self._free.append(found)
 
@@ -47,11 +69,12 @@ class _Movable:
         executable, table = instance.executable, instance.table
         self.parameters = [p.name for p in executable.program.params]
         self._words = [(c_int64.from_address(w.address), w.buffer, w.offset) for w in instance.words]
-        self._go = table.runner()
+        self.run = table.runner()
+        self.forward = table.runner(0, instance.forward_entries)
+        self.backward = table.runner(instance.forward_entries, instance.entries)
         self._keep = (table, instance.arena, executable.constants)
         table.release(instance.outputs, instance.buffers)
 
-    def run(self, addresses: Sequence[int]) -> None:
+    def move(self, addresses: Sequence[int]) -> None:
         for word, buffer, offset in self._words:
             word.value = addresses[buffer] + offset
-        self._go()

@@ -31,6 +31,25 @@ class State(threading.local):
 STATE = State()
 
 
+class Scope:
+    """A `with` block in which this thread's states are these (None: as they are)."""
+
+    def __init__(self, recording: bool | None, training: bool | None) -> None:
+        self._inside = recording, training
+        self._outside: list[tuple[bool, bool]] = []
+
+    def __enter__(self) -> None:
+        self._outside.append((STATE.recording, STATE.training))
+        recording, training = self._inside
+        if recording is not None:
+            STATE.recording = recording
+        if training is not None:
+            STATE.training = training
+
+    def __exit__(self, *exc: object) -> None:
+        STATE.recording, STATE.training = self._outside.pop()
+
+
 class Variable:
     """An array whose gradient is wanted (`req` "write" or "add"), or one that recorded calls read (`req` "null")."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from symc.context import cpu
 from symc.ir.op import Node
-from symc.ir.prims.control import custom_grad, host_call, register_host
+from symc.ir.prims.control import HostFunction, custom_grad, host_call, register_host
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.operator import as_user_array, prop_class
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Types, operator
@@ -132,13 +132,39 @@ class Custom(_Described):
             self.created[key] = made, f"{self.label}/{len(self.created)}"
         return self.created[key]
 
-    def build(self, ctx: BuildContext, *inputs: Node) -> Node | list[Node]:
-        count = len(self.list_inputs())
-        types = Types([x.dtype.numpy for x in inputs], [None] * len(self.list_outputs()), self.list_inputs())
-        shapes = Shapes([x.shape for x in inputs], [None] * len(self.list_outputs()), self.list_inputs())
+    def _results(self, given: Sequence[TensorType]) -> list[TensorType]:
+        types = Types([t.dtype.numpy for t in given], [None] * len(self.list_outputs()), self.list_inputs())
+        shapes = Shapes([t.shape for t in given], [None] * len(self.list_outputs()), self.list_inputs())
         self.complete_types(types)
         self.complete(shapes)
-        results = [TensorType(dtype_of(t), s or ()) for t, s in zip(types.outs, shapes.outs) if t is not None]
+        return [TensorType(dtype_of(t), s or ()) for t, s in zip(types.outs, shapes.outs) if t is not None]
+
+    def on_arrays(self, arrays: Sequence[Array], train: bool) -> tuple[list[Array], HostFunction]:
+        """Run on arrays, whose states are changed in place: the results, and the function that gives the inputs'
+        gradients from those of the results (it changes the states, too)."""
+        count = len(self.list_inputs())
+        types = [TensorType(dtype_of(a.dtype), a.shape) for a in arrays]
+        results = self._results(types)
+        computation, _ = self._created(tuple(t.shape for t in types), tuple(t.dtype.numpy for t in types))
+        made = _forward(computation, train, count, results)(*arrays)
+        states, top = arrays[count:], bool(self.prop.need_top_grad_)
+        backward = _backward(computation, types[:count], len(states), len(results), top)
+
+        def write(new: Sequence[Array]) -> None:
+            for state, value in zip(states, new):
+                state[...] = value
+
+        def gradient(*heads: Array) -> tuple[Array, ...]:
+            found = backward(*arrays[:count], *made[: len(results)], *states, *(heads if top else ()))
+            write(found[count:])
+            return found[:count]
+
+        write(made[len(results) :])
+        return list(made[: len(results)]), gradient
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node | list[Node]:
+        count = len(self.list_inputs())
+        results = self._results([x.tensor for x in inputs])
         computation, label = self._created(tuple(x.shape for x in inputs), tuple(x.dtype.numpy for x in inputs))
         states = [x.tensor for x in inputs[count:]]
         forward, backward = f"{label}/{'train' if ctx.train else 'predict'}", f"{label}/backward"
