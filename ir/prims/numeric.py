@@ -161,7 +161,7 @@ def _erfinv(y: float) -> float:
     if abs(y) == 1:
         return math.copysign(math.inf, y)
     w = -math.log((1 - y) * (1 + y))
-    # Giles' rational start, then Newton steps on erf to full precision.
+    # Giles' polynomial to begin with, then Newton steps to full precision.
     if w < 5:
         w -= 2.5
         start = (2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503,
@@ -174,9 +174,14 @@ def _erfinv(y: float) -> float:
     for c in start:
         x = x * w + c
     x *= y
-    for _ in range(2):
-        error = math.erf(x) - y if abs(x) < 1 else math.copysign(math.erfc(-abs(x)) - 1 - abs(y), x)
-        x -= error * math.sqrt(math.pi) / 2 * math.exp(x * x)
+    missing = 1 - abs(y)
+    for _ in range(6):
+        slope = 2 / math.sqrt(math.pi) * math.exp(-x * x)
+        if missing > 0.5:
+            x -= (math.erf(x) - y) / slope
+        else:  # far out it is the logarithm of what is missing to 1 that is nearly straight
+            rest = math.erfc(abs(x))
+            x += math.copysign(1, y) * math.log(rest / missing) * rest / slope
     return x
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -301,6 +302,17 @@ def test_conveniences() -> None:
 )
 def test_corner_of(build: Callable[[Node], Node], x: list[float], expected: Any) -> None:
     np.testing.assert_array_equal(run(build, np.array(x)), expected)
+
+
+def test_erfinv_is_the_inverse_up_to_the_ends() -> None:
+    """As near as one digit in the argument allows, where erf is steep and where it is nearly 1."""
+    tails = 1 - np.logspace(-15.6, -0.31, 60)
+    y = np.concatenate([np.linspace(-0.6, 0.6, 101), [1e-300, 1 - 2.0**-53], tails, -tails])
+    x = run(p.erfinv, y)
+    back = np.array([math.erf(v) if abs(v) < 0.5 else math.copysign(1 - math.erfc(abs(v)), v) for v in x.tolist()])
+    np.testing.assert_allclose(back, y, rtol=4e-16)
+    missing = np.array([math.erfc(v) for v in x[103:163].tolist()])
+    np.testing.assert_allclose(missing, 1 - tails, rtol=1e-13)
 
 
 def test_integers_wrap_and_divide_toward_zero() -> None:
