@@ -81,19 +81,22 @@ class Progress:
         """Seconds that the rest takes, if it goes on as so far."""
         return (time.perf_counter() - self._start) * (self.total - done) / max(done - self._first, 1)
 
+    def due(self, done: int) -> bool:
+        """Whether `show` would draw after `done` steps; the last one is always shown."""
+        return self.live and (time.perf_counter() - self._drawn >= EVERY or 0 < self.total <= done)
+
     def show(self, done: int, parts: Sequence[str]) -> None:
         """The line after `done` steps: a bar, these parts (what is most important first) and the time left."""
-        now = time.perf_counter()
-        if not self.live or (now - self._drawn < EVERY and done < self.total):
+        if not self.due(done):
             return
-        self._drawn = now
+        self._drawn = time.perf_counter()
         rest = [f"{duration(self.left(done))} left"] if self._first < done < self.total else []
         # one column stays free: a line as wide as the terminal would begin the next one
         self._write(line([*parts, *rest], done, self.total, columns(self.stream) - 1))
 
-    def end(self, text: str = "") -> None:
-        """The line that stays: this one, or what was shown last. Nothing where nothing was drawn."""
-        if not self._width:
+    def end(self, text: str = "", always: bool = False) -> None:
+        """The line that stays: this one, or what was shown last. Nothing where nothing was drawn, unless `always`."""
+        if not self._width and not (always and self.live):
             return
         if text:
             self._write(text[: columns(self.stream) - 1])

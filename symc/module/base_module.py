@@ -14,6 +14,7 @@ from symc import metric, ndarray
 from symc.checkpoint import BatchEndParam, save_params, split_params
 from symc.initializer import Uniform
 from symc.io import DataBatch, DataDesc, DataIter
+from symc.module.live import Live
 from symc.ndarray import NDArray
 
 __all__ = ["BaseModule"]
@@ -282,7 +283,8 @@ class BaseModule:
         num_epoch: int | None = None, validation_metric: Any = None, monitor: Any = None, sparse_row_id_fn: Any = None,
     ) -> None:  # fmt: skip
         """Bind, initialize what is not yet, and train from `begin_epoch` to `num_epoch`, scoring `eval_data` after each
-        epoch. Callbacks get a BatchEndParam after batches, (epoch, symbol, parameters, states) after epochs."""
+        epoch. Callbacks get a BatchEndParam after batches, (epoch, symbol, parameters, states) after epochs. On a
+        terminal one line shows how far it is, unless callbacks after batches, or a monitor, already do."""
         if num_epoch is None:
             raise AssertionError("please specify number of epochs")
         self.bind(train_data.provide_data, train_data.provide_label, for_training=True, force_rebind=force_rebind)
@@ -293,10 +295,12 @@ class BaseModule:
         self.init_optimizer(kvstore, optimizer, optimizer_params)
         validation_metric = eval_metric if validation_metric is None else validation_metric
         eval_metric = metric.create(eval_metric) if not isinstance(eval_metric, metric.EvalMetric) else eval_metric
-        for epoch in range(begin_epoch, num_epoch):
+        epochs = range(begin_epoch, num_epoch)
+        live = Live(epochs, train_data, speaks=batch_end_callback is not None or monitor is not None)
+        for epoch in epochs:
             start = time.time()
             for name, value in self._epoch(
-                train_data, epoch, eval_metric, batch_end_callback, monitor, sparse_row_id_fn
+                train_data, epoch, eval_metric, batch_end_callback, monitor, sparse_row_id_fn, live
             ):
                 self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
             self.logger.info("Epoch[%d] Time cost=%.3f", epoch, time.time() - start)
@@ -323,6 +327,7 @@ class BaseModule:
         callbacks: Callable[..., Any] | None,
         monitor: Any,
         row_ids: Any,
+        live: Live,
     ) -> list[tuple[str, float]]:
         """One pass over the training data; the metric's values over all of it."""
         eval_metric.reset()
@@ -330,6 +335,7 @@ class BaseModule:
         batch = next(batches, None)
         number = 0
         pairs: list[tuple[str, float]] = []
+        live.begin()
         while batch is not None:
             if monitor is not None:
                 monitor.tic()
@@ -342,10 +348,12 @@ class BaseModule:
             else:
                 # before the callbacks, which may reset the metric
                 pairs = eval_metric.get_global_name_value()
+            live.step(eval_metric, batch, epoch)
             if monitor is not None:
                 monitor.toc_print()
             if callbacks is not None:
                 call_all(callbacks, BatchEndParam(epoch, number, eval_metric, {"self": self, "data_batch": batch}))
             number += 1
             batch = following
+        live.end(pairs, epoch)
         return pairs

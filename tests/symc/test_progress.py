@@ -17,6 +17,7 @@ import pytest
 
 import symc as mx
 from symc import progress
+from symc.module.live import Live
 from symc.progress import Compilation, Progress, compiling, duration, line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +99,52 @@ def test_demo_looks_at_its_folder_before_it_trains(tmp_path: Path, capsys: pytes
     (tmp_path / "file").write_text("")
     out, err = ran(capsys, "demo", "--out", str(tmp_path / "file" / "deep"), code=3)
     assert out == "" and "file/deep" in err
+
+
+FIT = """
+import numpy as np
+import symc as mx
+
+rng = np.random.RandomState(0)
+train = mx.io.NDArrayIter(rng.randn(6000, 8), rng.randint(0, 3, 6000), 10)
+net = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3), name="softmax")
+mx.mod.Module(net).fit(train, num_epoch=2, eval_metric="ce", batch_end_callback=CALLBACK)
+"""
+
+
+def test_fit_shows_a_line_on_a_terminal(tmp_path: Path) -> None:
+    """The line of each epoch stays; nothing is shown where callbacks speak, or off a terminal."""
+    command = (sys.executable, "-c", FIT.replace("CALLBACK", "None"))
+    code, text, rows = on_terminal(100, *command, cwd=tmp_path)
+    assert code == 0, text
+    said = [row for row in rows if "epoch" in row]
+    assert len(said) == 2 and all(
+        re.match(rf"epoch {i + 1}/2  cross-entropy [\d.]+  [\d.]+ s$", r) for i, r in enumerate(said)
+    )
+    speaking = (sys.executable, "-c", FIT.replace("CALLBACK", "lambda param: None"))
+    assert "epoch" not in on_terminal(100, *speaking, cwd=tmp_path)[1]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert done.returncode == 0 and done.stdout + done.stderr == b""
+
+
+def test_the_line_of_fit_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, now = Stream(), [0.0]
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    data = mx.io.NDArrayIter(mx.nd.zeros((40, 2)), None, 10)
+    live = Live(range(3, 5), data, speaks=False)
+    metric, batch = mx.metric.Loss(), next(data)
+    metric.update(None, mx.nd.array([0.25]))
+    for epoch in (3, 4):
+        live.begin()
+        for _ in range(4):
+            now[0] += 1
+            live.step(metric, batch, epoch)
+        live.end([("loss", 0.5)], epoch)
+    lines = [part.strip() for part in re.split("[\r\n]+", stream.text)[1:-1]]
+    assert lines[1].endswith("epoch 4/5  loss 0.25  10 samples/s  6.0 s left") and lines[1].startswith("[###")
+    assert lines[4] == "epoch 4/5  loss 0.5  4.0 s" and lines[-1] == "epoch 5/5  loss 0.5  4.0 s"
 
 
 def test_lines_fit_their_width() -> None:
