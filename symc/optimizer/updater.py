@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
-import pickletools
 from collections.abc import Iterable
 from typing import Any
 
 from symc.base import MXNetError
 from symc.ndarray import NDArray
 from symc.optimizer.base import Optimizer, State
+from symc.optimizer.states import read_states
 
 __all__ = ["Updater", "get_updater"]
 
@@ -50,7 +50,7 @@ class Updater:
 
     def set_states(self, states: bytes) -> None:
         """What `get_states` gave, here or in another process. MXNetError for bytes that are nothing of the kind."""
-        loaded = _unpickled(states)
+        loaded = read_states(states)
         found, optimizer = loaded if isinstance(loaded, tuple) and len(loaded) == 2 else (loaded, self.optimizer)
         if not isinstance(found, dict) or not isinstance(optimizer, Optimizer):
             raise MXNetError(f"these are not the states of an optimizer: {type(loaded).__name__}")
@@ -79,20 +79,6 @@ def _shown(state: State) -> str:
     if isinstance(state, (list, tuple)):
         return f"({', '.join(map(_shown, state))})"
     return f"{state._data.dtype}{state.shape}" if isinstance(state, NDArray) else type(state).__name__
-
-
-def _unpickled(data: bytes) -> Any:
-    try:
-        # a damaged number of a memo would make room for as many, so the numbers are looked at first
-        count = 0
-        for operation, number, _ in pickletools.genops(data):
-            count += 1
-            if operation.name.endswith(("PUT", "GET")) and int(number) > count:
-                raise ValueError(f"memo {number} after {count} operations")
-        return pickle.loads(data)
-    except Exception as problem:
-        # any class may be named in damaged bytes, and raise what it likes
-        raise MXNetError(f"optimizer states cannot be read: {type(problem).__name__}: {problem}") from None
 
 
 def _try_out(optimizer: Optimizer, indices: Iterable[Any]) -> None:

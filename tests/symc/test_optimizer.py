@@ -4,6 +4,7 @@ shape."""
 from __future__ import annotations
 
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -180,3 +181,33 @@ def test_kvstore():
     for wrong in (lambda: store.pull("b", out=out), lambda: store.init(3, out), lambda: mx.kv.create("dist_sync")):
         with pytest.raises(mx.MXNetError):
             wrong()
+
+
+class Evil:
+    """What a pickle would have called."""
+
+    def __reduce__(self):
+        return print, ("called",)
+
+
+def test_states_are_made_of_nothing_but_arrays_and_optimizers(capsys):
+    updater = mx.optimizer.get_updater(mx.optimizer.SGD(momentum=0.9, lr_scheduler=mx.lr_scheduler.FactorScheduler(5)))
+    updater(0, mx.nd.ones(2), mx.nd.ones(2))
+    for whole in (False, True):
+        again = mx.optimizer.get_updater(mx.optimizer.SGD(momentum=0.9))
+        again.set_states(updater.get_states(dump_optimizer=whole))
+        np.testing.assert_array_equal(again.states[0].asnumpy(), updater.states[0].asnumpy())
+    for thing in (Evil(), {0: Evil()}):
+        with pytest.raises(mx.MXNetError, match="builtins.print is none of the arrays"):
+            updater.set_states(pickle.dumps(thing))
+    assert capsys.readouterr().out == ""
+
+
+def test_states_that_mxnet_wrote_are_read():
+    """The bytes of `get_updater(SGD(learning_rate=0.1, momentum=0.9)).get_states()` after a step on ones."""
+    name = b"\x8c\x15mxnet.ndarray.ndarray\x8c\x07NDArray\x93N\x85R}\x8c\x06handle\x8c\x08builtins\x8c\tbytearray\x93"
+    array = struct.pack("<IiiqqiiI", 0xF993FAC9, 0, 2, 2, 2, 1, 0, 0) + np.full(4, -0.1, "<f4").tobytes()
+    data = b"\x80\x04}K\x00" + name + b"C" + bytes([len(array)]) + array + b"\x85Rsbs."
+    updater = mx.optimizer.get_updater(mx.optimizer.SGD(learning_rate=0.1, momentum=0.9))
+    updater.set_states(data)
+    np.testing.assert_allclose(updater.states[0].asnumpy(), np.full((2, 2), -0.1), rtol=1e-6)
