@@ -235,22 +235,26 @@ def _native(module: Module, levels: Sequence[str], pattern: str | None = None) -
     from symc.codegen.emit.kernel import emit_kernel
     from symc.codegen.jit.compile import listings
     from symc.codegen.target import host_target
-    from symc.views.tables import kernel_symbols
+    from symc.views.tables import code_notes, kernel_rows
 
     target = host_target()
     heads, wanted = {}, {}
-    for kernel, symbols in zip(module.kernels, kernel_symbols(module)):
-        if pattern is not None and not any(fnmatch.fnmatchcase(n, pattern) for n in (kernel.name, *symbols)):
+    for kernel, row, notes in zip(module.kernels, kernel_rows(module), code_notes(module, target.name)):
+        if pattern is not None and not any(fnmatch.fnmatchcase(n, pattern) for n in (kernel.name, *row["symbols"])):
             continue
-        heads[kernel.name] = f"----- {kernel.name} ({', '.join(symbols)}) for {target.name} -----"
+        heads[kernel.name] = notes
         wanted[kernel.name] = functools.partial(emit_kernel, kernel, target)
     if pattern is not None and not wanted:
         raise CliError(f"--select: no kernel and no Symbol matches {pattern!r}", 1)
     made = listings(wanted, target, levels)
-    return {
-        level: "\n".join(f"{_NATIVE[level][1]} {head}\n{made[name][level].strip()}\n" for name, head in heads.items())
-        for level in levels
-    }
+    found = {}
+    for level in levels:
+        mark = _NATIVE[level][1]
+        parts = [
+            [*(f"{mark} {note}" for note in notes), made[name][level].strip(), ""] for name, notes in heads.items()
+        ]
+        found[level] = "\n".join("\n".join(part) for part in parts)
+    return found
 
 
 def _every_level(options: argparse.Namespace) -> int:

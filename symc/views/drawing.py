@@ -30,7 +30,7 @@ def to_svg(picture: Picture, title: str) -> str:
     width, height = f"{layout.width:.0f}", f"{layout.height:.0f}"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'font-family="monospace" font-size="12">',
+        'font-family="monospace" font-size="12" style="background:#fff">',
         f"<title>{escape(title)}</title>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z" fill="#6b7480"/></marker></defs>',

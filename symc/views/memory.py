@@ -206,7 +206,7 @@ def memory_svg(program: Program, title: str) -> str:
     floor = HEIGHT - BOTTOM
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" width="{WIDTH:.0f}" '
-        f'height="{HEIGHT:.0f}" font-family="monospace" font-size="12">',
+        f'height="{HEIGHT:.0f}" font-family="monospace" font-size="12" style="background:#fff">',
         f"<title>memory of {escape(title)}</title>",
         f'<text x="{LEFT:.0f}" y="20" font-weight="bold">memory of {escape(title)}: {program.arena:,} B in '
         f"{len(program.steps)} steps, {unplanned_bytes(program):,} B without a plan</text>",

@@ -237,7 +237,8 @@ function showCode(k, part = "") {
   for (const name of Object.keys(parts)) { const b = make("button", name, name === part ? "small on" : "small"); b.onclick = () => showCode(k, name); bar.append(b); }
   for (const name of k.symbols.slice(0, 6)) { const b = make("button", name, "link"); b.onclick = () => choose(name); bar.append(b); }
   if (k.symbols.length > 6) bar.append(make("small", `and ${k.symbols.length - 6} more`));
-  list(parts[part].split("\n").map(t => ({ text: t })), part === "loops" ? paintLine : (e, line) => e.append(line.text));
+  list([...k.notes.map(t => ({ text: "// " + t, cls: "gap", note: true })), ...parts[part].split("\n").map(t => ({ text: t }))],
+    (e, line) => part === "loops" || line.note ? paintLine(e, line) : e.append(line.text));
 }
 const codeOf = k => ({ loops: kernelText(k.kernel), LLVM: k.llvm, assembly: k.asm || "not in this report: symc dump ... --level=asm --select=" + k.kernel });
 function kernelLines(text, name) {

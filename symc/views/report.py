@@ -31,7 +31,7 @@ from symc.views.drawing import to_svg
 from symc.views.graphs import NoPicture, picture_of
 from symc.views.memory import memory_svg, short_size
 from symc.views.picture import common_prefixes, folded
-from symc.views.tables import Row, kernel_rows
+from symc.views.tables import Row, code_notes, kernel_rows
 
 #: user's files up to this size are shown beside the program
 SOURCE = 200_000
@@ -154,8 +154,9 @@ def kernels_of(loops: LoopModule, native: int) -> list[Row]:
     heavy = sorted(range(len(rows)), key=lambda at: -rows[at]["flops"] * rows[at]["calls"])[:native]
     texts = {kernel.name: functools.partial(emit_kernel, kernel, target) for kernel in loops.kernels}
     code = listings({rows[at]["kernel"]: texts[rows[at]["kernel"]] for at in heavy}, target, ("llvm", "asm"))
-    for row, kernel in zip(rows, loops.kernels):
+    for row, kernel, notes in zip(rows, loops.kernels, code_notes(loops, target.name)):
         row.update(code.get(kernel.name) or {"llvm": texts[kernel.name](), "asm": ""})
+        row["notes"] = notes[1:]
     return rows
 
 

@@ -14,7 +14,7 @@ from symc.ir.prims.linear import Contraction
 from symc.ir.prims.reduce import Reduction
 from symc.ir.program.form import form_text
 from symc.ir.program.nodes import KernelStep, LoopStep, Program, ViewStep, operands_of, regions_of_step, results_of
-from symc.ir.syntax.printing import Printer
+from symc.ir.syntax.printing import Printer, value_name
 from symc.ir.tensor.graph import Graph
 from symc.ir.text import level_of
 from symc.runtime.recording import Event
@@ -145,10 +145,20 @@ def calls_of(loops: LoopModule) -> list[list[Call]]:
     return found
 
 
-def kernel_symbols(loops: LoopModule) -> list[list[str]]:
-    """Of every kernel the names of the Symbols that it was made for, in all its calls."""
-    found = zip(loops.kernels, calls_of(loops))
-    return [_source(kernel.origin, *(call.step.origin for call in calls))["symbols"] for kernel, calls in found]
+def code_notes(loops: LoopModule, target: str, most: int = 8) -> list[list[str]]:
+    """What stands above the machine code of every kernel: its Symbols, what its arguments are (an array of pointers),
+    and what the steps that call it write."""
+    notes = []
+    for row, kernel, calls in zip(kernel_rows(loops), loops.kernels, calls_of(loops)):
+        arguments = [f"{at} {value_name(b.name)}: {b.mode} {b.type}" for at, b in enumerate(kernel.buffers)]
+        written = [", ".join(value_name(r.name) for r in call.step.results) for call in calls]
+        more = f" and {len(written) - most} more" if len(written) > most else ""
+        notes.append([
+            f"----- {kernel.name} ({', '.join(row['symbols'])}) for {target} -----",
+            f"arguments {', '.join(arguments)}",
+            f"writes {'; '.join(written[:most])}{more}",
+        ])  # fmt: skip
+    return notes
 
 
 def work_of_body(body: Graph) -> int:

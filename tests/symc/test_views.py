@@ -245,6 +245,7 @@ def test_every_symbol_has_its_kernels(capsys, net: str, tmp_path: Path) -> None:
     code, _ = ran(capsys, "dump", net, "--level=asm", "--select=s2_conv", *SHAPES)
     heads = [line for line in code.splitlines() if line.startswith("# -----")]
     assert heads and all("s2_conv" in head for head in heads) and any("s1_conv" in head for head in heads)
+    assert "# arguments 0 %" in code and re.search(r"^# writes .*%s2_conv", code, re.M)
     loops, _ = ran(capsys, "dump", net, "--level=loop", "--select=s2_conv", "--locs=none", *SHAPES)
     called = set(re.findall(r" = call .*?@([\w.]+)\(", loops))
     assert called and all(f"kernel @{kernel}(" in loops for kernel in called)
