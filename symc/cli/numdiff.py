@@ -106,15 +106,20 @@ class _Lines:
             return
         width = max([8, *(len(p.numerics) for p in passes)])
         for at, pass_ in enumerate(passes[: self.search.at + 1]):
-            wrong = failed and at == self.search.at
-            print(f"  #{at:<3}{pass_.name:16}{pass_.numerics:{width}} {'FAIL' if wrong else 'ok'}")
+            word = "FAIL" if failed and at == self.search.at else "ok"
+            if at in self.search.idle and files_of([pass_]):  # somebody tries a pass of his own
+                word += ", changed nothing"
+            print(f"  #{at:<3}{pass_.name:16}{pass_.numerics:{width}} {word}")
+        if failed and self.search.at == len(passes):
+            print(f"  #{len(passes):<3}{self.search.place:{16 + width}} FAIL")
 
     def failure(self, failure: Failure) -> None:
         """Pass, action, value."""
         blame = self.search.blame
         first, *more = failure.message.splitlines() or [""]
         on = f" ({kind_of(self.search.trial)} inputs)" if failure.check in ("values", "native", "gradient") else ""
-        self.line("first bad pass", f"{self.search.place}: {verdict_of(failure)}: {first}{on}")
+        only = ", by machine code alone: the interpreter runs its loops right" if failure.check == "native" else ""
+        self.line("first bad pass", f"{self.search.place}: {verdict_of(failure)}{only}: {first}{on}")
         for text in more:
             self.line("", text)
         if blame.action is not None:

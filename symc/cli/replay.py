@@ -18,7 +18,8 @@ from symc.cli.values import arrays_of
 from symc.debug.apart import apart
 from symc.debug.checks import check
 from symc.debug.files import is_trial, loads_of, read_text, write
-from symc.debug.numdiff import SILENT, TRY_LIMIT, operators_of
+from symc.debug.numdiff import SILENT, TRY_LIMIT
+from symc.debug.reading import operators_of
 from symc.debug.reduce import reduce
 from symc.debug.trial import Failure, Trial
 from symc.extensions import load_extensions

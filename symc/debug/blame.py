@@ -17,6 +17,7 @@ import numpy as np
 from symc.base import MXNetError
 from symc.debug.checks import Judge, Scene, stepped
 from symc.debug.compare import changed_between, difference, identical, near
+from symc.debug.native_fault import Fault
 from symc.debug.reading import inputs_of
 from symc.debug.trial import Failure, Trial, Wrong
 from symc.ir.errors import IRError
@@ -69,6 +70,17 @@ def blame(trial: Trial, scene: Scene, failure: Failure) -> Blame:
     if scene.at >= len(trial.passes):
         return _named(Blame(value=failure.value), scene.before)
     return _Search(trial, scene, failure).found()
+
+
+def native_blame(trial: Trial, found: Fault, known: Blame) -> Blame:
+    """What machine code makes wrong, with the rule of the action and the Symbol."""
+    rule = ""
+    if found.action is not None:
+        noting = Few()
+        module = Manager(verify=False).run(trial.passes[: found.at], trial.module)
+        Manager([noting], verify=False).step(trial.passes[found.at], module)
+        rule = noting.rules[found.action]
+    return _named(Blame(found.action, rule, found.value or known.value, found.detail), found.loops)
 
 
 class _Search:

@@ -102,6 +102,8 @@ class Scene:
     at: int = 0
     before: Module = None
     after: Module = None
+    #: the numbers of the passes that changed nothing
+    idle: set[int] = field(default_factory=set)
     #: what was known of the values before it, for every trial; the one that failed first
     judges: list[Judge] = field(default_factory=list)
 
@@ -182,7 +184,9 @@ class _Run:
             report.checks += 1
             if trial.seed % 8 == 0:
                 self._text(module, pass_)
-            if module is not scene.before:
+            if module is scene.before:
+                scene.idle.add(number)
+            else:
                 self._judge(module, pass_)
         if trial.native and isinstance(module, LoopModule):
             scene.at, scene.before, scene.after = len(trial.passes), module, None

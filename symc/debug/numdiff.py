@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from symc.debug.apart import apart
-from symc.debug.blame import Blame, blame
+from symc.debug.blame import Blame, Few, blame, native_blame
 from symc.debug.checks import Scene, check
 from symc.debug.files import write
+from symc.debug.native_fault import fault_of
+from symc.debug.reading import operators_of
 from symc.debug.reduce import reduce
 from symc.debug.trial import Failure, Trial
-from symc.ir.syntax.printing import regions_of
-from symc.ir.tensor.graph import Graph
 from symc.passes.manager.manager import Module, Pass
 
 #: kinds of inputs: random numbers, small whole numbers, those at the edges of their type, and small and large ones
@@ -24,6 +24,8 @@ KINDS = ("seed", "exact-int", "edge", "wide")
 PASS_LIMIT, SILENT, TRY_LIMIT = 20.0, 1800.0, 5.0
 #: and one try where it is known to hang
 HANG_LIMIT = 1.0
+#: what is said in the place of a pass where no pass is at fault
+CODE = "code generation"
 #: files of one kind of failure in a folder
 KEPT = 10
 
@@ -63,6 +65,8 @@ class Search:
         self.failure: Failure | None = None
         self.blame = Blame()
         self.at = 0
+        #: the positions of passes that changed nothing
+        self.idle: set[int] = set()
         #: whether the process that checked did not live to tell
         self.died = False
         #: the reduced trial, and how it fails
@@ -72,7 +76,7 @@ class Search:
     @property
     def place(self) -> str:
         """The pass that is at fault; what follows the passes is code generation."""
-        return self.given[0].passes[self.at].name if self.at < len(self.given[0].passes) else "native code"
+        return self.given[0].passes[self.at].name if self.at < len(self.given[0].passes) else CODE
 
     def check(self) -> Failure | None:
         """What fails first, in a process that may die of it."""
@@ -80,19 +84,29 @@ class Search:
         if isinstance(found, Failure):  # it died
             self.failure, self.died = found, True
             self.at = _position(self.trial.passes, found.where)
+            if self.at == len(self.trial.passes):
+                self._machine_code(self.trial)
         else:
-            self.failure, self.at, number, self.blame = found
+            self.failure, self.at, number, self.blame, self.idle = found
             self.trial = self.given[number]
+            if self.failure is not None and self.failure.check == "native":
+                self._machine_code(self.given[0])
         return self.failure
 
-    def _checked(self, say: Callable[[str], None]) -> tuple[Failure | None, int, int, Blame]:
+    def _machine_code(self, trial: Trial) -> None:
+        """The pass of loops whose loops the interpreter runs right and machine code wrong, or code generation."""
+        found = fault_of(trial, Few)
+        if found is not None:
+            self.at, self.blame = found.at, native_blame(trial, found, self.blame)
+
+    def _checked(self, say: Callable[[str], None]) -> tuple[Failure | None, int, int, Blame, set[int]]:
         scene = Scene()
         failure = check(self.given[0], say, self.given[1:], scene).failure
         number = 0
         if failure is not None and scene.judges:
             number = self.given.index(scene.judges[0].trial)
         found = Blame() if failure is None or failure.check == "hang" else blame(self.given[0], scene, failure)
-        return failure, scene.at, number, found
+        return failure, scene.at, number, found, scene.idle
 
     def reduce(self, seconds: float) -> tuple[int, int]:
         """A smaller program that fails the same way: its operators, and the tries it took."""
@@ -110,9 +124,8 @@ class Search:
             found = apart(lambda say: check(trial, say).failure, limit)
             return found if found is None or isinstance(found, Failure) else None
 
-        small = dataclasses.replace(
-            self.trial, passes=passes, limit=limit, native=self.trial.native and self.at >= len(self.trial.passes)
-        )
+        native = self.trial.native and (self.failure.check == "native" or self.at >= len(self.trial.passes))
+        small = dataclasses.replace(self.trial, passes=passes, limit=limit, native=native)
         first = fails(small)
         if first is None or first.signature != self.failure.signature:
             small, first = self.trial, self.failure
@@ -123,7 +136,7 @@ class Search:
         """The file that shows it again."""
         assert self.failure is not None
         trial, shown = self.small or self.trial, self.shown or self.failure
-        stem = re.sub(r"[^\w]+", "_", f"{self.failure.where}_{self.blame.rule or self.failure.rule}").strip("_")
+        stem = re.sub(r"[^\w]+", "_", f"{self.place}_{self.blame.rule or self.failure.rule}").strip("_")
         # the last one of so many is written again and again
         number = next((n for n in range(KEPT) if not (folder / f"{stem}_{n}.sir").exists()), KEPT - 1)
         return write(trial, shown, folder, f"{stem}_{number}", source, self.loads)
@@ -131,15 +144,3 @@ class Search:
 
 def _position(passes: Sequence[Pass], name: str) -> int:
     return next((at for at, p in enumerate(passes) if p.name == name), len(passes))
-
-
-def operators_of(module: Module) -> int:
-    """How many operators a program has."""
-    if isinstance(module, Graph):
-        inner = [region for n in module.nodes() if n.op.is_control for _, region in regions_of(n.op)]
-        own = [n for n in module.nodes() if n.inputs and not n.op.is_literal(n)]
-        return len(own) + sum(operators_of(region) for region in inner)
-    program = getattr(module, "program", module)
-    if hasattr(program, "steps"):
-        return len(program.steps)
-    return len([n for n in program.graph.nodes() if not n.is_variable])

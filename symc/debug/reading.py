@@ -7,9 +7,11 @@ from typing import Any
 
 import symc.ops  # noqa: F401  (registers every operator)
 from symc.ir.op import parameter
+from symc.ir.syntax.printing import regions_of
 from symc.ir.tensor.graph import Graph
 from symc.ir.types import TensorType
 from symc.ops.base import OPERATORS, parse
+from symc.passes.manager.manager import Module
 
 
 def definition(op: str, attrs: Mapping[str, str]) -> Any:
@@ -38,3 +40,15 @@ def gradients_of(graph: Graph, order: int = 1) -> dict[str, tuple[str, str]]:
     found = {o.of: ("output", o.name) for o in graph.outputs if o.role == "gradient" and o.order == order}
     added = [op for op in map(parameter, graph.inputs) if op.role == "grad" and op.order == order]
     return found | {op.of: ("update", op.input_name) for op in added}
+
+
+def operators_of(module: Module) -> int:
+    """How many operators a program has."""
+    if isinstance(module, Graph):
+        inner = [region for n in module.nodes() if n.op.is_control for _, region in regions_of(n.op)]
+        own = [n for n in module.nodes() if n.inputs and not n.op.is_literal(n)]
+        return len(own) + sum(operators_of(region) for region in inner)
+    program = getattr(module, "program", module)
+    if hasattr(program, "steps"):
+        return len(program.steps)
+    return len([n for n in program.graph.nodes() if not n.is_variable])

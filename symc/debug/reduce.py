@@ -8,8 +8,9 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from symc.debug.reading import inputs_of
+from symc.debug.reading import inputs_of, operators_of
 from symc.debug.shrink import halves, neighbourhoods, shrunk_graphs, smaller_symbols
+from symc.debug.shrink_programs import program_of, shrunk_programs
 from symc.debug.trial import Failure, Trial
 from symc.ir.errors import IRError
 from symc.ir.modules import SymbolModule
@@ -17,6 +18,9 @@ from symc.ir.prims.control import HostCall
 from symc.ir.syntax.printing import regions_of
 from symc.ir.tensor.graph import Graph
 from symc.passes.manager.manager import Manager, Pass
+
+#: operators that are few enough
+FEW = 3
 
 Fails = Callable[[Trial], "Failure | None"]
 
@@ -41,8 +45,9 @@ class _Reduction:
             changed = True
             while changed and time.monotonic() < self.end:
                 changed = self._all(_simpler_pipelines)
-                if isinstance(self.trial.module, (Graph, SymbolModule)):
-                    changed |= self._all(shrunk_graphs if isinstance(self.trial.module, Graph) else smaller_symbols)
+                changed |= self._all(_smaller)
+                if not changed and operators_of(self.trial.module) > FEW:
+                    changed = self._first(_where_it_fails(self.trial))
         except KeyboardInterrupt:
             pass  # what there is is the best so far
         return self.trial, self.failure
@@ -76,6 +81,28 @@ class _Reduction:
             if self.trial is before:
                 break
         return changed
+
+
+def _smaller(trial: Trial) -> Iterator[Trial]:
+    """Trials with less in their program."""
+    if isinstance(trial.module, Graph):
+        return shrunk_graphs(trial)
+    return smaller_symbols(trial) if isinstance(trial.module, SymbolModule) else shrunk_programs(trial)
+
+
+def _where_it_fails(trial: Trial) -> Iterator[Trial]:
+    """The trial of the program that the last passes, the last one first, were given: kernels, of which there are fewer
+    than there are operators in them."""
+    for at in range(len(trial.passes) - 1, 0, -1):
+        if trial.passes[at].takes not in ("program", "loop"):
+            return
+        try:
+            module = Manager(verify=False).run(trial.passes[:at], trial.module)
+        except IRError:
+            continue
+        params = program_of(module).params
+        given = {p.name: trial.value(p.name, p.role, p.type) for p in params}
+        yield dataclasses.replace(trial, module=module, passes=trial.passes[at:], given=given)
 
 
 def _over_primitives(trial: Trial) -> Iterator[Trial]:
