@@ -30,3 +30,52 @@ def parts() -> Any:
     chosen = mx.sym.where(x > y, kept, mx.sym.tanh(y, name="tanh"), name="where")
     rows = mx.sym.sum(chosen * 0.3, axis=1, name="rows")
     return mx.sym.Group([chosen, mx.sym.broadcast_mul(y, mx.sym.expand_dims(rows, axis=1), name="scaled")])
+
+
+def mixed() -> Any:
+    """Of many kinds, beside each other; one is nan."""
+    x, y = mx.sym.Variable("x"), mx.sym.Variable("y")
+    image = mx.sym.reshape(x, shape=(1, 1, 3, 3))
+    return mx.sym.Group([
+        mx.sym.concat(x, mx.sym.exp(y, name="e"), dim=1, name="both"),
+        mx.sym.log(mx.sym.exp(x, name="ex"), name="lg"),
+        mx.sym.log(y, name="ly"),
+        mx.sym.sqrt(mx.sym.square(y, name="sq"), name="root"),
+        mx.sym.broadcast_sub(x, mx.sym.mean(x, axis=1, keepdims=True, name="mean"), name="centred"),
+        mx.sym.round(y, name="rnd"),
+        mx.sym.broadcast_maximum(x, y, name="big"),
+        mx.sym.broadcast_mul(x, mx.sym.zeros_like(y), name="zero"),
+        mx.sym.pad(image, mode="constant", pad_width=(0, 0, 0, 0, 1, 1, 1, 1), name="pad"),
+    ])  # fmt: skip
+
+
+def whole() -> Any:
+    """Whole numbers, with a sign and without."""
+    a, b = mx.sym.Variable("a"), mx.sym.Variable("b")
+    i, j = mx.sym.cast(a, dtype="int32", name="i"), mx.sym.cast(b, dtype="int32", name="j")
+    least = mx.sym.broadcast_maximum(j, mx.sym.ones_like(j))
+    u, v = (mx.sym.cast(mx.sym.clip(n * 100, 0, 250), dtype="uint8") for n in (a, b))
+    return mx.sym.Group([
+        mx.sym.broadcast_div(i, least, name="q"),
+        mx.sym.broadcast_mul(i, j, name="p"),
+        mx.sym.broadcast_lesser(u, v, name="less"),
+    ])  # fmt: skip
+
+
+def steps() -> Any:
+    """A loop."""
+    w = mx.sym.Variable("w")
+
+    def body(x: Any, state: Any) -> Any:
+        new = mx.sym.tanh(mx.sym.dot(x, w) + state, name="new")
+        return new * 2.0, new
+
+    outputs, last = mx.sym.contrib.foreach(body, mx.sym.Variable("data"), mx.sym.Variable("h"))
+    return mx.sym.Group([outputs, last])
+
+
+def dropping() -> Any:
+    """What is random."""
+    x = mx.sym.Variable("x")
+    both = mx.sym.Dropout(x, p=0.5, name="d1") + mx.sym.Dropout(x * 2, p=0.5, name="d2")
+    return mx.sym.FullyConnected(both, num_hidden=3, name="fc")
