@@ -30,6 +30,7 @@ from symc.debug.compare import (
     identical,
     reference_of,
     reference_of_kernels,
+    too_far,
 )
 from symc.debug.reading import definition, gradients_of, inputs_of
 from symc.debug.running import check_executor, check_native
@@ -306,7 +307,11 @@ class Judge:
             self._settle(where, pass_, "tensor", declared)
             return
         assert before is not None
-        self._approximate(pass_, before, changed_between(before, graph), "tensor", declared)
+        changed = changed_between(before, graph)
+        problem, name = too_far(before, graph, arrays, tolerance(pass_.numerics), changed)
+        if problem:
+            raise Wrong("values", where, "tensor", problem, name)
+        self._approximate(pass_, before, changed, "tensor", declared)
         self._begin(graph, where)
 
     def _approximate(self, pass_: Pass, before: Graph, changed: Sequence[Node], level: str, found: Results) -> None:

@@ -137,6 +137,31 @@ def approximated(trial: Trial, graph: Graph, arrays: dict[str, Array], far: floa
     return replace(plain, graph=None, bounds=bounds)
 
 
+def too_far(
+    before: Graph, after: Graph, arrays: Mapping[str, Array], far: float, changed: Sequence[Node]
+) -> tuple[str, str]:
+    """How a value that is computed in another way, of operands that are what they were, is off by more than `far` times
+    itself in double precision, and its name; empty if none is."""
+    reached, first = set(changed), []
+    for node in before.nodes():
+        if any(i in reached for i in node.inputs):
+            reached.add(node)
+        elif node in reached and hasattr(node.type, "shape"):
+            first.append(node)
+    twins = {name: node for node, name in after.names.items()}
+    pairs = [(n, twins[before.names[n]]) for n in first if before.names.get(n) in twins]
+    pairs = [(n, twin) for n, twin in pairs if twin.type == n.type]
+    old = values_of(before, arrays, [n for n, _ in pairs], "f64")
+    new = values_of(after, arrays, [twin for _, twin in pairs], "f64")
+    for node, twin in pairs:
+        value = old[node].astype(np.float64)
+        eps = float(np.finfo(node.dtype.numpy).eps) if node.dtype.kind == "f" else 0.0
+        if not near(new[twin], old[node], np.abs(np.where(np.isfinite(value), value, 0)) * (1.01 * far + UNITS * eps)):
+            name = before.names[node]
+            return f"%{name}: {difference(new[twin], old[node])} (allowed: {far:g} times it)", name
+    return "", ""
+
+
 def compare(trial: Trial, reference: Reference, found: Results) -> tuple[str, str]:
     """How the values differ from the reference by more than rounding can explain, and in which output or updated
     input; empty if they do not.

@@ -157,7 +157,7 @@ def test_a_broken_pass_is_named_with_the_value(name, monkeypatch) -> None:
     # loops are counted through the whole process
     assert re.sub(r"^(_foreach)\d+", r"\1", search.blame.value) == value, failure
     if value:
-        assert search.blame.symbol and value.startswith(search.blame.symbol)
+        assert search.blame.symbol and search.blame.value.startswith(search.blame.symbol)
         assert "nets.py:" in search.blame.source
     if name in REDUCED:
         operators, _ = search.reduce(20.0)
