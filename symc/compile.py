@@ -80,6 +80,9 @@ from symc.typed import HasGraph, Known, complete, module_of, roles_of
 #: Terms of a block of a long sum. Short blocks cost a tenth of a convolution's speed. Gradients need them, as they turn
 #: on the signs of values near zero, which rounding decides; a prediction does not.
 TRAINING_BLOCK, INFERENCE_BLOCK = Tile().block, 256
+#: Innermost turns of a kernel that take a few microseconds: its code is kept short. Large tiles would take LLVM 15 ms
+#: more, and spare a microsecond at most.
+SMALL = 1 << 16
 
 
 #: what machine code is made of: a Symbol, or a program of any level
@@ -114,7 +117,7 @@ def pipeline(
 
 def loop_passes(target: Target, block: int = TRAINING_BLOCK) -> list[Pass]:
     """From a planned program to scheduled loops; `block`: terms of a block of a long sum."""
-    return [Lower(), Tile(vector_bytes=target.vector_bytes, registers=target.registers, block=block)]
+    return [Lower(), Tile(vector_bytes=target.vector_bytes, registers=target.registers, block=block, small=SMALL)]
 
 
 def remaining(module: Module, train: bool = False, wrt: Sequence[str] = ()) -> list[Pass]:

@@ -1,4 +1,5 @@
-"""symc bench compile: seconds until a program runs, in fresh processes; with an empty cache and from a full one."""
+"""symc bench compile: seconds until a program runs, in fresh processes; with an empty cache and from a full one. And
+milliseconds until small ones run, in a process that has run others before."""
 
 from __future__ import annotations
 
@@ -77,6 +78,41 @@ print(time.perf_counter() - start)
 """
 
 
+#: the small programs of _SMALL
+SMALL = ("a*b+c", "layer of 64", "convolution")
+
+_SMALL = """
+import statistics, sys, time
+import symc as mx, symc.executor, symc.ndarray
+S, v, train = mx.sym, mx.sym.Variable, sys.argv[2] == "train"
+net, shapes = {
+    "a*b+c": (lambda n: S.broadcast_add(v("a") * v("b"), v("c"), name=n), lambda i: dict.fromkeys("abc", (4 + i, 3))),
+    "layer of 64": (
+        lambda n: S.Activation(S.FullyConnected(v("x"), num_hidden=64, name=n), act_type="relu"),
+        lambda i: {"x": (16 + i, 32)},
+    ),
+    "convolution": (
+        lambda n: S.Convolution(v("x"), kernel=(3, 3), pad=(1, 1), num_filter=8, name=n),
+        lambda i: {"x": (1, 4, 8 + i, 8)},
+    ),
+}[sys.argv[1]]
+
+def milliseconds(name, i):
+    with mx.name.NameManager():
+        symbol = net(name)
+    start = time.perf_counter()
+    exe = symbol.simple_bind(mx.cpu(), grad_req="write" if train else "null", **shapes(i))
+    exe.forward(is_train=train)
+    if train:
+        exe.backward([mx.nd.ones(o.shape) for o in exe.outputs])
+    return 1e3 * (time.perf_counter() - start)
+
+milliseconds("first", 0)
+found = [(milliseconds("new", i), milliseconds("known", i), milliseconds("known", i)) for i in range(1, 10)]
+print(*map(statistics.median, zip(*found)))
+"""
+
+
 def compile_cost(files: list[str], shapes: str, train: bool) -> int:
     """From a Symbol to a program that can run, imports not counted; then large nets, or these files, from the JSON to
     the first result."""
@@ -96,7 +132,22 @@ def compile_cost(files: list[str], shapes: str, train: bool) -> int:
             path = str(Path(folder, "net-symbol.json"))
             symbol.save(path)
             _row(name, _FILE, path, given, "train" if trained else "predict")
+    print(f"\n{'small programs':34}{'cold':>10}{'known kernels':>15}{'known program':>15}")
+    for name in SMALL:
+        for kind in ("predict", "train"):
+            _small_row(name, kind)
     return 0
+
+
+def _small_row(name: str, kind: str) -> None:
+    """Medians over shapes that the process has not met; the kernels are then known under another name."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", _SMALL, name, kind]
+        done = subprocess.run(command, env={**os.environ, "SYMC_CACHE_DIR": folder}, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"symc bench: {name}: {done.stderr.strip().splitlines()[-1]}")
+    cold, kernels, program = map(float, done.stdout.split())
+    print(f"{kind + '/' + name:34}{cold:>7.1f} ms{kernels:>12.1f} ms{program:>12.1f} ms", flush=True)
 
 
 def _row(label: str, code: str, *arguments: str) -> None:

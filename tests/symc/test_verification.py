@@ -23,6 +23,9 @@ from symc.passes.tensor.layout import Layout
 from symc.passes.tensor.simplify import Simplify
 from symc.settings import SettingError, verification
 
+#: a program that is on disk already runs no pass
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

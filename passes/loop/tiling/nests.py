@@ -75,6 +75,12 @@ def trips(loops: list[For]) -> int:
     return total
 
 
+def turns(body: tuple[Stmt, ...]) -> int:
+    """How often the innermost loops of a body turn, all together."""
+    inner = [turns(s.body) * (s.trips if isinstance(s, For) else 1) for s in body if isinstance(s, (For, If))]
+    return sum(inner) or 1
+
+
 def share(trips: int, width: int) -> float:
     """Part of the lanes in use over a whole loop."""
     return trips / (-(-trips // width) * width) if trips else 1.0

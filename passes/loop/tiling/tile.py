@@ -38,6 +38,7 @@ from symc.passes.loop.tiling.nests import (
     share,
     threaded_first,
     trips,
+    turns,
     unroll_small,
     with_vector_last,
 )
@@ -46,6 +47,9 @@ from symc.passes.loop.tiling.strides import Access, accesses, scratch_buffers, s
 from symc.passes.loop.tiling.sums import blocked_sums
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
+
+#: registers that the tiles of a small kernel fill
+FEW = 6
 
 
 def _shown(kernel: str) -> tuple[str, str]:
@@ -59,6 +63,7 @@ class Tile(Pass):
     vector_bytes: int = option(32, "bytes of a vector register", choices=(8, 16, 32, 64, 128))
     registers: int = option(16, "vector registers", min=3)
     block: int = option(24, "terms of a block of a long sum: fewer are more exact and slower", min=2)
+    small: int = option(0, "turns of innermost loops up to which a kernel's code is kept short", min=0)
 
     def run(self, module: LoopModule, rw: Rewriter) -> LoopModule:
         kernels = []
@@ -74,7 +79,9 @@ class Tile(Pass):
 
     def _scheduled(self, kernel: LoopKernel) -> LoopKernel:
         """The kernel with its loops scheduled."""
-        tiler = _Tiler(kernel, self.vector_bytes, self.registers)
+        # large tiles of a kernel of few turns take LLVM longer than they ever save
+        registers = min(self.registers, FEW) if turns(kernel.body) <= self.small else self.registers
+        tiler = _Tiler(kernel, self.vector_bytes, registers)
         return replace(kernel, body=blocked_sums(tiler.statements(kernel.body), self.block), scheduled=True)
 
 
