@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from compiling import arrays_for, graph_of, to_program
 
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule
 from symc.ir.parse import parse
-from symc.ir.prims import dot, reduce_sum
+from symc.ir.prims import conv, dot, reduce_sum
+from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_module
 from symc.ir.types import F32, TensorType
 from symc.passes.loop.lower import Lower
@@ -43,3 +46,18 @@ def test_a_kernel_with_lanes_is_scheduled_whether_it_says_so_or_not() -> None:
     assert not any(k.scheduled for k in silent.kernels)
     again = Manager().run([Tile()], silent)
     assert [k.body for k in again.kernels] == [k.body for k in silent.kernels]
+
+
+@pytest.mark.parametrize("registers", [3, 4, 5, 7])
+@pytest.mark.parametrize("groups", [1, 6])
+def test_few_registers_hold_a_tile_of_a_window(registers: int, groups: int) -> None:
+    """Sums that are written out leave part of the registers to their operands, but never too few for one vector."""
+    graph = graph_of(
+        lambda x, w: conv(x, w, (1, 1), (1, 1), groups),
+        x=TensorType(F32, (1, 6, 9, 19)), w=TensorType(F32, (6, 6 // groups, 3, 3)),
+    )  # fmt: skip
+    arrays, program = arrays_for(graph, kind="int"), to_program(graph)
+    made = Manager(verify=True).run([Lower(), Tile(vector_bytes=16, registers=registers)], program)
+    want, got = evaluate(graph, arrays).outputs, run_loop_module(made, arrays).outputs
+    for name in want:
+        np.testing.assert_array_equal(got[name], want[name])

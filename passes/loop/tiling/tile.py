@@ -186,9 +186,8 @@ class _Tiler:
             jams = [x for x in loops if x is not vector and reused(found, x.var, var)]
             # what is written out keeps its operands in registers, too
             short = any(isinstance(s, For) and s.kind == "unroll" for s in body)
-            return self._register_tile(
-                loops, body, vector, jams, width, self.registers // 2 if short else self.registers
-            )
+            budget = max(3, self.registers // 2) if short else self.registers
+            return self._register_tile(loops, body, vector, jams, width, budget)
         others = [x for x in loops if x is not vector]
         return rebuild([*others, replace(vector, kind="vector", width=width)], body)
 
