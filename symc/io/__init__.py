@@ -1,8 +1,17 @@
 """Data for training: batches, and the iterators that make them."""
 
 from symc.io.arrays import NDArrayIter
-from symc.io.base import DataBatch, DataDesc, DataIter
+from symc.io.base import DataBatch, DataDesc, DataIter, MXDataIter
+from symc.io.mnist import MNISTIter
+from symc.io.records import ImageRecordInt8Iter, ImageRecordIter, ImageRecordUInt8Iter
 from symc.io.tables import CSVIter, LibSVMIter
 from symc.io.wrapping import PrefetchingIter, ResizeIter
 
-__all__ = ["CSVIter", "DataBatch", "DataDesc", "DataIter", "LibSVMIter", "NDArrayIter", "PrefetchingIter", "ResizeIter"]
+#: names of earlier versions
+ImageRecordIter_v1, ImageRecordUInt8Iter_v1 = ImageRecordIter, ImageRecordUInt8Iter
+
+__all__ = [
+    "CSVIter", "DataBatch", "DataDesc", "DataIter", "ImageRecordInt8Iter", "ImageRecordIter", "ImageRecordIter_v1",
+    "ImageRecordUInt8Iter", "ImageRecordUInt8Iter_v1", "LibSVMIter", "MNISTIter", "MXDataIter", "NDArrayIter",
+    "PrefetchingIter", "ResizeIter",
+]  # fmt: skip

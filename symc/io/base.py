@@ -106,3 +106,7 @@ class DataIter:
     def getpad(self) -> Any:
         """Number of rows at the end that do not count."""
         return 0
+
+
+class MXDataIter(DataIter):
+    """Base of the iterators that are C++ in MXNet: they read files."""

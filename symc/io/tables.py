@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from symc.base import MXNetError
-from symc.io.base import DataBatch, DataDesc, DataIter
+from symc.io.base import DataBatch, DataDesc, MXDataIter
 from symc.ir.types import Array
 from symc.ndarray import NDArray, array, take
 from symc.ndarray.sparse import csr_matrix
 
 
-class _Rows(DataIter):
+class _Rows(MXDataIter):
     """Base: batches of rows, one after the other. The last is filled from the beginning, and `pad` says how many rows
     of it are. With `_round` these rows count as read: the next pass goes on behind them, as MXNet's does."""
 

@@ -43,6 +43,16 @@ from symc.test_utils.comparing import (
     same_array,
     set_default_context,
 )
+from symc.test_utils.datasets import (
+    download,
+    get_bz2_data,
+    get_cifar10,
+    get_mnist,
+    get_mnist_iterator,
+    get_mnist_pkl,
+    get_mnist_ubyte,
+    get_zip_data,
+)
 from symc.test_utils.random_sparse import (
     assign_each,
     assign_each2,
@@ -58,8 +68,9 @@ __all__ = [
     "assert_almost_equal_with_err", "assert_exception", "assign_each", "assign_each2", "check_consistency",
     "check_numeric_gradient", "check_symbolic_backward", "check_symbolic_forward", "compare_optimizer",
     "create_sparse_array", "create_sparse_array_zd", "default_atols", "default_context", "default_dtype",
-    "default_numeric_eps", "default_rtols", "environment", "get_atol", "get_etol", "get_rtol", "get_tols",
-    "list_gpus", "np_reduce", "numeric_grad", "rand_ndarray", "rand_shape_2d", "rand_shape_3d", "rand_shape_nd",
-    "rand_sparse_ndarray", "random_arrays", "random_sample", "random_uniform_arrays", "retry", "same", "same_array",
-    "set_default_context", "shuffle_csr_column_indices", "simple_forward",
+    "default_numeric_eps", "default_rtols", "download", "environment", "get_atol", "get_bz2_data", "get_cifar10",
+    "get_etol", "get_mnist", "get_mnist_iterator", "get_mnist_pkl", "get_mnist_ubyte", "get_rtol", "get_tols",
+    "get_zip_data", "list_gpus", "np_reduce", "numeric_grad", "rand_ndarray", "rand_shape_2d", "rand_shape_3d",
+    "rand_shape_nd", "rand_sparse_ndarray", "random_arrays", "random_sample", "random_uniform_arrays", "retry", "same",
+    "same_array", "set_default_context", "shuffle_csr_column_indices", "simple_forward",
 ]  # fmt: skip

@@ -428,6 +428,85 @@ def det_iter(mx, folder):
     return found
 
 
+def record_passes(iterator, count):
+    """As `passes`, with all rows: those that fill a batch come from the next pass."""
+    found = [[list(d[1]) for d in (*iterator.provide_data, *iterator.provide_label)]]
+    for _ in range(count):
+        for batch in iterator:
+            found.append(
+                [listed(batch.label[0]), batch.pad, listed(batch.data[0][:, :, 2, 3]), batch.data[0].dtype.__name__]
+            )
+        iterator.reset()
+        found.append("reset")
+    return found
+
+
+def record_iter(mx, folder):
+    """What is not random of the iterators that are C++ in MXNet."""
+    _, path, names = picture_files(mx, folder, 7, float)
+    found = []
+    for given in [
+        {},
+        {"batch_size": 5},
+        {"mean_r": 10, "mean_g": 20, "mean_b": 30, "std_r": 2, "scale": 0.5},
+        {"mirror": True},
+        {"resize": 9},
+        {"resize": 20, "inter_method": 2},
+        {"resize": 9, "inter_method": 9},
+        {"data_shape": (3, 13, 17)},
+        {"data_shape": (3, 20, 20), "inter_method": 3},
+        {"data_shape": (1, 6, 8)},
+        {"max_crop_size": 5, "min_crop_size": 5},
+        {"pad": 3, "fill_value": 9, "data_shape": (3, 17, 20)},
+        {"num_parts": 2, "part_index": 1, "batch_size": 1},
+        {"num_parts": 3, "part_index": 2, "batch_size": 1, "path_imgidx": path.replace(".rec", ".idx")},
+    ]:
+        settings = {"path_imgrec": path, "data_shape": (3, 6, 8), "batch_size": 3, **given}
+        found.append(record_passes(mx.io.ImageRecordIter(**settings), 2))
+    for kind in (mx.io.ImageRecordUInt8Iter, mx.io.ImageRecordInt8Iter):
+        found.append(record_passes(kind(path_imgrec=path, data_shape=(3, 6, 8), batch_size=4, mean_r=10), 1))
+    Path(names).write_text("".join(f"{n}\t{n * 10}\t{n + 5}\tx.png\n" for n in range(7)))
+    for width in (1, 2):
+        settings = {"path_imgrec": path, "path_imglist": names, "label_width": width}
+        found.append(record_passes(mx.io.ImageRecordIter(data_shape=(3, 6, 8), batch_size=3, **settings), 1))
+    for wrong in (
+        {"data_shape": None},
+        {"batch_size": 0},
+        {"preprocess_threads": 0},
+        {"batch_size": 9},
+    ):
+        settings = {"path_imgrec": path, "data_shape": (3, 6, 8), "batch_size": 3, **wrong}
+        settings = {key: value for key, value in settings.items() if value}
+        if wrong == {"preprocess_threads": 0}:
+            settings.update(wrong)
+        found.append(refused(lambda settings=settings: list(mx.io.ImageRecordIter(**settings))))
+    return found
+
+
+def mnist_iter(mx, folder):
+    values = np.random.RandomState(0).randint(0, 256, (10, 4, 5)).astype(np.uint8)
+    images, labels = os.path.join(folder, "images"), os.path.join(folder, "labels")
+    Path(images).write_bytes(struct.pack(">IIII", 2051, 10, 4, 5) + values.tobytes())
+    Path(labels).write_bytes(struct.pack(">II", 2049, 10) + bytes(range(10)))
+    found = []
+    for given in (
+        {},
+        {"flat": True},
+        {"num_parts": 3, "part_index": 2, "batch_size": 1},
+        {"input_shape": (1, 4, 5), "silent": True},
+    ):
+        settings = {"image": images, "label": labels, "batch_size": 3, "shuffle": False, **given}
+        made = mx.io.MNISTIter(**settings)
+        found.append([list(d[1]) for d in (*made.provide_data, *made.provide_label)])
+        for _ in range(2):
+            found += [[listed(batch.data[0]), listed(batch.label[0]), batch.pad] for batch in made]
+            made.reset()
+    found.append(refused(lambda: mx.io.MNISTIter(image=folder + "/no", label=labels, batch_size=3)))
+    Path(labels).write_bytes(struct.pack(">II", 2049, 10) + bytes(range(7)))
+    found.append(refused(lambda: mx.io.MNISTIter(image=images, label=labels, batch_size=3)))
+    return found
+
+
 SCENARIOS = [
     record_file,
     indexed_file,
@@ -442,6 +521,8 @@ SCENARIOS = [
     det_augmenters,
     image_iter,
     det_iter,
+    record_iter,
+    mnist_iter,
 ]
 
 
