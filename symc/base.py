@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["MXNetError", "NotImplementedForSymbol", "ShapeError", "numeric_types", "string_types", "those"]
+__all__ = [
+    "MXNetError", "NotImplementedForSymbol", "ShapeError", "data_dir", "data_dir_default", "numeric_types",
+    "string_types", "those",
+]  # fmt: skip
 
 numeric_types = (float, int)
 string_types = (str,)
@@ -46,6 +50,18 @@ class NotImplementedForSymbol(MXNetError):
             f"Function {shown}{name} is not implemented for Symbol and only available in NDArray: "
             "a Symbol has no values before it is bound and run"
         )
+
+
+def data_dir() -> str:
+    """Where data sets are kept: MXNET_HOME, or .mxnet in the user's folder."""
+    return os.environ.get("MXNET_HOME", data_dir_default())
+
+
+def data_dir_default() -> str:
+    """The folder of `data_dir` when MXNET_HOME is not set."""
+    if os.name == "nt":
+        return os.path.join(os.environ.get("APPDATA", ""), "mxnet")
+    return os.path.join(os.path.expanduser("~"), ".mxnet")
 
 
 def _as_list(obj: Any) -> Any:

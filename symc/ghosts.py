@@ -37,9 +37,7 @@ GHOSTS: Mapping[str, str] = {
     "contrib.onnx": "symc neither reads nor writes ONNX; keep the net as Symbol JSON",
     "contrib.quantization": "symc computes in the net's own types; run the net that is not quantized",
     "contrib.amp": "symc computes in the net's own types; cast the data and parameters, or leave them in float32",
-    "contrib.svrg_optimization": "train with mx.mod.Module and an optimizer of mx.optimizer",
     "contrib.tensorboard": "log from a batch_end_callback",
-    "contrib.text": "build the vocabulary in Python; mx.rnn.encode_sentences maps words to numbers",
     "contrib.io": "wrap the loader in a subclass of mx.io.DataIter",
     "notebook": "log from a batch_end_callback",
 }  # fmt: skip

@@ -232,10 +232,9 @@ class Constant(Initializer):
         arr[:] = self.value
 
     def dumps(self) -> str:
-        value = self.value
-        if not np.isscalar(value):
-            value = np.asarray(value).tolist()
-        return json.dumps(["constant", {"value": value}])
+        if not np.isscalar(self.value):
+            self._kwargs["value"] = np.asarray(self.value).tolist()
+        return super().dumps()
 
 
 def _uniform(scale: float, shape: tuple[int, ...]) -> Array:

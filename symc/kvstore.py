@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from symc.base import MXNetError
+from symc.base import MXNetError, _as_list
 from symc.ndarray import NDArray
 from symc.ndarray.sparse import row_sparse_array
 from symc.ndarray.sparse.kernels import rows_of
 from symc.optimizer import Optimizer, Updater, get_updater
+from symc.registry import warn_if_replaced
 
-__all__ = ["KVStore", "create"]
+__all__ = ["KVStore", "KVStoreBase", "TestStore", "create"]
 
 #: a package to the import system: names below it are in symc.aliases
 __path__: list[str] = []
@@ -21,7 +23,52 @@ __path__: list[str] = []
 LOCAL = ("local", "device", "nccl", "local_allreduce_cpu", "local_allreduce_device", "local_update_cpu")
 
 
-class KVStore:
+class KVStoreBase:
+    """Base of stores of one's own: a class that `register`s is made by `create` with its name. It has `broadcast` and
+    `pushpull`, says what it `is_capable` of, its `type`, `rank` and `num_workers`."""
+
+    #: the capability of applying an optimizer where the values are
+    OPTIMIZER = "optimizer"
+    #: registered classes by name, in small letters
+    kv_registry: dict[str, builtins.type[KVStoreBase]] = {}
+
+    @staticmethod
+    def register(klass: builtins.type[KVStoreBase]) -> builtins.type[KVStoreBase]:
+        """Let `create` make stores of this class by its name; a name that is taken is replaced, with a warning."""
+        if not isinstance(klass, builtins.type):
+            raise AssertionError(f"register takes a class, got {klass!r}")
+        name = klass.__name__.lower()
+        warn_if_replaced("kvstore", name, KVStoreBase.kv_registry.get(name), klass)
+        KVStoreBase.kv_registry[name] = klass
+        return klass
+
+    def broadcast(self, key: Any, value: Any, out: Any, priority: int = 0) -> None:
+        """Give a key its value, and copy it into `out`."""
+        raise NotImplementedError(f"{self.__class__.__name__} has no broadcast")
+
+    def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:
+        """Sum the values of a key into `out` (default: into the values)."""
+        raise NotImplementedError(f"{self.__class__.__name__} has no pushpull")
+
+    def set_optimizer(self, optimizer: Optimizer) -> None:
+        """Apply an optimizer to what is pushed."""
+        raise NotImplementedError(f"{self.__class__.__name__} applies no optimizer")
+
+    @staticmethod
+    def is_capable(capability: str) -> bool:
+        """Whether the store can do something: "optimizer"."""
+        raise NotImplementedError(f"nothing is said about {capability!r}")
+
+    def save_optimizer_states(self, fname: str, dump_optimizer: bool = False) -> None:
+        """Write the optimizer's states."""
+        raise NotImplementedError(f"{self.__class__.__name__} has no optimizer")
+
+    def load_optimizer_states(self, fname: str) -> None:
+        """Read the optimizer's states."""
+        raise NotImplementedError(f"{self.__class__.__name__} has no optimizer")
+
+
+class KVStore(KVStoreBase):
     """`push` sums what it gets into the key's value, or hands it to the updater; `pull` copies the value out."""
 
     rank, num_workers = 0, 1
@@ -34,6 +81,8 @@ class KVStore:
     def init(self, key: Any, value: Any) -> None:
         """Give keys their first value."""
         for k, v in _pairs(key, value):
+            if any(type(k) is not type(held) for held in self._values):
+                raise MXNetError(f"kvstore: key {k!r} is a {type(k).__name__}, but other keys are not")
             if k in self._values:
                 raise MXNetError(f"kvstore: key {k!r} has a value already")
             self._values[k] = _first(v).copy()
@@ -98,6 +147,16 @@ class KVStore:
         """Whether the values of these keys live in the arrays."""
         return all(self._values.get(key) is array for key, array in arrays.items())
 
+    @staticmethod
+    def is_capable(capability: str) -> bool:
+        """Whether the store can do something: "optimizer". MXNetError for other words."""
+        if capability.lower() != KVStoreBase.OPTIMIZER:
+            raise MXNetError(f"Unknown capability: {capability}")
+        return True
+
+    def _barrier(self) -> None:
+        """Nobody else is to be waited for."""
+
     def _value(self, key: Any) -> NDArray:
         if key not in self._values:
             raise MXNetError(f"kvstore: key {key!r} was not initialized")
@@ -130,6 +189,32 @@ class KVStore:
         return self._updater
 
 
+@KVStoreBase.register
+class TestStore(KVStoreBase):
+    """A store that keeps nothing: `broadcast` copies, `pushpull` sums. For tests of what uses stores."""
+
+    type, rank, num_workers = "teststore", 0, 1
+
+    def broadcast(self, key: Any, value: Any, out: Any, priority: int = 0) -> None:
+        for one in _as_list(out):
+            one[:] = value
+
+    def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:
+        parts = _as_list(value)
+        total = parts[0].copy()
+        for part in parts[1:]:
+            total += part
+        for one in _as_list(value if out is None else out):
+            one[:] = total
+
+    @staticmethod
+    def is_capable(capability: str) -> bool:
+        """It has no optimizer."""
+        if capability.lower() != KVStoreBase.OPTIMIZER:
+            raise ValueError(f"Unknown capability: {capability}")
+        return False
+
+
 def pull_rows(value: NDArray, out: NDArray, row_ids: NDArray) -> None:
     """Make a row_sparse array hold these rows of a value. MXNetError for another kind of array, or rows that the value
     does not have."""
@@ -156,10 +241,13 @@ def _pairs(key: Any, value: Any) -> list[tuple[Any, Any]]:
     return list(zip(key, value))
 
 
-def create(name: str = "local") -> KVStore:
-    """A store. MXNetError for the distributed ones."""
+def create(name: str = "local") -> Any:
+    """A store: of a registered class, or a KVStore. MXNetError for the distributed ones."""
     if not isinstance(name, str):
         raise TypeError("name must be a string")
+    name = name.lower()
+    if name in KVStoreBase.kv_registry:
+        return KVStoreBase.kv_registry[name]()
     if name not in LOCAL:
         raise MXNetError(f"kvstore {name!r} is not there; symc trains in one process: use one of {', '.join(LOCAL)}")
     return KVStore(name)

@@ -32,7 +32,9 @@ class NDArrayIter(DataIter):
         if data is None:
             raise ValueError("NDArrayIter needs data")
         self.data = _named(data, data_name)
-        self.label = _named(label, label_name) if label is not None else []
+        self.label = (
+            [] if label is None or (isinstance(label, (list, tuple, dict)) and not label) else _named(label, label_name)
+        )
         self.num_data = self.data[0][1].shape[self._axis]
         for name, source in [*self.data, *self.label]:
             if source.shape[self._axis] != self.num_data:

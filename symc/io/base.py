@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from symc.base import MXNetError
 from symc.ndarray import NDArray
 
 
@@ -109,4 +110,47 @@ class DataIter:
 
 
 class MXDataIter(DataIter):
-    """Base of the iterators that are C++ in MXNet: they read files."""
+    """Base of the iterators that are C++ in MXNet: they read files. Subclasses give `advance`."""
+
+    #: the batch that the iterator is at
+    current_batch: DataBatch | None = None
+
+    def advance(self) -> DataBatch | None:
+        """The next batch; None behind the last one."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how to go on")
+
+    def iter_next(self) -> bool:
+        made = self.advance()
+        if made is not None:  # behind the last batch, that one stays
+            self.current_batch = made
+        return made is not None
+
+    def next(self) -> DataBatch:
+        if not self.iter_next():
+            raise StopIteration
+        assert self.current_batch is not None
+        return self.current_batch
+
+    def _current(self) -> DataBatch:
+        if self.current_batch is None:
+            raise MXNetError(f"{type(self).__name__} is at no batch: call next or iter_next first")
+        return self.current_batch
+
+    def getdata(self) -> NDArray:
+        """The data of this batch."""
+        data = self._current().data
+        assert data is not None
+        return data[0]
+
+    def getlabel(self) -> NDArray:
+        """The labels of this batch."""
+        label = self._current().label
+        assert label is not None
+        return label[0]
+
+    def getindex(self) -> Any:
+        """The numbers of this batch's samples."""
+        return self._current().index
+
+    def getpad(self) -> Any:
+        return self._current().pad

@@ -56,29 +56,16 @@ class MNISTIter(MXDataIter):
     def reset(self) -> None:
         self._row = -self.batch_size
 
-    def iter_next(self) -> bool:
+    def advance(self) -> DataBatch | None:
         self._row += self.batch_size
-        return self._row + self.batch_size <= len(self._labels)
-
-    def next(self) -> DataBatch:
-        if not self.iter_next():
-            raise StopIteration
+        rows = slice(self._row, self._row + self.batch_size)
+        if rows.stop > len(self._labels):
+            return None
         return DataBatch(
-            [self.getdata()], [self.getlabel()], 0, self.getindex(), provide_data=self.provide_data,
+            [array(self._pictures[rows] * np.float32(1 / 256))], [array(self._labels[rows])], 0,
+            np.arange(rows.start, rows.stop, dtype=np.uint64), provide_data=self.provide_data,
             provide_label=self.provide_label,
         )  # fmt: skip
-
-    def getdata(self) -> Any:
-        """The pictures of this batch."""
-        return array(self._pictures[self._row : self._row + self.batch_size] * np.float32(1 / 256))
-
-    def getlabel(self) -> Any:
-        """The classes of this batch."""
-        return array(self._labels[self._row : self._row + self.batch_size])
-
-    def getindex(self) -> Any:
-        """The rows of this batch."""
-        return np.arange(self._row, self._row + self.batch_size, dtype=np.uint64)
 
 
 def read_idx(path: Any, axes: int) -> Array:

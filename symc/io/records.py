@@ -122,7 +122,6 @@ class ImageRecordIter(MXDataIter):
         self._workers: tuple[int, ThreadPoolExecutor] | None = None
         #: the last batch of this pass is being read; it was given
         self._ended = self._given = False
-        self.current_batch: DataBatch | None = None
         self._mean = self._mean_picture()
         self._begin()
 
@@ -255,10 +254,10 @@ class ImageRecordIter(MXDataIter):
 
     # -- batches
 
-    def iter_next(self) -> bool:
+    def advance(self) -> DataBatch | None:
         self._order_ahead()
         if not self._ahead:
-            return False
+            return None
         futures, pad = self._ahead.popleft()
         self._order_ahead()
         self._given = self._ended and not self._ahead
@@ -269,34 +268,10 @@ class ImageRecordIter(MXDataIter):
         for row, (pixels, label, identity) in enumerate(samples):
             data[row], labels[row], numbers[row] = pixels, label, identity
         made = labels if self._width > 1 else labels[:, 0]
-        self.current_batch = DataBatch(
+        return DataBatch(
             [array(data, dtype=self.dtype)], [array(made)], pad, numbers, provide_data=self.provide_data,
             provide_label=self.provide_label,
         )  # fmt: skip
-        return True
-
-    def next(self) -> DataBatch:
-        if not self.iter_next():
-            raise StopIteration
-        assert self.current_batch is not None
-        return self.current_batch
-
-    def getdata(self) -> Any:
-        """The first array of this batch."""
-        assert self.current_batch is not None and self.current_batch.data is not None
-        return self.current_batch.data[0]
-
-    def getlabel(self) -> Any:
-        """The labels of this batch."""
-        assert self.current_batch is not None and self.current_batch.label is not None
-        return self.current_batch.label[0]
-
-    def getindex(self) -> Any:
-        """The numbers of this batch's records."""
-        return self.current_batch.index if self.current_batch is not None else None
-
-    def getpad(self) -> Any:
-        return self.current_batch.pad if self.current_batch is not None else 0
 
 
 class ImageRecordUInt8Iter(ImageRecordIter):

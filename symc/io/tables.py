@@ -31,10 +31,9 @@ class _Rows(MXDataIter):
         beyond = max(self._row - self._count, 0)
         self._row = beyond % self._count if self._round else 0
 
-    def next(self) -> DataBatch:
-        """The next batch; StopIteration behind the last row."""
+    def advance(self) -> DataBatch | None:
         if self._row >= self._count:
-            raise StopIteration
+            return None
         rows = np.arange(self._row, self._row + self.batch_size)
         self._row += self.batch_size
         pad, rows = max(self._row - self._count, 0), rows % self._count

@@ -1,5 +1,7 @@
 """mx.rnn: recurrent cells over Symbols, their checkpoints, and batches of sentences."""
 
+import sys as _sys
+
 from symc.rnn.base import BaseRNNCell, RNNParams
 from symc.rnn.cells import BaseConvRNNCell, ConvGRUCell, ConvLSTMCell, ConvRNNCell, GRUCell, LSTMCell, RNNCell
 from symc.rnn.checkpoint import do_rnn_checkpoint, load_rnn_checkpoint, rnn_unroll, save_rnn_checkpoint
@@ -13,6 +15,9 @@ from symc.rnn.combined import (
 )
 from symc.rnn.fused import FusedRNNCell
 from symc.rnn.sentences import BucketSentenceIter, encode_sentences
+
+# the files that MXNet has below mx.rnn, where programs reach through them
+io = rnn = rnn_cell = _sys.modules[__name__]
 
 __all__ = [
     "BaseConvRNNCell", "BaseRNNCell", "BidirectionalCell", "BucketSentenceIter", "ConvGRUCell", "ConvLSTMCell",

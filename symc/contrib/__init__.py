@@ -1,4 +1,4 @@
-"""mx.contrib: the operators of mx.sym.contrib and mx.nd.contrib under their other names."""
+"""mx.contrib: the operators of mx.sym.contrib and mx.nd.contrib under their other names; SVRG, vocabularies."""
 
 import importlib as _importlib
 
@@ -7,16 +7,13 @@ from symc.ghosts import ghost as _ghost
 from symc.ndarray import contrib as ndarray
 from symc.symbol import contrib as symbol
 
-#: a package to the import system: names below it are in symc.aliases and symc.ghosts
-__path__: list[str] = []
-
 nd, sym = ndarray, symbol
 
-__all__ = ["nd", "ndarray", "sym", "symbol"]
+__all__ = ["nd", "ndarray", "svrg_optimization", "sym", "symbol", "text"]
 
 
 def __getattr__(name: str) -> object:
-    if f"contrib.{name}" in _INNER:
+    if f"contrib.{name}" in _INNER or name in ("svrg_optimization", "text"):
         return _importlib.import_module(f"symc.contrib.{name}")
     found = _ghost("symc", f"contrib.{name}")
     if found is None:
