@@ -1,130 +1,144 @@
-"""Operators written in Python: subclasses of CustomOp, described by a registered CustomOpProp.
-
-    @mx.operator.register("scaled")
-    class ScaledProp(mx.operator.CustomOpProp):
-        def __init__(self, factor="1"):              # attributes arrive as text
-            super().__init__(need_top_grad=True)
-            self.factor = float(factor)
-        def create_operator(self, ctx, shapes, dtypes):
-            return Scaled(self.factor)
-
-    y = mx.sym.Custom(x, factor=3, op_type="scaled", name="y")
-
-Inside a compiled program such an operator is a call into Python, before and after native code.
-"""
+"""mx.operator: operators written in Python, for Symbols and arrays (symc.custom), and the older ways to write them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+from symc import symbol
 from symc.base import MXNetError
-from symc.ir.types import Array
-from symc.registry import warn_if_replaced
+from symc.custom import CustomOp, CustomOpProp, get_all_registered, prop_class, register
+from symc.ops.base import OPERATORS, parameters
 
-__all__ = ["CustomOp", "CustomOpProp", "get_all_registered", "prop_class", "register"]
+__all__ = [
+    "CustomOp", "CustomOpProp", "NDArrayOp", "NumpyOp", "OperatorArguments", "PythonOp", "get_all_registered",
+    "get_all_registered_operators", "get_operator_arguments", "prop_class", "register",
+]  # fmt: skip
 
-
-class CustomOp:
-    """Base of the computations. Arrays are NDArrays; `req` says for each: "null", "write", "inplace" or "add"."""
-
-    def forward(self, is_train: bool, req: Sequence[str], in_data: Any, out_data: Any, aux: Any) -> None:
-        """Fill `out_data` from `in_data`; `aux` (auxiliary states) may be changed in place."""
-        raise NotImplementedError(f"{type(self).__name__} does not define forward")
-
-    def backward(self, req: Sequence[str], out_grad: Any, in_data: Any, out_data: Any, in_grad: Any, aux: Any) -> None:
-        """Fill `in_grad` from the outputs' gradients. What is not filled stays zero; `aux` may be changed in place."""
-
-    def assign(self, dst: Any, req: str, src: Any) -> None:
-        """Put `src` into `dst` as `req` says."""
-        if req == "add":
-            dst[:] = dst + src
-        elif req != "null":
-            dst[:] = src
+_serial = itertools.count()
 
 
-class CustomOpProp:
-    """Base of the descriptions. `need_top_grad` False: the operator is a loss, its gradient needs no head."""
+class PythonOp:
+    """Base of NumpyOp and NDArrayOp, which came before CustomOp: an object whose calls make Symbols.
+
+    Subclasses give `forward` and `backward`, and where there is not one input and one output of its shape,
+    `infer_shape`, `list_arguments` and `list_outputs`. `need_top_grad=False`: the operator is a loss.
+    """
+
+    #: user code gets numpy's arrays
+    _as_numpy = False
 
     def __init__(self, need_top_grad: bool = True) -> None:
         self.need_top_grad_ = need_top_grad
+        self._op_type = ""
 
-    def list_arguments(self) -> list[str]:
-        """Names of the inputs."""
-        return ["data"]
+    def __call__(self, *args: Any, **kwargs: Any) -> symbol.Symbol:
+        return self.get_symbol(*args, **kwargs)
+
+    def get_symbol(self, *args: Any, **kwargs: Any) -> symbol.Symbol:
+        """The Symbol of the operator on other Symbols."""
+        if type(self) in (PythonOp, NumpyOp, NDArrayOp):
+            raise MXNetError(f"{type(self).__name__} is a base: derive from it and give forward and backward")
+        if not self._op_type:
+            self._op_type = f"_python_op_{next(_serial)}"
+            register(self._op_type)(_prop_of(self))
+        return symbol.Custom(*args, op_type=self._op_type, **kwargs)
+
+    def forward(self, in_data: Sequence[Any], out_data: Sequence[Any]) -> None:
+        """Fill `out_data` from `in_data`."""
+        out_data[0][:] = in_data[0]
+
+    def backward(
+        self, out_grad: Sequence[Any], in_data: Sequence[Any], out_data: Sequence[Any], in_grad: Sequence[Any]
+    ) -> None:
+        """Fill `in_grad`."""
+        in_grad[0][:] = 1.0
+
+    def infer_shape(self, in_shape: list[Any]) -> Any:
+        """(input shapes, output shapes) from what is known of the inputs'."""
+        return in_shape, [in_shape[0]]
 
     def list_outputs(self) -> list[str]:
         """Names of the outputs."""
         return ["output"]
 
-    def list_auxiliary_states(self) -> list[str]:
-        """Names of the states the operator changes."""
-        return []
+    def list_arguments(self) -> list[str]:
+        """Names of the inputs."""
+        return ["data"]
 
-    def infer_shape(self, in_shape: list[Any]) -> Any:
-        """(input shapes, output shapes[, state shapes]) from what is known of the inputs' (unknown: [])."""
-        return in_shape, (in_shape[0],) * len(self.list_outputs()), ()
-
-    def infer_type(self, in_type: list[Any]) -> Any:
-        """(input types, output types[, state types]); by default all are the first input's."""
-        first = in_type[0]
-        return (
-            [first] * len(self.list_arguments()),
-            [first] * len(self.list_outputs()),
-            [first] * len(self.list_auxiliary_states()),
-        )
-
-    def declare_backward_dependency(self, out_grad: list[int], in_data: list[int], out_data: list[int]) -> list[int]:
-        """Which arrays the gradient needs; heads only if `need_top_grad`."""
-        return [*(out_grad if self.need_top_grad_ else []), *in_data, *out_data]
-
-    def create_operator(self, ctx: Any, in_shapes: list[Any], in_dtypes: list[Any]) -> CustomOp:
-        """The computation for these shapes and types."""
-        return CustomOp()
+    def need_top_grad(self) -> bool:
+        """Whether the gradient takes that of the outputs."""
+        return self.need_top_grad_
 
 
-#: makes what user code is given of numpy's arrays; symc.ndarray, which stands above all operators, puts it here
-_wrappers: list[Callable[[Array], Any]] = []
+class NumpyOp(PythonOp):
+    """An operator on numpy's arrays."""
+
+    _as_numpy = True
 
 
-def hand_arrays_as(wrap: Callable[[Array], Any]) -> None:
-    """Say what user code is given: `wrap` makes an NDArray over a numpy array."""
-    _wrappers[:] = [wrap]
+class NDArrayOp(PythonOp):
+    """An operator on NDArrays."""
 
 
-def as_user_array(array: Array) -> Any:
-    """The array as user code is given it."""
-    return _wrappers[0](array)
+def _prop_of(op: PythonOp) -> type[CustomOpProp]:
+    """The description of an operator of the older kind."""
+
+    class Computation(CustomOp):
+        def _call(self, function: Any, results: Sequence[Any], req: Sequence[str], *given: Sequence[Any]) -> None:
+            lists = [[a.asnumpy() for a in arrays] if op._as_numpy else list(arrays) for arrays in (*given, results)]
+            function(*lists)
+            for target, word, made in zip(results, req, lists[-1]):
+                self.assign(target, word, made)
+
+        def forward(self, is_train: bool, req: Any, in_data: Any, out_data: Any, aux: Any) -> None:
+            self._call(op.forward, out_data, req, in_data)
+
+        def backward(self, req: Any, out_grad: Any, in_data: Any, out_data: Any, in_grad: Any, aux: Any) -> None:
+            self._call(op.backward, in_grad, req, out_grad, in_data, out_data)
+
+    class Description(CustomOpProp):
+        def __init__(self) -> None:
+            super().__init__(op.need_top_grad())
+
+        def list_arguments(self) -> list[str]:
+            return op.list_arguments()
+
+        def list_outputs(self) -> list[str]:
+            return op.list_outputs()
+
+        def infer_shape(self, in_shape: list[Any]) -> Any:
+            return (*op.infer_shape(in_shape), [])
+
+        def create_operator(self, ctx: Any, in_shapes: list[Any], in_dtypes: list[Any]) -> CustomOp:
+            return Computation()
+
+    return Description
 
 
-_PROPS: dict[str, type[CustomOpProp]] = {}
-P = TypeVar("P", bound=type[CustomOpProp])
+class OperatorArguments(NamedTuple):
+    """How many arguments an operator has, their names and types."""
+
+    narg: int
+    names: list[str]
+    types: list[str]
 
 
-def register(reg_name: str) -> Callable[[P], P]:
-    """Make a CustomOpProp known as `op_type=reg_name`; a name that is taken is replaced, with a warning."""
-
-    def add(prop: P) -> P:
-        if not (isinstance(prop, type) and issubclass(prop, CustomOpProp)):
-            raise TypeError(f"register({reg_name!r}) takes a subclass of CustomOpProp, not {prop!r}")
-        warn_if_replaced("custom operator", reg_name, _PROPS.get(reg_name), prop)
-        _PROPS[reg_name] = prop
-        return prop
-
-    return add
+def get_all_registered_operators() -> list[str]:
+    """The names of all operators."""
+    return list(OPERATORS)
 
 
-def get_all_registered() -> list[str]:
-    """Names of all registered operators."""
-    return sorted(_PROPS)
-
-
-def prop_class(op_type: str) -> type[CustomOpProp]:
-    """The description registered under a name. MXNetError if there is none."""
-    try:
-        return _PROPS[op_type]
-    except KeyError:
-        known = ", ".join(_PROPS) or "none"
-        raise MXNetError(
-            f"Custom: op_type={op_type!r} is not registered with mx.operator.register; there are: {known}"
-        ) from None
+def get_operator_arguments(op_name: str) -> OperatorArguments:
+    """What an operator takes: inputs, then parameters. MXNetError if there is none of that name."""
+    if op_name not in OPERATORS:
+        raise MXNetError(f"there is no operator {op_name!r}; see get_all_registered_operators()")
+    cls = OPERATORS[op_name]
+    inputs = ["data"] if cls.variadic else [*cls.input_names, *cls.aux_names]
+    kinds = ["NDArray-or-Symbol[]" if cls.variadic else "NDArray-or-Symbol"] * len(inputs)
+    for p in parameters(cls):
+        kind = getattr(p.annotation, "__name__", None) or str(p.annotation).replace("typing.", "")
+        kinds.append(f"{kind}, {'required' if p.required else f'optional, default={p.default!r}'}")
+    names = [*inputs, *(p.name for p in parameters(cls))]
+    return OperatorArguments(len(names), names, kinds)

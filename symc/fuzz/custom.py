@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from symc.operator import CustomOp, CustomOpProp, register
+from symc.custom import CustomOp, CustomOpProp, register
 
 #: what the operator is registered under
 NAME = "symc_fuzz_counted"

@@ -3,10 +3,12 @@
 from typing import Any
 
 import symc.ops  # noqa: F401  (registers every operator)
+from symc.custom import hand_arrays_as as _hand_arrays_as
 from symc.ndarray import contrib, sparse
 from symc.ndarray import distributions as _distributions
 from symc.ndarray import imperative as _imperative
 from symc.ndarray import pictures as _pictures
+from symc.ndarray import splitting as _splitting
 from symc.ndarray.ndarray import (
     NDArray,
     arange,
@@ -23,7 +25,6 @@ from symc.ndarray.ndarray import (
 )  # fmt: skip
 from symc.ndarray.storages import array, empty, load, load_frombuffer, save, zeros
 from symc.ndarray.storages import tostype as _tostype
-from symc.operator import hand_arrays_as as _hand_arrays_as
 from symc.ops.base import OPERATORS
 from symc.ops.functions import install as _install
 from symc.ops.functions import suggestion as _suggestion
@@ -34,6 +35,8 @@ for _function in contrib.FUNCTIONS:
     setattr(contrib, _function.__name__, _function)
 vars(_internal).update(_pictures.INTERNAL)  # type: ignore[name-defined]  # noqa: F821
 globals().update(_imperative.helper_functions())
+globals().update(_splitting.make_functions(_imperative.make_function))
+NDArray.split_v2 = globals()["split_v2"]  # type: ignore[attr-defined]
 for _name in ("add", "subtract", "multiply", "divide"):
     setattr(sparse, _name, globals()[_name])
 NDArray.tostype = _tostype  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Custom: an operator whose meaning is Python code (symc.operator), called from the compiled program."""
+"""Custom: an operator whose meaning is Python code (symc.custom), called from the compiled program."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from symc.context import cpu
+from symc.custom import as_user_array, prop_class
 from symc.ir.op import Node
 from symc.ir.prims.control import HostFunction, custom_grad, host_call, register_host
 from symc.ir.types import Array, TensorType, dtype_of
-from symc.operator import as_user_array, prop_class
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Types, operator
 
 _serial = itertools.count(1)
