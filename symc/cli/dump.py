@@ -235,6 +235,7 @@ def _native(module: Module, levels: Sequence[str], pattern: str | None = None) -
     from symc.codegen.emit.kernel import emit_kernel
     from symc.codegen.jit.compile import listings
     from symc.codegen.target import host_target
+    from symc.progress import compiling
     from symc.views.tables import code_notes, kernel_rows
 
     target = host_target()
@@ -246,7 +247,8 @@ def _native(module: Module, levels: Sequence[str], pattern: str | None = None) -
         wanted[kernel.name] = functools.partial(emit_kernel, kernel, target)
     if pattern is not None and not wanted:
         raise CliError(f"--select: no kernel and no Symbol matches {pattern!r}", 1)
-    made = listings(wanted, target, levels)
+    with compiling(module.program.name):
+        made = listings(wanted, target, levels)
     found = {}
     for level in levels:
         mark = _NATIVE[level][1]

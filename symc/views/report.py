@@ -27,6 +27,7 @@ from symc.ir.text import level_of, print_module
 from symc.passes.manager.instruments import is_unchanged
 from symc.passes.manager.manager import Instrument, Module, Pass
 from symc.passes.manager.watching import Action
+from symc.progress import compiling
 from symc.views.drawing import to_svg
 from symc.views.graphs import NoPicture, picture_of
 from symc.views.memory import memory_svg, short_size
@@ -153,7 +154,8 @@ def kernels_of(loops: LoopModule, native: int) -> list[Row]:
     rows = kernel_rows(loops)
     heavy = sorted(range(len(rows)), key=lambda at: -rows[at]["flops"] * rows[at]["calls"])[:native]
     texts = {kernel.name: functools.partial(emit_kernel, kernel, target) for kernel in loops.kernels}
-    code = listings({rows[at]["kernel"]: texts[rows[at]["kernel"]] for at in heavy}, target, ("llvm", "asm"))
+    with compiling(loops.program.name):
+        code = listings({rows[at]["kernel"]: texts[rows[at]["kernel"]] for at in heavy}, target, ("llvm", "asm"))
     for row, kernel, notes in zip(rows, loops.kernels, code_notes(loops, target.name)):
         row.update(code.get(kernel.name) or {"llvm": texts[kernel.name](), "asm": ""})
         row["notes"] = notes[1:]
