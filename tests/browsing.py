@@ -17,6 +17,10 @@ import pytest
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (Debian: apt install chromium)")
 
+#: milliseconds of the page's own clock, which goes as fast as the page is done with what it does; what it waits for
+#: outside of that clock (its data being unpacked) may take many of its turns
+BUDGET = 20_000_000
+
 #: what scripts have at hand; `seen` is what they give back
 _BEFORE = """
 const seen = {}, wrong = [];
@@ -24,7 +28,7 @@ addEventListener("error", e => wrong.push(String(e.message)));
 addEventListener("unhandledrejection", e => wrong.push(String(e.reason)));
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 const button = (text, inside = document) => all("button", inside).find(b => b.textContent === text);
-const turn = () => new Promise(done => setTimeout(done, 20));
+const turn = (ms = 20) => new Promise(done => setTimeout(done, ms));
 const type = async (field, text) => { field.value = text; field.dispatchEvent(new Event("input")); await turn(); };
 const point = async (target) => {
   const at = target.getBoundingClientRect();
@@ -38,7 +42,7 @@ const point = async (target) => {
 def browse(page: Path, script: str, width: int = 1400, ready: bool = True) -> dict[str, Any]:
     """What the script `seen` on the page (`ready`: when it says so itself). AssertionError for errors of the page."""
     assert BROWSER is not None
-    waiting = "while (!document.documentElement.dataset.ready) await turn();" if ready else "await turn();"
+    waiting = "while (!document.documentElement.dataset.ready) await turn(500);" if ready else "await turn();"
     body = f"""<script>{_BEFORE}
 (async () => {{ {waiting}
   try {{ {script} }} catch (problem) {{ wrong.push(String(problem.stack || problem)); }}
@@ -51,7 +55,11 @@ def browse(page: Path, script: str, width: int = 1400, ready: bool = True) -> di
     text = page.read_text(encoding="utf-8")
     copy.write_text(text.replace("</body>", f"{body}</body>"), encoding="utf-8")
     options = ["--headless", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},900", "--dump-dom"]
-    options += ["--virtual-time-budget=60000", "--enable-logging=stderr", f"--user-data-dir={page.parent / 'profile'}"]
+    options += [
+        f"--virtual-time-budget={BUDGET}",
+        "--enable-logging=stderr",
+        f"--user-data-dir={page.parent / 'profile'}",
+    ]
     if os.geteuid() == 0:  # its sandbox is not for root
         options.append("--no-sandbox")
     done = subprocess.run([BROWSER, *options, copy.as_uri()], capture_output=True, text=True, timeout=300)
