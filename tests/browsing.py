@@ -54,7 +54,14 @@ def browse(page: Path, script: str, width: int = 1400, ready: bool = True) -> di
     copy = page.with_name(f"{page.stem}-driven.html")
     text = page.read_text(encoding="utf-8")
     copy.write_text(text.replace("</body>", f"{body}</body>"), encoding="utf-8")
-    options = ["--headless", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},900", "--dump-dom"]
+    options = [
+        "--headless",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        f"--window-size={width},900",
+        "--dump-dom",
+    ]
     options += [
         f"--virtual-time-budget={BUDGET}",
         "--enable-logging=stderr",
