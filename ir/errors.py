@@ -19,10 +19,18 @@ class ParseError(IRError):
     """Text that is not IR: `line` and `column` count from 1; the message carries the line and a caret."""
 
     def __init__(self, message: str, line: int = 0, column: int = 0, source: str = "") -> None:
-        self.line, self.column = line, column
+        self.line, self.column, self.message, self.source = line, column, message, source
         where = f"line {line}, column {column}: " if line else ""
         caret = f"\n  {source}\n  {' ' * (column - 1)}^" if source and column else ""
         super().__init__(f"{where}{message}{caret}")
+
+    def of_file(self, name: str) -> ParseError:
+        """The same error of a file, whose name stands before line and column."""
+        made = ParseError(self.message, self.line, self.column, self.source)
+        made.args = (
+            str(self).replace(f"line {self.line}, column {self.column}", f"{name}:{self.line}:{self.column}", 1),
+        )
+        return made
 
 
 class VerifyError(IRError):

@@ -10,8 +10,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Union
 
+from symc.ir.errors import ParseError
 from symc.passes.manager.manager import Pass, PipelineError
-from symc.passes.pipeline import PASSES, check_order, parse_pipeline
+from symc.passes.pipeline import PASSES, check_order, few_names, parse_pipeline
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Edits:
                 raise PipelineError(f"there is no pass {name}; " + (f"did you mean {close[0]}?" if close else _known()))
         for name in self.disable:
             if not PASSES[name].optional:
-                free = ", ".join(n for n, p in PASSES.items() if p.optional)
+                free = few_names([n for n, p in PASSES.items() if p.optional])
                 raise PipelineError(f"pass {name} cannot be left out: what follows needs it; these can: {free}")
 
     def inserting(self, after: str, pass_: Pass) -> Edits:
@@ -43,7 +44,7 @@ class Edits:
         names = [p.name for p in passes]
         for name in (*self.disable, *(after for after, _ in self.insert)):
             if strict and name not in names:
-                raise PipelineError(f"pass {name} does not run here; these do: {', '.join(names)}")
+                raise PipelineError(f"pass {name} does not run here; these do: {few_names(names, 20)}")
         made: list[Pass] = []
         for pass_ in passes:
             if pass_.name not in self.disable:
@@ -54,7 +55,7 @@ class Edits:
 
 
 def _known() -> str:
-    return f"there are {', '.join(PASSES)}"
+    return f"there are {few_names(PASSES)}"
 
 
 def insertion(text: str) -> tuple[tuple[str, Pass], ...]:
@@ -63,7 +64,10 @@ def insertion(text: str) -> tuple[tuple[str, Pass], ...]:
     if not plus or not rest.strip():
         raise PipelineError(f"insertion {text!r}: expected PASS+NEW, such as simplify+mypass{{n=2}}")
     name = after.strip().replace("-", "_")
-    return tuple((name, pass_) for one in rest.split("+") for pass_ in parse_pipeline(one))
+    try:
+        return tuple((name, pass_) for one in rest.split("+") for pass_ in parse_pipeline(one))
+    except ParseError as problem:
+        raise PipelineError(f"insertion {text!r}: {problem.message}") from None
 
 
 _NONE = Edits()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from symc.ir.errors import ParseError
@@ -32,6 +32,13 @@ __all__ = [
 _ITEM = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(\{([^{}]*)\})?\s*(,|$)")
 
 
+def few_names(names: Iterable[str], most: int = 6) -> str:
+    """The first names, and how many more there are."""
+    known = list(names)
+    more = f" and {len(known) - most} others" if len(known) > most else ""
+    return ", ".join(known[:most]) + more
+
+
 def parse_pipeline(text: str) -> list[Pass]:
     """`fuse{max-ops=8},plan_memory`: passes in order. ParseError with a caret where the text is wrong."""
     passes: list[Pass] = []
@@ -43,7 +50,7 @@ def parse_pipeline(text: str) -> list[Pass]:
         name = match.group(1).replace("-", "_")
         if name not in PASSES:
             close = difflib.get_close_matches(name, PASSES, 1)
-            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(PASSES)}"
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {few_names(PASSES)}"
             raise ParseError(f"unknown pass {match.group(1)!r}{hint}", 1, match.start(1) + 1, text)
         cls = PASSES[name]
         passes.append(cls(**_parse_options(cls, match.group(3) or "", match.start(3) if match.group(3) else 0, text)))

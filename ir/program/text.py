@@ -29,7 +29,6 @@ the step says (symc.ir.program.nodes).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 
 from symc.ir.modules import Calls
@@ -53,6 +52,7 @@ from symc.ir.syntax.printing import (
     output_text,
     parameter_text,
     phase_text,
+    quoted,
     signature,
     value_name,
     word,
@@ -147,7 +147,7 @@ def step_lines(
 
 def label_text(label: str) -> str:
     """A kernel's label in quotes."""
-    return json.dumps(label)
+    return quoted(label)
 
 
 def control_text(step: ControlStep) -> str:

@@ -13,11 +13,9 @@ shapes of operators without inputs: `%z = _zeros() {...} shapes=[[2, 3]]`.
 
 from __future__ import annotations
 
-import json
-
 from symc.ir.modules import SymbolModule
 from symc.ir.symbol.nodes import SymGraph, SymNode
-from symc.ir.syntax.printing import Printer, attribute_text, global_name, value_name, word
+from symc.ir.syntax.printing import Printer, attribute_text, global_name, quoted, value_name, word
 from symc.ir.tensor.text import STEP
 
 
@@ -49,7 +47,7 @@ def _body(graph: SymGraph, printer: Printer, indent: str, module: SymbolModule |
         else:
             right = f"{word(node.op)}({', '.join(entry(*source) for source in node.inputs)})"
         if node.attrs:
-            right += f" {{{', '.join(f'{word(k)}={json.dumps(v)}' for k, v in node.attrs.items())}}}"
+            right += f" {{{', '.join(f'{word(k)}={quoted(v)}' for k, v in node.attrs.items())}}}"
         if module is not None and node.name in module.shapes:
             right += f" shapes={attribute_text(module.shapes[node.name])}"
         known = node.where[0] or node.where[1]

@@ -26,19 +26,24 @@ WIDTH = 110
 ELIDE = 32
 
 
+def quoted(text: str) -> str:
+    """A text in quotes, as JSON has it; letters of any alphabet stay what they are, as long as they can be seen."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
 def value_name(name: str) -> str:
     """`%name`, quoted where the name is not plain."""
-    return f"%{name}" if _BARE.match(name) else f"%{json.dumps(name)}"
+    return f"%{name}" if _BARE.match(name) else f"%{quoted(name)}"
 
 
 def global_name(name: str) -> str:
     """`@name`, quoted where the name is not plain."""
-    return f"@{name}" if _BARE.match(name) else f"@{json.dumps(name)}"
+    return f"@{name}" if _BARE.match(name) else f"@{quoted(name)}"
 
 
 def word(name: str) -> str:
     """A bare word, quoted where it is not one."""
-    return name if _WORD.match(name) else json.dumps(name)
+    return name if _WORD.match(name) else quoted(name)
 
 
 # --------------------------------------------------------------------------------------------- numbers
@@ -139,7 +144,7 @@ def attribute_text(value: Any, annotation: str = "") -> str:
     if isinstance(value, (float, np.floating)):
         return float_text(float(value))
     if isinstance(value, str):
-        return json.dumps(value)
+        return quoted(value)
     if isinstance(value, tuple):
         return f"[{', '.join(attribute_text(item) for item in value)}]"
     if isinstance(value, (DType, TensorType)):
@@ -171,8 +176,8 @@ class Origins:
                 stack.pop()
                 continue
             if isinstance(here, SymOrigin):
-                where = f" at {json.dumps(here.file)}:{here.line}" if here.file or here.line else ""
-                text = f"sym {json.dumps(here.name)} {word(here.op)}{where}"
+                where = f" at {quoted(here.file)}:{here.line}" if here.file or here.line else ""
+                text = f"sym {quoted(here.name)} {word(here.op)}{where}"
             else:
                 missing = [p for p in here.parents if id(p) not in self._by_id]
                 if missing:

@@ -8,13 +8,15 @@ Standard output holds results only; messages go to standard error, never as a ba
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from symc import __version__
 from symc.cli.arguments import watching
-from symc.cli.report import explain
+from symc.cli.report import USAGE, explain
 from symc.settings import VARIABLES, whole
 
 Command = Callable[[argparse.Namespace], int]
@@ -32,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments:
         _parser().print_help()
         return 0
-    parsed = _parser().parse_args(arguments)
+    parsed, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        parsed.parser.refuse(unknown[0])
     return _guarded(lambda: _command(parsed))
 
 
@@ -186,7 +190,8 @@ def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
     for item in filter(None, text.split(",")):
         name, equals, extents = item.partition("=")
         if not equals or not name:
-            raise argparse.ArgumentTypeError(f"{item!r} is not NAME=EXTENTxEXTENT...")
+            hint = "; extents are joined by x, as in data=1x3x64x64" if item.isdecimal() else ""
+            raise argparse.ArgumentTypeError(f"{item!r} is not NAME=EXTENTxEXTENT...{hint}")
         shape = parse_shape(extents)
         if shape is None:
             raise argparse.ArgumentTypeError(f"{extents!r} is not a shape like 32x784")
@@ -194,9 +199,23 @@ def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _parser() -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where all options are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}\n  {self.prog} --help shows what there is\n")
+
+    def refuse(self, word: str) -> NoReturn:
+        """Of a word that nobody takes."""
+        name = word.partition("=")[0]
+        known = [option for action in self._actions for option in action.option_strings]
+        close = difflib.get_close_matches(name, known, 3)
+        self.error(f"unknown argument {word}" + (f"; did you mean {' or '.join(close)}?" if close else ""))
+
+
+def _parser() -> _Parser:
     width = max(map(len, VARIABLES))
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="symc",
         description="symc: see and run what becomes of a Symbol.",
         epilog="\n".join(["environment:", *(f"  {name:{width}}  {text}" for name, text in VARIABLES.items())]),
@@ -206,8 +225,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run: Command, help: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=help, description=help)
-        made.set_defaults(run=run)
+        made = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
+        made.set_defaults(run=run, parser=made)
         made.add_argument(
             "--load", action="append", default=[], metavar="FILE.py",
             help="import this first: its passes, operators and primitives are known then (repeatable)",

@@ -11,6 +11,7 @@ from symc.base import MXNetError, those
 from symc.cli.report import INPUT, CliError, some
 from symc.cli.values import arrays_of, text_of
 from symc.extensions import import_file, import_module
+from symc.ir.errors import ParseError
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.passes.edits import active
 from symc.passes.manager.manager import Module, Pass
@@ -31,11 +32,12 @@ class Loaded:
 
 def load(text: str, shapes: Shapes | None = None, needs_types: bool = True, verify: bool = True) -> Loaded:
     """What INPUT names. A Symbol is completed with `shapes`, unless only its structure is looked at."""
-    if text == "-":
-        return load_text(text_of(text), {}, verify)
-    if text.endswith(".sir"):
+    if text == "-" or text.endswith(".sir"):
         beside = Path(text).with_suffix(".npz")
-        return load_text(text_of(text), arrays_of(str(beside)) if beside.exists() else {}, verify)
+        try:
+            return load_text(text_of(text), arrays_of(str(beside)) if beside.exists() else {}, verify)
+        except ParseError as problem:
+            raise problem.of_file("<stdin>" if text == "-" else text) from None
     symbol = load_symbol(text)
     if not hasattr(symbol, "list_arguments"):
         return Loaded(symbol, level_of(symbol))

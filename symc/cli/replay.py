@@ -24,6 +24,7 @@ from symc.debug.reduce import reduce
 from symc.debug.trial import Failure, Trial
 from symc.extensions import load_extensions
 from symc.fuzz import custom
+from symc.ir.errors import ParseError
 from symc.ir.text import print_module
 from symc.passes.pipeline import parse_pipeline
 
@@ -39,7 +40,10 @@ def read(path: Path) -> tuple[Trial, tuple[str, str, str] | None, list[str]]:
     beside = path.with_suffix(".npz")
     constants = arrays_of(str(beside)) if beside.exists() else {}
     if is_trial(text):
-        return (*read_text(text, constants), loads)
+        try:
+            return (*read_text(text, constants), loads)
+        except ParseError as problem:
+            raise problem.of_file(str(path)) from None
     run = re.search(r"// RUN: symc opt .*?(?:-p|--passes)[ =](\"[^\"]*\"|'[^']*'|\S+)", text)
     if run is None:
         raise CliError(f"{path} has neither a trial nor a RUN line of symc opt: nothing says what fails", INPUT)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from symc.ir.errors import IRError, MissingData, ParseError, VerifyError
 
+#: where the code of this project is
+_ROOT = Path(__file__).resolve().parents[2]
 FINE, BAD, USAGE, INPUT, VERIFIER, PASS, INTERNAL = range(7)
 
 
@@ -47,6 +49,8 @@ def _explain(error: Exception) -> tuple[str, int]:
 
     if isinstance(error, StageError):
         text, code = explain(error.error)
+        own = _raised_outside(error.error) if code == INTERNAL else ""
+        text = f"symc: the pass raises {own}" if own else text
         # What a pass raises about a program is the pass's refusal, not a fault of the input's text.
         code = PASS if code in (USAGE, INPUT) else code
         lines = [text, f"  in pass {error.stage}"]
@@ -70,7 +74,19 @@ def _explain(error: Exception) -> tuple[str, int]:
     return _internal(error), INTERNAL
 
 
+def _raised_outside(error: Exception) -> str:
+    """What a pass raises that is not of this project, and where in its file; "" for others."""
+    frames = traceback.extract_tb(error.__traceback__)
+    run = next((at for at, frame in enumerate(frames) if frame.name == "_step"), len(frames)) + 1
+    outside = [f for f in frames[run:] if not Path(f.filename).resolve().is_relative_to(_ROOT)]
+    if not outside or outside[0] is not frames[run]:
+        return ""
+    frame = outside[-1]
+    return f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno} in {frame.name})"
+
+
 def _internal(error: Exception) -> str:
+    """An error that nobody has foreseen: of a pass from outside, or of this project."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" (at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
     return f"symc: internal error: {type(error).__name__}: {error}{where}"

@@ -99,7 +99,7 @@ def _changes(found: list[tuple[str, str]]) -> Iterator[str]:
 
 def _unknown(history: History, value: str) -> NoSuchValue:
     names = dict.fromkeys(name for _, module in history.modules for name in names_of(module))
-    return NoSuchValue(f"no value is named %{value}; there are {those(list(names), value)}")
+    return NoSuchValue(f"no value is named %{value}; there are {those(list(names), value, 6)}")
 
 
 def names_of(module: Module) -> list[str]:
@@ -267,7 +267,7 @@ def why_not(history: History, name: str, value: str, other: str = "") -> list[st
     stage = stages[-1]
     for one in filter(None, (value, other)):
         if one not in names_of(stage.before):
-            known = those(list(dict.fromkeys(names_of(stage.before))), one)
+            known = those(list(dict.fromkeys(names_of(stage.before))), one, 6)
             raise NoSuchValue(f"before {name} no value is named %{one}; there are {known}")
     if isinstance(stage.pass_, Fuse) and other:
         return [_not_joined(stage, value, other)]
