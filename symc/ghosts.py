@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 from symc.base import MXNetError
 
 _NUMPY = "symc has no NumPy-like arrays; use mx.nd arrays and mx.sym, or numpy itself with asnumpy()"
-_SHAPES = "an extent of 0 in a Symbol's shape always means unknown here; give every extent its size"
 _FUSED = "unroll an mx.gluon.rnn cell, or use mx.sym.RNN in a HybridBlock"
 _RTC = "symc compiles Symbols itself; write the computation as a Symbol, or as an mx.operator.CustomOp"
 
@@ -29,8 +28,7 @@ GHOSTS: Mapping[str, str] = {
     "gluon.probability": "draw with mx.nd.random",
     "gluon.rnn.RNN": _FUSED, "gluon.rnn.LSTM": _FUSED, "gluon.rnn.GRU": _FUSED,
     "np": _NUMPY, "numpy": _NUMPY, "npx": _NUMPY, "numpy_extension": _NUMPY, "np_symbol": _NUMPY,
-    "np_array": _NUMPY, "use_np": _NUMPY, "use_np_array": _NUMPY, "set_np_shape": _SHAPES,
-    "np_shape": _SHAPES, "use_np_shape": _SHAPES,
+    "np_array": _NUMPY, "use_np": _NUMPY, "use_np_array": _NUMPY,
     "rtc": _RTC, "th": _RTC, "torch": _RTC, "tvmop": _RTC,
     "library": "operators for symc are written in Python: see docs/adding-an-operator.md",
     "onnx": "symc neither reads nor writes ONNX; keep the net as Symbol JSON",

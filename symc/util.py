@@ -1,10 +1,12 @@
-"""mx.util: small helpers that programs ask about the machine and about NumPy semantics, which symc does not have."""
+"""mx.util: small helpers that programs ask about the machine and about NumPy semantics."""
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from symc.context import gpu_memory_info, num_gpus
 from symc.ghosts import ghost
@@ -16,16 +18,62 @@ __all__ = [
     "is_np_array",
     "is_np_shape",
     "makedirs",
+    "np_shape",
     "set_module",
+    "set_np_shape",
     "setenv",
+    "use_np_shape",
 ]
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
+class _Semantics(threading.local):
+    """What a thread has asked for."""
+
+    shape = False
+
+
+_semantics = _Semantics()
+
+
 def is_np_shape() -> bool:
-    """Always False: an extent of 0 means unknown."""
-    return False
+    """Whether this thread has asked for NumPy's shapes. Arrays may have extents of 0 and no axes at all either way; in
+    the shape of a Symbol an extent of 0 always means unknown."""
+    return _semantics.shape
+
+
+def set_np_shape(active: bool) -> bool:
+    """Ask for NumPy's shapes from now on, or no longer; returns what was before."""
+    before, _semantics.shape = _semantics.shape, bool(active)
+    return before
+
+
+class np_shape:
+    """A `with` block, or a decorator, that asks for NumPy's shapes, or does not."""
+
+    def __init__(self, active: bool = True) -> None:
+        self._active = active
+        self._outside: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._outside.append(set_np_shape(self._active))
+
+    def __exit__(self, *exc: object) -> None:
+        set_np_shape(self._outside.pop())
+
+    def __call__(self, function: F) -> F:
+        @functools.wraps(function)
+        def inside(*args: object, **kwargs: object) -> object:
+            with self:
+                return function(*args, **kwargs)
+
+        return cast(F, inside)
+
+
+def use_np_shape(function: F) -> F:
+    """A decorator for functions that ask for NumPy's shapes."""
+    return np_shape()(function)
 
 
 def is_np_array() -> bool:

@@ -17,7 +17,7 @@ from symc.ndarray import load as load_arrays
 from symc.ndarray import save as save_arrays
 
 
-class BlockScope:
+class _BlockScope:
     """A `with` block in which new blocks and Symbols get names that begin with a block's prefix."""
 
     _current = threading.local()
@@ -25,12 +25,12 @@ class BlockScope:
     def __init__(self, block: Block) -> None:
         self._block = block
         self._counter: dict[str, int] = {}
-        self._outside: list[tuple[BlockScope | None, naming.Prefix]] = []
+        self._outside: list[tuple[_BlockScope | None, naming.Prefix]] = []
 
     @staticmethod
-    def names(prefix: str | None, params: ParameterDict | None, hint: str) -> tuple[str, ParameterDict]:
+    def create(prefix: str | None, params: ParameterDict | None, hint: str) -> tuple[str, ParameterDict]:
         """The prefix and the parameters of a new block."""
-        scope: BlockScope | None = getattr(BlockScope._current, "value", None)
+        scope: _BlockScope | None = getattr(_BlockScope._current, "value", None)
         if scope is None:
             prefix = naming.current().get(None, hint) + "_" if prefix is None else prefix
             return prefix, ParameterDict(prefix) if params is None else ParameterDict(params.prefix, params)
@@ -42,17 +42,17 @@ class BlockScope:
         own = ParameterDict(above.prefix + prefix, above._shared)
         return scope._block.prefix + prefix, own if params is None else ParameterDict(params.prefix, params)
 
-    def __enter__(self) -> BlockScope:
+    def __enter__(self) -> _BlockScope:
         if not self._block._empty_prefix:
             names = naming.Prefix(self._block.prefix)
-            self._outside.append((getattr(BlockScope._current, "value", None), names))
-            BlockScope._current.value = self
+            self._outside.append((getattr(_BlockScope._current, "value", None), names))
+            _BlockScope._current.value = self
             names.__enter__()
         return self
 
     def __exit__(self, *exc: object) -> None:
         if not self._block._empty_prefix:
-            BlockScope._current.value, names = self._outside.pop()
+            _BlockScope._current.value, names = self._outside.pop()
             names.__exit__(*exc)
 
 
@@ -65,9 +65,9 @@ class Block:
 
     def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
         self._empty_prefix = prefix == ""
-        self._prefix, self._params = BlockScope.names(prefix, params, self._alias())
+        self._prefix, self._params = _BlockScope.create(prefix, params, self._alias())
         self._name = self._prefix.removesuffix("_")
-        self._scope = BlockScope(self)
+        self._scope = _BlockScope(self)
         self._children: dict[str, Block] = {}
         self._reg_params: dict[str, Parameter] = {}
         self._forward_hooks: dict[int, Any] = {}
@@ -108,7 +108,7 @@ class Block:
         """The prefix without the underscore at its end."""
         return self._name
 
-    def name_scope(self) -> BlockScope:
+    def name_scope(self) -> _BlockScope:
         """`with self.name_scope():` names the blocks that are made inside after this one."""
         return self._scope
 

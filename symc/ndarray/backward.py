@@ -124,17 +124,21 @@ def _weighed(
     made = []
     for at, (head, entry) in enumerate(zip(heads, starts)):
         weight = weights[at] if weights is not None else None
+        if weight is not None and weight._sparse:
+            weight = weight.tostype("default")
         if weight is None:
             ones = empty(head.shape, head.dtype)
             ones[...] = 1
             made.append((entry, Operand(ones, None)))
             continue
-        if weight.size != head.size or weight.dtype != head.dtype:
+        if weight.size < head.size or weight.dtype != head.dtype:
             raise MXNetError(
                 f"backward: head {at} is {head._data.dtype}{head.shape}, but its head gradient is "
                 f"{weight._data.dtype}{weight.shape}"
             )
-        made.append((entry, Operand(weight._data.reshape(head.shape), entry_of(weight))))
+        if weight.shape != head.shape:  # its elements in order, as MXNet takes them
+            weight = weight.reshape((-1,))[: head.size].reshape(head.shape)
+        made.append((entry, Operand(weight._data, entry_of(weight))))
     return made
 
 
@@ -148,26 +152,26 @@ class _Cotangents:
 
     def __init__(self, record: bool) -> None:
         self._record = record
-        self._held: dict[Entry, Operand] = {}
-        #: sums, which nobody else has: they may be added to in place
-        self._own: set[int] = set()
+        #: values, and whether they are sums that nobody else has: these may be added to in place
+        self._held: dict[Entry, tuple[Operand, bool]] = {}
 
     def add(self, entry: Entry, value: Operand) -> None:
-        before = self._held.get(entry)
-        if before is None:
-            self._held[entry] = value
-        elif self._record:
-            self._held[entry] = _recorded_sum(before, value)
-        elif id(before.array) in self._own:
+        if entry not in self._held:
+            self._held[entry] = value, False
+            return
+        before, own = self._held[entry]
+        if self._record:
+            self._held[entry] = _recorded_sum(before, value), True
+        elif own:
             before.array[...] += value.array
         else:
             total = empty(before.array.shape, before.array.dtype)
             np.add(before.array, value.array, out=total)
-            self._own.add(id(total))
-            self._held[entry] = Operand(total, None)
+            self._held[entry] = Operand(total, None), True
 
     def take(self, entry: Entry) -> Operand | None:
-        return self._held.pop(entry, None)
+        found = self._held.pop(entry, None)
+        return None if found is None else found[0]
 
 
 def _recorded_sum(a: Operand, b: Operand) -> Operand:

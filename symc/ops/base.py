@@ -453,3 +453,8 @@ def _parse_cached(cls: type[Operator], items: tuple[tuple[str, str], ...]) -> Op
 def parse(cls: type[Operator], attrs: Mapping[str, str]) -> Operator:
     """An operator instance from MXNet's text attributes. MXNetError on missing, unknown or ill-formed ones."""
     return cls.from_attributes({k: v for k, v in attrs.items() if not (k.startswith("__") and k.endswith("__"))})
+
+
+def takes_anything(cls: type[Operator]) -> bool:
+    """Operators without parameters keep whatever attributes they are given, as MXNet's do."""
+    return not parameters(cls) and cls.op_name not in ("_linalg_potrf", "_linalg_potri")

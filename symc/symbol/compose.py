@@ -9,15 +9,10 @@ from symc import attribute
 from symc import name as naming
 from symc.base import MXNetError, those
 from symc.ir.symbol.nodes import SymNode
-from symc.ops.base import Operator, given_text, parameters, parse
+from symc.ops.base import Operator, given_text, parameters, parse, takes_anything
 from symc.symbol.symbol import Symbol, hidden_spelling, is_hidden, user_line
 
 Entry = tuple[SymNode, int]
-
-
-def takes_anything(cls: type[Operator]) -> bool:
-    """Operators without parameters keep whatever attributes they are given, as MXNet's do."""
-    return not parameters(cls) and cls.op_name not in ("_linalg_potrf", "_linalg_potri")
 
 
 def split_attributes(cls: type[Operator], given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

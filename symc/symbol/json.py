@@ -17,8 +17,8 @@ from typing import Any
 
 from symc.base import MXNetError
 from symc.ir.symbol.nodes import SymGraph, SymNode
-from symc.ops.base import OPERATORS, parse
-from symc.symbol.compose import initialise, missing_input, split_attributes, takes_anything
+from symc.ops.base import OPERATORS, parse, takes_anything
+from symc.symbol.compose import initialise, missing_input, split_attributes
 from symc.symbol.symbol import HIDDEN_KEYS, Symbol, is_hidden
 
 VERSION = 10901
