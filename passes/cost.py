@@ -20,3 +20,5 @@ RAGGED = 4
 MOVING = 8
 #: bytes of a row that are enough to read it from where it lies, unless it serves so many tiles
 STREAM, SEVERAL = 128, 10
+#: bytes of a cache line, and of an operand from which on it is not expected in a core's own caches
+LINE, FAR = 64, 1 << 18

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from symc.codegen.emit.lanes import Val
+from symc.codegen.emit.lanes import Lane, Val, mask_text
 from symc.codegen.emit.operations import Operations
-from symc.codegen.emit.text import Lines, type_name
+from symc.codegen.emit.text import Lines, literal, type_name
 from symc.codegen.target import Target, is_x86
 from symc.ir.errors import IRError
 from symc.ir.loop.nodes import Carry
@@ -20,6 +20,14 @@ def combination(carry: Carry) -> tuple[Primitive, float | int | bool]:
     if carry.combine is None or start is None:
         raise IRError(f"the turns of a loop that carries %{carry.name} cannot be taken at once: it combines nothing")
     return carry.combine, start
+
+
+def masked_out(lines: Lines, part: str, lane: Lane, at: int, dtype: DType, value: float) -> str:
+    """A register with a value in the lanes that are not in use."""
+    t, mask = type_name(dtype, lane.width), mask_text(lane, at)
+    return lines.value(
+        f"select <{lane.width} x i1> {mask}, {t} {part}, {t} splat ({type_name(dtype)} {literal(value, dtype)})"
+    )
 
 
 def folded(ops: Operations, op: Primitive, parts: list[str], dtype: DType, lanes: int) -> str:

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from symc.codegen.emit.carries import across, combination, folded, settle
+from symc.codegen.emit.ahead import Ahead
+from symc.codegen.emit.carries import across, combination, folded, masked_out, settle
 from symc.codegen.emit.description import outermost_loop
-from symc.codegen.emit.lanes import Lane, Val, coordinates, mask_text, project, scalar
+from symc.codegen.emit.lanes import Lane, Val, coordinates, project, scalar
 from symc.codegen.emit.memory import Memory
 from symc.codegen.emit.operations import Operations
 from symc.codegen.emit.pairs import load_pair, store_pair
@@ -51,6 +52,7 @@ class _Emitter:
         self.depth: dict[str, int] = {}
         self.open: tuple[Lane, ...] = ()
         self.memory = Memory(self)
+        self.ahead = Ahead(self)
         self.at_block = "entry"
 
     def run(self) -> None:
@@ -197,10 +199,12 @@ class _Emitter:
             self.values[carry.name] = inside[-1]
         self.vars[loop.var] = self._variable(turn, lo, step)
         self.depth[loop.var] = 1 + max(self.depth.values(), default=0)
+        self.ahead.enter(loop, turn)
         if body is None:
             self.statements(loop.body)
         else:
             body()
+        self.ahead.leave()
         yields = [self.spread(self.operand(c.yields), d) for c, d in zip(loop.carries, dims)]
         lines.do(f"br label %{latch}")
         self.block(latch)
@@ -329,7 +333,7 @@ class _Emitter:
             for k in range(lane.count):
                 part = value.items[tuple(k if d is lane else where[d] for d in value.dims)]
                 if lane.width and lane.mask(k) < lane.width:
-                    part = self._mask_out(part, lane, k, dtype, neutral)
+                    part = masked_out(self.lines, part, lane, k, dtype, neutral)
                 parts.append(part)
             total = folded(self.ops, op, parts, dtype, value.lanes)
             if lane.width:
@@ -337,13 +341,6 @@ class _Emitter:
             items[at] = total
         combined = Val(dtype, rest, items)
         return self.apply(op, [start, combined], dtype)
-
-    def _mask_out(self, part: str, lane: Lane, at: int, dtype: DType, value: float) -> str:
-        t = type_name(dtype, lane.width)
-        mask = mask_text(lane, at)
-        return self.lines.value(
-            f"select <{lane.width} x i1> {mask}, {t} {part}, {t} splat ({type_name(dtype)} {literal(value, dtype)})"
-        )
 
     # -- which lanes a carried value varies over
 
