@@ -9,13 +9,12 @@ from symc.ndarray import distributions as _distributions
 from symc.ndarray import imperative as _imperative
 from symc.ndarray import pictures as _pictures
 from symc.ndarray import splitting as _splitting
+from symc.ndarray.exchange import from_dlpack, from_numpy
 from symc.ndarray.ndarray import (
     NDArray,
     arange,
     concatenate,
     eye,
-    from_dlpack,
-    from_numpy,
     full,
     linspace,
     moveaxis,

@@ -206,6 +206,11 @@ def dump_array(array: Array | Stored) -> bytes:
     return struct.pack("<Ii", V2 if array.ndim else V3, 0) + _shape(array.shape) + _head(array) + _bytes(array)
 
 
+def load_array(data: bytes) -> Array | Stored:
+    """The array that `dump_array` wrote."""
+    return _Reader(data, "buffer").array()
+
+
 def dumps(arrays: Sequence[Array | Stored], names: Sequence[str] = ()) -> bytes:
     """The file's bytes."""
     parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays)), *map(dump_array, arrays), struct.pack("<Q", len(names))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Iterator, Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ import numpy as np
 from symc.context import Context, cpu, current_context
 from symc.ir.types import Array
 from symc.ndarray import indexing
-from symc.ndarray.files import FLAG_BY_DTYPE
+from symc.ndarray.files import FLAG_BY_DTYPE, Stored, load_array
 from symc.ndarray.recorded import Recorded
-from symc.ndarray.tape import STATE, records, refuse_written, taped
+from symc.ndarray.tape import taped
 from symc.ops.base import MXNetError
 from symc.runtime.memory import aligned, need
 from symc.runtime.memory import empty as allocate
@@ -206,6 +207,12 @@ class NDArray(Recorded):
         return {"data": self._data, "ctx": (self._ctx.device_type, self._ctx.device_id)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of what __getstate__ gave, here or in MXNet."""
+        if "handle" in state:  # MXNet's own form: the bytes of an array in a file
+            found = load_array(bytes(state["handle"]))
+            if isinstance(found, Stored):
+                raise MXNetError("a sparse array that MXNet pickled cannot be read; save it with mx.nd.save")
+            state = {"data": found, "ctx": ("cpu", 0)}
         self._data, self._ctx, self._entry = aligned(state["data"]), Context(*state["ctx"]), None
 
     # -- shape
@@ -232,21 +239,35 @@ class NDArray(Recorded):
             raise ValueError(f"reshape: an array of shape {self.shape} does not fit into {tuple(shape)}") from None
         return taped("Reshape", {"shape": made.shape}, [self], made)
 
-    def reshape_like(self, other: NDArray) -> NDArray:
-        made = NDArray._of(self._data.reshape(other.shape), self._ctx)
-        return taped("Reshape", {"shape": made.shape}, [self], made)
-
-    def expand_dims(self, axis: int) -> NDArray:
-        """A copy with a new axis of size 1."""
+    def expand_dims(self, axis: int, inplace: bool = False) -> NDArray:
+        """A copy with a new axis of size 1; with `inplace` over the same memory."""
+        if inplace and -self.ndim - 1 <= axis <= self.ndim:
+            return self.reshape(np.expand_dims(self._data, axis).shape)
         if not -self.ndim - 1 <= axis <= self.ndim:
             raise MXNetError(f"expand_dims: axis {axis} is not within {-self.ndim - 1} to {self.ndim}")
         made = NDArray._of(aligned(np.expand_dims(self._data, axis)), self._ctx)
         return taped("expand_dims", {"axis": axis}, [self], made)
 
-    def flatten(self) -> NDArray:
-        """A copy with all axes behind the first as one."""
+    def flatten(self, inplace: bool = False) -> NDArray:
+        """A copy with all axes behind the first as one; with `inplace` over the same memory."""
+        if inplace:
+            return self.reshape((0, -1))
         made = NDArray._of(aligned(self._data.reshape(self.shape[0], -1)), self._ctx)
         return taped("Flatten", {}, [self], made)
+
+    def squeeze(self, axis: int | Sequence[int] | None = None, inplace: bool = False) -> NDArray:
+        """A copy without axes of size 1: all, or those named; with `inplace` over the same memory. MXNetError for
+        an axis of another size."""
+        if not isinstance(axis, (int, NoneType)):
+            axis = tuple(axis)
+            if len(set(axis)) != len(axis):
+                raise AssertionError(f"axis {axis} contains duplicate which is not allowed.")
+        try:
+            data = self._data.squeeze(axis)
+        except ValueError as problem:
+            raise MXNetError(f"squeeze: {problem}") from None
+        made = NDArray._of(data.reshape(data.shape or (1,)) if inplace else aligned(np.atleast_1d(data)), self._ctx)
+        return taped("Reshape", {"shape": made.shape}, [self], made)
 
     def broadcast_to(self, shape: Sequence[int]) -> NDArray:
         """A copy of another shape: axes of size 1 are repeated, and new ones may be in front."""
@@ -267,12 +288,54 @@ class NDArray(Recorded):
     def __setitem__(self, key: Any, value: Any) -> None:
         indexing.assign(self, key, value)
 
-    def slice_assign(self, begin: Sequence[int], end: Sequence[int], value: NDArray) -> None:
-        if STATE.recording:
-            refuse_written(self, records([value]))
-        self._data[tuple(slice(b, e) for b, e in zip(begin, end))] = value._data
+    def slice_assign(
+        self, rhs: NDArray, begin: Sequence[int | None], end: Sequence[int | None], step: Any = None
+    ) -> NDArray:
+        """Write an array into the part from `begin` to `end`, by `step`."""
+        self[_part(begin, end, step)] = rhs
+        return self
+
+    def slice_assign_scalar(
+        self, value: float, begin: Sequence[int | None], end: Sequence[int | None], step: Any = None
+    ) -> NDArray:
+        """Fill the part from `begin` to `end`, by `step`."""
+        self[_part(begin, end, step)] = value
+        return self
+
+    # names that programs take from inside of MXNet
+
+    @property
+    def writable(self) -> bool:
+        """Whether its memory may be written to."""
+        return bool(self._data.flags.writeable)
+
+    def _at(self, idx: int) -> NDArray:
+        if not -self.shape[0] <= idx < self.shape[0]:
+            raise IndexError(f"index {idx} is out of bounds for axis 0 with size {self.shape[0]}")
+        return self[idx]
+
+    def _slice(self, start: int | None, stop: int | None) -> NDArray:
+        return self[start:stop]
+
+    def _full(self, value: float) -> NDArray:
+        self[:] = value
+        return self
+
+    def _sync_copyfrom(self, source_array: Any) -> None:
+        source = np.asarray(source_array, self._data.dtype)
+        if source.shape != self.shape:
+            raise ValueError(f"Shape inconsistent: expected {self.shape} vs got {source.shape}")
+        self[:] = source
+
+    @staticmethod
+    def _basic_indexing_slice_is_contiguous(slc_key: Sequence[slice], shape: Sequence[int]) -> bool:
+        return bool(np.empty(tuple(shape), np.bool_)[tuple(slc_key)].flags.contiguous)
 
     # arithmetic and operator methods are attached by symc.ndarray.imperative
+
+
+def _part(begin: Sequence[int | None], end: Sequence[int | None], step: Any) -> tuple[slice, ...]:
+    return tuple(slice(*bounds) for bounds in zip(begin, end, step or [None] * len(begin)))
 
 
 # --------------------------------------------------------------------------------------------- creation
@@ -304,20 +367,28 @@ def empty(shape: Any, ctx: Context | None = None, dtype: Any = None) -> NDArray:
     return NDArray._of(allocate(_shape(shape), _dtype(dtype)), located(ctx))
 
 
-def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, **kwargs: Any) -> NDArray:
-    """An array of zeros."""
+def zeros(
+    shape: Any, ctx: Context | None = None, dtype: Any = None, out: NDArray | None = None, **kwargs: Any
+) -> NDArray:
+    """An array of zeros, or `out` filled with them."""
+    if out is not None:
+        return full(shape, 0, ctx, dtype, out)
     return NDArray._of(allocate_zeros(_shape(shape), _dtype(dtype)), located(ctx))
 
 
-def ones(shape: Any, ctx: Context | None = None, dtype: Any = None, **kwargs: Any) -> NDArray:
-    """An array of ones."""
-    return full(shape, 1, ctx, dtype)
+def ones(
+    shape: Any, ctx: Context | None = None, dtype: Any = None, out: NDArray | None = None, **kwargs: Any
+) -> NDArray:
+    """An array of ones, or `out` filled with them."""
+    return full(shape, 1, ctx, dtype, out)
 
 
 def full(shape: Any, val: float, ctx: Context | None = None, dtype: Any = None, out: NDArray | None = None) -> NDArray:
-    """An array filled with `val`."""
+    """An array filled with `val`, or `out`. MXNetError if that has another shape."""
+    if out is not None and out.shape != _shape(shape):
+        raise MXNetError(f"out has shape {out.shape}, but the result {_shape(shape)}")
     made = out if out is not None else empty(shape, ctx, dtype)
-    made._data[...] = val
+    made[:] = val
     return made
 
 
@@ -379,35 +450,6 @@ def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = Tr
     axis = operator.index(axis)
     made = array(np.concatenate([a._data for a in arrays], axis), arrays[0].context, arrays[0].dtype)
     return taped("Concat", {"num_args": len(arrays), "dim": axis}, arrays, made)
-
-
-def from_numpy(ndarray: Array, zero_copy: bool = True) -> NDArray:
-    """An NDArray of a numpy array, sharing its memory if `zero_copy`."""
-    if zero_copy:
-        if not ndarray.flags.c_contiguous:
-            raise ValueError("Only c-contiguous arrays are supported for zero-copy")
-        return NDArray._of(ndarray, cpu())
-    return array(ndarray, dtype=ndarray.dtype)
-
-
-def from_dlpack(dlpack: Any) -> NDArray:
-    """An NDArray over memory given by DLPack: an object with __dlpack__, or a capsule. Memory that is read-only or not
-    contiguous is copied."""
-    found = np.from_dlpack(dlpack if hasattr(dlpack, "__dlpack__") else _Capsule(dlpack))
-    return NDArray._of(found if found.flags.c_contiguous and found.flags.writeable else aligned(found), cpu())
-
-
-class _Capsule:
-    """A bare DLPack capsule as an object that numpy takes."""
-
-    def __init__(self, capsule: Any) -> None:
-        self._capsule = capsule
-
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        return self._capsule
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
 
 
 def onehot_encode(indices: NDArray, out: NDArray) -> NDArray:

@@ -134,8 +134,9 @@ def refuse_written(array: NDArray, read: bool = False) -> None:
     writes it reads."""
     if read or entry_of(array) is not None:
         raise MXNetError(
-            "an array that is part of a recorded computation cannot be written to while autograd records: its gradient "
-            "would be undefined; call backward() first, use a new array, or write under autograd.pause()"
+            "Inplace operations (+=, -=, x[:]=, etc) are not supported when recording with autograd, where the array "
+            "is part of what is recorded: its gradient would be undefined; call backward() first, use a new array, or "
+            "write under autograd.pause()"
         )
 
 
