@@ -16,7 +16,8 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from symc.bench.limits import bytes_per_second, flops_per_second
 from symc.ir.origins import first_symbol, passed, symbols_of
 from symc.ir.program.nodes import Program, Step, ViewStep, operands_of, results_of
 from symc.ir.program.work import flops_of_step
-from symc.runtime.recording import Event, Recording, active, record
+from symc.marks import MARKS, Counter, Domain, Event, Frame, Marker, Task  # noqa: F401 - names of mxnet.profiler
+from symc.runtime.recording import Event as Ran
+from symc.runtime.recording import Recording, active, record
 
 #: rows that a table shows
 MOST = 30
@@ -66,7 +69,7 @@ def steps_of(program: Program) -> list[Step]:
     return [step for step in program.steps if not isinstance(step, ViewStep)]
 
 
-def kernels(events: Iterable[Event]) -> list[Kernel]:
+def kernels(events: Iterable[Ran]) -> list[Kernel]:
     """The kernels that ran, those that took most time first."""
     took: dict[tuple[int, int], list[int]] = {}
     programs: dict[int, Program] = {}
@@ -138,7 +141,7 @@ def layers(found: Iterable[Kernel]) -> list[Layer]:
     return sorted(made, key=lambda layer: -layer.total)
 
 
-def table(events: Sequence[Event], most: int = MOST) -> str:
+def table(events: Sequence[Ran], most: int = MOST) -> str:
     """Time per Symbol, then per kernel, then per phase."""
     found = kernels(events)
     if not found:
@@ -178,10 +181,11 @@ def _columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     ]
 
 
-def document(events: Sequence[Event]) -> dict[str, Any]:
-    """The recording as JSON: Chrome's trace format (which Perfetto reads), with the kernels' numbers beside it."""
+def document(events: Sequence[Ran], marks: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The recording as JSON: Chrome's trace format (which Perfetto reads), with the kernels' numbers beside it, and
+    what the program marked itself (symc.marks)."""
     found = kernels(events)
-    begin = min((e.begun for e in events), default=0)
+    begin = min((*(e.begun for e in events), *(m["ts"] for m in marks)), default=0)
     programs = {id(e.program): e.program for e in events}
     known = {key: (steps_of(p), phases_of(p)) for key, p in programs.items()}
     trace = []
@@ -194,6 +198,9 @@ def document(events: Sequence[Event]) -> dict[str, Any]:
             "cat": phases[event.entry], "tid": event.thread, "ts": (event.begun - begin) / 1e3,
             "dur": event.took / 1e3, "args": {"kernel": step.label, "program": event.program.name},
         })  # fmt: skip
+    for mark in marks:
+        spent = {"dur": mark["dur"] / 1e3} if "dur" in mark else {}
+        trace.append({**mark, "ts": (mark["ts"] - begin) / 1e3, **spent})
     arithmetic, memory = limits() if found else (0.0, 0.0)
     return {
         "traceEvents": trace,
@@ -233,16 +240,66 @@ def resume(profile_process: str = "worker") -> None:
     record(_recording)
 
 
-def dumps(reset: bool = False) -> str:
-    """The tables, of what was recorded so far; `reset` forgets it."""
-    text = table(_recording.events)
+def dumps(reset: bool = False, format: str = "table", sort_by: str = "total", ascending: bool = False) -> str:
+    """The tables of what was recorded so far, or ("json") how often and how long (ms) each operator ran, and each span
+    by its domain, sorted by "total", "avg", "min", "max" or "count"; `reset` forgets it all."""
+    if format not in ("table", "json"):
+        raise ValueError(f"dumps(format={format!r}): expected 'table' or 'json'")
+    if format == "table":
+        text = table(_recording.events)
+    else:
+        text = json.dumps({"Time": _totals(sort_by, ascending), "Memory": {}, "Unit": {"Time": "ms", "Memory": "kB"}})
     if reset:
         _recording.events.clear()
+        MARKS.clear()
     return text
+
+
+def _totals(sort_by: str, ascending: bool) -> dict[str, dict[str, dict[str, float]]]:
+    if sort_by not in ("total", "avg", "min", "max", "count"):
+        raise ValueError(f"dumps(sort_by={sort_by!r}): expected total, avg, min, max or count")
+    spans: dict[str, dict[str, list[float]]] = {}
+    known: dict[int, list[Step]] = {}
+    for event in _recording.events:
+        steps = known.setdefault(id(event.program), steps_of(event.program))
+        symbol = first_symbol(steps[event.entry].origin)
+        name = symbol.op if symbol is not None else steps[event.entry].label
+        spans.setdefault("operator", {}).setdefault(name, []).append(event.took / 1e6)
+    for mark in MARKS:
+        if "dur" in mark:
+            spans.setdefault(mark["cat"], {}).setdefault(mark["name"], []).append(mark["dur"] / 1e6)
+    return {
+        domain: dict(sorted(((name, _statistics(took)) for name, took in names.items()),
+                            key=lambda pair: pair[1][sort_by.capitalize()], reverse=not ascending))
+        for domain, names in spans.items()
+    }  # fmt: skip
+
+
+def _statistics(took: Sequence[float]) -> dict[str, float]:
+    total = sum(took)
+    return {"Count": len(took), "Total": total, "Min": min(took), "Max": max(took), "Avg": total / len(took)}
 
 
 def dump(finished: bool = True, profile_process: str = "worker") -> None:
     """Write what was recorded to the configured file; `finished` stops recording."""
     if finished:
         record(None)
-    Path(_config["filename"]).write_text(json.dumps(document(_recording.events)), encoding="utf-8")
+    Path(_config["filename"]).write_text(json.dumps(document(_recording.events, MARKS)), encoding="utf-8")
+
+
+def profiler_set_config(mode: str = "symbolic", filename: str = "profile.json") -> None:
+    """Deprecated: `set_config`."""
+    warnings.warn("profiler.profiler_set_config() is deprecated. Please use profiler.set_config()", stacklevel=2)
+    set_config(filename=filename)
+
+
+def profiler_set_state(state: str = "stop") -> None:
+    """Deprecated: `set_state`."""
+    warnings.warn("profiler.profiler_set_state() is deprecated. Please use profiler.set_state()", stacklevel=2)
+    set_state(state)
+
+
+def dump_profile() -> None:
+    """Deprecated: `dump`."""
+    warnings.warn("profiler.dump_profile() is deprecated. Please use profiler.dump()", stacklevel=2)
+    dump(True)

@@ -99,3 +99,39 @@ def test_what_is_recorded_computes_the_same() -> None:
     assert (exe.forward()[0].asnumpy() == plain).all()
     mx.profiler.set_state("stop")
     assert [k.symbol for k in profiler.kernels(profiler._recording.events)]
+
+
+def test_what_a_program_marks_itself(tmp_path):
+    """Spans, counters and marks stand beside the kernels in the trace; spans of a name are summed up."""
+    mx.profiler.dumps(reset=True)
+    mx.profiler.set_config(filename=str(tmp_path / "marks.json"))
+    domain = mx.profiler.Domain("mine")
+    domain.new_marker("unseen").mark()  # nothing is recorded yet
+    mx.profiler.set_state("run")
+    with domain.new_task("once"):
+        for _ in range(2):
+            frame = mx.profiler.Frame(domain, "twice")
+            frame.start()
+            frame.stop()
+    counter = domain.new_counter("count", 3)
+    counter += 2
+    counter -= 1
+    domain.new_marker("now").mark("thread")
+    with mx.profiler.Event("free"):
+        pass
+    mx.sym.exp(mx.sym.Variable("x")).simple_bind(mx.cpu(), x=(2,)).forward()
+    mx.profiler.set_state("stop")
+    times = json.loads(mx.profiler.dumps(format="json", sort_by="count", ascending=True))["Time"]
+    assert [(name, found["Count"]) for name, found in times["mine"].items()] == [("once", 1), ("twice", 2)]
+    assert times["mine"]["once"]["Total"] >= times["mine"]["twice"]["Total"] and "exp" in times["operator"]
+    mx.profiler.dump()
+    shown = json.loads((tmp_path / "marks.json").read_text())["traceEvents"]
+    assert [e["args"]["value"] for e in shown if e["ph"] == "C"] == [3, 5, 4] and min(e["ts"] for e in shown) == 0
+    assert {"once", "twice", "now", "free", "exp0"} <= {e["name"] for e in shown} and "unseen" not in str(shown)
+    mx.profiler.dumps(reset=True)
+    with pytest.raises(mx.MXNetError, match=r"stop\(\) before start"):
+        mx.profiler.Task(domain, "t").stop()
+    with pytest.raises(ValueError, match="sort_by"):
+        mx.profiler.dumps(format="json", sort_by="size")
+    with pytest.warns(UserWarning, match="deprecated"):
+        mx.profiler.profiler_set_state("stop")

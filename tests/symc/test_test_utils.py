@@ -124,3 +124,44 @@ def test_small_helpers(monkeypatch):
     tu.compare_optimizer(mx.optimizer.Adam(), mx.optimizer.Adam(), [(2, 3)], "float32")
     with pytest.raises(AssertionError):
         tu.compare_optimizer(mx.optimizer.SGD(), mx.optimizer.SGD(learning_rate=1), (2, 3), "float32")
+
+
+def test_distributions_are_told_apart():
+    pytest.importorskip("scipy")
+    rng = np.random.RandomState(0)
+    buckets, probs = mx.test_utils.gen_buckets_probs_with_ppf(lambda p: p, 5)
+    assert buckets[0] == (0.0, 0.2) and probs == [0.2] * 5
+    check = mx.test_utils.verify_generator
+    assert len(check(rng.rand, buckets, probs, nsamples=10000, nrepeat=3)) == 3
+    with pytest.raises(AssertionError, match="Generator test fails"):
+        check(lambda n: rng.rand(n) ** 1.2, buckets, probs, nsamples=10000, nrepeat=3)
+    p, counts, expected = mx.test_utils.chi_square_check(lambda n: rng.randint(0, 2, n), [0, 1], [0.5, 0.5], 10000)
+    assert p > 0.001 and counts.sum() == expected.sum() == 10000
+    assert mx.test_utils.mean_check(rng.randn, 0, 1, 10000) and not mx.test_utils.mean_check(rng.randn, 0.1, 1, 10000)
+    assert mx.test_utils.var_check(rng.randn, 1, 10000) and not mx.test_utils.var_check(rng.randn, 1.1, 10000)
+
+
+def test_helpers_of_tests(capfd):
+    use = mx.test_utils
+    assert (
+        use.create_2d_tensor(2, 3).asnumpy().tolist() == [[0] * 3, [1] * 3] and use.create_vector(3).dtype == np.int64
+    )
+    assert use.collapse_sum_like(np.ones((2, 3, 4)), (3, 1)).tolist() == [[8], [8], [8]]
+    with pytest.raises(AssertionError, match="is not broadcast"):
+        use.collapse_sum_like(np.ones((3, 4)), (2, 4))
+    q = use.new_orthonormal_matrix_2d(4)
+    assert np.allclose(q @ q.T, np.eye(4)) and use.new_sym_matrix_with_real_eigvals_nd((2, 3, 3)).shape == (2, 3, 3)
+    assert np.abs(np.linalg.eigvals(use.new_matrix_with_real_eigvals_2d(4)).imag).max() < 1e-9
+    x, y = mx.sym.Variable("x"), mx.sym.Variable("y")
+    assert use.same_symbol_structure(x + y, y + x) and not use.same_symbol_structure(x + y, x * y)
+    assert (
+        use.get_tolerance(np.ones(1, "f"), {np.dtype("f"): 0.5}, {}) == 0.5
+        and use.get_tolerance(np.ones(1), 2, {}) == 2
+    )
+    with use.discard_stderr():
+        os.write(2, b"lost")
+    assert "lost" not in capfd.readouterr().err
+    assert (
+        use.check_speed(mx.sym.exp(x), x=(2,), N=2) > 0
+        and use.check_speed(mx.sym.exp(x), {"x": np.ones(2)}, N=1, typ="forward") > 0
+    )
