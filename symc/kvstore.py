@@ -151,7 +151,7 @@ class KVStore(KVStoreBase):
     def is_capable(capability: str) -> bool:
         """Whether the store can do something: "optimizer". MXNetError for other words."""
         if capability.lower() != KVStoreBase.OPTIMIZER:
-            raise MXNetError(f"Unknown capability: {capability}")
+            raise MXNetError(f"nothing is known of the capability {capability!r}")
         return True
 
     def _barrier(self) -> None:
@@ -211,7 +211,7 @@ class TestStore(KVStoreBase):
     def is_capable(capability: str) -> bool:
         """It has no optimizer."""
         if capability.lower() != KVStoreBase.OPTIMIZER:
-            raise ValueError(f"Unknown capability: {capability}")
+            raise ValueError(f"nothing is known of the capability {capability!r}")
         return False
 
 

@@ -289,17 +289,17 @@ def dump(finished: bool = True, profile_process: str = "worker") -> None:
 
 def profiler_set_config(mode: str = "symbolic", filename: str = "profile.json") -> None:
     """Deprecated: `set_config`."""
-    warnings.warn("profiler.profiler_set_config() is deprecated. Please use profiler.set_config()", stacklevel=2)
+    warnings.warn("profiler_set_config is the earlier name of set_config", stacklevel=2)
     set_config(filename=filename)
 
 
 def profiler_set_state(state: str = "stop") -> None:
     """Deprecated: `set_state`."""
-    warnings.warn("profiler.profiler_set_state() is deprecated. Please use profiler.set_state()", stacklevel=2)
+    warnings.warn("profiler_set_state is the earlier name of set_state", stacklevel=2)
     set_state(state)
 
 
 def dump_profile() -> None:
     """Deprecated: `dump`."""
-    warnings.warn("profiler.dump_profile() is deprecated. Please use profiler.dump()", stacklevel=2)
+    warnings.warn("dump_profile is the earlier name of dump", stacklevel=2)
     dump(True)

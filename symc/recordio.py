@@ -45,7 +45,7 @@ class MXRecordIO:
     def open(self) -> None:
         """Open the file. MXNetError if that cannot be done, ValueError if the flag is neither "r" nor "w"."""
         if self.flag not in ("r", "w"):
-            raise ValueError(f"Invalid flag {self.flag}: 'r' reads records, 'w' writes them")
+            raise ValueError(f"flag={self.flag!r} is none: 'r' reads records, 'w' writes them")
         self.writable = self.flag == "w"
         try:
             # what is written goes out at once: a buffer would be written a second time by a process that is forked
@@ -88,7 +88,9 @@ class MXRecordIO:
             raise MXNetError(f"{self.uri} is closed; open() or reset() opens it")
         if self.pid != os.getpid():
             if not reopen:
-                raise RuntimeError("Forbidden operation in multiple processes: call reset() in the forked one first")
+                raise RuntimeError(
+                    f"{self.uri} was opened by the process that this one was forked from; call reset() here first"
+                )
             self.reset()
 
     def reset(self) -> None:

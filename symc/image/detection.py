@@ -55,7 +55,7 @@ class DetBorrowAug(DetAugmenter):
 
     def __init__(self, augmenter: Augmenter) -> None:
         if not isinstance(augmenter, Augmenter):
-            raise TypeError(f"Borrowing from invalid Augmenter: {augmenter!r}")
+            raise TypeError(f"DetBorrowAug takes an Augmenter of pictures, got {augmenter!r}")
         super().__init__(augmenter=augmenter.dumps())
         self.augmenter = augmenter
 
@@ -75,7 +75,7 @@ class DetRandomSelectAug(DetAugmenter):
         self.aug_list: list[Any] = list(aug_list) if isinstance(aug_list, (list, tuple)) else [aug_list]
         for augmenter in self.aug_list:
             if not isinstance(augmenter, DetAugmenter):
-                raise ValueError(f"Allow DetAugmenter in list only, got {augmenter!r}")
+                raise ValueError(f"DetRandomSelectAug chooses among DetAugmenters, got {augmenter!r}")
         self.skip_prob = skip_prob if self.aug_list else 1
 
     def dumps(self) -> Any:
@@ -208,7 +208,9 @@ def _possible(augmenter: DetAugmenter, area: bool, ratios: Pair) -> bool:
     possible = area and 0 < ratios[0] <= ratios[1]
     if not possible:
         what = "aspect_ratio_range" if area else "area_range"
-        warnings.warn(f"Skip {type(augmenter).__name__} due to invalid {what}: {augmenter._kwargs[what]}", stacklevel=3)
+        warnings.warn(
+            f"{type(augmenter).__name__} does nothing: no {what} is in {augmenter._kwargs[what]}", stacklevel=3
+        )
     return possible
 
 
@@ -347,22 +349,24 @@ class ImageDetIter(ImageIter):
         """The objects of a label, without those whose boxes are empty. RuntimeError if it is none."""
         raw = (label.asnumpy() if isinstance(label, NDArray) else np.asarray(label)).ravel()
         if raw.size < 7:
-            raise RuntimeError(f"Label shape is invalid: {raw.shape}; it has a head of two numbers and objects of five")
+            raise RuntimeError(f"a label is a head of two numbers and objects of five or more, this one has {raw.size}")
         head, width = int(raw[0]), int(raw[1])
         if width < 5 or (raw.size - head) % width:
-            raise RuntimeError(f"Label shape {raw.shape} inconsistent with annotation width {width}.")
+            raise RuntimeError(f"a label of {raw.size} numbers with a head of {head} holds no objects of {width}")
         objects = raw[head:].reshape(-1, width)
         objects = objects[(objects[:, 3] > objects[:, 1]) & (objects[:, 4] > objects[:, 2])]
         if not len(objects):
-            raise RuntimeError("Encounter sample with no valid label.")
+            raise RuntimeError("all boxes of a label are empty")
         return objects
 
     def _check_valid_label(self, label: Array) -> None:
         """RuntimeError for a label without a box."""
         if label.ndim != 2 or label.shape[1] < 5:
-            raise RuntimeError(f"Label with shape (1+, 5+) required, {label} received.")
+            raise RuntimeError(
+                f"augmenters made a label of shape {label.shape}: objects of five or more numbers are needed"
+            )
         if not ((label[:, 0] >= 0) & (label[:, 3] > label[:, 1]) & (label[:, 4] > label[:, 2])).any():
-            raise RuntimeError("Invalid label occurs.")
+            raise RuntimeError("no box of a label is left")
 
     def _put(self, batch_data: NDArray, batch_label: NDArray, at: int, data: NDArray, label: Any) -> int:
         self.check_valid_image([data])
@@ -394,13 +398,13 @@ class ImageDetIter(ImageIter):
     def check_label_shape(self, label_shape: Sequence[int]) -> None:
         """ValueError for a shape that cannot hold the labels."""
         if len(label_shape) != 2:
-            raise ValueError(f"label_shape should have length 2, got {tuple(label_shape)}")
+            raise ValueError(f"label_shape={tuple(label_shape)} is (objects, numbers of an object)")
         if label_shape[0] < self.label_shape[0]:
             raise ValueError(
-                f"Attempts to reduce label count from {self.label_shape[0]} to {label_shape[0]}, not allowed."
+                f"label_shape={tuple(label_shape)} has no room for the {self.label_shape[0]} objects of a picture"
             )
         if label_shape[1] != self.label_shape[1]:
-            raise ValueError(f"label_shape object width inconsistent: {self.label_shape[1]} vs {label_shape[1]}.")
+            raise ValueError(f"label_shape={tuple(label_shape)}: objects have {self.label_shape[1]} numbers")
 
     def draw_next(
         self, color: Any = None, thickness: int = 2, mean: Any = None, std: Any = None, clip: bool = True,
@@ -420,7 +424,7 @@ class ImageDetIter(ImageIter):
                 self.check_valid_image([data])
                 objects = self._parse_label(label)
             except RuntimeError as problem:
-                logging.debug("Invalid image, skipping:  %s", problem)
+                logging.debug("a picture is left out: %s", problem)
                 continue
             data, objects = self.augmentation_transform(data, objects)
             picture = data.asnumpy().astype(np.float32)
@@ -435,15 +439,15 @@ class ImageDetIter(ImageIter):
     def sync_label_shape(self, it: ImageDetIter, verbose: bool = False) -> ImageDetIter:
         """Give both iterators room for as many objects as the larger one; the other one."""
         if not isinstance(it, ImageDetIter):
-            raise AssertionError("Synchronize with invalid iterator.")
+            raise AssertionError(f"sync_label_shape takes an ImageDetIter, got {type(it).__name__}")
         if self.label_shape[1] != it.label_shape[1]:
-            raise AssertionError(f"object width mismatch: {self.label_shape[1]} and {it.label_shape[1]}")
+            raise AssertionError(f"objects have {self.label_shape[1]} numbers here, and {it.label_shape[1]} there")
         most = max(self.label_shape[0], it.label_shape[0])
         for one in (self, it):
             if one.label_shape[0] < most:
                 one.reshape(None, (most, one.label_shape[1]))
                 if verbose:
-                    logging.info("Resized label_shape to (%d, %d).", most, one.label_shape[1])
+                    logging.info("room for labels of (%d, %d)", most, one.label_shape[1])
         return it
 
 

@@ -58,7 +58,7 @@ def _get_interp_method(interp: int, sizes: Sequence[int] = ()) -> int:
     if interp == 10:
         return random.randint(0, 4)
     if interp not in (0, 1, 2, 3, 4):
-        raise ValueError(f"Unknown interp method {interp}: there are 0 to 4, 9 (by the sizes) and 10 (at random)")
+        raise ValueError(f"interp={interp} is no method: there are 0 to 4, 9 (by the sizes) and 10 (at random)")
     return interp
 
 
@@ -116,7 +116,7 @@ def random_size_crop(
 def deprecated_area(area: Any, kwargs: dict[str, Any], what: str) -> Any:
     """The area as it is given today, or by the name it once had."""
     if "min_area" in kwargs:
-        warnings.warn("`min_area` is deprecated. Please use `area` instead.", DeprecationWarning, stacklevel=3)
+        warnings.warn("min_area is the earlier name of area", DeprecationWarning, stacklevel=3)
         area = kwargs.pop("min_area")
     if kwargs:
         raise AssertionError(f"{what}: unexpected arguments {', '.join(kwargs)}")
@@ -136,7 +136,7 @@ def imrotate(src: NDArray, rotation_degrees: Any, zoom_in: bool = False, zoom_ou
     """A picture (C, H, W), or a batch (N, C, H, W), float32, turned around its middle; a number, or one a picture.
     `zoom_in` leaves out what would be empty, `zoom_out` shows all of the picture."""
     if zoom_in and zoom_out:
-        raise ValueError("`zoom_in` and `zoom_out` cannot be both True")
+        raise ValueError("zoom_in and zoom_out exclude each other")
     if src.dtype is not np.float32:
         raise TypeError(f"imrotate takes float32 pictures, got {np.dtype(src.dtype)}: cast them")
     if src.ndim not in (3, 4):

@@ -46,7 +46,7 @@ class ImageIter(DataIter):
         if not (path_imgrec or path_imglist or isinstance(imglist, list)):
             raise AssertionError(f"{type(self).__name__} needs pictures: path_imgrec, path_imglist or imglist")
         if dtype not in _LABELS:
-            raise AssertionError(f"{dtype} label not supported: there are {', '.join(_LABELS)}")
+            raise AssertionError(f"dtype={dtype!r}: labels are {', '.join(_LABELS)}")
         self.imgrec: MXRecordIO | None = None
         self.imgidx: list[Any] | None = None
         if path_imgrec and path_imgidx:
@@ -154,7 +154,7 @@ class ImageIter(DataIter):
             try:
                 filled += self._put(batch_data, batch_label, filled, data, label)
             except RuntimeError as problem:
-                logging.debug("Invalid image, skipping:  %s", problem)
+                logging.debug("a picture is left out: %s", problem)
         return filled
 
     def _put(self, batch_data: NDArray, batch_label: NDArray, at: int, data: NDArray, label: Any) -> int:
@@ -190,14 +190,14 @@ class ImageIter(DataIter):
     def check_data_shape(self, data_shape: Sequence[int]) -> None:
         """ValueError for a shape that is not (3, height, width)."""
         if len(data_shape) != 3:
-            raise ValueError(f"data_shape should have length 3, with dimensions CxHxW; got {tuple(data_shape)}")
+            raise ValueError(f"data_shape={tuple(data_shape)} is (channels, height, width)")
         if data_shape[0] != 3:
-            raise ValueError(f"This iterator expects inputs to have 3 channels, not {data_shape[0]}.")
+            raise ValueError(f"data_shape={tuple(data_shape)}: pictures have 3 channels here")
 
     def check_valid_image(self, data: Any) -> None:
         """RuntimeError for a picture that is to be left out."""
         if not data[0].shape:
-            raise RuntimeError("Data shape is wrong")
+            raise RuntimeError("a picture has no pixels")
 
     def imdecode(self, s: bytes) -> NDArray:
         """The picture in the bytes of a file. RuntimeError that says which picture is broken."""
@@ -208,7 +208,7 @@ class ImageIter(DataIter):
             if self.seq is not None:
                 key = self.seq[self.cur - 1]
                 where = f"index: {key}" if self.imglist is None else f"filename: {self.imglist[key][1]}"
-            raise RuntimeError(f"Broken image {where}, {problem}") from problem
+            raise RuntimeError(f"the picture of {where} cannot be read: {problem}") from problem
 
     def read_image(self, fname: str) -> bytes:
         """The bytes of a picture file."""

@@ -21,7 +21,9 @@ def make_functions(make: Callable[[Any, str], Callable[..., Any]]) -> dict[str, 
             return split(ary, indices=[], axis=axis, squeeze_axis=squeeze_axis, sections=indices_or_sections)
         if isinstance(indices_or_sections, tuple):
             return split(ary, indices=[0, *indices_or_sections], axis=axis, squeeze_axis=squeeze_axis, sections=0)
-        raise ValueError("indices_or_sections must be either an int or a tuple of ints")
+        raise ValueError(
+            f"indices_or_sections={indices_or_sections!r} must be a number of sections or a tuple of indices"
+        )
 
     def histogram(a: NDArray, bins: int | NDArray = 10, range: tuple[float, float] | None = None) -> Any:
         """Counts and edges of the bins: an array of edges, or `bins` equal ones in `range` (default: of all values)."""

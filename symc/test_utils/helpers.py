@@ -165,7 +165,7 @@ def get_im2rec_path(home_env: str = "MXNET_HOME") -> str:
     """Where MXNet's im2rec.py is, below the folder that the variable names. OSError if it is not there."""
     path = os.path.join(os.environ.get(home_env, ""), "tools", "im2rec.py")
     if not os.path.isfile(path):
-        raise OSError(f"Could not find tools/im2rec.py below {home_env}={os.environ.get(home_env)}")
+        raise OSError(f"there is no tools/im2rec.py below {home_env}={os.environ.get(home_env)}")
     return path
 
 
@@ -175,7 +175,7 @@ def check_speed(
 ) -> float:  # fmt: skip
     """Seconds that a Symbol takes: forward and backward (`typ` "whole"), or "forward". `kwargs` are input shapes."""
     if typ not in ("whole", "forward"):
-        raise ValueError(f'typ can only be "whole" or "forward", got {typ!r}')
+        raise ValueError(f"typ={typ!r} is neither 'whole' nor 'forward'")
     shapes = kwargs if location is None else {name: value.shape for name, value in location.items()}
     exe = sym.simple_bind(ctx or default_context(), grad_req=grad_req or "write", **shapes)
     for name, array in exe.arg_dict.items():

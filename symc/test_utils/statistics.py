@@ -68,7 +68,7 @@ def verify_generator(
     values = [p for p, _, _ in found]
     if sum(p > alpha for p in values) < nrepeat * success_rate:
         raise AssertionError(
-            f"Generator test fails, Chi-square p={values}, obs_freq={[c.tolist() for _, c, _ in found]}, "
-            f"expected_freq={found[0][2].tolist()}\nbuckets={buckets}, probs={probs}"
+            f"these are not the numbers of the distribution: p={values}, counts={[c.tolist() for _, c, _ in found]}, "
+            f"expected={found[0][2].tolist()}\nbuckets={buckets}, probs={probs}"
         )
     return values

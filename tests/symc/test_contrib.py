@@ -107,7 +107,7 @@ def test_vocabularies_refuse():
             text.vocab.Vocabulary(COUNTS, **wrong)
     made = text.vocab.Vocabulary(COUNTS)
     for wrong in (5, -1, [0, 9], "c"):
-        with pytest.raises(ValueError, match="is invalid: there are 5 tokens"):
+        with pytest.raises(ValueError, match="there are 5"):
             made.to_tokens(wrong)
 
 
@@ -129,7 +129,7 @@ def test_vectors_of_a_file(vectors):
     assert made.get_vecs_by_tokens("B", lower_case_backup=True).asnumpy().tolist() == [3, 4]
     made.update_token_vectors("a", mx.nd.array([5, 6]))
     assert made.get_vecs_by_tokens("a").asnumpy().tolist() == [5, 6]
-    with pytest.raises(ValueError, match="Token z is unknown"):
+    with pytest.raises(ValueError, match="z is no token here"):
         made.update_token_vectors(["a", "z"], mx.nd.ones((2, 2)))
     with pytest.raises(AssertionError, match="new_vectors"):
         made.update_token_vectors(["a", "b"], mx.nd.ones(2))
@@ -168,7 +168,7 @@ def test_embeddings_by_name(tmp_path, vectors):
         lambda: text.embedding.get_pretrained_file_names("none"),
         lambda: text.embedding.create("glove", pretrained_file_name="x"),
     ):
-        with pytest.raises(KeyError, match="Cannot find"):
+        with pytest.raises(KeyError, match="no embedding|has no file"):
             wrong()
 
 

@@ -53,7 +53,7 @@ def test_refusals_say_why(wrong, sentence):
 def test_broken_pictures_are_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"nothing")
     images = mx.image.ImageIter(1, (3, 4, 4), imglist=[[0.0, "a.png"]], path_root=str(tmp_path))
-    with pytest.raises(RuntimeError, match=r"Broken image filename: a\.png"):
+    with pytest.raises(RuntimeError, match=r"the picture of filename: a\.png cannot be read"):
         next(images)
 
 
@@ -84,9 +84,9 @@ def test_labels_without_boxes_are_left_out(tmp_path):
     index, path, _ = picture_files(
         mx, str(tmp_path), 3, lambda n: np.concatenate([[2, 5], *(empty if n == 1 else BOXES)]).astype("f")
     )
-    with pytest.raises(RuntimeError, match="no valid label"):
+    with pytest.raises(RuntimeError, match="all boxes of a label are empty"):
         mx.image.ImageDetIter(2, (3, 8, 8), path_imgrec=path, path_imgidx=index)
-    with pytest.raises(RuntimeError, match="Label shape is invalid"):
+    with pytest.raises(RuntimeError, match="a head of two numbers"):
         picture_files(mx, str(tmp_path), 1, lambda n: np.ones(3, "f"))
         mx.image.ImageDetIter(1, (3, 8, 8), path_imgrec=path, path_imgidx=index)
 
@@ -101,13 +101,13 @@ def test_boxes_are_drawn(tmp_path):
 
 
 def test_ranges_that_cannot_be_satisfied_warn():
-    with pytest.warns(UserWarning, match="invalid area_range"):
+    with pytest.warns(UserWarning, match="no area_range is in"):
         crop = mx.image.DetRandomCropAug(area_range=(0.9, 0.1))
-    with pytest.warns(UserWarning, match="invalid aspect_ratio_range"):
+    with pytest.warns(UserWarning, match="no aspect_ratio_range is in"):
         mx.image.DetRandomPadAug(aspect_ratio_range=(-1, 1))
     whole = mx.nd.array(soft(0, 8, 8), dtype="uint8")
     assert crop(whole, BOXES)[0] is whole and not crop.enabled
-    with pytest.raises(ValueError, match="DetAugmenter in list only"):
+    with pytest.raises(ValueError, match="among DetAugmenters"):
         mx.image.DetRandomSelectAug([mx.image.CastAug()])
-    with pytest.raises(TypeError, match="invalid Augmenter"):
+    with pytest.raises(TypeError, match="an Augmenter of pictures"):
         mx.image.DetBorrowAug(crop)

@@ -78,11 +78,11 @@ def test_forked(files):
     writer.write(b"once")
 
     def child():
-        with pytest.raises(RuntimeError, match="Forbidden operation in multiple processes"):
+        with pytest.raises(RuntimeError, match="forked from"):
             plain.read()
         plain.reset()
         assert plain.read() == RECORDS[0] and indexed.read_idx(60) == RECORDS[6]
-        with pytest.raises(RuntimeError, match="Forbidden"):
+        with pytest.raises(RuntimeError, match="forked from"):
             writer.write(b"x")
         writer.close()
 
@@ -128,7 +128,7 @@ def test_what_is_asked_wrongly(files, tmp_path):
         writer.read()
     with pytest.raises(TypeError, match="bytes"):
         writer.write("text")
-    with pytest.raises(ValueError, match="Invalid flag"):
+    with pytest.raises(ValueError, match="reads records"):
         mx.recordio.MXRecordIO(tmp_path / "new", "a")
     for missing in (lambda: mx.recordio.MXRecordIO(tmp_path / "none", "r"),
                     lambda: mx.recordio.MXIndexedRecordIO(tmp_path / "none", files[1], "r")):  # fmt: skip

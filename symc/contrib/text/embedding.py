@@ -48,7 +48,7 @@ class _TokenEmbedding(Vocabulary):
         """KeyError for a file that the class does not know."""
         if pretrained_file_name not in cls.pretrained_file_name_sha1:
             raise KeyError(
-                f"Cannot find pretrained file {pretrained_file_name} for token embedding {cls.__name__.lower()}; "
+                f"{cls.__name__.lower()} has no file {pretrained_file_name}; "
                 f"there are {', '.join(cls.pretrained_file_name_sha1)}"
             )
 
@@ -68,7 +68,7 @@ class _TokenEmbedding(Vocabulary):
         path = os.path.expanduser(pretrained_file_path)
         if not os.path.isfile(path):
             raise ValueError(f"there is no file of vectors {path}")
-        logging.info("Loading pre-trained token embedding vectors from %s", path)
+        logging.info("reading vectors of tokens from %s", path)
         vectors: list[list[float]] = []
         seen: set[Any] = set()
         unknown: list[float] | None = None
@@ -153,9 +153,7 @@ class _TokenEmbedding(Vocabulary):
             raise AssertionError(f"new_vectors has shape {values.shape}, not ({len(several)}, {self.vec_len})")
         for token in several:
             if token not in self.token_to_idx:
-                raise ValueError(
-                    f"Token {token} is unknown. To update the vector of unknown tokens, name {self.unknown_token!r}."
-                )
+                raise ValueError(f"{token} is no token here; {self.unknown_token!r} stands for all that are not known")
         made = self.idx_to_vec.asnumpy()
         made[self.to_indices(several)] = values
         self._idx_to_vec = ndarray.array(made)
@@ -180,7 +178,7 @@ def get_pretrained_file_names(embedding_name: str | None = None) -> Any:
     if embedding_name is None:
         return {name: list(cls.pretrained_file_name_sha1) for name, cls in _REGISTRY.classes.items()}
     if embedding_name not in _REGISTRY.classes:
-        raise KeyError(f"Cannot find `embedding_name` {embedding_name}; there are {', '.join(_REGISTRY.classes)}")
+        raise KeyError(f"no embedding {embedding_name} is registered; there are {', '.join(_REGISTRY.classes)}")
     return list(_REGISTRY.classes[embedding_name].pretrained_file_name_sha1)
 
 

@@ -72,7 +72,5 @@ class Vocabulary:
         """The token of a number, or of each number in a list. ValueError for numbers that no token has."""
         for number in indices if isinstance(indices, list) else [indices]:
             if not isinstance(number, int) or not 0 <= number < len(self):
-                raise ValueError(
-                    f"Token index {number} in the provided `indices` is invalid: there are {len(self)} tokens"
-                )
+                raise ValueError(f"no token has the number {number}: there are {len(self)}")
         return [self._idx_to_token[n] for n in indices] if isinstance(indices, list) else self._idx_to_token[indices]
