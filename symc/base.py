@@ -14,6 +14,7 @@ __all__ = [
 
 numeric_types = (float, int)
 string_types = (str,)
+integer_types = (int,)
 
 
 class _NullType:
@@ -52,6 +53,11 @@ class NotImplementedForSymbol(MXNetError):
         )
 
 
+def py_str(x: bytes | str) -> str:
+    """Bytes as text."""
+    return x.decode("utf-8") if isinstance(x, bytes) else x
+
+
 def data_dir() -> str:
     """Where data sets are kept: MXNET_HOME, or .mxnet in the user's folder."""
     return os.environ.get("MXNET_HOME", data_dir_default())
@@ -76,3 +82,11 @@ def those(known: Iterable[str], wanted: str = "", most: int = 12) -> str:
     close = [whole] if whole in names else difflib.get_close_matches(wanted, names, 1) if wanted else []
     more = f" and {len(names) - most} others" if len(names) > most else ""
     return (", ".join(names[:most]) or "none") + more + (f"; did you mean {close[0]}?" if close else "")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "mx_real_t":  # the element type of arrays when none is given; numpy takes long to import
+        import numpy as np
+
+        return np.float32
+    raise AttributeError(f"module 'symc.base' has no attribute {name!r}")

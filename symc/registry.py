@@ -20,12 +20,17 @@ def warn_if_replaced(what: str, name: str, old: Any, new: Any) -> None:
         warnings.warn(message, UserWarning, stacklevel=3)
 
 
+#: the registry of each base class
+_BY_BASE: dict[type, Registry[Any]] = {}
+
+
 class Registry(Generic[T]):
     """Names (without case) of one base class's subclasses. `what` names the kind in messages."""
 
     def __init__(self, base: type[T], what: str) -> None:
         self.base, self.what = base, what
         self.classes: dict[str, type[T]] = {}
+        _BY_BASE[base] = self
 
     def register(self, cls: C) -> C:
         """Class decorator: known by its own name from now on. As in MXNet, a name that is taken is replaced, with a
@@ -71,3 +76,52 @@ class Registry(Generic[T]):
 
     def _from_config(self, config: dict[str, Any]) -> T:
         return self.create(config[self.what], **{k: v for k, v in config.items() if k != self.what})
+
+
+def _of(base_class: type, nickname: str) -> Registry[Any]:
+    return _BY_BASE.get(base_class) or Registry(base_class, nickname)
+
+
+def get_registry(base_class: type) -> dict[str, type]:
+    """The registered classes of a base class, by name."""
+    return dict(_of(base_class, base_class.__name__.lower()).classes)
+
+
+def get_register_func(base_class: type, nickname: str) -> Callable[..., Any]:
+    """A class decorator for subclasses of a base class of one's own: known by their name, or by one that is given, in
+    small letters. `nickname` names the kind in messages."""
+    kept = _of(base_class, nickname)
+
+    def register(klass: Any, name: str | None = None) -> Any:
+        if not (isinstance(klass, type) and issubclass(klass, base_class)):
+            raise AssertionError(f"only subclasses of {base_class.__name__} are registered, got {klass!r}")
+        kept.alias(name or klass.__name__)(klass)
+        return klass
+
+    return register
+
+
+def get_alias_func(base_class: type, nickname: str) -> Callable[..., Any]:
+    """As `get_register_func`, of a decorator that takes names."""
+    register = get_register_func(base_class, nickname)
+
+    def alias(*aliases: str) -> Callable[[Any], Any]:
+        def mark(klass: Any) -> Any:
+            for name in aliases:
+                register(klass, name)
+            return klass
+
+        return mark
+
+    return alias
+
+
+def get_create_func(base_class: type, nickname: str) -> Callable[..., Any]:
+    """A function that makes instances: of itself, by a name with arguments, or of JSON."""
+    kept = _of(base_class, nickname)
+
+    def create(*args: Any, **kwargs: Any) -> Any:
+        given, *rest = args or (kwargs.pop(nickname),)
+        return kept.create(given, *rest, **kwargs)
+
+    return create

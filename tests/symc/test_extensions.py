@@ -123,3 +123,26 @@ def test_edits_nest_and_apply_in_order() -> None:
     assert [str(p) for _, p in insertion("inline+simplify{rounds=3}+prune")] == ["simplify{rounds=3}", "prune"]
     with pytest.raises(PipelineError, match="there is no pass nosuch"):
         Edits(disable=("nosuch",))
+
+
+def test_registries_of_ones_own():
+    """Programs make registries for their classes with the functions that MXNet's are made with."""
+    from symc import registry
+
+    class Shape:
+        def __init__(self, size=1):
+            self.size = size
+
+    register, alias = registry.get_register_func(Shape, "shape"), registry.get_alias_func(Shape, "shape")
+    create = registry.get_create_func(Shape, "shape")
+
+    @alias("Square", "box")
+    @register
+    class Quad(Shape):
+        pass
+
+    assert set(registry.get_registry(Shape)) == {"quad", "square", "box"}
+    assert create("BOX", size=3).size == 3 and type(create('["quad", {"size": 2}]')) is Quad
+    assert create(shape="quad").size == 1 and registry.get_registry(mx.metric.EvalMetric)["acc"] is mx.metric.Accuracy
+    with pytest.raises(AssertionError, match="only subclasses of Shape"):
+        register(int)
