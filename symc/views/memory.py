@@ -42,6 +42,19 @@ class Value:
     over: str = ""
     #: why it does not take over the memory of the kernel's operands
     blocked: list[str] = field(default_factory=list)
+    #: a result takes over its memory in its last step
+    taken: bool = False
+    #: it is what the regions of a loop or branch work in, and no value
+    frame: bool = False
+
+    @property
+    def until(self) -> int:
+        """The last step at which its memory is its own."""
+        return self.last - 1 if self.taken else self.last
+
+    @property
+    def title(self) -> str:
+        return self.name if self.frame else f"%{self.name}"
 
     @property
     def end(self) -> int:
@@ -57,7 +70,7 @@ def named(origin: Origin | None) -> tuple[str, str]:
 
 
 def lifetimes(program: Program) -> list[Value]:
-    """The values that the program's own steps write, in order."""
+    """The values that the program's own steps write, in order, and the frames of its loops and branches."""
     base = bases_of(program)
     last: dict[str, int] = {}
     for at, step in enumerate(program.steps):
@@ -77,6 +90,14 @@ def lifetimes(program: Program) -> list[Value]:
             if offset >= 0 and not r.inplace:
                 value.blocked = list(_refusals(step, number, at, base, last, size, arena))
             found.append(value)
+        if isinstance(step, (LoopStep, BranchStep)) and step.frame_size and step.frame.kind == "arena":
+            name = f"frame of step {at}"
+            found.append(Value(name, step.frame_size, at, at, symbol, line, step.frame.offset, frame=True))
+    own = {value.name: value for value in found}
+    for value in found:
+        below = own.get(base.get(value.over, ""))
+        if below is not None and below.last == value.first:
+            below.taken = True
     return found
 
 
@@ -104,13 +125,13 @@ def peak(values: list[Value]) -> tuple[int, list[Value]]:
     for v in values:
         if v.offset >= 0:
             change[v.first] = change.get(v.first, 0) + v.size
-            change[v.last + 1] = change.get(v.last + 1, 0) - v.size
+            change[v.until + 1] = change.get(v.until + 1, 0) - v.size
     alive = most = step = 0
     for at in sorted(change):
         alive += change[at]
         if alive > most:
             most, step = alive, at
-    here = [v for v in values if v.offset >= 0 and v.first <= step <= v.last]
+    here = [v for v in values if v.offset >= 0 and v.first <= step <= v.until]
     return step, sorted(here, key=lambda v: (-v.size, v.name))
 
 
@@ -132,7 +153,7 @@ def memory_table(program: Program) -> str:
     values = lifetimes(program)
     at, alive = peak(values)
     if alive:
-        blame = " + ".join(f"{v.symbol or '%' + v.name} {v.size}" for v in alive[:6])
+        blame = " + ".join(f"{v.symbol or v.title} {v.size}" for v in alive[:6])
         more = f" + {len(alive) - 6} more" if len(alive) > 6 else ""
         lines.append(f"peak at step {at}: {blame}{more}")
     saved = ""
@@ -217,9 +238,9 @@ def memory_svg(program: Program, title: str) -> str:
         if v.offset < 0:
             continue
         x, y = LEFT + v.first * across, floor - v.end * up
-        wide, high = (v.last - v.first + 1) * across, v.size * up
+        wide, high = (v.until - v.first + 1) * across, v.size * up
         words = [
-            f"%{v.name}: {v.size:,} B at A+{v.offset}, steps {v.first} to {v.last}",
+            f"{v.title}: {v.size:,} B at A+{v.offset}, steps {v.first} to {v.last}",
             f"{v.symbol} {v.line}".strip(),
         ]
         words += [f"over %{v.over}"] if v.over else [f"not in place: {why}" for why in v.blocked]
@@ -260,7 +281,7 @@ def _marks(program: Program, values: list[Value], across: float, up: float, floo
     if alive:
         x = LEFT + (at + 0.5) * across
         yield f'<path id="peak" d="M{x:.1f},{TOP:.1f}V{floor:.1f}" stroke="#c33"/>'
-        shown = ", ".join(f"{v.symbol or '%' + v.name} {short_size(v.size)}" for v in alive[:5])
+        shown = ", ".join(f"{v.symbol or v.title} {short_size(v.size)}" for v in alive[:5])
         more = f" and {len(alive) - 5} more" if len(alive) > 5 else ""
         text = f"peak at step {at}: {short_size(sum(v.size for v in alive))} = {shown}{more}"
         yield f'<text x="{LEFT:.1f}" y="{floor + 40:.1f}" fill="#a22">{escape(text)}</text>'

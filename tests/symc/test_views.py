@@ -274,6 +274,39 @@ def test_memory_over_time(capsys, net: str) -> None:
     assert re.search(r"^peak at step \d+: \w+ \d+ \+ ", table, re.M) and " is read until step " in table
 
 
+LOOP = """
+import symc as mx
+
+x, h = mx.sym.Variable("x"), mx.sym.Variable("h")
+out, _ = mx.sym.contrib.foreach(lambda row, s: (mx.sym.tanh(row + s), mx.sym.softmax(mx.sym.sort(s)) * s), x, h)
+net = mx.sym.sin(out, name="waves")
+"""
+
+
+def test_the_peak_is_the_largest_live_set(net: str, tmp_path: Path) -> None:
+    """Memory that a result takes over counts once, and what loops work in counts, too."""
+    from symc.cli.inputs import load, passes_for
+    from symc.cli.opt import run_passes
+    from symc.views.memory import lifetimes, memory_svg, peak
+
+    (tmp_path / "loop.py").write_text(LOOP)
+    for source, shapes in (
+        (net, {"data": (2, 3, 8, 8)}),
+        (f"{tmp_path / 'loop.py'}:net", {"x": (3, 2, 40), "h": (2, 40)}),
+    ):
+        loaded = load(source, shapes)
+        for train in (False, True):
+            passes = passes_for(loaded, train)
+            names = [p.name for p in passes]
+            program, _ = run_passes(passes[: names.index("plan_memory") + 1], loaded.module)
+            values = lifetimes(program)
+            _, alive = peak(values)
+            total = sum(v.size for v in alive)
+            # every piece begins at a multiple of 64 bytes
+            assert total <= program.lower_bound < total + 64 * max(len(alive), 1)
+            assert any(v.frame for v in values) == (source != net) == ("frame of step" in memory_svg(program, "m"))
+
+
 def test_a_selected_kernel_is_printed_whole(capsys, net: str) -> None:
     text, _ = ran(capsys, "dump", net, "--level=loop", "--select=fc", "--locs=none", *SHAPES)
     kernels = re.findall(r"^kernel @.*?^\}", text, re.M | re.S)
