@@ -264,7 +264,7 @@ def _marks(program: Program, values: list[Value], across: float, up: float, floo
         size = program.arena * tick // 4
         y = floor - size * up
         yield f'<text x="{LEFT - 6:.1f}" y="{y + 4:.1f}" text-anchor="end" fill="#555">{short_size(size)}</text>'
-        step = (steps - 1) * tick // 4
+    for step in dict.fromkeys((steps - 1) * tick // 4 for tick in range(5)):
         x = LEFT + (step + 0.5) * across
         yield f'<text x="{x:.1f}" y="{floor + 16:.1f}" text-anchor="middle" fill="#555">{step}</text>'
     if program.lower_bound:

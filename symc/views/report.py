@@ -121,11 +121,9 @@ def report_data(
 def _facts(stages: Sequence[Stage], plan: Program | None, loops: Sequence[LoopModule]) -> Iterable[str]:
     """What the program is, in numbers."""
     if plan is not None:
-        yield (
-            f"training, {plan.cut} steps forward, {len(plan.steps) - plan.cut} backward"
-            if (0 < plan.cut < len(plan.steps))
-            else f"{len(plan.steps)} steps"
-        )
+        steps, cut = len(plan.steps), plan.cut
+        halves = f" ({cut} forward, {steps - cut} backward)" if 0 < cut < steps else ""
+        yield f"{steps} step{'s' if steps != 1 else ''}{halves}"
         yield f"arena {short_size(plan.arena)}"
     for module in loops:
         yield f"{len(module.kernels)} kernels"
