@@ -116,6 +116,8 @@ def _share(case: str, seconds: float, peak: float) -> str:
     from symc.ir.program.work import flops_of
 
     kind, _, name = case.partition("/")
+    if name in specs.LAYERS:
+        return f"{100 * specs.layer_flops(name) / seconds / peak:.0f} %"
     if name not in specs.NETS:
         return "-"
     executable = compiled(name, kind == "train")

@@ -86,7 +86,11 @@ def training(mx, name):
 
 def prediction(mx, name):
     """A bound net that predicts one batch."""
-    net, shape = NETS[name](mx)
+    return bound(mx, *NETS[name](mx))
+
+
+def bound(mx, net, shape):
+    """A run of a net on data of a shape, with some numbers as parameters."""
     exe = net.simple_bind(mx.cpu(), grad_req="null", data=shape)
     rs = np.random.RandomState(0)
     for array in exe.arg_dict.values():
@@ -99,6 +103,46 @@ def prediction(mx, name):
         exe.outputs[0].wait_to_read()
 
     return run
+
+
+#: convolutions of well-known nets, each with a normalization and a clip: channels, extent of the maps, filters, kernel,
+#: stride, groups
+LAYERS = {
+    "3-224-32k3s2": (3, 224, 32, 3, 2, 1),
+    "dw32-112": (32, 112, 32, 3, 1, 32),
+    "dw96-112s2": (96, 112, 96, 3, 2, 96),
+    "dw144-56": (144, 56, 144, 3, 1, 144),
+    "dw384-14": (384, 14, 384, 3, 1, 384),
+    "dw960-7": (960, 7, 960, 3, 1, 960),
+    "16-112-96": (16, 112, 96, 1, 1, 1),
+    "144-56-24": (144, 56, 24, 1, 1, 1),
+    "64-14-384": (64, 14, 384, 1, 1, 1),
+    "160-7-960": (160, 7, 960, 1, 1, 1),
+    "256-56-64": (256, 56, 64, 1, 1, 1),
+    "1024-14-256": (1024, 14, 256, 1, 1, 1),
+    "512-7-2048": (512, 7, 2048, 1, 1, 1),
+    "64-56k3": (64, 56, 64, 3, 1, 1),
+    "256-14k3": (256, 14, 256, 3, 1, 1),
+    "512-7k3": (512, 7, 512, 3, 1, 1),
+}
+
+
+def layer(mx, name):
+    """One of LAYERS on one image."""
+    channels, size, filters, kernel, stride, groups = LAYERS[name]
+    x = mx.sym.Convolution(
+        mx.sym.Variable("data"), name="conv", kernel=(kernel,) * 2, stride=(stride,) * 2, pad=(kernel // 2,) * 2,
+        num_filter=filters, num_group=groups, no_bias=True,
+    )  # fmt: skip
+    x = mx.sym.clip(mx.sym.BatchNorm(x, name="bn", fix_gamma=False), a_min=0, a_max=6)
+    return bound(mx, x, (1, channels, size, size))
+
+
+def layer_flops(name):
+    """Floating-point operations of a layer's convolution."""
+    channels, size, filters, kernel, stride, groups = LAYERS[name]
+    places = (size + 2 * (kernel // 2) - kernel) // stride + 1
+    return 2.0 * places**2 * filters * channels // groups * kernel**2
 
 
 def call(mx, name):
@@ -122,6 +166,7 @@ CASES = {
     "predict/lenet": (prediction, "lenet"),
     "predict/resnet18": (prediction, "resnet18"),
 }
+CASES.update(("layer/" + name, (layer, name)) for name in LAYERS)
 
 
 def measure(run, repeats):
