@@ -108,7 +108,7 @@ def _weights(heads: list[Any], head_grads: Any) -> list[Any] | None:
         return None
     weights = [head_grads] if isinstance(head_grads, NDArray) else list(head_grads)
     if len(weights) != len(heads):
-        raise AssertionError("heads and head_grads must be lists of the same length")
+        raise AssertionError(f"there are {len(heads)} heads, but {len(weights)} head gradients")
     return weights
 
 
@@ -131,7 +131,7 @@ def grad(
     `create_graph` they are recorded themselves: their gradients are those of higher order."""
     found, wanted = _listed(heads, "heads"), _listed(variables, "variables")
     if not wanted:
-        raise AssertionError("variables cannot be an empty list.")
+        raise AssertionError("grad: there are no variables")
     keep = create_graph if retain_graph is None else retain_graph
     made = _sweep.gradients(found, wanted, _weights(found, head_grads), keep, create_graph)
     results = []
@@ -169,7 +169,9 @@ class Function:
 
     def __call__(self, *inputs: Any) -> Any:
         if self._used:
-            raise AssertionError("Each Function instance can only be called once. Please create another instance.")
+            raise AssertionError(
+                f"this {type(self).__name__} was called already: make one for every call, not once for all"
+            )
         self._used = True
         with Scope(False, None):
             outputs = self.forward(*inputs)
@@ -222,7 +224,7 @@ def get_symbol(x: NDArray) -> Any:
     """The recorded computation of an array as a Symbol; its variables are the arrays that were read. MXNetError for an
     array that was not recorded, and where a step of the history is no operator."""
     if not isinstance(x, NDArray):
-        raise AssertionError(f"get_symbol: Invalid argument type, expecting NDArray, got {type(x).__name__}")
+        raise AssertionError(f"get_symbol takes an NDArray, not a {type(x).__name__}")
     entry = _entry_of(x)
     if entry is None:
         raise MXNetError("get_symbol: this array was not recorded; compute it under autograd.record()")

@@ -51,7 +51,7 @@ def backward(
 ) -> None:
     """Gradients of a list of arrays into those of the variables; see `mx.autograd.backward`."""
     if not isinstance(outputs, (list, tuple)):
-        raise AssertionError("outputs must be a list or tuple of NDArrays")
+        raise AssertionError(f"backward takes a list of NDArrays, not a {type(outputs).__name__}")
     autograd.backward(outputs, out_grads, retain_graph)
 
 
@@ -71,7 +71,7 @@ def grad_and_loss(func: Callable[..., Any], argnum: int | Sequence[int] | None =
             chosen = tuple(args[at] for at in ([argnum] if isinstance(argnum, int) else argnum))
         for x in chosen:
             if not isinstance(x, NDArray):
-                raise AssertionError(f"type of autograd input should NDArray, got {type(x).__name__}.")
+                raise AssertionError(f"gradients are taken with respect to NDArrays, not a {type(x).__name__}")
         grads = [x.zeros_like() for x in chosen]  # type: ignore[attr-defined]
         mark_variables(list(chosen), grads)
         with train_section():

@@ -87,8 +87,7 @@ class Block:
         elif isinstance(value, Parameter):
             if name in self._reg_params:
                 raise AssertionError(
-                    f"Overriding Parameter attribute {name} is not allowed. If you want to share parameters between "
-                    "blocks, please set 'params' at Block construction instead."
+                    f"{name} is a parameter already; blocks share parameters by params= where they are made"
                 )
             self._reg_params[name] = value
         super().__setattr__(name, value)
@@ -143,9 +142,8 @@ class Block:
         for name, value in self.__dict__.items():
             if isinstance(value, (list, tuple, dict)) and name != "_children" and lost(value):
                 warnings.warn(
-                    f'"{type(self).__name__}.{name}" is an unregistered container with Blocks. Note that Blocks inside '
-                    "the list, tuple or dict will not be registered automatically. Make sure to register them using "
-                    "register_child() or switching to nn.Sequential/nn.HybridSequential instead.",
+                    f"{type(self).__name__}.{name} holds blocks that are not part of the net: put them into an "
+                    "nn.Sequential, or call register_child() for each",
                     stacklevel=3,
                 )
 
@@ -203,28 +201,28 @@ class Block:
         for names in places.values():
             if not allow_missing and not any(name in loaded for name in names):
                 raise AssertionError(
-                    f"Parameter {names[0]!r} is missing in file {filename!r}, which contains "
-                    f"{those(list(loaded), names[0])}. Set allow_missing=True to ignore missing parameters."
+                    f"file {filename!r} has no {names[0]!r}, but {those(list(loaded), names[0])}; to leave such "
+                    "parameters as they are, set allow_missing=True"
                 )
         for name, value in loaded.items():
             if name in found:
                 found[name]._load_init(value, ctx, cast_dtype, dtype_source)
             elif not ignore_extra:
                 raise ValueError(
-                    f"Parameter {name!r} loaded from file {filename!r} is not present in the net, which has "
-                    f"{those(list(found), name)}. Set ignore_extra=True to ignore it."
+                    f"file {filename!r} has {name!r}, but the net only {those(list(found), name)}; to pass over it, "
+                    "set ignore_extra=True"
                 )
 
     def save_params(self, filename: str) -> None:
         """The older form of `save_parameters`: by full names."""
-        warnings.warn("save_params is deprecated. Please use save_parameters.", stacklevel=2)
+        warnings.warn("save_params is the older form; save_parameters is what is meant", stacklevel=2)
         self.collect_params().save(filename, strip_prefix=self.prefix)
 
     def load_params(
         self, filename: str, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False
     ) -> None:
         """`load_parameters` under its older name."""
-        warnings.warn("load_params is deprecated. Please use load_parameters.", stacklevel=2)
+        warnings.warn("load_params is the older name of load_parameters", stacklevel=2)
         self.load_parameters(filename, ctx, allow_missing, ignore_extra)
 
     # -- blocks inside

@@ -44,8 +44,8 @@ class HybridBlock(Block):
         """Make a HybridBlock part of this one; ValueError for other blocks."""
         if not isinstance(block, HybridBlock):
             raise ValueError(
-                f"Children of HybridBlock must also be HybridBlock, but {block!r} has type {type(block).__name__}. If "
-                "you are using Sequential, please try HybridSequential instead."
+                f"a HybridBlock is made of HybridBlocks, but {type(block).__name__} is none; nn.HybridSequential takes "
+                "the place of nn.Sequential"
             )
         super().register_child(block, name)
         self._clear()
@@ -113,7 +113,7 @@ class HybridBlock(Block):
         try:
             self.infer_shape(*args)
         except Exception as problem:
-            raise ValueError(f"Deferred initialization failed because shape cannot be inferred. {problem}") from problem
+            raise ValueError(f"the parameters' shapes do not follow from the data's: {problem}") from problem
         for parameter in self.collect_params().values():
             parameter._finish_deferred_init()
 
@@ -149,7 +149,7 @@ class HybridBlock(Block):
             self._build(args)
         if form != self._in_form or [v is None for v in flat] != self._absent:
             raise ValueError(
-                f"The argument structure of {type(self).__name__} does not match the one it was compiled for"
+                f"{type(self).__name__} was compiled for arguments of another form: lists, or None, are elsewhere"
             )
         assert self._cached_op is not None
         given = [v for v in flat if v is not None]
@@ -168,7 +168,7 @@ class HybridBlock(Block):
         names = [*outputs.list_arguments(), *outputs.list_auxiliary_states()]
         unknown = [n for n in names if n not in at and n not in parameters]
         if unknown:
-            raise ValueError(f"Unknown input to HybridBlock: {unknown[0]}")
+            raise ValueError(f"{type(self).__name__} reads {unknown[0]!r}, which is neither an input nor a parameter")
         self._reads = [(True, at[n]) if n in at else (False, parameters[n]) for n in names]
         self._cached_op = CachedOp(outputs, names)
 
@@ -183,10 +183,7 @@ class HybridBlock(Block):
         """Write the net as `path-symbol.json` and `path-EPOCH.params`, which Module, Predictor and SymbolBlock.imports
         read. RuntimeError before it was hybridized and called."""
         if self._cached_graph is None or self._cached_op is None:
-            raise RuntimeError(
-                "Please first call block.hybridize() and then run forward with this block at least once before calling "
-                "export."
-            )
+            raise RuntimeError("there is nothing to export yet: hybridize() the block, and call it with data once")
         _, outputs = self._cached_graph
         outputs.save(f"{path}-symbol.json")
         states = set(outputs.list_auxiliary_states())
@@ -222,7 +219,7 @@ class SymbolBlock(HybridBlock):
             self._out_form = [None] * len(outputs.list_outputs())
         for variable in variables:
             if len(variable.get_internals().list_outputs()) != 1:
-                raise AssertionError(f"Input symbols must be variable, but {variable} is an output of operators")
+                raise AssertionError(f"inputs of a SymbolBlock are Variables; {variable} is computed by operators")
         whole = made[0] if len(made) == 1 else symbol.Group(made)
         names = {v.name for v in variables}
         types = _declared(whole, {v.name: v.attr("__dtype__") for v in variables})

@@ -32,7 +32,7 @@ class Loss(HybridBlock):
         if self._weight is None:
             return loss
         if not isinstance(self._weight, (int, float)):
-            raise AssertionError("weight must be a number")
+            raise AssertionError(f"{type(self).__name__}: the weight is a number, not {self._weight!r}")
         return loss * (self._weight * factor)
 
     def _mean(self, F: Any, loss: Any, sample_weight: Any, factor: float = 1) -> Any:
@@ -146,9 +146,9 @@ class CTCLoss(Loss):
         self, layout: str = "NTC", label_layout: str = "NT", weight: float | None = None, **kwargs: Any
     ) -> None:
         if layout not in ("NTC", "TNC"):
-            raise AssertionError(f"Only 'NTC' and 'TNC' layouts for pred are supported. Got: {layout}")
+            raise AssertionError(f"CTCLoss: layout is 'NTC' or 'TNC', not {layout!r}")
         if label_layout not in ("NT", "TN"):
-            raise AssertionError(f"Only 'NT' and 'TN' layouts for label are supported. Got: {label_layout}")
+            raise AssertionError(f"CTCLoss: label_layout is 'NT' or 'TN', not {label_layout!r}")
         self._layout = layout
         super().__init__(weight, label_layout.find("N"), **kwargs)
 
@@ -213,7 +213,7 @@ class LogisticLoss(Loss):
     ) -> None:
         super().__init__(weight, batch_axis, **kwargs)
         if label_format not in ("signed", "binary"):
-            raise ValueError(f"label_format can only be signed or binary, received {label_format}.")
+            raise ValueError(f"LogisticLoss: label_format is 'signed' or 'binary', not {label_format!r}")
         self._label_format = label_format
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # type: ignore[override]

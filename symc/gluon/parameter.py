@@ -81,7 +81,7 @@ class Parameter:
     def shape(self, shape: Sequence[int]) -> None:
         merged = tuple(shape) if self._shape is None else merged_shape(self._shape, tuple(shape))
         if merged is None:
-            raise AssertionError(f"Parameter {self.name!r} has shape {self._shape}, which cannot become {tuple(shape)}")
+            raise AssertionError(f"parameter {self.name!r} has shape {self._shape}, which cannot become {tuple(shape)}")
         self._shape = merged
 
     # -- start values
@@ -92,7 +92,7 @@ class Parameter:
         """Make the arrays and give them their start values: by `init`, else the parameter's own initializer, else
         `default_init` (Uniform). Where the shape is not known yet it is done by the first forward pass."""
         if self._data and not force_reinit:
-            _warn(f"Parameter {self.name!r} is already initialized, ignoring. Set force_reinit=True to re-initialize.")
+            _warn(f"parameter {self.name!r} keeps the values it has; to give it new ones, pass force_reinit=True")
             return
         self._data, self._grad = {}, {}
         default_init = initializer.Uniform() if default_init is None else default_init
@@ -103,7 +103,7 @@ class Parameter:
         if shape_is_known(self._shape):
             self._finish_deferred_init()
         elif not self._deferred_allowed:
-            raise ValueError(f"Cannot initialize Parameter {self.name!r} because it has invalid shape: {self._shape}.")
+            raise ValueError(f"parameter {self.name!r} has the shape {self._shape}: give every extent its size")
 
     def _finish_deferred_init(self) -> None:
         """Make the arrays of a parameter that waited for its shape."""
@@ -112,7 +112,7 @@ class Parameter:
         init, contexts, _ = self._waiting
         if not shape_is_known(self._shape):
             raise AssertionError(
-                f"Parameter {self.name!r} cannot be initialized: its shape {self._shape} is not known; give the block "
+                f"parameter {self.name!r} cannot have values yet: its shape {self._shape} is not known; give the block "
                 "in_units, in_channels, ..."
             )
         assert self._shape is not None
@@ -152,16 +152,14 @@ class Parameter:
             merged = merged_shape(self._shape, data.shape)
             if merged is None:
                 raise AssertionError(
-                    f"Failed loading Parameter {self.name!r} from saved params: shape incompatible expected "
-                    f"{self._shape} vs saved {data.shape}"
+                    f"parameter {self.name!r} has shape {self._shape}, but the one in the file has {data.shape}"
                 )
         self._shape = data.shape
         if np.dtype(self._dtype) != data._data.dtype:
             if not cast_dtype:
                 raise AssertionError(
-                    f"Failed loading Parameter {self.name!r} from saved params: dtype incompatible expected "
-                    f"{np.dtype(self._dtype)} vs saved {data._data.dtype}. Set cast_dtype=True to cast the dtype of "
-                    "saved params."
+                    f"parameter {self.name!r} is {np.dtype(self._dtype)}, but the one in the file is "
+                    f"{data._data.dtype}; to cast it, pass cast_dtype=True"
                 )
             if dtype_source == "current":
                 data = data.astype(self._dtype)
@@ -171,7 +169,7 @@ class Parameter:
         if self._data:
             if wanted is not None and set(wanted) != set(self._data):
                 raise AssertionError(
-                    f"Failed to load Parameter {self.name!r} on {wanted}: it was initialized on {list(self._data)}"
+                    f"parameter {self.name!r} is on {list(self._data)}, and cannot be loaded on {wanted}"
                 )
             self.set_data(data)
         else:
@@ -184,20 +182,15 @@ class Parameter:
         if held and (ctx is None or ctx in held):
             return
         if self._data:
-            raise RuntimeError(
-                f"Parameter {self.name!r} was not initialized on context {ctx}. It was only initialized on "
-                f"{list(self._data)}."
-            )
+            raise RuntimeError(f"parameter {self.name!r} is on {', '.join(map(str, self._data))}, not on context {ctx}")
         if self._waiting is not None:
             raise DeferredInitializationError(
-                f"Parameter {self.name!r} has not been initialized yet because initialization was deferred. Actual "
-                "initialization happens during the first forward pass. Please pass one batch of data through the "
-                "network before accessing Parameters."
+                f"parameter {self.name!r} gets its values when its shape is known: call the net with data once before "
+                "they are read"
             )
         raise RuntimeError(
-            f"Parameter {self.name!r} has not been initialized. Note that you should initialize parameters and create "
-            "Trainer with Block.collect_params() instead of Block.params because the latter does not include "
-            "Parameters of nested child Blocks"
+            f"parameter {self.name!r} has no values: call initialize() of the net, or of collect_params(), which holds "
+            "the parameters of inner blocks, too"
         )
 
     def data(self, ctx: Context | None = None) -> NDArray:
@@ -228,7 +221,7 @@ class Parameter:
 
     def _check_gradient(self) -> None:
         if self._data and not self._grad:
-            raise RuntimeError(f"Cannot get gradient array for Parameter {self.name!r} because grad_req='null'")
+            raise RuntimeError(f"parameter {self.name!r} keeps no gradient: its grad_req is 'null'")
 
     def list_ctx(self) -> list[Context]:
         """The contexts it is initialized on. RuntimeError if there is none."""
@@ -236,14 +229,14 @@ class Parameter:
             return list(self._data)
         if self._waiting is not None:
             return self._waiting[1]
-        raise RuntimeError(f"Parameter {self.name!r} has not been initialized")
+        raise RuntimeError(f"parameter {self.name!r} has no values: initialize() it")
 
     def set_data(self, data: Any) -> None:
         """New values, on all contexts."""
         self.shape = data.shape
         if not self._data:
             if self._waiting is None:
-                raise AssertionError(f"Parameter {self.name!r} has not been initialized")
+                raise AssertionError(f"parameter {self.name!r} has no values that could be set: initialize() it")
             value = data if isinstance(data, NDArray) else array(data)
             contexts = self._waiting[1]
             self._waiting = None
@@ -267,7 +260,7 @@ class Parameter:
         elif self._waiting is not None:
             self._waiting = (self._waiting[0], contexts, self._waiting[2])
         else:
-            raise ValueError(f"Cannot reset context for Parameter {self.name!r} because it has not been initialized.")
+            raise ValueError(f"parameter {self.name!r} has no values that could move: initialize() it")
 
     def cast(self, dtype: Any) -> None:
         """Change the element type."""
@@ -314,10 +307,7 @@ class Constant(Parameter):
     @grad_req.setter
     def grad_req(self, req: str) -> None:
         if req != "null":
-            _warn(
-                f"Constant parameter {self.name!r} does not support grad_req other than 'null', and new value {req!r} "
-                "is ignored."
-            )
+            _warn(f"constant {self.name!r} has no gradient: grad_req={req!r} changes nothing")
 
     def _fill(self, data: NDArray, init: Any) -> None:
         data[:] = self.value
@@ -382,7 +372,7 @@ class ParameterDict(Mapping[str, Parameter]):
                 continue
             if value is not None and value != before:
                 raise AssertionError(
-                    f"Cannot retrieve Parameter {name!r}: its {key} is {before!r}, but {value!r} is asked for"
+                    f"parameter {name!r} is there already: its {key} is {before!r}, but {value!r} is asked for"
                 )
         return found
 
@@ -392,23 +382,19 @@ class ParameterDict(Mapping[str, Parameter]):
         found = self._find(name)
         if found is None:
             if value is None:
-                raise KeyError(
-                    f"No constant named {name!r}. Please specify value if you want to create a new constant."
-                )
+                raise KeyError(f"there is no constant {name!r}; give the value to make it with")
             found = self._params[name] = Constant(name, value)
         elif value is not None:
             held = value.asnumpy() if isinstance(value, NDArray) else np.asarray(value)
             if not isinstance(found, Constant) or not np.array_equal(found.value.asnumpy(), held):
-                raise AssertionError(f"Constant {name!r} already exists, but its value is another one")
+                raise AssertionError(f"constant {name!r} is there already, and its value is another one")
         return found
 
     def update(self, other: ParameterDict) -> None:
         """Take over the parameters of another dict. AssertionError where different ones have the same name."""
         for name, value in other.items():
             if self._params.setdefault(name, value) is not value:
-                raise AssertionError(
-                    f"Cannot update self with other because they have different Parameters with the same name {name!r}"
-                )
+                raise AssertionError(f"two different parameters are named {name!r}")
 
     def initialize(self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False) -> None:
         """Initialize all parameters; `init` (Uniform) is for those without an initializer of their own."""
@@ -442,10 +428,7 @@ class ParameterDict(Mapping[str, Parameter]):
         found: dict[str, NDArray] = {}
         for name, parameter in self.items():
             if not name.startswith(strip_prefix):
-                raise ValueError(
-                    f"Prefix {strip_prefix!r} is to be stripped before saving, but Parameter {name!r} does not start "
-                    "with it"
-                )
+                raise ValueError(f"parameter {name!r} does not begin with {strip_prefix!r}, which is to be taken off")
             found[name[len(strip_prefix) :]] = parameter._reduce()
         save_arrays(filename, found)
 
@@ -456,9 +439,7 @@ class ParameterDict(Mapping[str, Parameter]):
         """Read parameters from a file, with the prefix before their names."""
         for name in self.keys():
             if restore_prefix and not name.startswith(restore_prefix):
-                raise AssertionError(
-                    f"restore_prefix is {restore_prefix!r} but Parameter {name!r} does not start with it"
-                )
+                raise AssertionError(f"parameter {name!r} does not begin with restore_prefix={restore_prefix!r}")
         loaded = load_arrays(filename)
         if not isinstance(loaded, dict):
             raise ValueError(f"{filename} holds arrays without names")
@@ -476,16 +457,16 @@ class ParameterDict(Mapping[str, Parameter]):
             for name in self.keys():
                 if name not in values:
                     raise AssertionError(
-                        f"Parameter {name[len(restore_prefix) :]!r} is missing in {source}, which contains "
-                        f"{those(list(values), name)}. Source and target networks need the same prefix."
+                        f"{source} has no {name[len(restore_prefix) :]!r}, but {those(list(values), name)}; nets that "
+                        "share a file need the same prefix"
                     )
         for name, value in values.items():
             if name in self._params:
                 self[name]._load_init(value, ctx, cast_dtype, dtype_source)
             elif not ignore_extra:
                 raise AssertionError(
-                    f"Parameter {name[len(restore_prefix) :]!r} loaded from {source} is not present in ParameterDict, "
-                    f"which has {those(list(self._params), name)}. Set ignore_extra to True to ignore it."
+                    f"{source} has {name[len(restore_prefix) :]!r}, but there are only "
+                    f"{those(list(self._params), name)}; to pass over it, set ignore_extra=True"
                 )
 
 

@@ -28,11 +28,11 @@ class Trainer:
         if isinstance(params, (dict, ParameterDict)):
             params = [params[name] for name in sorted(params)]
         if not isinstance(params, (list, tuple)):
-            raise ValueError(f"First argument must be a list or dict of Parameters, got {type(params).__name__}.")
+            raise ValueError(f"a Trainer takes a list or dict of Parameters, not a {type(params).__name__}")
         for parameter in params:
             if not isinstance(parameter, Parameter):
                 raise ValueError(
-                    f"First argument must be a list or dict of Parameters, got list of {type(parameter).__name__}."
+                    f"a Trainer takes a list or dict of Parameters; there is a {type(parameter).__name__} in it"
                 )
         kind = getattr(kvstore, "type", kvstore)
         if isinstance(kind, str) and kind.startswith("dist"):
@@ -48,7 +48,7 @@ class Trainer:
         numbered = dict(enumerate(self._params))
         if isinstance(optimizer, optimizers.Optimizer):
             if given:
-                raise AssertionError("optimizer_params must be None if optimizer is an Optimizer instead of a name")
+                raise AssertionError("optimizer_params go with the name of an optimizer; an Optimizer has its own")
             optimizer.param_dict = numbered
             self._optimizer = optimizer
         else:
@@ -84,18 +84,14 @@ class Trainer:
         """Add up the gradients of all contexts, without updating: for what is done to them before `update`."""
         if self._update_on_kvstore:
             raise AssertionError(
-                "allreduce_grads() when parameters are updated on kvstore is not supported. Try setting "
-                "`update_on_kvstore` to False when creating trainer."
+                "with update_on_kvstore=True gradients are added up in step() only; leave it False to do it by hand"
             )
         self._reduce()
 
     def update(self, batch_size: float, ignore_stale_grad: bool = False) -> None:
         """Update every parameter, by gradients that `allreduce_grads` has added up."""
         if self._update_on_kvstore:
-            raise AssertionError(
-                "update() when parameters are updated on kvstore is not supported. Try setting `update_on_kvstore` to "
-                "False when creating trainer."
-            )
+            raise AssertionError("with update_on_kvstore=True there is step() only; leave it False to update by hand")
         self._rescale(batch_size)
         self._update(ignore_stale_grad)
 
@@ -119,11 +115,9 @@ class Trainer:
             if not all(data._fresh_grad for data in held):
                 if not ignore_stale_grad:
                     raise UserWarning(
-                        f"Gradient of Parameter `{parameter.name}` on context {parameter.list_ctx()[0]} has not been "
-                        "updated by backward since last `step`. This could mean a bug in your model that made it only "
-                        "use a subset of the Parameters (Blocks) for this iteration. If you are intentionally only "
-                        "using a subset, call step with ignore_stale_grad=True to suppress this warning and skip "
-                        "updating of Parameters with stale gradient"
+                        f"the gradient of {parameter.name!r} was not computed since the last step: does the loss "
+                        "depend on it, and was backward() called? With ignore_stale_grad=True such "
+                        "parameters stay as they are"
                     )
                 continue
             # the sum of the gradients is the same on all contexts, and so is the step

@@ -20,13 +20,12 @@ def split_data(data: NDArray, num_slice: int, batch_axis: int = 0, even_split: b
     size = data.shape[batch_axis]
     if even_split and size % num_slice:
         raise ValueError(
-            f"data with shape {data.shape} cannot be evenly split into {num_slice} slices along axis {batch_axis}. Use "
-            f"a batch size that's multiple of {num_slice} or set even_split=False to allow uneven partitioning of data."
+            f"{size} rows along axis {batch_axis} of data of shape {data.shape} do not make {num_slice} equal parts; "
+            "choose another batch size, or pass even_split=False"
         )
     if size < num_slice:
         raise ValueError(
-            f"Too many slices for data with shape {data.shape}. Arguments are num_slice={num_slice} and "
-            f"batch_axis={batch_axis}."
+            f"{size} rows along axis {batch_axis} of data of shape {data.shape} do not make {num_slice} parts"
         )
     if num_slice == 1:
         return [data]
@@ -55,7 +54,7 @@ def clip_global_norm(arrays: Sequence[NDArray], max_norm: float, check_isfinite:
         raise AssertionError("clip_global_norm: there are no arrays")
     total = np.float32(math.sqrt(sum(float(np.sum(np.square(a._data, dtype=np.float32))) for a in arrays)))
     if check_isfinite and not np.isfinite(total):
-        warnings.warn("nan or inf is detected. Clipping results will be undefined.", UserWarning, stacklevel=2)
+        warnings.warn("a gradient holds nan or inf: scaling does not mend that", UserWarning, stacklevel=2)
     scale = max_norm / (float(total) + 1e-8)
     if not scale >= 1.0:
         for a in arrays:

@@ -41,7 +41,7 @@ class LeakyReLU(_Leaky):
 
     def __init__(self, alpha: float, **kwargs: Any) -> None:
         if alpha < 0:
-            raise AssertionError("Slope coefficient for LeakyReLU must be no less than 0.")
+            raise AssertionError("LeakyReLU: alpha is not negative")
         super().__init__(**kwargs)
         self._alpha = alpha
         self._given = {"act_type": "leaky", "slope": alpha}

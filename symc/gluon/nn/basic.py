@@ -61,8 +61,7 @@ class Sequential(_Row):
         """Compile the HybridBlocks in it, each by itself."""
         if self._children and all(isinstance(block, HybridBlock) for block in self._children.values()):
             warnings.warn(
-                f"All children of this Sequential layer {self.prefix!r} are HybridBlocks. Consider using "
-                "HybridSequential for the best performance.",
+                f"all blocks in {self.prefix!r} are HybridBlocks: an nn.HybridSequential would compile them together",
                 stacklevel=2,
             )
         super().hybridize(active, **kwargs)
@@ -165,7 +164,7 @@ class Lambda(Block):
         super().__init__(prefix=prefix)
         if isinstance(function, str):
             if not hasattr(ndarray, function):
-                raise AssertionError(f"Function name {function} is not found in ndarray.")
+                raise AssertionError(f"mx.nd has no function {function!r}")
             function = getattr(ndarray, function)
         elif not callable(function):
             raise ValueError(f"Lambda takes a function or its name, not {function!r} of type {type(function).__name__}")
@@ -186,7 +185,7 @@ class HybridLambda(HybridBlock):
         super().__init__(prefix=prefix)
         if isinstance(function, str):
             if not (hasattr(ndarray, function) and hasattr(symbol, function)):
-                raise AssertionError(f"Function name {function} is not found in symbol/ndarray.")
+                raise AssertionError(f"mx.nd and mx.sym do not both have a function {function!r}")
             self._func_name = called = function
             self._func = lambda F, *args: getattr(F, called)(*args)
         elif callable(function):

@@ -17,7 +17,7 @@ def _each(value: Any, count: int, what: str) -> tuple[int, ...]:
     """A number for every dimension. AssertionError for another number of them."""
     made = (value,) * count if isinstance(value, int) else tuple(value)
     if len(made) != count:
-        raise AssertionError(f"{what} must be a number or a list of {count} ints")
+        raise AssertionError(f"{what} is one number, or {count} of them")
     return made
 
 
@@ -170,7 +170,7 @@ class ReflectionPad2D(HybridBlock):
         super().__init__(**kwargs)
         self._padding = (0, 0, 0, 0, *[padding] * 4) if isinstance(padding, int) else tuple(padding)
         if len(self._padding) != 8:
-            raise AssertionError("padding must be a number or a list of 8 ints")
+            raise AssertionError("padding is one number, or 8 of them")
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:  # type: ignore[override]
         """The padded data."""

@@ -46,10 +46,7 @@ class RecurrentCell(Block):
 
     def _refuse_modified(self) -> None:
         if self._modified:
-            raise AssertionError(
-                "After applying modifier cells (e.g. ZoneoutCell) the base cell cannot be called directly. Call the "
-                "modifier cell instead."
-            )
+            raise AssertionError(f"{self.name} belongs to a modifier cell, which is called in its place")
 
     def _begin(self, begin_state: Any, steps: Sequence[Any], F: Any) -> list[Any]:
         if begin_state is not None:

@@ -116,7 +116,7 @@ class BidirectionalCell(_Several, HybridBlock):
         return f"{type(self).__name__}(forward={left}, backward={right})"
 
     def __call__(self, inputs: Any, states: Any) -> Any:
-        raise NotImplementedError("Bidirectional cannot be stepped. Please use unroll")
+        raise NotImplementedError("a BidirectionalCell takes no steps: unroll it")
 
     def unroll(
         self, length: int, inputs: Any, begin_state: Any = None, layout: str = "NTC", merge_outputs: bool | None = None,
@@ -185,7 +185,7 @@ class ModifierCell(HybridRecurrentCell):
 
     def __init__(self, base_cell: Any) -> None:
         if base_cell._modified:
-            raise AssertionError(f"Cell {base_cell.name} is already modified. One cell cannot be modified twice")
+            raise AssertionError(f"{base_cell.name} belongs to a modifier cell already")
         base_cell._modified = True
         super().__init__(prefix=base_cell.prefix + self._alias(), params=None)
         self.base_cell = base_cell
@@ -219,8 +219,7 @@ class ZoneoutCell(ModifierCell):
     def __init__(self, base_cell: Any, zoneout_outputs: float = 0.0, zoneout_states: float = 0.0) -> None:
         if isinstance(base_cell, BidirectionalCell):
             raise AssertionError(
-                "BidirectionalCell doesn't support zoneout since it doesn't support step. Please add ZoneoutCell to "
-                "the cells underneath instead."
+                "a BidirectionalCell takes no steps, so nothing of it can stay: put the cells in it into ZoneoutCells"
             )
         self._prev_output = None
         super().__init__(base_cell)

@@ -32,15 +32,15 @@ def step(net, trainer, x, **kwargs):
 def test_shapes_are_found_out_by_the_first_pass():
     net = nn.HybridSequential()
     net.add(nn.Dense(4), nn.Dense(2))
-    with pytest.raises(RuntimeError, match="has not been initialized"):
+    with pytest.raises(RuntimeError, match="has no values"):
         net[0].weight.data()
     net.initialize()
-    with pytest.raises(gluon.DeferredInitializationError, match="first forward pass"):
+    with pytest.raises(gluon.DeferredInitializationError, match="call the net with data once"):
         net[0].weight.data()
     assert net[0].weight.shape == (4, 0)
     net(mx.nd.ones((5, 3)))
     assert net[0].weight.shape == (4, 3) and net[1].weight.data().shape == (2, 4)
-    with pytest.raises(ValueError, match="Deferred initialization failed"):
+    with pytest.raises(ValueError, match="do not follow from the data"):
         wrong = nn.Dense(2, in_units=7)
         wrong.weight._shape = (2, 0)
         wrong.bias._shape = (3,)
@@ -53,7 +53,7 @@ def test_initializers_of_parameters_and_of_the_net():
     net.initialize(mx.init.Zero())
     assert (net.weight.data().asnumpy() == 4).all() and (net.bias.data().asnumpy() == 1).all()
     net.initialize(mx.init.Zero(), force_reinit=True)
-    with pytest.warns(UserWarning, match="already initialized"):
+    with pytest.warns(UserWarning, match="keeps the values"):
         net.initialize()
     mx.random.seed(3)
     first = dense(prefix="a_").weight.data().asnumpy()
@@ -73,7 +73,7 @@ def test_what_becomes_of_gradients():
     assert net.bias.grad().asnumpy().tolist() == [2.0, 2.0]
     net.collect_params().zero_grad()
     assert net.bias.grad().asnumpy().tolist() == [0.0, 0.0]
-    with pytest.raises(RuntimeError, match="grad_req='null'"):
+    with pytest.raises(RuntimeError, match="grad_req is 'null'"):
         net.weight.grad()
     net.collect_params().setattr("grad_req", "write")
     assert net.weight.grad().shape == (2, 3)
@@ -91,7 +91,7 @@ def test_values_types_and_contexts():
     assert net(mx.nd.ones((1, 3), dtype="float64")).dtype == np.float64
     net.collect_params().reset_ctx([mx.cpu(0), mx.cpu(1)])
     assert net.weight.list_ctx() == [mx.cpu(0), mx.cpu(1)]
-    with pytest.raises(RuntimeError, match="was not initialized on context cpu"):
+    with pytest.raises(RuntimeError, match="not on context cpu"):
         net.weight.data(mx.cpu(2))
 
 
@@ -124,7 +124,7 @@ def test_blocks_know_their_parts():
             return self.first(x)
 
     net = Net()
-    with pytest.warns(UserWarning, match="unregistered container"):
+    with pytest.warns(UserWarning, match="not part of the net"):
         assert len(net.collect_params()) == 2
     with pytest.raises(TypeError, match="cannot become"):
         net.first = 3
@@ -168,7 +168,7 @@ def test_nested_arguments_and_results(hybridize):
     if not hybridize:
         assert net(one, [one, one], one)[1][1].asnumpy()[0] == 2.0
     else:
-        with pytest.raises(ValueError, match="argument structure"):
+        with pytest.raises(ValueError, match="another form"):
             net(one, [one, one], one)
     with pytest.raises(ValueError, match="both NDArrays and Symbols"):
         net(one, [mx.sym.Variable("a"), one])
@@ -259,17 +259,17 @@ def test_parameters_come_back(tmp_path):
     assert (other(x).asnumpy() == net(x).asnumpy()).all()
     short = nn.HybridSequential()
     short.add(nn.Dense(2))
-    with pytest.raises(ValueError, match="is not present in the net"):
+    with pytest.raises(ValueError, match="but the net only"):
         short.load_parameters(path)
     short.load_parameters(path, ignore_extra=True)
     long = nn.HybridSequential()
     long.add(nn.Dense(2), nn.Dense(2), nn.Dense(2))
-    with pytest.raises(AssertionError, match="is missing in file"):
+    with pytest.raises(AssertionError, match="has no"):
         long.load_parameters(path)
     long.load_parameters(path, allow_missing=True)
     wide = nn.HybridSequential()
     wide.add(nn.Dense(2, in_units=5), nn.Dense(2))
-    with pytest.raises(AssertionError, match="shape incompatible"):
+    with pytest.raises(AssertionError, match="but the one in the file has"):
         wide.load_parameters(path)
 
 
@@ -303,7 +303,7 @@ def test_the_trainer_wants_fresh_gradients():
     net, x = dense(), mx.nd.ones((4, 3))
     trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
     step(net, trainer, x)
-    with pytest.raises(UserWarning, match="has not been updated by backward"):
+    with pytest.raises(UserWarning, match="was not computed since the last step"):
         trainer.step(4)
     before = net.weight.data().asnumpy()
     trainer.step(4, ignore_stale_grad=True)
