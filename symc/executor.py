@@ -42,6 +42,9 @@ class Executor:
     of parameters there is `symc.Predictor`.
     """
 
+    #: whether a training step may become one program with the optimizer's rule
+    fusable = True
+
     def __init__(
         self,
         symbol: Any,
@@ -70,9 +73,6 @@ class Executor:
         #: the outputs' names in the compiled programs
         self._slots = distinct(self._output_names)
         check_names(symbol, self._label())
-        for array in (*self.arg_arrays, *self.grad_arrays, *self.aux_arrays):
-            if array is not None and array._sparse:
-                raise MXNetError(f"{self._label()}: a {array.stype} array cannot be bound; pass x.tostype('default')")
         self._types = {
             name: TensorType(dtype_of(a.dtype), a.shape)
             for name, a in zip([*self._arg_names, *self._aux_names], [*self.arg_arrays, *self.aux_arrays])
@@ -440,7 +440,7 @@ class Executor:
         arrays = arrays_for(self._label(), self._symbol, known, wanted, named, allow_up_sizing, advice)
         args, aux = [arrays[n] for n in self._arg_names], [arrays[n] for n in self._aux_names]
         grads = [g if g is None or g.shape == a.shape else resized(g, a.shape) for g, a in zip(self.grad_arrays, args)]
-        made = Executor(self._symbol, self._ctx, args, grads, self._reqs, aux, self._group2ctx, self._budget)
+        made = type(self)(self._symbol, self._ctx, args, grads, self._reqs, aux, self._group2ctx, self._budget)
         if self._monitor is not None:
             made.set_monitor_callback(self._monitor.callback, self._monitor.everything)
         return made

@@ -61,8 +61,8 @@ def copy_all(who: str, symbol: Any, pairs: Iterable[tuple[str, NDArray, NDArray]
 def resized(array: NDArray, shape: Shape) -> NDArray:
     """The beginning of an array's memory under another shape; new zeros where it is too small."""
     size = math.prod(shape)
-    if size > array.size:
-        return ndarray.zeros(shape, ctx=array.context, dtype=array.dtype)
+    if array._sparse or size > array.size:
+        return ndarray.zeros(shape, ctx=array.context, dtype=array.dtype, stype=array.stype)
     return NDArray._of(array._data.reshape(-1)[:size].reshape(shape), array.context)
 
 
@@ -76,7 +76,7 @@ def arrays_for(
     for name, array in held.items():
         shape = shapes[name]
         if array.shape != shape and (named is None or name in named):
-            if math.prod(shape) > array.size and not grow:
+            if math.prod(shape) > math.prod(array.shape) and not grow:
                 raise MXNetError(
                     f"{who}: {name!r}, {place_of(symbol, name)}, would grow from {array.shape} to {shape}; "
                     "pass allow_up_sizing=True to allocate it anew"

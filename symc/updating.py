@@ -38,14 +38,30 @@ def _initialize_kvstore(
     for name, arrays in zip(param_names, param_arrays):
         kvstore.init(name, arg_params[name])
         if update_on_kvstore:
-            kvstore.pull(name, arrays)
+            _pull(kvstore, name, arrays)
+
+
+def _pull(kvstore: Any, key: Any, arrays: Any) -> None:
+    """Out of the store onto every device, sparse arrays too."""
+    if any(a._sparse for a in arrays):
+        kvstore.pull(key, arrays, ignore_sparse=False)
+    else:
+        kvstore.pull(key, arrays)
+
+
+def _push_and_pull(kvstore: Any, key: Any, given: Any, out: Any, priority: int) -> None:
+    if any(a._sparse for a in (*given, *out)):
+        kvstore.push(key, given, priority=priority)
+        _pull(kvstore, key, out)
+    else:
+        kvstore.pushpull(key, given, out, priority=priority)
 
 
 def _update_params_on_kvstore(param_arrays: Any, grad_arrays: Any, kvstore: Any, param_names: Sequence[str]) -> None:
     """Let the store's optimizer take the gradients of all devices, and give every device the new parameters."""
     for at, (name, arrays, grads) in enumerate(zip(param_names, param_arrays, grad_arrays)):
         if grads[0] is not None:
-            kvstore.pushpull(name, grads, arrays, priority=-at)
+            _push_and_pull(kvstore, name, grads, arrays, -at)
 
 
 def _update_params(
@@ -58,7 +74,7 @@ def _update_params(
         if grads[0] is None:
             continue
         if kvstore is not None:
-            kvstore.pushpull(i if param_names is None else param_names[i], grads, priority=-i)
+            _push_and_pull(kvstore, i if param_names is None else param_names[i], grads, grads, -i)
         for device, (array, grad) in enumerate(zip(arrays, grads)):
             # the same parameter on another device has a state of its own
             updates[device].append((i * num_device + device, grad, array))

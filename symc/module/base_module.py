@@ -185,9 +185,10 @@ class BaseModule:
             raise AssertionError("this module has no states")
 
     def prepare(self, data_batch: Any, sparse_row_id_fn: Any = None) -> None:
-        """What a module does before a batch arrives."""
-        if sparse_row_id_fn is not None:
-            warnings.warn("sparse_row_id_fn is not called: symc has no sparse parameters", stacklevel=2)
+        """What a module does before a batch arrives. `sparse_row_id_fn(batch)` gives a dict of the rows that it needs,
+        by the name of a row_sparse parameter; they are there already, as executors read what is trained."""
+        if sparse_row_id_fn is not None and not isinstance(sparse_row_id_fn(data_batch), dict):
+            raise AssertionError("Expected dict output from sparse_row_id_fn")
 
     def _need(self, bound: bool = False, params: bool = False, optimizer: bool = False) -> None:
         """AssertionError, with what to call, for a module that is not that far."""

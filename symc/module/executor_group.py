@@ -25,7 +25,7 @@ def _part(array: Any, axis: int, rows: slice) -> Any:
     """The rows of an array along an axis; all of it where it has no rows (a negative axis) or no others."""
     if axis < 0 or (rows.start == 0 and rows.stop == array.shape[axis]):
         return array
-    return array[(*[slice(None)] * axis, rows)]
+    return array[rows] if axis == 0 else array[(*[slice(None)] * axis, rows)]
 
 
 def _load_general(data: Sequence[Any], targets: Sequence[Any], major_axis: Sequence[int]) -> None:

@@ -34,7 +34,7 @@ _RULE_KEYS = 1 << 20
 def can_fuse(exe: Executor, updater: Updater | None, params: Sequence[str]) -> bool:
     """Whether the step can be one program: every gradient is overwritten and used by a rule that has a program, and no
     output asks for a gradient from outside."""
-    if updater is None or exe._monitor is not None:
+    if updater is None or exe._monitor is not None or not exe.fusable:
         return False
     kind = type(updater.optimizer)
     if kind.update is not Optimizer.update or kind.update_multi_precision is not Optimizer.update_multi_precision:

@@ -69,4 +69,4 @@ def known_values(
 
 def zeros_like(arrays: Params) -> dict[str, NDArray]:
     """Zeros of the arrays' shapes and types."""
-    return {name: zeros(a.shape, dtype=a.dtype) for name, a in arrays.items()}
+    return {name: zeros(a.shape, dtype=a.dtype, stype=a.stype) for name, a in arrays.items()}

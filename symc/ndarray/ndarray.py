@@ -17,10 +17,13 @@ from symc.ndarray.files import FLAG_BY_DTYPE, Stored, load_array
 from symc.ndarray.recorded import Recorded
 from symc.ndarray.tape import taped
 from symc.ops.base import MXNetError
+from symc.ops.storage import NUMBERS
 from symc.runtime.memory import aligned, need
 from symc.runtime.memory import empty as allocate
 from symc.runtime.memory import zeros as allocate_zeros
 
+#: a name that programs import from here
+_STORAGE_TYPE_STR_TO_ID = NUMBERS
 DTYPES = (np.float32, np.float64, np.float16, np.uint8, np.int32, np.int8, np.int64, np.bool_)
 
 

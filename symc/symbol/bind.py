@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +10,12 @@ import numpy as np
 from symc.base import MXNetError, those
 from symc.context import Context
 from symc.inference import infer_shapes, infer_types
-from symc.sharing import Pool, keep
+from symc.sharing import Pool, Wanted, keep
 from symc.symbol.symbol import Symbol
 
 if TYPE_CHECKING:
     from symc.executor import Executor
+    from symc.ndarray import NDArray
 
 REQUESTS = ("null", "write", "add")
 
@@ -75,7 +76,7 @@ def bind(
     shared_exec: Any,
 ) -> Executor:
     """See Symbol.bind."""
-    from symc.executor import Executor
+    from symc.stored import executor_for
 
     if not isinstance(ctx, Context):
         raise TypeError("Context type error: bind needs a Context, as mx.cpu()")
@@ -99,7 +100,7 @@ def bind(
             )
     types = {n: a.dtype for n, a in zip([*names, *states], [*arrays, *aux])}
     infer_types(symbol, True, (), types, bound=True)
-    return Executor(symbol, ctx, arrays, grads, reqs, aux, group2ctx)
+    return executor_for(symbol, ctx, arrays, grads, reqs, aux, group2ctx)
 
 
 def _places(symbol: Symbol, group2ctx: Mapping[str, Context]) -> dict[str, Context]:
@@ -116,9 +117,11 @@ def _places(symbol: Symbol, group2ctx: Mapping[str, Context]) -> dict[str, Conte
 def simple_bind(
     symbol: Symbol, ctx: Context, grad_req: Any, type_dict: Any, group2ctx: Any, shared_arg_names: Any,
     shared_exec: Any, shared_buffer: Any, memory_budget: int | None, shapes: Mapping[str, Any],
+    stype_dict: Mapping[str, str] | None = None,
 ) -> Executor:  # fmt: skip
     """See Symbol.simple_bind."""
-    from symc.executor import Executor
+    from symc.ndarray import zeros
+    from symc.stored import declared, executor_for, gradient_stypes
 
     if not isinstance(ctx, Context):
         raise TypeError("Context type error: simple_bind needs a Context, as mx.cpu()")
@@ -148,7 +151,17 @@ def simple_bind(
     pool = Pool("simple_bind", symbol, ctx, shared_exec, shared_arg_names, shared_buffer, places)
     wanted, kept = list(zip(names, arg_shapes, arg_types)), list(zip(states, aux_shapes, aux_types))
     pool.check([*wanted, *(w for w, r in zip(wanted, reqs) if r != "null"), *kept])
-    args = [pool.argument(w) for w in wanted]
-    grads = [pool.gradient(w) if r != "null" else None for w, r in zip(wanted, reqs)]
+    stypes = declared(symbol, stype_dict)
+    gradients = gradient_stypes(symbol, stypes)
+
+    def stored(wanted: Wanted, stypes: Mapping[str, str], dense: Callable[[Wanted], NDArray]) -> NDArray:
+        """An array that is sparse is new, unless it is shared."""
+        name, shape, dtype = wanted
+        if name not in stypes or name in pool.names:
+            return dense(wanted)
+        return zeros(shape, places.get(name, ctx), dtype, stypes[name])
+
+    args = [stored(w, stypes, pool.argument) for w in wanted]
+    grads = [stored(w, gradients, pool.gradient) if r != "null" else None for w, r in zip(wanted, reqs)]
     aux = [pool.state(w) for w in kept]
-    return Executor(symbol, ctx, args, grads, reqs, aux, group2ctx, memory_budget)
+    return executor_for(symbol, ctx, args, grads, reqs, aux, group2ctx, memory_budget)

@@ -321,7 +321,8 @@ class Symbol:
 
         With `shared_buffer` (arrays by name: it is used where it has memory enough, and filled), the arguments that
         `shared_arg_names` has and all auxiliary states are those of `shared_exec`, of the same shapes and types or
-        refused. Without it nothing is shared.
+        refused. Without it nothing is shared. `stype_dict` has storage types by name; without, `Variable(stype=...)`
+        says them. Gradients of embeddings that ask for it (sparse_grad), and of a csr matrix's factor, are row_sparse.
 
         `memory_budget`: bytes that the values of a training step may take at a time, 0 for as few as can be; the
         backward half computes again what is not kept (see symc.passes.program.recompute)."""
@@ -329,7 +330,7 @@ class Symbol:
 
         return simple_bind(
             self, ctx, grad_req, type_dict, group2ctx, shared_arg_names, shared_exec, shared_buffer, memory_budget,
-            kwargs,
+            kwargs, stype_dict,
         )  # fmt: skip
 
     def eval(self, ctx: Any = None, **kwargs: Any) -> Any:

@@ -73,6 +73,17 @@ class BaseSparseNDArray(NDArray):
         raise NotImplementedError
 
     def _dense(self) -> Array:
+        made = allocate_zeros(self._shape, self._values.dtype)
+        self._put_into(made)
+        return made
+
+    def _dense_into(self, out: Array) -> None:
+        """Write the content into a dense array."""
+        out[...] = 0
+        self._put_into(out)
+
+    def _put_into(self, zeros: Array) -> None:
+        """Write what is stored into an array of zeros."""
         raise NotImplementedError
 
     # -- facts
@@ -293,11 +304,9 @@ class CSRNDArray(BaseSparseNDArray):
         """The row of every stored value."""
         return np.repeat(np.arange(self.shape[0]), np.diff(self._aux[0]))
 
-    def _dense(self) -> Array:
-        made = allocate_zeros(self._shape, self._values.dtype)
+    def _put_into(self, zeros: Array) -> None:
         if self._values.size:
-            made[self._row_numbers(), self._aux[1]] = self._values
-        return made
+            zeros[self._row_numbers(), self._aux[1]] = self._values
 
     @property
     def indptr(self) -> NDArray:
@@ -388,10 +397,8 @@ class RowSparseNDArray(BaseSparseNDArray):
     def _nothing(cls, shape: tuple[int, ...], dtype: Any) -> tuple[Array, list[Array]]:
         return np.zeros((0, *shape[1:]), dtype), [np.zeros(0, INDEX)]
 
-    def _dense(self) -> Array:
-        made = allocate_zeros(self._shape, self._values.dtype)
-        made[self._aux[0]] = self._values
-        return made
+    def _put_into(self, zeros: Array) -> None:
+        zeros[self._aux[0]] = self._values
 
     def _fill(self, value: Any) -> None:
         dtype, shape = self._values.dtype, self._shape

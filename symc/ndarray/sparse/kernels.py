@@ -50,7 +50,7 @@ def run_stored(op: Operator, inputs: Sequence[NDArray], train: bool = False) -> 
     if kernel is not None:
         made = kernel(op, inputs, interpret)
         made._ctx = context
-        return [cast_storage(made, wanted)]
+        return [cast_storage(made if made.stype == wanted else cast_storage(made, DEFAULT), wanted)]
     if op.op_name not in _CONVERSIONS:
         warn_fallback(op.op_name, stypes)
     written = set(op.written_inputs()) if not op.is_update else set(range(2, len(inputs)))

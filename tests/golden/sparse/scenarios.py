@@ -358,3 +358,102 @@ def files(mx: Any) -> Any:
         read = mx.nd.load(path)
         mx.nd.save(path, {f"arg:{i}": a for i, a in enumerate(read)})
         return [plain(read), {k: plain(v) for k, v in mx.nd.load(path).items()}]
+
+
+@scenario
+def executors(mx: Any) -> Any:
+    """Programs whose arrays are sparse: storage types of all arrays, and what is in them after a step."""
+    found = []
+    rows = np.zeros((4, 6), "float32")
+    rows[0, 1], rows[2, 4], rows[3, 1] = 1, 2, 3
+
+    def step(net: Any, arrays: dict[str, Any], shapes: dict[str, Any], **kwargs: Any) -> Any:
+        exe = net.simple_bind(mx.cpu(), **shapes, **kwargs)
+        for name, array in arrays.items():
+            exe.arg_dict[name][:] = (
+                array if array.stype == exe.arg_dict[name].stype else array.tostype(exe.arg_dict[name].stype)
+            )
+        exe.forward(is_train=True)
+        exe.backward()
+        return [
+            {n: a.stype for n, a in exe.arg_dict.items()}, plain(exe.outputs),
+            {n: plain(g) for n, g in exe.grad_dict.items() if g is not None},
+        ]  # fmt: skip
+
+    label, weight = mx.sym.Variable("label"), mx.sym.Variable("w", stype="row_sparse")
+    ones = {"label": mx.nd.ones((4, 2))}
+    factor = mx.nd.array(np.arange(12).reshape(6, 2) / 4)
+    data = mx.nd.array(rows)
+    product = mx.sym.sparse.dot(mx.sym.Variable("data", stype="csr"), weight)
+    linear = mx.sym.LinearRegressionOutput(product, label)
+    shapes = {"data": (4, 6), "w": (6, 2), "label": (4, 2)}
+    found.append(
+        ask(
+            lambda: step(
+                linear,
+                {"data": data, "w": factor, **ones},
+                shapes,
+                grad_req={"data": "null", "label": "null", "w": "write"},
+            )
+        )
+    )
+    plain_product = mx.sym.MakeLoss(mx.sym.sum(mx.sym.dot(mx.sym.Variable("data"), mx.sym.Variable("w"))))
+    stypes, reqs = {"data": "csr", "w": "row_sparse"}, {"data": "null", "w": "write"}
+    shapes = {"data": (4, 6), "w": (6, 2)}
+    found.append(
+        ask(lambda: step(plain_product, {"data": data, "w": factor}, shapes, stype_dict=stypes, grad_req=reqs))
+    )
+    ids = mx.nd.array([3, 1, 3])
+    for kind in ("default", "row_sparse"):
+        looked_up = mx.sym.Embedding(
+            mx.sym.Variable("ids"), mx.sym.Variable("w", stype=kind), input_dim=6, output_dim=2, sparse_grad=True
+        )
+        net = mx.sym.MakeLoss(mx.sym.sum(looked_up * looked_up))
+        reqs = {"ids": "null", "w": "write"}
+        found.append(ask(lambda: step(net, {"ids": ids, "w": factor}, {"ids": (3,), "w": (6, 2)}, grad_req=reqs)))
+    x, y = mx.sym.Variable("x"), mx.sym.Variable("y")
+    for stype in ("csr", "row_sparse"):
+        a = mx.nd.array(rows).tostype(stype)
+        nets = [
+            mx.sym.sparse.square(x), x + y, mx.sym.sparse.elemwise_mul(x, y), x * 2, x + 1, mx.sym.exp(x),
+            mx.sym.cast_storage(x, stype="default"), mx.sym.sparse.slice(x, begin=(0,), end=(2,)), mx.sym.sum(x, axis=1),
+        ]  # fmt: skip
+        found += [
+            ask(lambda n=n: n.bind(mx.cpu(), {k: a for k in n.list_arguments()}).forward()[0].tostype("default"))
+            for n in nets
+        ]
+        found += [[n.bind(mx.cpu(), {k: a for k in n.list_arguments()}).forward()[0].stype for n in nets]]
+    found.append(ask(lambda: mx.sym.cast_storage(x, stype="csr").bind(mx.cpu(), {"x": data}).forward()[0]))
+    return found
+
+
+@scenario
+def modules(mx: Any) -> Any:
+    """Losses and parameters of a module with a sparse weight: momentum and decay act on the rows of each batch only."""
+    np.random.seed(0)
+    rows = (np.random.rand(12, 8) < 0.2) * np.random.rand(12, 8)
+    target = np.random.rand(12, 1)
+    found = []
+    for optimizer in ("sgd", "adam"):
+        weight = mx.sym.Variable("w", stype="row_sparse", shape=(8, 1))
+        product = mx.sym.sparse.dot(mx.sym.Variable("data", stype="csr"), weight)
+        net = mx.sym.LinearRegressionOutput(
+            mx.sym.broadcast_add(product, mx.sym.Variable("b", shape=(1,))), mx.sym.Variable("label")
+        )
+        data = mx.nd.array(rows).tostype("csr")
+        batches = mx.io.NDArrayIter(data, mx.nd.array(target), 4, last_batch_handle="discard", label_name="label")
+        module = mx.mod.Module(net, ["data"], ["label"])
+        module.bind(batches.provide_data, batches.provide_label)
+        start = {"w": (mx.nd.arange(1, 9).reshape((8, 1)) / 8).tostype("row_sparse"), "b": mx.nd.zeros((1,))}
+        module.init_params(arg_params=start, aux_params={})
+        settings = {"learning_rate": 0.1, "wd": 0.1, **({"momentum": 0.9} if optimizer == "sgd" else {})}
+        module.init_optimizer(kvstore="local", optimizer=optimizer, optimizer_params=settings)
+        for _ in range(2):
+            batches.reset()
+            for batch in batches:
+                module.prepare(batch, sparse_row_id_fn=lambda batch: {"w": batch.data[0].indices})
+                module.forward_backward(batch)
+                module.update()
+                found.append(rounded(module.get_outputs()[0].asnumpy(), 3))
+        found += [[a.stype, rounded(a.asnumpy(), 3)] for _, a in sorted(module.get_params()[0].items())]
+    return found
