@@ -115,17 +115,17 @@ class KVStore(KVStoreBase):
             raise AssertionError("row_sparse_pull needs out and row_ids")
         rows = [row_ids] if isinstance(row_ids, NDArray) else row_ids
         if not isinstance(rows, (list, tuple)):
-            raise AssertionError("row_ids should be NDArray or list of NDArray")
+            raise AssertionError("row_sparse_pull: row_ids is an NDArray or a list of them")
         if len(rows) == 1 and isinstance(out, (list, tuple)) and not isinstance(key, (list, tuple)):
             rows = list(rows) * len(out)
         targets = out if isinstance(key, (list, tuple)) else [out]
         wanted = rows if isinstance(key, (list, tuple)) else [rows]
         if len(targets) != len(wanted):
-            raise AssertionError("the number of row_ids doesn't match the number of values")
+            raise AssertionError(f"row_sparse_pull: {len(wanted)} row_ids for {len(targets)} values")
         for (k, one), ids in zip(_pairs(key, out), wanted):
             arrays, chosen = (list(x) if isinstance(x, (list, tuple)) else [x] for x in (one, ids))
             if len(arrays) != len(chosen):
-                raise AssertionError("the number of row_ids doesn't match the number of values")
+                raise AssertionError(f"row_sparse_pull: {len(chosen)} row_ids for {len(arrays)} values")
             for array, numbers in zip(arrays, chosen):
                 pull_rows(self._value(k), array, numbers)
 

@@ -188,7 +188,7 @@ class BaseModule:
         """What a module does before a batch arrives. `sparse_row_id_fn(batch)` gives a dict of the rows that it needs,
         by the name of a row_sparse parameter; they are there already, as executors read what is trained."""
         if sparse_row_id_fn is not None and not isinstance(sparse_row_id_fn(data_batch), dict):
-            raise AssertionError("Expected dict output from sparse_row_id_fn")
+            raise AssertionError("sparse_row_id_fn gives a dict of rows by parameter")
 
     def _need(self, bound: bool = False, params: bool = False, optimizer: bool = False) -> None:
         """AssertionError, with what to call, for a module that is not that far."""

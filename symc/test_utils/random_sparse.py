@@ -52,13 +52,12 @@ def shuffle_csr_column_indices(csr: Any) -> None:
 def _check(shape: Sequence[int], density: float, distribution: str) -> None:
     rows, columns = shape
     if rows <= 0 or columns <= 0:
-        raise ValueError(f"num_rows or num_cols should be greater than 0, got {rows}, {columns}")
+        raise ValueError(f"a random csr array has rows and columns, not shape {tuple(shape)}")
     if not 0 <= density <= 1:
-        raise ValueError(f"density has to be between 0 and 1, got {density}")
+        raise ValueError(f"density={density} is not between 0 and 1")
     if distribution == "powerlaw" and int(rows * columns * density) < 2 * rows:
         raise ValueError(
-            f"a density of {density} is not supported for shape ({rows}, {columns}): "
-            "num_rows * num_cols * density >= 2 * num_rows"
+            f"a density of {density} is too small for ({rows}, {columns}): the power law needs two elements a row"
         )
 
 
@@ -93,7 +92,7 @@ def _powerlaw(shape: Sequence[int], density: float, dtype: Any) -> NDArray:
         if not left:
             break
     if left:
-        raise ValueError(f"not supported for this density: {density} for this shape ({rows},{columns})")
+        raise ValueError(f"a density of {density} is too large for the power law on ({rows}, {columns})")
     indptr = np.concatenate([[0], np.cumsum(counts)])
     indices = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
     values = (1 + np.random.uniform(0.001, 2, size=len(indices))).astype(dtype)
@@ -164,7 +163,7 @@ def create_sparse_array(
 ) -> BaseSparseNDArray:  # fmt: skip
     """A random sparse array; `rsp_indices` (in any order) says which rows of a row_sparse one are stored."""
     if stype not in ("csr", "row_sparse"):
-        raise AssertionError(f"Unknown storage type: {stype}")
+        raise AssertionError(f"a sparse array is csr or row_sparse, not {stype!r}")
     rows = None if rsp_indices is None or stype == "csr" else np.sort(np.asarray(rsp_indices, np.int64))
     return rand_sparse_ndarray(
         shape, stype, density, dtype, None, data_init, rows, modifier_func, shuffle_csr_indices and stype == "csr"

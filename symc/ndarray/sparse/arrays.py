@@ -34,9 +34,7 @@ class NotSupportedForSparseNDArray(MXNetError):
     def __str__(self) -> str:
         alias = f" (namely operator {self.alias!r})" if self.alias else ""
         given = f" with arguments ({', '.join(self.args)})" if self.args else ""
-        return (
-            f"Function {self.function}{alias}{given} is not supported for SparseNDArray and only available in NDArray."
-        )
+        return f"{self.function}{alias}{given} is for dense arrays only: call tostype('default') first"
 
 
 class BaseSparseNDArray(NDArray):
@@ -148,7 +146,7 @@ class BaseSparseNDArray(NDArray):
             return bool(self._dense().reshape(-1)[0])
         if elements == 0:
             return False
-        raise ValueError("The truth value of an NDArray with multiple elements is ambiguous.")
+        raise ValueError(f"an array of shape {self.shape} is neither true nor false")
 
     def asscalar(self) -> Any:
         """The value of an array of one element."""
@@ -186,11 +184,11 @@ class BaseSparseNDArray(NDArray):
             made._ctx = other
             return made
         if not isinstance(other, NDArray):
-            raise TypeError(f"copyto does not support type {type(other)}")
+            raise TypeError(f"copyto takes an NDArray or a Context, not {type(other).__name__}")
         if other.stype not in ("default", self.stype):
-            raise TypeError(f"copyto does not support destination NDArray stype {other.stype}")
+            raise TypeError(f"a {self.stype} array cannot be copied into a {other.stype} one; convert it with tostype")
         if other is self:
-            warnings.warn("You are attempting to copy an array to itself", RuntimeWarning, stacklevel=2)
+            warnings.warn("an array is copied to itself", RuntimeWarning, stacklevel=2)
             return other
         if other.shape != self.shape:
             raise MXNetError(f"copyto: shapes {self.shape} and {other.shape} differ")
@@ -235,22 +233,22 @@ class BaseSparseNDArray(NDArray):
         if not isinstance(key, slice):
             if not isinstance(key, (int, tuple)):
                 raise AssertionError(f"{name} is assigned as a whole: x[:] = value")
-            raise TypeError(f"{name} only supports [:] for assignment")
+            raise TypeError(f"{name} is assigned as a whole: x[:] = value")
         if key != slice(None):
-            raise ValueError(f"Assignment with slice for {name} is not implemented: assign to [:]")
+            raise ValueError(f"no part of a {name} can be assigned: write x[:] = value")
         if isinstance(value, NDArray):
             if value is not self:
                 value.copyto(self)
         elif isinstance(value, (int, float, bool, np.generic)) and np.ndim(value) == 0:
             self._fill(value)
         elif isinstance(value, np.ndarray):
-            warnings.warn(f"Assigning non-NDArray object to {name} is not efficient", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{name}: the numpy array is searched for what is not zero", RuntimeWarning, stacklevel=2)
             array(value).copyto(self)
         else:
-            raise TypeError(f"type {type(value)} not supported")
+            raise TypeError(f"a {name} cannot become a {type(value).__name__}")
 
     def _fill(self, value: Any) -> None:
-        raise ValueError(f"Assigning numeric types to {type(self).__name__} is not implemented yet.")
+        raise ValueError(f"a {type(self).__name__} cannot be filled with {value}: it would store every element")
 
     def reshape(self, *shape: Any, **kwargs: Any) -> NDArray:
         """NotSupportedForSparseNDArray."""
@@ -350,13 +348,13 @@ class CSRNDArray(BaseSparseNDArray):
             return self._rows(at, at + 1)
         if isinstance(key, slice):
             if key.step is not None:
-                raise ValueError("CSRNDArray only supports continuous slicing on axis 0")
+                raise ValueError(f"rows of a csr array are taken one after the other, not by steps of {key.step}")
             if key.start is None and key.stop is None:
                 return self
             begin, end, _ = key.indices(self.shape[0])
             return self._rows(begin, max(begin, end))
         if isinstance(key, tuple):
-            raise ValueError("Multi-dimension indexing is not supported")
+            raise ValueError("a sparse array has no index of several dimensions; call tostype('default') first")
         raise ValueError(f"a csr array cannot be indexed by {key!r}: rows are an int or a slice")
 
     def _rows(self, begin: int, end: int) -> CSRNDArray:
@@ -423,8 +421,8 @@ class RowSparseNDArray(BaseSparseNDArray):
         if isinstance(key, slice) and key == slice(None):
             return self
         if isinstance(key, tuple):
-            raise ValueError("Multi-dimension indexing is not supported")
-        raise TypeError("RowSparseNDArray only supports [:] for __getitem__")
+            raise ValueError("a sparse array has no index of several dimensions; call tostype('default') first")
+        raise TypeError("a row_sparse array has no parts but [:]; take rows with x.retain(indices)")
 
     def _retained(self, rows: Array) -> RowSparseNDArray:
         """Only these rows (zeros where they are not stored), in the order given."""

@@ -41,12 +41,12 @@ def _part(source: Any, dtype: Any) -> Array:
     try:
         return np.array(source, dtype=dtype)
     except (TypeError, ValueError):
-        raise TypeError(f"values must be array like object, got {type(source).__name__}") from None
+        raise TypeError(f"a part of a sparse array is something like an array, not {type(source).__name__}") from None
 
 
 def _check_shape(found: Any, given: Any) -> None:
     if found and given and tuple(found) != tuple(given):
-        raise ValueError(f"Shape mismatch detected. {found} v.s. {given}")
+        raise ValueError(f"shape={tuple(given)} is given, but the source has {tuple(found)}")
 
 
 def csr_matrix(arg1: Any, shape: Any = None, ctx: Context | None = None, dtype: Any = None) -> CSRNDArray:
@@ -61,7 +61,7 @@ def csr_matrix(arg1: Any, shape: Any = None, ctx: Context | None = None, dtype: 
         if len(arg1) == 3:
             made = _csr_of_parts(*arg1, shape, ctx, dtype)
         elif len(arg1) != 2:
-            raise ValueError(f"Unexpected length of input tuple: {len(arg1)}")
+            raise ValueError(f"a sparse array cannot be made of a tuple of {len(arg1)}")
         elif isinstance(arg1[1], tuple):
             made = _csr_of_coordinates(arg1[0], *arg1[1], shape, ctx, dtype)
         else:
@@ -71,7 +71,7 @@ def csr_matrix(arg1: Any, shape: Any = None, ctx: Context | None = None, dtype: 
         _check_shape(arg1.shape, shape)
         made = array(arg1, ctx, dtype)
     elif isinstance(arg1, RowSparseNDArray):
-        raise ValueError("Unexpected input type: RowSparseNDArray")
+        raise ValueError("a row_sparse array is no csr matrix; call tostype('default') first")
     else:
         made = _of_dense("csr", arg1, shape, ctx, dtype)
     assert isinstance(made, CSRNDArray)
@@ -130,7 +130,7 @@ def row_sparse_array(arg1: Any, shape: Any = None, ctx: Context | None = None, d
     made: NDArray
     if isinstance(arg1, tuple):
         if len(arg1) < 2:
-            raise ValueError(f"Unexpected length of input tuple: {len(arg1)}")
+            raise ValueError(f"a sparse array cannot be made of a tuple of {len(arg1)}")
         if len(arg1) > 2 or all(isinstance(n, (int, np.integer)) for n in arg1):
             _check_shape(arg1, shape)
             made = zeros("row_sparse", arg1, ctx, dtype)
@@ -140,7 +140,7 @@ def row_sparse_array(arg1: Any, shape: Any = None, ctx: Context | None = None, d
         _check_shape(arg1.shape, shape)
         made = array(arg1, ctx, dtype)
     elif isinstance(arg1, CSRNDArray):
-        raise ValueError("Unexpected input type: CSRNDArray")
+        raise ValueError("a csr array is not row_sparse; call tostype('default') first")
     else:
         made = _of_dense("row_sparse", arg1, shape, ctx, dtype)
     assert isinstance(made, RowSparseNDArray)
@@ -178,7 +178,7 @@ def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> B
     made: NDArray
     if isinstance(source_array, NDArray):
         if not isinstance(source_array, BaseSparseNDArray):
-            raise AssertionError("Please use `tostype` to create RowSparseNDArray or CSRNDArray from an NDArray")
+            raise AssertionError("sparse.array copies sparse arrays; a dense one is converted by x.tostype(...)")
         made = source_array.astype(source_array.dtype if dtype is None else dtype)
         made._ctx = located(ctx)
     elif scipy_csr(source_array):
@@ -187,6 +187,6 @@ def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> B
         made = csr_matrix((csr.data, csr.indices, csr.indptr), csr.shape, ctx, _typed(source_array, dtype))
     else:
         hint = "; mx.nd.array makes dense arrays" if isinstance(source_array, (np.ndarray, np.generic)) else ""
-        raise ValueError(f"Unexpected source_array type: {type(source_array)}{hint}")
+        raise ValueError(f"sparse.array cannot copy a {type(source_array).__name__}{hint}")
     assert isinstance(made, BaseSparseNDArray)
     return made
