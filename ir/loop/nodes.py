@@ -21,10 +21,11 @@ vector loop inside, values become register tiles).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import is_not
 from typing import Union
 
+from symc.ir.changed import replace
 from symc.ir.index import Affine
 from symc.ir.op import Primitive, Ref
 from symc.ir.origins import Origin

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Union
 
 import numpy as np
 
+from symc.ir.changed import replace
 from symc.ir.index import Affine, Quotient, Var
 from symc.ir.loop.nodes import Carry, For, IndexValue, Let, Load, Stmt
 from symc.ir.op import Ref

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Union
 
+from symc.ir.changed import replace
 from symc.ir.op import Node, input_node
 from symc.ir.origins import Origin
 from symc.ir.process import once

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
+from symc.ir.changed import replace
 from symc.ir.modules import Calls
 from symc.ir.op import Node, input_node
 from symc.ir.origins import Origin

@@ -11,9 +11,10 @@ with origins of their own: they are the same only if those are.)
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from symc.ir.changed import replace
 from symc.ir.op import Node
 from symc.ir.origins import Origin, SymOrigin, first_symbol
 from symc.ir.process import once

@@ -6,9 +6,9 @@ small the maps are.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 
+from symc.ir.changed import replace
 from symc.ir.op import Node, Recorder, input_node, parameter
 from symc.ir.prims.elementwise import Const
 from symc.ir.prims.linear import Conv, conv

@@ -9,9 +9,9 @@ that calls them first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Union
 
+from symc.ir.changed import replace
 from symc.ir.errors import IRError
 from symc.ir.loop.nodes import Alloc, Load, LoopKernel, Stmt, Store, map_body, walk
 from symc.ir.modules import Calls, LoopModule

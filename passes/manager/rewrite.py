@@ -8,10 +8,11 @@ Names and origins of everything that stays are carried over.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from symc.ir.changed import replace
 from symc.ir.errors import IRError, TypeMismatch, VerifyError
 from symc.ir.op import Node, Primitive, Recorder
 from symc.ir.origins import DerivedOrigin, Origin, first_symbol
@@ -122,7 +123,7 @@ def in_regions(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
             if op.is_control:
                 held = {name: (region, change(region)) for name, region in regions_of(op)}
                 changed: Any = {name: after for name, (before, after) in held.items() if after is not before}
-                op = replace(op, **changed) if changed else op  # type: ignore[type-var]
+                op = replace(op, **changed) if changed else op
             inputs = [new.get(i, i) for i in node.inputs]
             if op is not node.op or any(a is not b for a, b in zip(inputs, node.inputs)):
                 with recorder.at(graph.origins.get(node)):

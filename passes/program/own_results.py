@@ -13,8 +13,8 @@ not, there are copies:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
+from symc.ir.changed import replace
 from symc.ir.errors import IRError
 from symc.ir.origins import Origin, SymOrigin
 from symc.ir.program.form import map_form

@@ -12,10 +12,11 @@ is kept. The largest live set is reported as the lower bound.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from symc.ir.changed import replace
 from symc.ir.errors import IRError
 from symc.ir.program.form import overwrite_refusal
 from symc.ir.program.nodes import (

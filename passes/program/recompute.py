@@ -13,8 +13,9 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from symc.ir.changed import replace
 from symc.ir.errors import IRError
 from symc.ir.program.nodes import KernelStep, Program, Step, ViewStep, bases_of, operands_of, results_of
 from symc.ir.program.text import is_planned

@@ -8,8 +8,8 @@ it may be written in place; where that would make a circle, `own_results` copies
 from __future__ import annotations
 
 import heapq
-from dataclasses import replace
 
+from symc.ir.changed import replace
 from symc.ir.errors import IRError
 from symc.ir.program.nodes import Program, ViewStep, bases_of, in_regions, operands_of, results_of
 from symc.ir.program.text import is_planned

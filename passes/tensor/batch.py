@@ -9,8 +9,9 @@ products of one operand by several weights; here the weight is what they have in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from symc.ir.changed import replace
 from symc.ir.op import Node, Recorder
 from symc.ir.origins import Origin
 from symc.ir.prims.linear import Dot

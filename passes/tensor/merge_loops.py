@@ -7,8 +7,8 @@ loop gives its results and the states.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import replace
 
+from symc.ir.changed import replace
 from symc.ir.op import Node, Recorder
 from symc.ir.prims.flow import Loop
 from symc.ir.prims.tuples import Get, get

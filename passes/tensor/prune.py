@@ -7,8 +7,8 @@ takes are dropped, with the states that nothing depends on, and the operands tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from symc.ir.changed import replace
 from symc.ir.op import Node, Recorder
 from symc.ir.prims.flow import Branch, Loop
 from symc.ir.prims.tuples import Get, get

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
+from symc.ir.changed import replace
 from symc.ir.index import Affine
 from symc.ir.op import Index, Node, Ref
 from symc.ir.prims import elementwise as ew

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Carry, For, IndexValue, Let, Load, Stmt, Store
 from symc.ir.op import Ref

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from symc.ir.changed import replace
 from symc.ir.loop.nodes import For, If, Let, Stmt, walk
 from symc.passes.loop.tiling.strides import Access
 

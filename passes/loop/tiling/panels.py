@@ -7,10 +7,11 @@ convolution, one output channel far from the next) a tile of it is packed first,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 
+from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Alloc, Buffer, For, Load, Stmt, Store, map_body
 from symc.ir.types import TensorType

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import is_
 
+from symc.ir.changed import replace
 from symc.ir.index import Affine, linear
 from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Load, Stmt, Store, map_body
 from symc.ir.types import strides_of

@@ -9,8 +9,7 @@ rectifier near zero goes, and gradients then differ in the second digit.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Carry, For, If, Let, Stmt
 from symc.ir.op import Ref

@@ -14,8 +14,9 @@ A small cost model picks the sizes: instructions of the inner loop against the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, walk
 from symc.ir.op import Ref

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from symc.ir.changed import replace
 from symc.ir.op import Node
 from symc.ir.prims.linear import Dot
 from symc.ir.prims.movement import Reshape, Transpose, reshape
