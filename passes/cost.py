@@ -22,3 +22,7 @@ MOVING = 8
 STREAM, SEVERAL = 128, 10
 #: bytes of a cache line, and of an operand from which on it is not expected in a core's own caches
 LINE, FAR = 64, 1 << 18
+#: lines that one turn of a loop asks memory for at most, and how many panels ahead all turns may go
+ASKED, FURTHER = 64, 4
+#: how often a dear value has to be repeated for a kernel of its own to pay, and elements of the result
+REPEATED, WIDE = 16, 1 << 13

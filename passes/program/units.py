@@ -19,12 +19,11 @@ from symc.ir.prims.tuples import Get
 from symc.ir.program.form import Access
 from symc.ir.tensor.graph import Graph, users_of
 from symc.ir.types import Shape, TupleType
+from symc.passes.cost import REPEATED, WIDE
 from symc.passes.program.planes import padded_by_planes
 
 #: nodes of a cone: a longer chain is cut by storing a value
 MAX_CONE = 48
-#: how often a dear value has to be repeated for a kernel of its own to pay, and elements of the result
-REPEATED, WIDE = 16, 1 << 13
 
 
 def is_pointwise(op: Primitive) -> bool:

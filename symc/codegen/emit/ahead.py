@@ -16,13 +16,10 @@ from typing import TYPE_CHECKING
 from symc.ir.index import linear
 from symc.ir.loop.nodes import For, If, Load, Stmt, walk
 from symc.ir.types import strides_of
-from symc.passes.cost import FAR, LINE
+from symc.passes.cost import ASKED, FAR, FURTHER, LINE
 
 if TYPE_CHECKING:
     from symc.codegen.emit.kernel import _Emitter
-
-#: lines that one turn asks for at most, and how many pieces ahead all turns may go
-MOST, FURTHER = 64, 4
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class Ahead:
         v, inside = self.e.lines.value, self._open[piece.depth :]
         turns = prod(trips for _, trips in inside)
         count = -(-piece.lines // turns)
-        if count > MOST or turns > FURTHER * piece.lines:
+        if count > ASKED or turns > FURTHER * piece.lines:
             return
         done = ""
         for turn, trips in inside:
