@@ -108,7 +108,7 @@ def _outputs(pass_name: str, before: Signature, after: Signature, adds: bool) ->
                 f" and gives {names[at]} in its place" if len(names) > at and len(names) == len(before.outputs) else ""
             )
             raise VerifyError("M4", f"pass {pass_name} loses the output {name}: {tensor}{instead}")
-        if tensor is not None and found[name] != tensor:
+        if tensor is not None and found[name] is not None and found[name] != tensor:
             raise VerifyError("M4", f"pass {pass_name} makes the output {name}, which is {tensor}, {found[name]}")
         if roles[name] != role:
             wrong = f"{output_text(*role) or ' result'},{output_text(*roles[name]) or ' result'}"

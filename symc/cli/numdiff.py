@@ -16,8 +16,12 @@ from symc.cli.report import BAD, FINE, INTERNAL, PASS, VERIFIER, CliError
 from symc.debug.numdiff import KINDS, Search, kind_of, trials
 from symc.debug.trial import Failure, Trial
 from symc.extensions import files_of, loaded_files
+from symc.ir.modules import LoopModule
+from symc.ir.program.nodes import Program
 from symc.passes.manager.manager import Pass, PipelineError
 
+#: programs that are made of kernels
+Kernels = (Program, LoopModule)
 #: verdicts and exit codes by what failed; the rest are crashes
 VERDICTS = {
     **dict.fromkeys(("values", "gradient", "native", "executor", "text"), ("differs", BAD)),
@@ -42,7 +46,8 @@ def numdiff(options: argparse.Namespace) -> int:
     if options.reduce:
         with contextlib.redirect_stdout(sys.stderr):  # what a pass prints is no result
             operators, tries = search.reduce(options.reduce)
-        say.line("reduced", f"{operators} operator{'s' * (operators != 1)} in {tries} tries, same failure")
+        kind = "kernel" if search.small is not None and isinstance(search.small.module, Kernels) else "operator"
+        say.line("reduced", f"{operators} {kind}{'s' * (operators != 1)} in {tries} tries, same failure")
     if options.out:
         path = search.write(Path(options.out), f"found in {options.input}")
         say.line("wrote", f"{path}   # symc replay {path}")

@@ -246,6 +246,11 @@ def _named(found: Blame, *modules: Module) -> Blame:
 
 def origin_of(module: Module, value: str) -> Origin | None:
     """Where a value, or an output of that name, comes from."""
+    if isinstance(module, SymbolModule):
+        ends = {name: node for name, (node, _) in zip(module.output_names, module.graph.outputs)}
+        nodes = {node.name: node for node in module.graph.nodes()}
+        found = nodes.get(value, ends.get(value))
+        return None if found is None else found.origin()
     if isinstance(module, Graph):
         ends = {o.name: o.node for o in module.outputs} | {u.input: u.value for u in module.updates}
         for graph in graphs_of(module):

@@ -16,13 +16,34 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.prims.flow import Loop
 from symc.ir.prims.movement import Broadcast, Concat, Pad, Slice, broadcast, reshape
 from symc.ir.program.nodes import KernelStep, Program
+from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.types import F32, I8, I32, U8
+from symc.ops.base import OPERATORS, parse
 from symc.passes.manager.rewrite import rebuild
 from symc.passes.pipeline import Pass, register_pass
 
 
 def is_number(node: Node) -> bool:
     return bool(node.op.is_literal(node))
+
+
+# --------------------------------------------------------------------------------------------- Symbols
+
+
+@register_pass("other_activation", takes="symbol", gives="symbol")
+class OtherActivation(Pass):
+    """tanh for relu, before anything is decomposed."""
+
+    def run(self, module, rw):
+        new: dict[SymNode, SymNode] = {}
+        for node in module.graph.nodes():
+            attrs, definition = dict(node.attrs), node.definition
+            if node.op == "Activation" and rw.act("tanh", [node.origin()]) is not None:
+                attrs["act_type"] = "tanh"
+                definition = parse(OPERATORS[node.op], attrs)
+            inputs = [(new[source], at) for source, at in node.inputs]
+            new[node] = SymNode(node.op, node.name, attrs, inputs, definition, node.where) if node.inputs else node
+        return replace(module, graph=SymGraph(tuple((new[node], at) for node, at in module.graph.outputs)))
 
 
 # --------------------------------------------------------------------------------------------- rules of tensor graphs

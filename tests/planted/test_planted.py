@@ -68,6 +68,7 @@ PLANTED = {
 }
 #: the same of adverse.py
 ADVERSE = {
+    "other_activation": ("mlp", "", "differs", "relu1"),
     "swapped_pieces": ("mixed", "inline", "differs", "both"),
     "lost_keepdims": ("mixed", "inline", "differs", "centred.broadcast"),
     "pad_and_slice": ("mixed", "inline", "differs", "pad"),
@@ -143,7 +144,8 @@ def search_for(name: str, net: str, after: str) -> Search:
     """What numdiff does with the broken pass in the compiler's own pipeline."""
     given = loaded(net)
     train = net in TRAINED
-    passes = Edits(insertion(f"{after}+{name}")).apply(passes_for(given, train))
+    passes = passes_for(given, train)
+    passes = Edits(insertion(f"{after}+{name}")).apply(passes) if after else [PASSES[name](), *passes]
     return Search(trials(given.module, passes, KINDS, train=train))
 
 
