@@ -242,7 +242,6 @@ class BaseSparseNDArray(NDArray):
         elif isinstance(value, (int, float, bool, np.generic)) and np.ndim(value) == 0:
             self._fill(value)
         elif isinstance(value, np.ndarray):
-            warnings.warn(f"{name}: the numpy array is searched for what is not zero", RuntimeWarning, stacklevel=2)
             array(value).copyto(self)
         else:
             raise TypeError(f"a {name} cannot become a {type(value).__name__}")
