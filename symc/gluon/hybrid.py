@@ -67,8 +67,9 @@ class HybridBlock(Block):
     def _graph(self, args: Sequence[Any]) -> tuple[list[Symbol], Symbol]:
         """The inputs and the outputs as Symbols."""
         if self._cached_graph is None:
-            flat, self._in_form = flatten(_given(args))
-            self._absent = [x is None for x in flat]
+            begin, self._in_form = flatten(_given(args))
+            self._absent = [x is None for x in begin]
+            flat, form = flatten(list(args))
             given = sum(x is not None for x in flat)
             if not given:
                 raise ValueError(f"{type(self).__name__}: all arguments are None")
@@ -80,7 +81,7 @@ class HybridBlock(Block):
                 filled.append(None if x is None else inputs[-1])
             parameters = {name: p.var() for name, p in self._reg_params.items()}
             with self.name_scope():
-                made = self.hybrid_forward(symbol, *regroup(filled, self._in_form), **parameters)
+                made = self.hybrid_forward(symbol, *regroup(filled, form), **parameters)
             outputs, self._out_form = flatten(made)
             self._cached_graph = inputs, outputs[0] if len(outputs) == 1 else symbol.Group(outputs)
         return self._cached_graph
@@ -145,6 +146,11 @@ class HybridBlock(Block):
 
     def _compiled(self, first: NDArray, args: Sequence[Any]) -> Any:
         flat, form = flatten(_given(args))
+        given = [v for v in flat if v is not None]
+        if not all(isinstance(v, NDArray) for v in given) or len({v.context for v in given}) > 1:
+            raise ValueError(
+                f"{type(self).__name__} is compiled: it takes NDArrays, all on one context, and nothing else"
+            )
         if self._cached_op is None:
             self._build(args)
         if form != self._in_form or [v is None for v in flat] != self._absent:
@@ -152,7 +158,6 @@ class HybridBlock(Block):
                 f"{type(self).__name__} was compiled for arguments of another form: lists, or None, are elsewhere"
             )
         assert self._cached_op is not None
-        given = [v for v in flat if v is not None]
         ctx = first.context
         try:
             arrays = [given[at] if is_input else at.data(ctx) for is_input, at in self._reads]

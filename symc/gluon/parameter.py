@@ -31,6 +31,9 @@ class Parameter:
         wd_mult: float = 1.0, init: Any = None, allow_deferred_init: bool = False, differentiable: bool = True,
         stype: str = "default", grad_stype: str = "default",
     ) -> None:  # fmt: skip
+        for kind, called in ((stype, "stype"), (grad_stype, "grad_stype")):
+            if kind not in ("default", "row_sparse", "csr"):
+                raise AssertionError(f"parameter {name!r}: {called}={kind!r} is none of default, row_sparse, csr")
         self.name, self.init = name, init
         self.lr_mult, self.wd_mult = lr_mult, wd_mult
         self._shape = (shape,) if isinstance(shape, int) else None if shape is None else tuple(shape)
@@ -38,7 +41,7 @@ class Parameter:
         self._deferred_allowed, self._differentiable = allow_deferred_init, differentiable
         self._stype, self._grad_stype = stype, grad_stype
         self._data: dict[Context, NDArray] = {}
-        self._grad: dict[Context, NDArray] = {}
+        self._grad: dict[Context, NDArray] | None = None
         #: (initializer, contexts, initializer of the whole net) that wait for the shape
         self._waiting: tuple[Any, list[Context], Any] | None = None
         self._var: Any = None
@@ -94,7 +97,7 @@ class Parameter:
         if self._data and not force_reinit:
             _warn(f"parameter {self.name!r} keeps the values it has; to give it new ones, pass force_reinit=True")
             return
-        self._data, self._grad = {}, {}
+        self._data, self._grad = {}, None
         default_init = initializer.Uniform() if default_init is None else default_init
         if init is None:
             init = default_init if self.init is None else self.init
@@ -137,14 +140,15 @@ class Parameter:
         self._make_gradients()
 
     def _make_gradients(self) -> None:
-        self._grad = {}
+        made: dict[Context, NDArray] = {}
         for ctx, data in self._data.items():
             if self._req == "null":
                 data._entry = None
                 continue
             grad = zeros(data.shape, ctx, data.dtype)
-            self._grad[ctx] = grad if self._grad_stype == "default" else grad.tostype(self._grad_stype)
-            autograd.mark_variables(data, self._grad[ctx], self._req)
+            made[ctx] = grad if self._grad_stype == "default" else grad.tostype(self._grad_stype)
+            autograd.mark_variables(data, made[ctx], self._req)
+        self._grad = made or None
 
     def _load_init(self, data: NDArray, ctx: Any, cast_dtype: bool = False, dtype_source: str = "current") -> None:
         """The values of a file."""
@@ -209,19 +213,20 @@ class Parameter:
 
     def grad(self, ctx: Context | None = None) -> NDArray:
         """The gradient on a context. RuntimeError if none is kept."""
-        self._check_gradient()
-        self._check(ctx, self._grad)
-        return self._grad[ctx] if ctx is not None else next(iter(self._grad.values()))
+        held = self._gradients()
+        self._check(ctx, held)
+        return held[ctx] if ctx is not None else next(iter(held.values()))
 
     def list_grad(self) -> list[NDArray]:
         """The gradients on all contexts."""
-        self._check_gradient()
-        self._check(None, self._grad)
-        return list(self._grad.values())
+        held = self._gradients()
+        self._check(None, held)
+        return list(held.values())
 
-    def _check_gradient(self) -> None:
-        if self._data and not self._grad:
+    def _gradients(self) -> dict[Context, NDArray]:
+        if self._data and self._grad is None:
             raise RuntimeError(f"parameter {self.name!r} keeps no gradient: its grad_req is 'null'")
+        return self._grad or {}
 
     def list_ctx(self) -> list[Context]:
         """The contexts it is initialized on. RuntimeError if there is none."""
@@ -248,7 +253,7 @@ class Parameter:
 
     def zero_grad(self) -> None:
         """Set the gradients to zero."""
-        for grad in self._grad.values():
+        for grad in (self._grad or {}).values():
             grad[:] = 0
 
     def reset_ctx(self, ctx: Any) -> None:

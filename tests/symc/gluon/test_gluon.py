@@ -79,6 +79,8 @@ def test_what_becomes_of_gradients():
     assert net.weight.grad().shape == (2, 3)
     with pytest.raises(KeyError):
         net.weight.grad_req = "often"
+    with pytest.raises(AssertionError, match="stype='dense'"):
+        gluon.Parameter("w", stype="dense")
 
 
 def test_values_types_and_contexts():
@@ -172,6 +174,32 @@ def test_nested_arguments_and_results(hybridize):
             net(one, [one, one], one)
     with pytest.raises(ValueError, match="both NDArrays and Symbols"):
         net(one, [mx.sym.Variable("a"), one])
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_an_argument_that_is_none_may_be_needed(hybridize):
+    class Net(nn.HybridBlock):
+        def hybrid_forward(self, F, x, y):
+            return x if y is None else x + y
+
+    net = Net()
+    if hybridize:
+        net.hybridize()
+    assert net(mx.nd.ones((2,)), None).asnumpy().tolist() == [1.0, 1.0]
+
+
+def test_a_compiled_block_takes_arrays_of_one_context():
+    class Net(nn.HybridBlock):
+        def hybrid_forward(self, F, x, y):
+            return x + y
+
+    one = mx.nd.ones((2,))
+    assert Net()(one, 3).asnumpy().tolist() == [4.0, 4.0]
+    for other in (3, mx.nd.ones((2,), ctx=mx.cpu(1))):
+        net = Net()
+        net.hybridize()
+        with pytest.raises(ValueError, match="all on one context"):
+            net(one, other)
 
 
 def test_a_compiled_block_gives_the_gradients_of_an_uncompiled_one():
