@@ -83,6 +83,8 @@ class KVStore(KVStoreBase):
         for k, v in _pairs(key, value):
             if any(type(k) is not type(held) for held in self._values):
                 raise MXNetError(f"kvstore: key {k!r} is a {type(k).__name__}, but other keys are not")
+            if self._values and isinstance(k, str) is not isinstance(next(iter(self._values)), str):
+                raise MXNetError(f"kvstore: its keys are numbers or texts, not both: {k!r} is of the other kind")
             if k in self._values:
                 raise MXNetError(f"kvstore: key {k!r} has a value already")
             self._values[k] = _first(v).copy()

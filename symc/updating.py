@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from symc.kvstore import KVStore
+from symc.kvstore import KVStoreBase
 from symc.kvstore import create as create_kvstore
 from symc.ndarray import NDArray
 
@@ -25,9 +25,9 @@ def _create_kvstore(kvstore: Any, num_device: int, arg_params: Mapping[str, NDAr
         kvstore = None if num_device == 1 and "dist" not in name else create_kvstore(name)
         if kvstore is not None and name == "local":
             on_store = on_store and max((math.prod(a.shape) for a in arg_params.values()), default=0) <= LARGE
-    if kvstore is not None and not isinstance(kvstore, KVStore):
+    if kvstore is not None and not isinstance(kvstore, KVStoreBase):
         raise TypeError("kvstore must be KVStore, str or None")
-    return kvstore, kvstore is not None and on_store
+    return kvstore, kvstore is not None and on_store and kvstore.is_capable(KVStoreBase.OPTIMIZER)
 
 
 def _initialize_kvstore(
@@ -36,9 +36,12 @@ def _initialize_kvstore(
 ) -> None:  # fmt: skip
     """Put every parameter into the store, and, if it runs the optimizer, out of it onto every device."""
     for name, arrays in zip(param_names, param_arrays):
-        kvstore.init(name, arg_params[name])
-        if update_on_kvstore:
-            _pull(kvstore, name, arrays)
+        if hasattr(kvstore, "init"):  # a store that only sums needs no first values
+            kvstore.init(name, arg_params[name])
+            if update_on_kvstore:
+                _pull(kvstore, name, arrays)
+        elif update_on_kvstore:
+            kvstore.broadcast(name, arg_params[name], out=arrays)
 
 
 def _pull(kvstore: Any, key: Any, arrays: Any) -> None:

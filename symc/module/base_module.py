@@ -300,6 +300,7 @@ class BaseModule:
         live = Live(epochs, train_data, speaks=batch_end_callback is not None or monitor is not None)
         for epoch in epochs:
             start = time.time()
+            self._before_epoch(epoch, train_data)
             for name, value in self._epoch(
                 train_data, epoch, eval_metric, batch_end_callback, monitor, sparse_row_id_fn, live
             ):
@@ -319,6 +320,9 @@ class BaseModule:
                 for name, value in scores:
                     self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
             train_data.reset()
+
+    def _before_epoch(self, epoch: int, train_data: Any) -> None:
+        """What a module does before an epoch of `fit`."""
 
     def _epoch(
         self,

@@ -103,6 +103,10 @@ class DataParallelExecutorGroup:
             symbol, grad_req if for_training else "null", self.param_names, self.fixed_param_names,
             names if inputs_need_grad else (),
         )  # fmt: skip
+        #: for every context the inputs by name, which groups share that share parameters
+        self.shared_data_arrays: list[dict[str, NDArray]] = (
+            [{} for _ in self.contexts] if shared_group is None else shared_group.shared_data_arrays
+        )
         self._execs: list[Any] = []
         self._known: dict[Shapes, list[Any]] = {}
         self.bind_exec(data_shapes, label_shapes, shared_group)
@@ -162,14 +166,16 @@ class DataParallelExecutorGroup:
     def _bound(self, at: int, shared: Any) -> Any:
         known = set(self.arg_names)
         types = {d.name: d.dtype for d in self._inputs() if d.name in known}
-        # the parameters are shared, but no memory for batches: what waits in one module must not be overwritten by
-        # another's batch
         return self.symbol.simple_bind(
             self.contexts[at], grad_req=self.grad_req, type_dict=types, shared_exec=shared,
             group2ctx=self.group2ctxs[at], shared_arg_names=self.param_names,
-            shared_buffer=None if shared is None else {},
+            shared_buffer=self._buffer(at),
             **{n: s for n, s in self._sliced_shapes(at).items() if n in known},
         )  # fmt: skip
+
+    def _buffer(self, at: int) -> dict[str, NDArray]:
+        """Where an executor's inputs come from."""
+        return self.shared_data_arrays[at]
 
     def reshape(self, data_shapes: Any, label_shapes: Any) -> None:
         """Go on with other input shapes and the same parameters. MXNetError if one of them would need another shape."""
@@ -388,6 +394,11 @@ class ModuleGroup(DataParallelExecutorGroup):
         )  # fmt: skip
         made._module = module
         return made
+
+    def _buffer(self, at: int) -> dict[str, NDArray]:
+        """Modules share parameters, but no memory for batches: what waits in one must not be overwritten by another's
+        batch."""
+        return {}
 
     @property
     def execs(self) -> list[Any]:

@@ -429,10 +429,13 @@ class Module(BaseModule):
 
     def _fused_step(self) -> FusedStep | None:
         """The step as one program, if it can be one."""
-        updater = self._updater if self._kvstore is None else self._kvstore._updater
-        arrays = self._exec.arg_dict
-        if not self._alone or (self._kvstore and not self._kvstore.holds({n: arrays[n] for n in self._param_names})):
+        if not self._alone:
             return None
+        updater, store, arrays = self._updater, self._kvstore, self._exec.arg_dict
+        if store is not None:
+            updater = store._updater
+            if not store.holds({n: arrays[n] for n in self._param_names}):
+                return None
         held = self._fused.get(id(self._exec))
         if held is not None and held.fits(self._exec, updater):
             return held if not held.heads_needed and self._exec._monitor is None else None

@@ -1,5 +1,6 @@
 """mx.optimizer: SGD, Adam and the others, and the Updater that applies them."""
 
+from symc.optimizer import contrib as contrib
 from symc.optimizer.base import Optimizer, create, register
 from symc.optimizer.large_batch import LARS, LBSGD
 from symc.optimizer.rules import (

@@ -170,15 +170,17 @@ def test_updater_takes_lists():
 
 def test_kvstore():
     store = mx.kv.create("local")
-    store.init([3, "a"], [mx.nd.zeros(2), mx.nd.ones(2)])
+    store.init([3, 7], [mx.nd.zeros(2), mx.nd.ones(2)])
     store.push(3, [mx.nd.ones(2), mx.nd.ones(2)])
     out = mx.nd.zeros(2)
     store.pull(3, out=out)
     assert out.asnumpy().tolist() == [2, 2]
     store.set_optimizer(mx.optimizer.create("sgd", learning_rate=0.5))
-    store.pushpull("a", mx.nd.ones(2), out=out)
+    store.pushpull(7, mx.nd.ones(2), out=out)
     assert out.asnumpy().tolist() == [0.5, 0.5]
-    for wrong in (lambda: store.pull("b", out=out), lambda: store.init(3, out), lambda: mx.kv.create("dist_sync")):
+    # keys are all numbers or all texts
+    mixed = lambda: store.init("a", out)
+    for wrong in (lambda: store.pull(8, out=out), lambda: store.init(3, out), mixed, lambda: mx.kv.create("dist_sync")):
         with pytest.raises(mx.MXNetError):
             wrong()
 
@@ -211,3 +213,80 @@ def test_states_that_mxnet_wrote_are_read():
     updater = mx.optimizer.get_updater(mx.optimizer.SGD(learning_rate=0.1, momentum=0.9))
     updater.set_states(data)
     np.testing.assert_allclose(updater.states[0].asnumpy(), np.full((2, 2), -0.1), rtol=1e-6)
+
+
+def test_group_adagrad_has_a_rate_for_each_row():
+    rng = np.random.RandomState(0)
+    weight = mx.nd.array(rng.randn(3, 4))
+    updater = mx.optimizer.get_updater(mx.optimizer.create("groupadagrad", learning_rate=0.1, rescale_grad=0.5))
+    want, history = weight.asnumpy(), np.zeros((3, 1))
+    for _ in range(3):
+        grad = rng.randn(3, 4).astype("float32")
+        updater(0, mx.nd.array(grad), weight)
+        history += ((0.5 * grad) ** 2).mean(axis=1, keepdims=True)
+        want = want - 0.1 * 0.5 * grad / np.sqrt(history + 1e-5)
+    np.testing.assert_allclose(weight.asnumpy(), want, rtol=1e-5)
+    assert isinstance(updater.optimizer, mx.optimizer.contrib.GroupAdaGrad)
+    with pytest.raises(AssertionError, match="matrices"):
+        updater(1, mx.nd.ones(3), mx.nd.ones(3))
+
+
+def test_programs_register_stores_of_their_own():
+    """Such a store sums; the optimizer stays with the Module."""
+
+    @mx.kv.KVStoreBase.register
+    class Counting(mx.kv.KVStoreBase.kv_registry["teststore"]):
+        sums = 0
+
+        def pushpull(self, key, value, out=None, priority=0):
+            type(self).sums += 1
+            super().pushpull(key, value, out, priority)
+
+    try:
+        store = mx.kv.create("COUNTING")
+        module = mx.mod.Module(
+            mx.sym.LinearRegressionOutput(
+                mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=1, name="fc"), name="lro"
+            ),
+            label_names=["lro_label"],
+            context=[mx.cpu(0), mx.cpu(1)],
+        )
+        module.bind([("data", (4, 2))], [("lro_label", (4, 1))])
+        module.init_params(mx.init.One())
+        module.init_optimizer(store, "sgd", {"learning_rate": 1.0, "rescale_grad": 1.0})
+        assert module._updater is not None and not module._update_on_kvstore
+        module.forward_backward(mx.io.DataBatch([mx.nd.ones((4, 2))], [mx.nd.zeros((4, 1))]))
+        module.update()
+        assert Counting.sums == 2 and module.get_params()[0]["fc_bias"].asscalar() == -8
+    finally:
+        del mx.kv.KVStoreBase.kv_registry["counting"]
+    with pytest.raises(NotImplementedError):
+        mx.kv.create("teststore").set_optimizer(module._optimizer)
+
+
+def test_svrg_corrects_by_the_gradient_of_all_data():
+    """With the same parameters at both places a step's gradient is that of all data."""
+    from symc.contrib.svrg_optimization.svrg_module import SVRGModule
+
+    rng = np.random.RandomState(0)
+    data = rng.randn(32, 2)
+    label = data @ np.array([[1.0], [2.0]])
+    train = mx.io.NDArrayIter(data, label, 8, label_name="lro_label")
+    net = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=1, no_bias=True, name="fc")
+    net = mx.sym.LinearRegressionOutput(net, name="lro")
+    for context in (mx.cpu(), [mx.cpu(0), mx.cpu(1)]):
+        module = SVRGModule(net, label_names=["lro_label"], context=context, update_freq=2)
+        module.bind(train.provide_data, train.provide_label)
+        module.init_params(mx.init.Zero())
+        module.init_optimizer("local", "sgd", {"learning_rate": 1.0})
+        module.update_full_grads(train)
+        train.reset()
+        module.forward_backward(next(train))
+        module.update()
+        want = (data.T @ label).T / 32  # of 4 batches of 8 rows
+        np.testing.assert_allclose(module.get_params()[0]["fc_weight"].asnumpy(), want, rtol=1e-4)
+        module = SVRGModule(net, label_names=["lro_label"], context=context, update_freq=2)
+        module.fit(train, num_epoch=4, eval_metric="mse", optimizer_params={"learning_rate": 0.5})
+        assert module.score(train, "mse")[0][1] < 0.05
+    with pytest.raises(TypeError, match="update_freq"):
+        SVRGModule(net)
