@@ -138,7 +138,7 @@ class DataParallelExecutorManager:
         aux_names: Sequence[str], work_load_list: list[float] | None = None, logger: Any = None,
         sym_gen: Callable[[Any], Any] | None = None,
     ) -> None:  # fmt: skip
-        (logger or logging).info("Start training with %s", str(ctx))
+        (logger or logging).info("training on %s", ", ".join(map(str, ctx)))
         loads = [1.0] * len(ctx) if work_load_list is None else work_load_list
         if not isinstance(loads, list) or len(loads) != len(ctx):
             raise AssertionError(f"work_load_list is a list of {len(ctx)} numbers, one a context, not {loads!r}")
@@ -155,7 +155,7 @@ class DataParallelExecutorManager:
     def install_monitor(self, monitor: Any) -> None:
         """Watch every executor. NotImplementedError for buckets, as in MXNet."""
         if self.sym_gen is not None:
-            raise NotImplementedError("Monitoring is not implemented for bucketing")
+            raise NotImplementedError("a manager with sym_gen has no monitors: install one on an executor")
         for exe in self.execgrp.train_execs:
             monitor.install(exe)
 

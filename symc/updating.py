@@ -26,7 +26,7 @@ def _create_kvstore(kvstore: Any, num_device: int, arg_params: Mapping[str, NDAr
         if kvstore is not None and name == "local":
             on_store = on_store and max((math.prod(a.shape) for a in arg_params.values()), default=0) <= LARGE
     if kvstore is not None and not isinstance(kvstore, KVStoreBase):
-        raise TypeError("kvstore must be KVStore, str or None")
+        raise TypeError(f"kvstore is a store, its name or None, not {type(kvstore).__name__}")
     return kvstore, kvstore is not None and on_store and kvstore.is_capable(KVStoreBase.OPTIMIZER)
 
 

@@ -19,7 +19,7 @@ def gradient_requests(
             raise AssertionError(f"grad_req has {len(given)} entries for {len(arguments)} arguments")
         return dict(zip(arguments, given))
     if not isinstance(given, (str, Mapping)):
-        raise ValueError("grad_req must be one of str, list, tuple, or dict.")
+        raise ValueError(f"grad_req is a word, a list or a dict by name, not {type(given).__name__}")
     word = given if isinstance(given, str) else "write"
     reqs = {n: word if (n in params and n not in fixed) or n in inputs else "null" for n in arguments}
     return reqs if isinstance(given, str) else {**reqs, **{n: given[n] for n in arguments if n in given}}

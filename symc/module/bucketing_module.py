@@ -266,7 +266,7 @@ class BucketingModule(BaseModule):
         """Write the parameters, `prefix-KEY-symbol.json` of every bucket that was used, and their keys, which have to
         be whole numbers, to `prefix.buckets`."""
         if not self._buckets:
-            raise AssertionError("Empty BucketingModule cannot be saved")
+            raise AssertionError("there is no bucket to save yet: call bind()")
         for key in self._buckets:
             if not isinstance(key, (int, np.integer)):
                 raise TypeError(f"the key {key!r} of a bucket is no whole number: save_params() writes the parameters")

@@ -299,7 +299,7 @@ class DataParallelExecutorGroup:
     def backward(self, out_grads: Any = None) -> None:
         """Gradients of every executor, given those of all outputs' rows."""
         if not self.for_training:
-            raise AssertionError("re-bind with for_training=True to run backward")
+            raise AssertionError("it is bound for prediction: bind with for_training=True for gradients")
         if out_grads is None or len(self.execs) == 1:
             for exe in self.execs:
                 exe.backward(out_grads)
@@ -372,8 +372,8 @@ def _batch_size(inputs: Sequence[DataDesc], divided: bool) -> int:
     for d, size in sizes:
         if divided and size != sizes[0][1]:
             raise AssertionError(
-                f"all data must have the same batch size: {sizes[0][0].name} has {sizes[0][1]} rows, but {d.name} has "
-                f"shape {d.shape}"
+                f"inputs that contexts divide have the same number of rows: {sizes[0][0].name} has {sizes[0][1]}, but "
+                f"{d.name} has shape {d.shape}"
             )
     return int(sizes[0][1]) if sizes else 0
 

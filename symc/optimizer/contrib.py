@@ -32,7 +32,7 @@ class GroupAdaGrad(Optimizer):
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         if self.wd:
-            raise AssertionError("Weight decay is not supported for GroupAdaGrad")
+            raise AssertionError(f"GroupAdaGrad has no weight decay: wd is 0, not {self.wd}")
         g = self.clipped(grad * s["rescale"])
         history = states[0] + reshape(mean(g * g, (1,)), states[0].shape)
         size = broadcast_to(sqrt(history + self.float_stable_eps), weight.shape)
