@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import difflib
 import os
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
 __all__ = [
-    "MXNetError", "NotImplementedForSymbol", "ShapeError", "data_dir", "data_dir_default", "numeric_types",
-    "string_types", "those",
+    "MXNetError", "NDArrayHandle", "NotImplementedForSymbol", "ShapeError", "data_dir", "data_dir_default",
+    "numeric_types", "py_str", "string_types", "those",
 ]  # fmt: skip
 
 numeric_types = (float, int)
@@ -68,6 +70,20 @@ def data_dir_default() -> str:
     if os.name == "nt":
         return os.path.join(os.environ.get("APPDATA", ""), "mxnet")
     return os.path.join(os.path.expanduser("~"), ".mxnet")
+
+
+class NDArrayHandle(ctypes.c_void_p):
+    """What MXNet gives a monitor's callback. Here that gets arrays; `ctypes.cast(array, NDArrayHandle)`, as callbacks
+    for MXNet do, and `NDArray(handle)` give the array back. The address is a key of `HELD`, and is never followed."""
+
+
+#: arrays whose handle was asked for, by that key
+HELD: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+
+def py_str(x: bytes | str) -> str:
+    """The text of MXNet's names, which are bytes there in some places."""
+    return x if isinstance(x, str) else x.decode("utf-8")
 
 
 def _as_list(obj: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from symc.base import HELD, NDArrayHandle
 from symc.context import Context, cpu, current_context
 from symc.ir.types import Array
 from symc.ndarray import indexing
@@ -36,10 +37,23 @@ class NDArray(Recorded):
     #: whether it is of a sparse storage type (symc.ndarray.sparse)
     _sparse = False
 
-    def __init__(self, data: Array, ctx: Context | None = None) -> None:
+    def __init__(self, data: Array | NDArrayHandle, ctx: Context | None = None, writable: bool = True) -> None:
+        """`writable` is there for programs that say it to MXNet's."""
+        if isinstance(data, NDArrayHandle):
+            held = HELD.get(data.value or 0)
+            if held is None:
+                raise MXNetError("this NDArrayHandle is of no array: make it by ctypes.cast(array, NDArrayHandle)")
+            self._data, self._ctx, self._entry = held._data, held._ctx, None
+            return
         self._data = np.ascontiguousarray(data).reshape(np.shape(data))
         self._ctx = ctx or cpu()
         self._entry = None
+
+    @property
+    def _as_parameter_(self) -> int:
+        """What ctypes takes for the array: see NDArrayHandle."""
+        HELD[id(self)] = self
+        return id(self)
 
     @staticmethod
     def _of(data: Array, ctx: Context | None = None) -> NDArray:

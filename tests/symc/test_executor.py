@@ -3,6 +3,7 @@ forks, arrays that share memory, arrays of others."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -345,3 +346,23 @@ def test_groups_of_operators_have_contexts() -> None:
         "x": 1, "a_weight": 1, "a_bias": 1, "b_weight": 2, "b_bias": 2,
     }  # fmt: skip
     assert bound.grad_dict["b_weight"].context == mx.cpu(2) == bound.forward()[0].context
+
+
+def test_callbacks_written_for_mxnet_take_handles() -> None:
+    """They cast what they get to a handle, and make an array of it."""
+    from symc.base import NDArrayHandle, py_str
+
+    seen: dict[str, float] = {}
+
+    def callback(name: str, array: mx.nd.NDArray) -> None:
+        again = mx.nd.NDArray(ctypes.cast(array, NDArrayHandle), writable=False)
+        seen[py_str(name)] = again.sum().asscalar()
+
+    bound = square()
+    bound.arg_dict["x"][:] = 3
+    bound.set_monitor_callback(callback)
+    bound.forward()
+    assert list(seen.values()) == [36, 48]
+    assert py_str(b"x") == "x"
+    with pytest.raises(mx.MXNetError, match="of no array"):
+        mx.nd.NDArray(NDArrayHandle(1))
