@@ -81,11 +81,6 @@ class NDArrayHandle(ctypes.c_void_p):
 HELD: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
-def py_str(x: bytes | str) -> str:
-    """The text of MXNet's names, which are bytes there in some places."""
-    return x if isinstance(x, str) else x.decode("utf-8")
-
-
 def _as_list(obj: Any) -> Any:
     """A list or tuple as it is; anything else as the one element of a list. Programs import it from mxnet.base."""
     return obj if isinstance(obj, (list, tuple)) else [obj]
