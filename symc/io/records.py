@@ -8,14 +8,15 @@ import random
 import struct
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from symc.base import MXNetError
 from symc.io.base import DataBatch, DataDesc, MXDataIter
+from symc.io.workers import Pending, Workers
 from symc.ir.types import Array
 from symc.ndarray import array, load, save
 from symc.pixels.codec import decode, decode_stored
@@ -110,7 +111,7 @@ class ImageRecordIter(MXDataIter):
         if not self._records:
             raise MXNetError(f"{name}: part {part_index} of {num_parts} of {self._path} has no records")
         self._labels = _listed(path_imglist) if path_imglist else None
-        self._width, self._shuffle, self._round, self._threads = label_width, shuffle, round_batch, preprocess_threads
+        self._width, self._shuffle, self._round = label_width, shuffle, round_batch
         self._distort, self._normalize = self._settings(kwargs)
         self._orders = np.random.RandomState(seed)
         self._seed_aug, self._drawn = seed if seed_aug is None else seed_aug, 0
@@ -118,8 +119,8 @@ class ImageRecordIter(MXDataIter):
         self.provide_label = [DataDesc(label_name, (batch_size, label_width) if label_width > 1 else (batch_size,))]
         #: records of this pass that are not in a batch yet, and batches that are being read
         self._left: deque[int] = deque()
-        self._ahead: deque[tuple[list[Future[Any]], int]] = deque()
-        self._workers: tuple[int, ThreadPoolExecutor] | None = None
+        self._ahead: deque[tuple[Pending, int]] = deque()
+        self._workers = Workers(preprocess_threads)
         #: the last batch of this pass is being read; it was given
         self._ended = self._given = False
         self._mean = self._mean_picture()
@@ -148,9 +149,8 @@ class ImageRecordIter(MXDataIter):
     def reset(self) -> None:
         """To the next pass, behind what has filled the last batch of this one; from the middle of one, to its
         beginning."""
-        for futures, _ in self._ahead:
-            for future in futures:
-                future.cancel()
+        for pending, _ in self._ahead:
+            pending.wanted = False
         self._ahead.clear()
         if self._given and self._round:
             self._ended = self._given = False
@@ -176,22 +176,17 @@ class ImageRecordIter(MXDataIter):
 
     # -- pictures
 
-    def _pool(self) -> ThreadPoolExecutor:
-        if self._workers is None or self._workers[0] != os.getpid():  # a fork has no threads
-            self._workers = os.getpid(), ThreadPoolExecutor(self._threads, thread_name_prefix="symc-pictures")
-        return self._workers[1]
-
     def _order_ahead(self) -> None:
         """Have the pictures of two batches read."""
         while len(self._ahead) < 2:
             chosen = self._chosen()
             if chosen is None:
                 return
-            futures = []
+            tasks = []
             for record in chosen[0]:
-                futures.append(self._pool().submit(self._sample, self._records[record], self._drawn))
+                tasks.append(partial(self._sample, self._records[record], self._drawn))
                 self._drawn += 1
-            self._ahead.append((futures, chosen[1]))
+            self._ahead.append((self._workers.order(tasks), chosen[1]))
 
     def _sample(self, position: int, number: int) -> tuple[Array, Array, int]:
         """A picture (channels, height, width), its labels and its number, of the record at a place in the file."""
@@ -258,10 +253,10 @@ class ImageRecordIter(MXDataIter):
         self._order_ahead()
         if not self._ahead:
             return None
-        futures, pad = self._ahead.popleft()
+        pending, pad = self._ahead.popleft()
         self._order_ahead()
         self._given = self._ended and not self._ahead
-        samples = [future.result() for future in futures]
+        samples = self._workers.results(pending)
         data = np.zeros((self.batch_size, *self.data_shape), self.dtype)
         labels = np.zeros((self.batch_size, self._width), np.float32)
         numbers = np.zeros(self.batch_size, np.uint64)

@@ -108,6 +108,18 @@ def test_in_a_forked_process(records):
     in_child(child)
 
 
+def test_what_was_ordered_before_a_fork_is_made_in_both(records):
+    """The parent's threads are not there in the child; what they were to make is made anew."""
+    images = iterate(records)
+    next(images)
+
+    def child():
+        assert next(images).label[0].asnumpy().tolist() == [3, 4, 5]
+
+    in_child(child)
+    assert next(images).label[0].asnumpy().tolist() == [3, 4, 5]
+
+
 @pytest.mark.parametrize("given, sentence", [
     ({"data_shape": (2, 6, 8)}, "1, 3 or 4 channels"), ({"data_shape": (4, 6, 8)}, "record 0: not 4 channels"),
     ({"label_width": 3}, "record 0 has 1 labels, but label_width=3"), ({"dtype": "float16"}, "cast its batches"),
