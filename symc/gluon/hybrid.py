@@ -8,11 +8,11 @@ from typing import Any
 
 from symc import ndarray, symbol
 from symc.gluon.block import Block
-from symc.gluon.cached import CachedOp
 from symc.gluon.nested import Form, flatten, regroup
 from symc.gluon.parameter import DeferredInitializationError, Parameter, ParameterDict
 from symc.ndarray import NDArray
 from symc.ndarray import save as save_arrays
+from symc.ndarray.cached import CachedOp
 from symc.symbol import Symbol, Variable
 
 

@@ -51,4 +51,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in OPERATORS:  # registered after this module was imported
         return _imperative.made_later(OPERATORS[name], name)
+    if name == "CachedOp":  # the compiler for whole Symbols, which arrays alone do not need
+        from symc.ndarray.cached import SymbolFunction
+
+        return SymbolFunction
     raise AttributeError(f"mx.nd has no function {name!r}{_suggestion(name)}")

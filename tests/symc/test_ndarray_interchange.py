@@ -77,3 +77,18 @@ def test_which_slices_are_contiguous():
             array = mx.nd.array(data)
             array[key][:] = -1
             assert (array[key].asnumpy() == -1).all()
+
+
+def test_a_symbol_is_called_with_arrays():
+    op = mx.nd.CachedOp(mx.sym.FullyConnected(mx.sym.Variable("x"), name="fc", num_hidden=2) + 2)
+    x, weight, bias = mx.nd.ones((3, 4)), mx.nd.ones((2, 4)), mx.nd.zeros((2,))
+    assert (op(x, weight, bias).asnumpy() == 6).all()
+    out = mx.nd.zeros((3, 2))
+    assert op(x, weight, bias, out=out) is out and (out.asnumpy() == 6).all()
+    weight.attach_grad()
+    with mx.autograd.record():
+        found = op(mx.nd.ones((5, 4)), weight, bias) * 3
+    found.backward()
+    assert (weight.grad.asnumpy() == 15).all()
+    with pytest.raises(mx.MXNetError, match="takes 3 arrays"):
+        op(x)

@@ -9,8 +9,8 @@ from typing import Any
 from symc.base import MXNetError
 from symc.compile import Executable, compile_symbol
 from symc.ir.types import Array, TensorType, dtype_of
-from symc.ndarray import NDArray
 from symc.ndarray.imperative import invoke
+from symc.ndarray.ndarray import NDArray
 from symc.ndarray.pool import Pool
 from symc.ndarray.tape import STATE, Opaque, Variable, entry_of, record, records
 from symc.ops.base import Operator
@@ -54,6 +54,28 @@ class CachedOp:
         if recorded:
             record(step, arrays, [a._data for a in arrays], results)
         return results
+
+
+class SymbolFunction:
+    """`mx.nd.CachedOp`: a Symbol that is called with arrays, in the order of its `list_inputs()`."""
+
+    def __init__(self, sym: Any, flags: Any = ()) -> None:
+        """`flags` are MXNet's, and change nothing here."""
+        self._op = CachedOp(sym, sym.list_inputs())
+
+    def __call__(self, *args: NDArray, out: Any = None, **kwargs: Any) -> Any:
+        """The Symbol's outputs (one array, or a list), put into `out` if that is given."""
+        if len(args) != len(self._op.inputs):
+            raise MXNetError(
+                f"CachedOp: takes {len(self._op.inputs)} arrays ({', '.join(self._op.inputs)}), got {len(args)}"
+            )
+        made = self._op(args)
+        if out is not None:
+            targets = list(out) if isinstance(out, (list, tuple)) else [out]
+            for target, result in zip(targets, made, strict=True):
+                result.copyto(target)
+            made = targets
+        return made[0] if len(made) == 1 else made
 
 
 def _wanted(array: NDArray) -> bool:
