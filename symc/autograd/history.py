@@ -64,7 +64,9 @@ def _composed(call: Call, value: Callable[[Entry], Symbol]) -> Symbol:
         (operand,) = call.operands
         assert operand.entry is not None
         return _part(function, operand, value(operand.entry), call.results[0].shape, name)
-    if not isinstance(function, Function) or function.operator is None:
+    if not isinstance(function, Function):
+        return function.composed([value(operand.entry) for operand in call.operands if operand.entry is not None])
+    if function.operator is None:
         raise MXNetError(f"get_symbol: no operator stands for {function.name}, which is part of the history")
     operator = function.operator
     cls = type(operator)

@@ -3,6 +3,7 @@ step whose gradient is the backward half of the same program."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ class CachedOp:
         if program is None:
             types = {n: TensorType(dtype_of(a.dtype), a.shape) for n, a in zip(names, arrays)}
             program = self._programs[key] = _Program(self.symbol, types, STATE.training, wrt)
-        step = _Step(program, dict(zip(names, [a._data for a in arrays])), self.symbol.name or "net")
+        step = _Step(program, dict(zip(names, [a._data for a in arrays])), self.symbol)
         results = [NDArray._of(a, arrays[0].context if arrays else None) for a in step.run()]
         if recorded:
             record(step, arrays, [a._data for a in arrays], results)
@@ -105,8 +106,9 @@ class _Program:
 class _Step(Opaque):
     """One call of a program."""
 
-    def __init__(self, program: _Program, buffers: dict[str, Array], name: str) -> None:
-        self.program, self.name = program, name
+    def __init__(self, program: _Program, buffers: dict[str, Array], symbol: Any) -> None:
+        self.program, self.symbol = program, symbol
+        self.name = symbol.name or "net"
         self._inputs = list(buffers)
         self._buffers = dict(buffers)
         if program.key:
@@ -125,6 +127,12 @@ class _Step(Opaque):
         else:
             program.pool.run(self._buffers, self._outputs)
         return self._outputs[: program.count]
+
+    def composed(self, inputs: Sequence[Any]) -> Any:
+        """The Symbol itself, of other inputs."""
+        made = copy.copy(self.symbol)
+        made._compose(**dict(zip(self._inputs, inputs)))
+        return made
 
     def backward(self, cts: Sequence[Array | None]) -> Sequence[Array | None]:
         program = self.program

@@ -84,6 +84,10 @@ class Opaque:
         """Cotangents of the inputs from those of the outputs; None where nothing flows."""
         raise NotImplementedError(f"{type(self).__name__} does not say its gradient")
 
+    def composed(self, inputs: Sequence[Any]) -> Any:
+        """The Symbol of the step's outputs, of those of its inputs. MXNetError where no operator stands for it."""
+        raise MXNetError(f"get_symbol: no operator stands for {self.name}, which is part of the history")
+
     def transposed(self) -> Opaque | None:
         """For a linear step of one input and one output: the step that its gradient is."""
         return None

@@ -230,6 +230,18 @@ def test_a_compiled_block_gives_the_gradients_of_an_uncompiled_one():
         autograd.grad(y, x, create_graph=True)
 
 
+def test_the_history_of_a_compiled_block_is_its_symbol():
+    net = dense()
+    net.hybridize()
+    x = mx.nd.ones((1, 3))
+    with autograd.record():
+        y = net(x) * 2
+    symbol = autograd.get_symbol(y)
+    assert len(symbol.list_arguments()) == 3
+    values = dict(zip(symbol.list_arguments(), [x, net.weight.data(), net.bias.data()]))
+    assert (symbol.bind(mx.cpu(), values).forward()[0].asnumpy() == y.asnumpy()).all()
+
+
 def test_dropout_of_a_compiled_block_is_drawn_anew_and_only_in_training():
     net = nn.HybridSequential()
     net.add(nn.Dropout(0.5))
