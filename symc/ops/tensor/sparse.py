@@ -49,17 +49,14 @@ class Retain(Operator):
             t.set_in(1, np.int64)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        data, indices = inputs
-        rows = data.shape[0]
-        marks = scatter_add(
-            constant(0, data.dtype, (rows,)), clipped(indices, rows), constant(1, data.dtype, indices.shape), 0
-        )
-        kept = mv.broadcast_to(mv.reshape(ew.gt(marks, 0), (rows, *(1,) * (data.rank - 1))), data.shape)
-
-        def retained(data: Node) -> Node:
+        def retained(data: Node, indices: Node) -> Node:
+            rows = data.shape[0]
+            none, one = constant(0, data.dtype, (rows,)), constant(1, data.dtype, indices.shape)
+            marks = scatter_add(none, clipped(indices, rows), one, 0)
+            kept = mv.broadcast_to(mv.reshape(ew.gt(marks, 0), (rows, *(1,) * (data.rank - 1))), data.shape)
             return ew.select(kept, data, constant(0, data.dtype, data.shape))
 
-        return with_rule([data], retained, lambda ins, outs, cts: [retained(cts[0])])
+        return with_rule(inputs, retained, lambda ins, outs, cts: [retained(cts[0], ins[1]), None])
 
 
 @operator("_contrib_SparseEmbedding", inputs="data weight", hint="sparseembedding")
