@@ -157,7 +157,7 @@ def simple_bind(
     def stored(wanted: Wanted, stypes: Mapping[str, str], dense: Callable[[Wanted], NDArray]) -> NDArray:
         """An array that is sparse is new, unless it is shared."""
         name, shape, dtype = wanted
-        if name not in stypes or name in pool.names:
+        if name not in stypes or (pool.executor is not None and name in pool.names):
             return dense(wanted)
         return zeros(shape, places.get(name, ctx), dtype, stypes[name])
 
