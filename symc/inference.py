@@ -17,6 +17,7 @@ from symc.ops.shared.attribute_text import literal
 from symc.passes.tensor.infer_shape import Conflict, propagate
 from symc.runtime.memory import AXES, fits, need
 from symc.typed import HasGraph
+from symc.util import is_np_shape
 
 Entry = tuple[SymNode, int]
 Answer = tuple[Any, Any, Any]
@@ -56,6 +57,18 @@ def infer_shapes(
     if not partial and any(s is None or 0 in s for part in _answer(symbol, found.get) for s in part):
         return None, None, None
     return _answer(symbol, lambda entry: tuple(found.get(entry) or ()))
+
+
+def asked_shapes(symbol: HasGraph, partial: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Answer:
+    """What a user asks for: `infer_shapes`, where NumPy's shapes are asked for (mx.np_shape) in their terms: -1 for an
+    unknown dimension, None for an unknown shape. MXNetError for a dimension of 0, which is none that is unknown."""
+    if not is_np_shape():
+        return infer_shapes(symbol, partial, args, kwargs, False)
+    for shape in (*args, *kwargs.values()):
+        if isinstance(shape, tuple) and 0 in shape:
+            raise MXNetError(f"{symbol!r}: nothing is inferred from {shape}, a shape without elements; -1 is unknown")
+    found = infer_shapes(symbol, partial, args, kwargs, False)
+    return found if found[0] is None else tuple([tuple(d or -1 for d in s) or None for s in part] for part in found)
 
 
 def infer_types(

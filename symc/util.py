@@ -38,8 +38,8 @@ _semantics = _Semantics()
 
 
 def is_np_shape() -> bool:
-    """Whether this thread has asked for NumPy's shapes. Arrays may have extents of 0 and no axes at all either way; in
-    the shape of a Symbol an extent of 0 always means unknown."""
+    """Whether this thread has asked for NumPy's shapes. Arrays may have extents of 0 and no axes either way; what
+    `infer_shape` is told and answers says unknown by -1 and None then."""
     return _semantics.shape
 
 

@@ -251,9 +251,9 @@ class Symbol:
         """(argument shapes, output shapes, state shapes) from known argument shapes, given by position or by name;
         (None, None, None) and a warning where they do not follow. 0 is an unknown dimension. MXNetError where shapes
         contradict each other."""
-        from symc.inference import infer_shapes, warn_unknown
+        from symc.inference import asked_shapes, infer_shapes, warn_unknown
 
-        result = infer_shapes(self, False, args, kwargs, False)
+        result = asked_shapes(self, False, args, kwargs)
         if result[1] is None:
             found = infer_shapes(self, True, args, kwargs, False)[0]
             unknown = [f"{n}: {s}" for n, s in zip(self.list_arguments(), found) if not s or 0 in s]
@@ -261,10 +261,10 @@ class Symbol:
         return result
 
     def infer_shape_partial(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
-        """As infer_shape, with () for unknown shapes and 0 for unknown dimensions."""
-        from symc.inference import infer_shapes
+        """As infer_shape, with () for unknown shapes and 0 for unknown dimensions; under mx.np_shape None and -1."""
+        from symc.inference import asked_shapes
 
-        return infer_shapes(self, True, args, kwargs, False)
+        return asked_shapes(self, True, args, kwargs)
 
     def infer_type(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         """(argument types, output types, state types) from known argument types, given by position or by name;

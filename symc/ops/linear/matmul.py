@@ -79,7 +79,8 @@ class BatchDot(Operator):
         n, other = (b[-2], b[-1]) if self.transpose_b else (b[-1], b[-2])
         if k and other and k != other:
             raise ShapeError(f"lhs {a} and rhs {b} do not fit: {k} against {other}")
-        s.set_out(0, (*(x or y for x, y in zip(a[:-2], b[:-2])), m, n))
+        if a[-1] and b[-2]:  # MXNet says nothing before it knows these, transposed or not
+            s.set_out(0, (*(x or y for x, y in zip(a[:-2], b[:-2])), m, n))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         return linear.dot(inputs[0], inputs[1], ta=self.transpose_a, tb=self.transpose_b)

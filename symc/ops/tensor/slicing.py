@@ -218,7 +218,8 @@ class SliceChannel(Operator):
         return tuple(f"output{i}" for i in range(self.num_outputs))
 
     def complete(self, s: Shapes) -> None:
-        """Every piece: the data's shape with extent / num_outputs along the axis, or without it."""
+        """Every piece: the data's shape with extent / num_outputs along the axis, or without it; and the data's from
+        those of the pieces, if its rank is known."""
         data = s.ins[0]
         if data is None:
             return
@@ -231,6 +232,11 @@ class SliceChannel(Operator):
         middle = () if self.squeeze_axis else (each,)
         for at in range(self.num_outputs):
             s.set_out(at, data[:axis] + middle + data[axis + 1 :])
+            piece = s.outs[at]
+            if piece is not None and len(piece) == len(data) - self.squeeze_axis:
+                extent = 1 if self.squeeze_axis else piece[axis]
+                behind = piece[axis if self.squeeze_axis else axis + 1 :]
+                s.set_in(0, (*piece[:axis], extent * self.num_outputs, *behind))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> list[Node]:
         data = inputs[0]
