@@ -287,12 +287,18 @@ class Maker:
         self.kept(rows, 2 * x.size + 8)
         self.kept(last, x.size + 8)
 
+    def test(self, node: Node) -> Node:
+        """A comparison that rounding cannot turn."""
+        if self.whole:
+            return ew.gt(node, self.pick([0, 1]))
+        return self.pick([ew.ge, ew.lt])(ew.add(ew.abs_(node), 1.0), 0.0)
+
     def sides(self, x: Value) -> None:
         """A branch that looks at one element."""
         if not x.node.rank or x.node.dtype != self.dtype:
             return
         one = reshape(slice_(x.node, [0] * x.node.rank, [1] * x.node.rank), ())
-        (made,) = branch(ew.gt(one, 0), lambda a: [a + 1], lambda a: [ew.relu(a)], [x.node])
+        (made,) = branch(self.test(one), lambda a: [a + 1], lambda a: [ew.relu(a)], [x.node])
         self.kept(made, x.size + 1)
 
     def bits(self, x: Value) -> None:
@@ -303,8 +309,7 @@ class Maker:
             low = ew.and_(y.node, 7)
             self.kept(getattr(ew, name)(x.node, low) if name != "shr" else ew.shr(ew.abs_(x.node), low), x.size + 8)
         else:
-            test = ew.gt(x.node, 0)
-            both = getattr(ew, self.pick(["and_", "or_", "xor"]))(test, ew.lt(x.node, 1))
+            both = getattr(ew, self.pick(["and_", "or_", "xor"]))(self.test(x.node), self.test(x.node))
             self.kept(ew.cast(both, self.dtype), 1.0)
 
     def draw(self, x: Value) -> None:
@@ -353,9 +358,9 @@ class Maker:
                 return
 
     def choose(self, x: Value) -> None:
-        """One of two values by a comparison that rounding cannot turn."""
+        """One of two values."""
         y, z = self.like(x), self.like(x)
-        test = ew.lt(x.node, z.node) if self.whole else ew.ge(ew.add(ew.abs_(x.node), 1.0), 0.0)
+        test = ew.lt(x.node, z.node) if self.whole else self.test(x.node)
         self.pool.append(Value(ew.select(test, x.node, y.node), max(x.size, y.size)))
 
 
