@@ -184,7 +184,56 @@ def mp_adamw_update(
     return _decoupled("_mp_adamw_update", *inputs, rescale_grad=rescale_grad, lr=lr, eta=eta, **kwargs)
 
 
+def _each(op: str, arrays: Sequence[Sequence[NDArray]], *last: NDArray, **kwargs: Any) -> Any:
+    """An update of many weights: the arrays of the first, of the second, and so on. AssertionError for lists of
+    different lengths."""
+    from symc.ndarray.imperative import make_function
+
+    if len({len(group) for group in arrays}) != 1:
+        raise AssertionError(f"{op}: the lists have {', '.join(str(len(group)) for group in arrays)} arrays")
+    return make_function(OPERATORS[op], op)(*(array for one in zip(*arrays) for array in one), *last, **kwargs)
+
+
+def multi_adamw_update(
+    weights: Sequence[NDArray], grads: Sequence[NDArray], mean: Sequence[NDArray], var: Sequence[NDArray],
+    rescale_grad: Any, lrs: Any, wds: Any, etas: Any, size: int = 0, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """adamw_update of many weights, each with rates of its own."""
+    scale = rescale_grad if isinstance(rescale_grad, NDArray) else full((1,), rescale_grad)
+    rates = {"lrs": lrs, "wds": wds, "etas": etas, "num_weights": size or len(weights)}
+    return _each("_multi_adamw_update", (weights, grads, mean, var), scale, **rates, **kwargs)
+
+
+def multi_mp_adamw_update(
+    weights: Sequence[NDArray], grads: Sequence[NDArray], mean: Sequence[NDArray], var: Sequence[NDArray],
+    weights32: Sequence[NDArray], rescale_grad: Any, lrs: Any, wds: Any, etas: Any, size: int = 0, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """multi_adamw_update of half-precision weights with single-precision copies."""
+    scale = rescale_grad if isinstance(rescale_grad, NDArray) else full((1,), rescale_grad)
+    rates = {"lrs": lrs, "wds": wds, "etas": etas, "num_weights": size or len(weights)}
+    return _each("_multi_mp_adamw_update", (weights, grads, mean, var, weights32), scale, **rates, **kwargs)
+
+
+def multi_lamb_update(
+    weights: Sequence[NDArray], grads: Sequence[NDArray], mean: Sequence[NDArray], var: Sequence[NDArray],
+    step_count: Any, lrs: Any, wds: Any, num_tensors: int = 0, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """LAMB for many weights, each with a number of steps and rates of its own."""
+    rates = {"step_count": step_count, "learning_rates": lrs, "wds": wds, "num_tensors": num_tensors or len(weights)}
+    return _each("_multi_lamb_update", (weights, grads, mean, var), **rates, **kwargs)
+
+
+def multi_mp_lamb_update(
+    weights: Sequence[NDArray], grads: Sequence[NDArray], mean: Sequence[NDArray], var: Sequence[NDArray],
+    weights32: Sequence[NDArray], step_count: Any, lrs: Any, wds: Any, num_tensors: int = 0, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """multi_lamb_update of half-precision weights with single-precision copies."""
+    rates = {"step_count": step_count, "learning_rates": lrs, "wds": wds, "num_tensors": num_tensors or len(weights)}
+    return _each("_multi_mp_lamb_update", (weights, grads, mean, var, weights32), **rates, **kwargs)
+
+
 #: what the module adds to the operators' functions
 FUNCTIONS = (
-    adamw_update, cond, foreach, isfinite, isinf, isnan, mp_adamw_update, rand_zipfian, while_loop,
+    adamw_update, cond, foreach, isfinite, isinf, isnan, mp_adamw_update, multi_adamw_update, multi_lamb_update,
+    multi_mp_adamw_update, multi_mp_lamb_update, rand_zipfian, while_loop,
 )  # fmt: skip

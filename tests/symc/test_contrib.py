@@ -197,3 +197,34 @@ def test_keys_are_of_one_kind():
     store.init(3, mx.nd.ones(2))
     with pytest.raises(mx.MXNetError, match="key 'a' is a str, but other keys are not"):
         store.init("a", mx.nd.ones(2))
+
+
+#: sums of each weight, gradient, mean, variance (and copy) after an update of two weights, as MXNet 1.9.1 leaves them
+AFTER = {
+    "multi_adamw_update": [[3.15, 2.531], [3.275, 2.651], [3.764, 2.132], [3.027, 2.967]],
+    "multi_mp_adamw_update": [[2.375, 1.942], [2.823, 1.855], [2.001, 1.953], [4.021, 1.135], [2.375, 1.942]],
+    "multi_lamb_update": [[2.395, 1.305], [3.723, 2.506], [3.748, 3.07], [4.07, 1.544]],
+    "multi_mp_lamb_update": [[1.953, 1.787], [4.292, 2.86], [3.211, 2.147], [4.712, 1.547], [1.953, 1.787]],
+}
+
+
+def test_updates_of_many_weights() -> None:
+    """One call for lists of arrays; half precision has its copies."""
+    rng = np.random.RandomState(0)
+
+    def pair(dtype: str = "float32") -> list[mx.nd.NDArray]:
+        return [mx.nd.array(rng.uniform(0.1, 1, shape), dtype=dtype) for shape in ((3, 2), (4,))]
+
+    for name, sums in AFTER.items():
+        half = "float16" if "mp" in name else "float32"
+        arrays = [pair(half), pair(half), *(pair() for _ in sums[2:])]
+        rates = {"lrs": [0.1, 0.2], "wds": [0.01, 0.02], "out": arrays[0]}
+        function = getattr(mx.nd.contrib, name)
+        if "adamw" in name:
+            function(*arrays, 0.5, etas=[1.0, 0.5], **rates)
+        else:
+            function(*arrays, step_count=[1, 2], **rates)
+        found = [[float(x.asnumpy().astype("float32").sum()) for x in group] for group in arrays]
+        np.testing.assert_allclose(found, sums, atol=2e-3, err_msg=name)
+    with pytest.raises(AssertionError, match="the lists have 2, 1, 2, 2 arrays"):
+        mx.nd.contrib.multi_lamb_update(pair(), pair()[:1], pair(), pair(), [1, 2], [0.1, 0.1], [0, 0])
