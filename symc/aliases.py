@@ -66,9 +66,8 @@ MOVED = {
 INNER = {
     "contrib.autograd": "autograd.sections",
     "contrib.nd": "ndarray.contrib", "contrib.ndarray": "ndarray.contrib", "contrib.sym": "symbol.contrib",
-    "contrib.symbol": "symbol.contrib", "contrib.svrg_optimization": "svrg",
-    "contrib.svrg_optimization.svrg_module": "svrg",
-    "contrib.svrg_optimization.svrg_optimizer": "svrg", "image.image": "image",
+    "contrib.symbol": "symbol.contrib",
+    "image.image": "image",
     "io.io": "io", "io.utils": "io", "kvstore.base": "kvstore",
     "kvstore.kvstore": "kvstore", "misc": "lr_scheduler", "ndarray.utils": "ndarray",
     "optimizer.optimizer": "optimizer", "rnn.io": "rnn", "rnn.rnn": "rnn", "rnn.rnn_cell": "rnn",

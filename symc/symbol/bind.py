@@ -76,7 +76,7 @@ def bind(
     shared_exec: Any,
 ) -> Executor:
     """See Symbol.bind."""
-    from symc.stored import executor_for
+    from symc.sparse_binding import executor_for
 
     if not isinstance(ctx, Context):
         raise TypeError("Context type error: bind needs a Context, as mx.cpu()")
@@ -121,7 +121,7 @@ def simple_bind(
 ) -> Executor:  # fmt: skip
     """See Symbol.simple_bind."""
     from symc.ndarray import zeros
-    from symc.stored import declared, executor_for, gradient_stypes
+    from symc.sparse_binding import declared, executor_for, gradient_stypes
 
     if not isinstance(ctx, Context):
         raise TypeError("Context type error: simple_bind needs a Context, as mx.cpu()")
