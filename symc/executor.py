@@ -33,7 +33,7 @@ from symc.views.notebook import html_table, svg_of
 class Executor:
     """Runs a bound Symbol. Made by `Symbol.bind` and `Symbol.simple_bind`.
 
-    `arg_arrays`, `grad_arrays` (None where no gradient is kept), `aux_arrays` and `outputs` are NDArrays in the
+    `arg_arrays`, `grad_arrays` (None where none was given), `aux_arrays` and `outputs` are NDArrays in the
     Symbol's order; the `*_dict` views name them.
 
     One Executor is for one thread at a time: the next run overwrites the outputs, whichever thread asks for it, so what
@@ -64,7 +64,7 @@ class Executor:
         if self._budget is not None:
             self._edits = self._edits.inserting("schedule", Recompute(budget=self._budget))
         self.arg_arrays = list(args)
-        self.grad_arrays = [g if r != "null" else None for g, r in zip(grads, reqs)]
+        self.grad_arrays = list(grads)
         self.aux_arrays = list(aux)
         self._reqs = [r if g is not None else "null" for g, r in zip(self.grad_arrays, reqs)]
         self._arg_names: list[str] = symbol.list_arguments()

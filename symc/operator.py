@@ -38,8 +38,6 @@ class PythonOp:
 
     def get_symbol(self, *args: Any, **kwargs: Any) -> symbol.Symbol:
         """The Symbol of the operator on other Symbols."""
-        if type(self) in (PythonOp, NumpyOp, NDArrayOp):
-            raise MXNetError(f"{type(self).__name__} is a base: derive from it and give forward and backward")
         if not self._op_type:
             self._op_type = f"_python_op_{next(_serial)}"
             register(self._op_type)(_prop_of(self))

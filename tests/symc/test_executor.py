@@ -365,3 +365,12 @@ def test_callbacks_written_for_mxnet_take_handles() -> None:
     assert py_str(b"x") == "x"
     with pytest.raises(mx.MXNetError, match="of no array"):
         mx.nd.NDArray(NDArrayHandle(1))
+
+
+def test_a_gradient_array_that_is_not_asked_for_stays_as_it_is() -> None:
+    x = mx.sym.Variable("x")
+    given = mx.nd.array([7.0, 8.0])
+    exe = mx.sym.exp(x).bind(mx.cpu(), {"x": mx.nd.zeros(2)}, {"x": given}, "null")
+    exe.forward(is_train=True)
+    exe.backward([mx.nd.ones(2)])
+    assert exe.grad_dict["x"] is given and given.asnumpy().tolist() == [7.0, 8.0]

@@ -63,8 +63,8 @@ def test_an_operator_on_arrays():
     assert exe.forward(is_train=True, x=mx.nd.ones(2), x2=mx.nd.ones(2))[0].asnumpy().tolist() == [8, 8]
     exe.backward(mx.nd.array([1, 2]))
     assert [exe.grad_dict[n].asnumpy().tolist() for n in ("x", "x2")] == [[3, 6], [5, 10]]
-    with pytest.raises(mx.MXNetError, match="NumpyOp is a base"):
-        mx.operator.NumpyOp()(mx.sym.Variable("x"))
+    copied = mx.operator.NumpyOp()(mx.sym.Variable("x")).simple_bind(mx.cpu(), x=(2,))
+    assert copied.forward(x=mx.nd.array([3, 4]))[0].asnumpy().tolist() == [3, 4]
 
 
 def test_what_operators_take():
