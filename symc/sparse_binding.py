@@ -82,8 +82,8 @@ class StoredExecutor(Executor):
     ) -> None:  # fmt: skip
         self._symbol, self._ctx, self._group2ctx = symbol, ctx, group2ctx
         self.arg_arrays, self.aux_arrays = list(args), list(aux)
-        self.grad_arrays = [g if r != "null" else None for g, r in zip(grads, reqs)]
-        dense_grads = [_twin(g) if g is not None else None for g in self.grad_arrays]
+        self.grad_arrays = list(grads)
+        dense_grads = [_twin(g) if g is not None and r != "null" else None for g, r in zip(grads, reqs)]
         # what is added to a sparse gradient is computed beside it
         inner_reqs = ["write" if g is not None and g._sparse and r == "add" else r for g, r in zip(grads, reqs)]
         twins = [_twin(a) for a in self.arg_arrays]

@@ -91,3 +91,15 @@ def test_several_contexts_train_a_sparse_weight_as_one_does():
         module.fit(batches, num_epoch=2, eval_metric="mse", initializer=mx.init.One(), optimizer_params=settings)
         found.append(module.get_params()[0]["net_weight"].asnumpy())
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+def test_a_gradient_array_that_is_not_asked_for_stays_as_it_is():
+    """As with dense arrays: it is kept, and not written."""
+    x, w = mx.sym.Variable("x"), mx.sym.Variable("w", stype="row_sparse")
+    net = mx.sym.Embedding(x, weight=w, input_dim=4, output_dim=2, sparse_grad=True)
+    weight = mx.nd.ones((4, 2)).tostype("row_sparse")
+    kept = mx.nd.full((4, 2), 7).tostype("row_sparse")
+    exe = net.bind(mx.cpu(), {"x": mx.nd.array([1, 3]), "w": weight}, {"w": kept}, {"x": "null", "w": "null"})
+    exe.forward(is_train=True)
+    exe.backward([mx.nd.ones((2, 2))])
+    assert exe.grad_dict["w"] is kept and (kept.asnumpy() == 7).all()
