@@ -18,7 +18,7 @@ from symc.ir.modules import Calls, LoopModule
 from symc.ir.op import Node, Primitive, Recorder
 from symc.ir.prims.movement import Slice
 from symc.ir.program.nodes import KernelStep, Program, regions_of_step
-from symc.ir.tensor.graph import Graph, finish, users_of
+from symc.ir.tensor.graph import Graph, finish, fresh_name, users_of
 from symc.ir.types import strides_of
 from symc.passes.loop.body import lower_body
 from symc.passes.manager.manager import Pass, register_pass
@@ -107,10 +107,7 @@ def named_buffers(kernel: LoopKernel, step: KernelStep) -> LoopKernel:
     taken = {stmt.buffer.name for stmt in walk(kernel.body) if isinstance(stmt, Alloc)}
     names: dict[str, str] = {}
     for buffer, value in zip(kernel.buffers, [*step.operands, *(result.name for result in step.results)]):
-        name, count = value, 0
-        while name in taken:
-            count += 1
-            name = f"{value}.{count}"
+        name = fresh_name(value, taken)
         taken.add(name)
         names[buffer.name] = name
 

@@ -37,7 +37,7 @@ from symc.ir.program.nodes import (
     operand_node,
 )
 from symc.ir.syntax.printing import value_name
-from symc.ir.tensor.graph import Graph, Output, Update, topological
+from symc.ir.tensor.graph import Graph, Output, Update, fresh_name, topological
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
 from symc.passes.manager.watching import definition
@@ -256,11 +256,7 @@ class _Fusion:
         new one."""
         known = self.graph.names.get(node) or self.extra.get(node)
         if known is None:
-            known = stem = node.op.name
-            count = 0
-            while known in self.names:
-                count += 1
-                known = f"{stem}.{count}"
+            known = fresh_name(node.op.name, self.names)
             self.names.add(known)
             self.extra[node] = known
         return known

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import symc
@@ -119,7 +120,7 @@ def _by_check(trial: Trial) -> Failure | None:
     return found if isinstance(found, Failure) else None
 
 
-def _by_command(command: str):  # type: ignore[no-untyped-def]
+def _by_command(command: str) -> Callable[[Trial], Failure | None]:
     """Failures of a command that is given the program in a file, behind its words or for {} in it."""
 
     def fails(trial: Trial) -> Failure | None:

@@ -184,14 +184,18 @@ def mp_adamw_update(
     return _decoupled("_mp_adamw_update", *inputs, rescale_grad=rescale_grad, lr=lr, eta=eta, **kwargs)
 
 
-def _each(op: str, arrays: Sequence[Sequence[NDArray]], *last: NDArray, **kwargs: Any) -> Any:
-    """An update of many weights: the arrays of the first, of the second, and so on. AssertionError for lists of
-    different lengths."""
-    from symc.ndarray.imperative import make_function
-
+def _each(op: str, *arrays: Sequence[NDArray]) -> list[NDArray]:
+    """The arrays of an update's first weight, of its second, and so on. AssertionError for lists of different
+    lengths."""
     if len({len(group) for group in arrays}) != 1:
         raise AssertionError(f"{op}: the lists have {', '.join(str(len(group)) for group in arrays)} arrays")
-    return make_function(OPERATORS[op], op)(*(array for one in zip(*arrays) for array in one), *last, **kwargs)
+    return [array for one in zip(*arrays) for array in one]
+
+
+def _lamb(op: str, *arrays: Sequence[NDArray], **kwargs: Any) -> Any:
+    from symc.ndarray.imperative import make_function
+
+    return make_function(OPERATORS[op], op)(*_each(op, *arrays), **kwargs)
 
 
 def multi_adamw_update(
@@ -199,9 +203,9 @@ def multi_adamw_update(
     rescale_grad: Any, lrs: Any, wds: Any, etas: Any, size: int = 0, **kwargs: Any,
 ) -> Any:  # fmt: skip
     """adamw_update of many weights, each with rates of its own."""
-    scale = rescale_grad if isinstance(rescale_grad, NDArray) else full((1,), rescale_grad)
+    inputs = _each("multi_adamw_update", weights, grads, mean, var)
     rates = {"lrs": lrs, "wds": wds, "etas": etas, "num_weights": size or len(weights)}
-    return _each("_multi_adamw_update", (weights, grads, mean, var), scale, **rates, **kwargs)
+    return _decoupled("_multi_adamw_update", *inputs, rescale_grad=rescale_grad, **rates, **kwargs)
 
 
 def multi_mp_adamw_update(
@@ -209,9 +213,9 @@ def multi_mp_adamw_update(
     weights32: Sequence[NDArray], rescale_grad: Any, lrs: Any, wds: Any, etas: Any, size: int = 0, **kwargs: Any,
 ) -> Any:  # fmt: skip
     """multi_adamw_update of half-precision weights with single-precision copies."""
-    scale = rescale_grad if isinstance(rescale_grad, NDArray) else full((1,), rescale_grad)
+    inputs = _each("multi_mp_adamw_update", weights, grads, mean, var, weights32)
     rates = {"lrs": lrs, "wds": wds, "etas": etas, "num_weights": size or len(weights)}
-    return _each("_multi_mp_adamw_update", (weights, grads, mean, var, weights32), scale, **rates, **kwargs)
+    return _decoupled("_multi_mp_adamw_update", *inputs, rescale_grad=rescale_grad, **rates, **kwargs)
 
 
 def multi_lamb_update(
@@ -220,7 +224,7 @@ def multi_lamb_update(
 ) -> Any:  # fmt: skip
     """LAMB for many weights, each with a number of steps and rates of its own."""
     rates = {"step_count": step_count, "learning_rates": lrs, "wds": wds, "num_tensors": num_tensors or len(weights)}
-    return _each("_multi_lamb_update", (weights, grads, mean, var), **rates, **kwargs)
+    return _lamb("_multi_lamb_update", weights, grads, mean, var, **rates, **kwargs)
 
 
 def multi_mp_lamb_update(
@@ -229,7 +233,7 @@ def multi_mp_lamb_update(
 ) -> Any:  # fmt: skip
     """multi_lamb_update of half-precision weights with single-precision copies."""
     rates = {"step_count": step_count, "learning_rates": lrs, "wds": wds, "num_tensors": num_tensors or len(weights)}
-    return _each("_multi_mp_lamb_update", (weights, grads, mean, var, weights32), **rates, **kwargs)
+    return _lamb("_multi_mp_lamb_update", weights, grads, mean, var, weights32, **rates, **kwargs)
 
 
 #: what the module adds to the operators' functions
