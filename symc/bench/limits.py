@@ -7,12 +7,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from symc.bench.cases import Case
 from symc.codegen.target import host_target
 from symc.compile import compile_graph
 from symc.ir.op import Node, Recorder, input_node
 from symc.ir.origins import SymOrigin
 from symc.ir.prims import add, const
 from symc.ir.prims.elementwise import Fma
+from symc.ir.program.nodes import Program
+from symc.ir.program.work import flops_of
 from symc.ir.tensor.graph import finish
 from symc.ir.types import F32, TensorType
 from symc.runtime.memory import empty
@@ -66,3 +69,13 @@ def describe() -> str:
         f"{target.name}, {num_threads()} threads; limits measured here: {flops_per_second() / 1e9:.0f} GFLOP/s, "
         f"{bytes_per_second() / 1e9:.1f} GB/s"
     )
+
+
+def least_seconds(program: Program, case: Case) -> float:
+    """The time in which the machine could do a workload's arithmetic; of what memory bounds, read its inputs and write
+    its outputs. Measured beside the case, since a shared machine's speed changes. 0.0 for what neither bounds."""
+    if case.family == "memory":
+        types = program.value_types()
+        moved = [*(p.name for p in program.params), *(o.value for o in program.outputs)]
+        return sum(types[name].nbytes for name in moved) / bytes_per_second()
+    return flops_of(program) / flops_per_second()

@@ -376,7 +376,7 @@ def _parser() -> _Parser:
     fuzz.add_argument("--replay", metavar="FILE", help="run a written failure again: exit code 1 if it fails")
 
     commands.add_parser("demo", help="train LeNet on real digits, save, load, predict")
-    commands.add_parser("bench", help="measure against the machine's limits, and MXNet where it is installed")
+    commands.add_parser("bench", help="measure beside other libraries and the machine's limits")
     return parser
 
 

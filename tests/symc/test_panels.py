@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import symc as mx
-from symc.bench.cli import compiled
+from symc.bench.cases import CASES
+from symc.bench.description import compiled
 from symc.ir.loop.nodes import Alloc, walk
 
 
@@ -49,7 +50,7 @@ def test_convolution_with_residual(kernel, stride, size, filters):
 def test_weights_are_packed():
     found = [
         stmt.buffer.name
-        for kernel in compiled("resnet18", False).loops.kernels
+        for kernel in compiled(CASES["predict/resnet18-b1"]).loops.kernels
         for stmt in walk(kernel.body)
         if isinstance(stmt, Alloc)
     ]
