@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
-
-_scope = threading.local()
+from collections import defaultdict
+from typing import Any, ClassVar
 
 
 def current() -> AttrScope:
     """The scope in force in this thread."""
-    found: AttrScope | None = getattr(_scope, "value", None)
+    found: AttrScope | None = getattr(AttrScope._current, "value", None)
     if found is None:
-        found = _scope.value = AttrScope()
+        found = AttrScope._current.value = AttrScope()
     return found
 
 
@@ -25,11 +24,16 @@ class _Scoped(type):
 
     @current.setter
     def current(cls, scope: AttrScope) -> None:
-        _scope.value = scope
+        AttrScope._current.value = scope
 
 
 class AttrScope(metaclass=_Scoped):
     """`with AttrScope(ctx_group="dev1"): ...`; values are strings, inner scopes win. Override `get` to change them."""
+
+    # programs read both, as in MXNet
+    _current = threading.local()
+    #: how often each name of a body of control flow was given
+    _subgraph_names: ClassVar[defaultdict[str, int]] = defaultdict(int)
 
     def __init__(self, **kwargs: str) -> None:
         for key, value in kwargs.items():
@@ -47,9 +51,9 @@ class AttrScope(metaclass=_Scoped):
         outer = current()
         self._outer.append(outer)
         self._attr = {**outer._attr, **self._given}
-        _scope.value = self
+        AttrScope._current.value = self
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        _scope.value = self._outer.pop()
+        AttrScope._current.value = self._outer.pop()
         self._attr = self._given

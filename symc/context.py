@@ -21,7 +21,7 @@ class _DefaultContext(type):
 
     @default_ctx.setter
     def default_ctx(cls, context: Context) -> None:
-        Context._default.value = context
+        Context._default_ctx.value = context
 
 
 class Context(metaclass=_DefaultContext):
@@ -29,7 +29,7 @@ class Context(metaclass=_DefaultContext):
 
     devtype2str: ClassVar[dict[int, str]] = {1: "cpu", 2: "gpu", 3: "cpu_pinned", 5: "cpu_shared"}
     devstr2type: ClassVar[dict[str, int]] = {name: number for number, name in devtype2str.items()}
-    _default = threading.local()
+    _default_ctx = threading.local()
 
     device_typeid: int
     device_id: int
@@ -78,11 +78,11 @@ class Context(metaclass=_DefaultContext):
 
     def __enter__(self) -> Context:
         self._outer = current_context()
-        Context._default.value = self
+        Context._default_ctx.value = self
         return self
 
     def __exit__(self, *exc: object) -> None:
-        Context._default.value = self._outer
+        Context._default_ctx.value = self._outer
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Context, (self.device_type, self.device_id)
@@ -135,7 +135,7 @@ def gpu_memory_info(device_id: int = 0) -> tuple[int, int]:
 
 def current_context() -> Context:
     """The device of the innermost `with` scope; cpu(0) outside of all."""
-    found: Context | None = getattr(Context._default, "value", None)
+    found: Context | None = getattr(Context._default_ctx, "value", None)
     if found is None:
-        found = Context._default.value = Context("cpu", 0)
+        found = Context._default_ctx.value = Context("cpu", 0)
     return found

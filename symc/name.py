@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-_scope = threading.local()
-
 
 def current() -> NameManager:
     """The manager in force in this thread."""
-    found: NameManager | None = getattr(_scope, "value", None)
+    found: NameManager | None = getattr(NameManager._current, "value", None)
     if found is None:
-        found = _scope.value = NameManager()
+        found = NameManager._current.value = NameManager()
     return found
 
 
@@ -25,11 +23,14 @@ class _Scoped(type):
 
     @current.setter
     def current(cls, manager: NameManager) -> None:
-        _scope.value = manager
+        NameManager._current.value = manager
 
 
 class NameManager(metaclass=_Scoped):
     """Gives names to Symbols made without one: `fullyconnected0`, `fullyconnected1`, ... Override `get` for others."""
+
+    # programs read it, as in MXNet
+    _current = threading.local()
 
     def __init__(self) -> None:
         self._counter: dict[str, int] = {}
@@ -45,11 +46,11 @@ class NameManager(metaclass=_Scoped):
 
     def __enter__(self) -> NameManager:
         self._outer.append(current())
-        _scope.value = self
+        NameManager._current.value = self
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        _scope.value = self._outer.pop()
+        NameManager._current.value = self._outer.pop()
 
 
 class Prefix(NameManager):

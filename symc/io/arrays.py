@@ -18,6 +18,7 @@ class NDArrayIter(DataIter):
 
     The last batch, where the data does not fill it: "pad" repeats from the beginning, "discard" leaves it out,
     "roll_over" keeps it for the next epoch. `shuffle` draws a new order (numpy's global random state) at every reset.
+    NotImplementedError: a csr array with another handling than "discard".
     """
 
     def __init__(
@@ -35,6 +36,12 @@ class NDArrayIter(DataIter):
         self.label = (
             [] if label is None or (isinstance(label, (list, tuple, dict)) and not label) else _named(label, label_name)
         )
+        for name, source in [*self.data, *self.label]:
+            if source.stype == "csr" and last_batch_handle != "discard":
+                raise NotImplementedError(
+                    f"NDArrayIter: {name!r} is a csr array, whose last batch can only be left out; pass "
+                    f"last_batch_handle='discard', got {last_batch_handle!r}"
+                )
         self.num_data = self.data[0][1].shape[self._axis]
         for name, source in [*self.data, *self.label]:
             if source.shape[self._axis] != self.num_data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -131,13 +132,13 @@ def _weighed(
             ones[...] = 1
             made.append((entry, Operand(ones, None)))
             continue
-        if weight.size < head.size or weight.dtype != head.dtype:
+        if weight.size < math.prod(head.shape) or weight.dtype != head.dtype:
             raise MXNetError(
                 f"backward: head {at} is {head._data.dtype}{head.shape}, but its head gradient is "
                 f"{weight._data.dtype}{weight.shape}"
             )
         if weight.shape != head.shape:  # its elements in order, as MXNet takes them
-            weight = weight.reshape((-1,))[: head.size].reshape(head.shape)
+            weight = weight.reshape((-1,))[: math.prod(head.shape)].reshape(head.shape)
         made.append((entry, Operand(weight._data, entry_of(weight))))
     return made
 

@@ -38,6 +38,8 @@ class Optimizer:
 
     opt_registry: ClassVar[dict[str, type[Optimizer]]] = {}
     fixed: ClassVar[tuple[str, ...]] = ()
+    #: the order of the two parts of the state of a half precision weight, as files have it
+    copy_first: ClassVar[bool] = True
 
     def __init__(
         self, rescale_grad: float = 1.0, param_idx2name: Mapping[int, str] | None = None, wd: float = 0.0,
@@ -120,11 +122,13 @@ class Optimizer:
         run_step(self, index, weight, grad, state)
 
     def create_state_multi_precision(self, index: Any, weight: NDArray) -> State:
-        """As `create_state`; with `multi_precision`, half precision weights get a float32 copy: (copy, its state)."""
+        """As `create_state`; with `multi_precision`, half precision weights get a float32 copy: (copy, its state), or
+        (its state, copy) where `copy_first` is False."""
         if weight.dtype == np.float16:
             if self.multi_precision:
                 master = weight.astype(np.float32)
-                return master, self.create_state(index, master)
+                inner = self.create_state(index, master)
+                return (master, inner) if self.copy_first else (inner, master)
             warnings.warn(
                 "Accumulating with float16 in optimizer can lead to poor accuracy or slow convergence. "
                 "Consider using multi_precision=True option of the optimizer",
@@ -135,7 +139,7 @@ class Optimizer:
     def update_multi_precision(self, index: Any, weight: NDArray, grad: NDArray, state: State) -> None:
         """As `update`, through the float32 copy if there is one."""
         if self.multi_precision and weight.dtype == np.float16:
-            master, inner = state
+            master, inner = state if self.copy_first else reversed(state)
             self.update(index, master, grad.astype(np.float32), inner)
             weight[:] = master
         else:

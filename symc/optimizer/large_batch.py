@@ -74,6 +74,8 @@ class LBSGD(SGD):
     """SGD on the mean gradient of `batch_scale` batches, at a rate that warms up to `batch_scale` times the given one
     (`warmup_strategy` linear, power2, sqrt), or follows |w| / |g| of the layer (lars; within 0.01 and 100)."""
 
+    copy_first = True
+
     def __init__(
         self, momentum: float = 0.0, multi_precision: bool = False, warmup_strategy: str = "linear",
         warmup_epochs: int = 5, batch_scale: int = 1, updates_per_epoch: int = 32, begin_epoch: int = 0,

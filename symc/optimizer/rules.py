@@ -46,6 +46,7 @@ class SGD(Optimizer):
     """w -= lr (g + wd w); with momentum, m = momentum m - lr (g + wd w), w += m."""
 
     fixed = ("momentum",)
+    copy_first = False
 
     def __init__(self, momentum: float = 0.0, lazy_update: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -7,7 +7,6 @@ and what it uses from outside becomes inputs of the operator.
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Union
 
@@ -21,15 +20,15 @@ from symc.symbol.symbol import Group, Symbol, Variable
 Form = Union[int, list[Any]]
 
 _MARK = "__subgraph_name__"
-_numbers: dict[str, int] = defaultdict(int)
 
 
 def _scope(name: str) -> tuple[str, attribute.AttrScope]:
     """(a fresh mark, the scope that puts it on what is made inside)."""
     outer = attribute.current().get(None).get(_MARK, "")
     name = f"{outer}${name}" if outer else name
-    number = _numbers[name]
-    _numbers[name] += 1
+    numbers = attribute.AttrScope._subgraph_names
+    number = numbers[name]
+    numbers[name] += 1
     return f"{name}{number}", attribute.AttrScope(**{_MARK: f"{name}{number}"})
 
 

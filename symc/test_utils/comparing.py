@@ -27,7 +27,7 @@ def default_context() -> Context:
 
 def set_default_context(ctx: Context) -> None:
     """Arrays of this thread are made on `ctx` where nothing else is said."""
-    Context._default.value = ctx
+    Context._default_ctx.value = ctx
 
 
 def default_dtype() -> type:

@@ -419,6 +419,14 @@ def test_head_gradients_of_other_shapes_and_storage_types(x):
         y = m * 3
     y.backward(nd.ones((2, 2)).tostype("row_sparse"))
     assert values(m.grad) == [[3.0, 3.0], [3.0, 3.0]]
+    for stype in ("row_sparse", "csr"):
+        s = m.tostype(stype)
+        s.attach_grad()
+        with ag.record():
+            y = s * 2
+        assert y.stype == stype
+        y.backward(nd.full((2, 2), 3).tostype(stype))
+        assert values(s.grad) == [[6.0, 6.0], [6.0, 6.0]]
 
 
 def test_sums_of_gradients_are_nobody_elses(x):

@@ -146,8 +146,11 @@ def test_half_precision_warns_and_keeps_a_copy():
     weight = mx.nd.ones(2, dtype="float16")
     with pytest.warns(UserWarning, match="multi_precision"):
         mx.optimizer.create("sgd").create_state_multi_precision(0, weight)
-    master, _ = mx.optimizer.create("sgd", multi_precision=True).create_state_multi_precision(0, weight)
-    assert master.dtype == np.float32
+    for name in ("sgd", "nag", "lars", "lbsgd", "adagrad"):
+        made = mx.optimizer.create(name, multi_precision=True).create_state_multi_precision(0, weight)
+        # MXNet's order, which its files have: the copy comes last for three of them
+        copy = made[1] if name in ("sgd", "nag", "lars") else made[0]
+        assert len(made) == 2 and copy.dtype == np.float32 and (copy.asnumpy() == 1).all()
 
 
 def test_langevin_noise_follows_the_seed():
@@ -213,6 +216,20 @@ def test_states_that_mxnet_wrote_are_read():
     updater = mx.optimizer.get_updater(mx.optimizer.SGD(learning_rate=0.1, momentum=0.9))
     updater.set_states(data)
     np.testing.assert_allclose(updater.states[0].asnumpy(), np.full((2, 2), -0.1), rtol=1e-6)
+
+
+def test_states_of_half_precision_weights_that_mxnet_wrote_are_read():
+    """The bytes of `get_updater(SGD(learning_rate=0.1, momentum=0.9, multi_precision=True)).get_states()` after a step
+    from ones by ones: the momentum and the weight of single precision must not be taken for each other."""
+    name = b"\x8c\x15mxnet.ndarray.ndarray\x94\x8c\x07NDArray\x94\x93\x94N\x85\x94R\x94}\x94\x8c\x06handle\x94"
+    head = struct.pack("<IiiqqiiI", 0xF993FAC9, 0, 2, 1, 2, 1, 0, 0)
+    momentum, copy = (b"C0" + head + np.full(2, v, "<f4").tobytes() for v in (-0.1, 0.9))
+    data = b"\x80\x04}\x94K\x00" + name + b"\x8c\x08builtins\x94\x8c\tbytearray\x94\x93\x94" + momentum
+    data += b"\x94\x85\x94R\x94sbh\x03h\x04R\x94}\x94h\x07h\n" + copy + b"\x94\x85\x94R\x94sb\x86\x94s."
+    updater = mx.optimizer.get_updater(mx.optimizer.SGD(learning_rate=0.1, momentum=0.9, multi_precision=True))
+    updater.set_states(data)
+    weight = mx.nd.array([[0.9, 0.9]], dtype="float16")
+    np.testing.assert_allclose(step(updater, weight), [[0.71, 0.71]], rtol=1e-3)
 
 
 def test_group_adagrad_has_a_rate_for_each_row():

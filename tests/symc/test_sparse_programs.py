@@ -58,7 +58,9 @@ def test_csr_batches_of_other_sizes_reshape_an_executor():
 
 def test_what_a_module_with_a_sparse_weight_learned_is_saved(tmp_path):
     rows = (np.arange(48).reshape(8, 6) % 5 == 0).astype(np.float32)
-    batches = mx.io.NDArrayIter(mx.nd.array(rows).tostype("csr"), np.ones((8, 1)), 4, label_name="label")
+    batches = mx.io.NDArrayIter(
+        mx.nd.array(rows).tostype("csr"), np.ones((8, 1)), 4, last_batch_handle="discard", label_name="label"
+    )
     product = mx.sym.dot(
         mx.sym.Variable("data", stype="csr"), mx.sym.Variable("net_weight", stype="row_sparse", shape=(6, 1))
     )
@@ -85,7 +87,9 @@ def test_several_contexts_train_a_sparse_weight_as_one_does():
         net = mx.sym.LinearRegressionOutput(
             mx.sym.dot(mx.sym.Variable("data", stype="csr"), weight), mx.sym.Variable("label")
         )
-        batches = mx.io.NDArrayIter(mx.nd.array(rows).tostype("csr"), np.ones((8, 1)), 4, label_name="label")
+        batches = mx.io.NDArrayIter(
+            mx.nd.array(rows).tostype("csr"), np.ones((8, 1)), 4, last_batch_handle="discard", label_name="label"
+        )
         module = mx.mod.Module(net, ["data"], ["label"], context=contexts)
         settings = {"learning_rate": 0.5, "momentum": 0.9, "wd": 0.1}
         module.fit(batches, num_epoch=2, eval_metric="mse", initializer=mx.init.One(), optimizer_params=settings)

@@ -259,6 +259,16 @@ class TestScopes:
         assert v.list_attr() == {"__ctx_group__": "b", "ctx_group": "b", "__k__": "1"}
         assert w.attr("ctx_group") == "a" and mx.sym.Variable("z").list_attr() == {}
 
+    def test_programs_read_the_scopes_where_mxnet_has_them(self):
+        with mx.AttrScope(ctx_group="a"), mx.name.Prefix("p_") as names, mx.cpu(2):
+            assert mx.AttrScope._current.value._attr == {"ctx_group": "a"}
+            assert mx.name.NameManager._current.value is names
+            assert mx.context.Context._default_ctx.value == mx.cpu(2)
+        before = mx.AttrScope._subgraph_names["choice_then"]
+        x = mx.sym.Variable("x")
+        mx.sym.contrib.cond(x > 0, lambda: x + 1, lambda: x - 1, name="choice")
+        assert mx.AttrScope._subgraph_names["choice_then"] == before + 1
+
     def test_threads_do_not_share_scopes(self):
         import threading
 
