@@ -2,6 +2,8 @@
 
 #: bytes of a panel: it has to stay in a core's second cache beside what streams past
 LARGEST = 3 << 17
+#: bytes of sums that wait for their next parts: they are read and written once for every panel
+WAITING = 1 << 22
 #: turns of a reduction that cost as much as storing a result far from its neighbours
 STORING = 24
 #: turns using a packed element that cost as much as packing it

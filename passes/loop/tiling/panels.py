@@ -16,6 +16,7 @@ from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Alloc, Buffer, For, Load, Stmt, Store, map_body
 from symc.ir.types import TensorType
 from symc.passes.cost import DENSE, ENTERING, FOLDED, LARGEST, PACKING, RAGGED, SPARSE, STORING
+from symc.passes.loop.tiling.depth import divisible
 from symc.passes.loop.tiling.nests import nest_of, pieces, share, trips
 from symc.passes.loop.tiling.strides import Access, accesses, substitute
 
@@ -63,6 +64,8 @@ def packed_tile(
         if trips(free) < 2 * PACKING or not jams:
             continue
         most = LARGEST // (steps * width * load.dtype.itemsize)
+        if most < 2 and len(nest) == 1 and divisible(loops, free, vector, 6 * width, nest[0]):
+            most = 6
         efficiency, sizes = _sizes([j.trips for j in jams], vector.trips, width, registers, most)
         uses = trips(free)
         efficiency *= steps / (steps + STORING) * uses / (uses + PACKING) * inner_turns / (inner_turns + ENTERING)

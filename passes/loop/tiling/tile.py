@@ -18,12 +18,13 @@ from dataclasses import dataclass
 
 from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, walk
+from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, walk
 from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64
-from symc.passes.cost import SEVERAL, STREAM
+from symc.passes.cost import LARGEST, LINE, SEVERAL, STREAM
 from symc.passes.loop.lower import LoopModule
+from symc.passes.loop.tiling.depth import divisible, in_parts
 from symc.passes.loop.tiling.lanes import spread_over_lanes
 from symc.passes.loop.tiling.nests import (
     access_cost,
@@ -84,6 +85,11 @@ class Tile(Pass):
         registers = min(self.registers, FEW) if turns(kernel.body) <= self.small else self.registers
         tiler = _Tiler(kernel, self.vector_bytes, registers)
         return replace(kernel, body=blocked_sums(tiler.statements(kernel.body), self.block), scheduled=True)
+
+
+def _same(load: Load, body: tuple[Stmt, ...]) -> Load:
+    """A load as it stands in a body that was made of its own."""
+    return next(s for s in walk(body) if isinstance(s, Load) and (s.name, s.buffer) == (load.name, load.buffer))
 
 
 @dataclass(frozen=True)
@@ -263,12 +269,25 @@ class _Tiler:
                 unroll = -(-trips // lanes) if loop is vector else 1
                 made = For(loop.var, 0, trips, (), (), kind, lanes, 1, unroll, loop.origin)
                 inside = {**values, loop.var: tile + Var(loop.var, 0, trips)}
-                if loop is vector and panel is not None:
-                    buffer, packing, packed = pack(panel, body, loop.var, tile, made, self._fresh)
+                nested = with_vector_last(inner, made)
+                if loop is not vector or panel is None:
+                    return level(at + 1, inside, nested, body)
+
+                def packed(body: tuple[Stmt, ...], panel: Load) -> list[Stmt]:
+                    buffer, packing, reading = pack(panel, body, loop.var, tile, made, self._fresh)
                     self.buffers[buffer.name] = buffer
-                    nested = level(at + 1, inside, with_vector_last(inner, made), packed)
-                    return [*substitute(tuple(packing), values), *nested]
-                return level(at + 1, inside, with_vector_last(inner, made), body)
+                    return [*substitute(tuple(packing), values), *level(at + 1, inside, nested, reading)]
+
+                column = Affine.of(Var(loop.var, 0, trips)) - tile
+                parts = in_parts(body, panel, order[at + 1 :], column, trips, self._fresh)
+                if parts is None:
+                    return packed(body, panel)
+                self.buffers[parts.held.name] = parts.held
+                clear = level(at + 1, inside, nested, parts.clear)
+                turn = tuple(packed(parts.part, _same(panel, parts.part)))
+                around = For(parts.number.name, 0, parts.number.hi, turn, (), "serial", origin=loop.origin)
+                last = packed(parts.last, _same(panel, parts.last))
+                return [Alloc(parts.held, panel.origin), *clear, around, *last]
 
             whole, rest = divmod(loop.trips, size)
             if whole + bool(rest) == 1:
@@ -311,14 +330,21 @@ class _Tiler:
                 tiles *= -(-loop.trips // jams[loop.var])
         if len(nest) != 1 or tiles < 4 or inner.trips < 16:
             return None
-        for access in accesses(last, self.buffers):
+        found = [a for a in accesses(last, self.buffers) if isinstance(a.stmt, Load)]
+        for access in found:
             load = access.stmt
             step = access.stride(inner.var)
             if isinstance(load, Load) and not load.guard and access.stride(vector.var) == 1 and step is not None:
                 fixed = all(access.stride(v) == 0 for v in jams)
                 if tiles < SEVERAL and chunk * load.dtype.itemsize >= STREAM:
                     continue
-                if fixed and step >= 128 and chunk * inner.trips * load.dtype.itemsize <= 1 << 18:
+                if not fixed or step < 128:
+                    continue
+                free = [x for x in loops if access.stride(x.var) == 0]
+                if chunk * inner.trips * load.dtype.itemsize > LARGEST:
+                    return load if divisible(loops, free, vector, chunk, inner) else None
+                # lines of an operand that is read across them are best used as long as they are near
+                if all((a.stride(inner.var) or 0) * load.dtype.itemsize < LINE for a in found if a is not access):
                     return load
         return None
 

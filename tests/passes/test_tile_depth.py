@@ -1,0 +1,60 @@
+"""Deep products: parts whose panels stay in the cache add up to the whole sum, epilogue and all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from compiling import arrays_for, graph_of, to_program
+
+from symc.ir.loop.interp import run_loop_module
+from symc.ir.loop.nodes import Alloc, walk
+from symc.ir.prims import broadcast, dot, maximum
+from symc.ir.tensor.interp import evaluate
+from symc.ir.types import F32, F64, DType, TensorType
+from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling import depth, panels, tile
+from symc.passes.loop.tiling.tile import Tile
+from symc.passes.manager.manager import Manager
+
+
+@pytest.fixture
+def _small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (depth, panels, tile):
+        monkeypatch.setattr(module, "LARGEST", 3000)
+
+
+@pytest.mark.usefixtures("_small_cache")
+@pytest.mark.parametrize(
+    ("left", "right", "form", "dtype"),
+    [
+        ((24, 140), (140, 130), {}, F32),
+        ((140, 24), (140, 130), {"ta": True}, F32),
+        ((70, 140), (130, 140), {"tb": True}, F32),
+        ((25, 141), (141, 133), {}, F64),
+        ((2, 24, 140), (2, 140, 129), {}, F32),
+    ],
+)
+def test_parts_add_up(left: tuple[int, ...], right: tuple[int, ...], form: dict[str, bool], dtype: DType) -> None:
+    def positive(x, w, b):  # type: ignore[no-untyped-def]
+        made = dot(x, w, **form)
+        return [maximum(made + broadcast(b, made.shape, (made.rank - 1,)), 0)]
+
+    columns = right[-2 if form.get("tb") else -1]
+    types = {"x": TensorType(dtype, left), "w": TensorType(dtype, right), "b": TensorType(dtype, (columns,))}
+    graph = graph_of(positive, **types)
+    arrays = arrays_for(graph, kind="int")
+    made = Manager(verify=True).run([Lower(), Tile(vector_bytes=16)], to_program(graph))
+    held = [s.buffer.name for s in walk(made.kernels[0].body) if isinstance(s, Alloc)]
+    assert any(name.startswith("sums") for name in held)
+    want, got = evaluate(graph, arrays).outputs, run_loop_module(made, arrays).outputs
+    for name in want:
+        np.testing.assert_array_equal(got[name], want[name])
+
+
+@pytest.mark.usefixtures("_small_cache")
+def test_threads_keep_a_loop_to_share() -> None:
+    """A product of so few columns that one panel holds them is not divided: its rows are what threads share."""
+    graph = graph_of(lambda x, w: [dot(x, w)], x=TensorType(F32, (24, 900)), w=TensorType(F32, (900, 8)))
+    made = Manager(verify=True).run([Lower(), Tile(vector_bytes=16)], to_program(graph))
+    (outer,) = made.kernels[0].body
+    assert outer.kind == "parallel"
