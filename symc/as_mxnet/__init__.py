@@ -46,9 +46,10 @@ SAME = (
 
 
 class _MXNet(ModuleType):
-    """The package `mxnet`: symc, but for its version."""
+    """The package `mxnet`: symc, but for its version. Programs log where it is: there stands symc."""
 
     __version__ = MXNET_VERSION
+    __file__ = symc.__file__
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):

@@ -54,7 +54,7 @@ def test_a_script_runs_untouched(tmp_path):
         f"""
         import importlib, sys
         import mxnet as mx
-        from mxnet import sym, gluon
+        from mxnet import __file__, sym, gluon
         from mxnet.module import Module
         from mxnet.gluon.model_zoo import vision
         import mxnet.io.io, mxnet.contrib.symbol
@@ -63,6 +63,7 @@ def test_a_script_runs_untouched(tmp_path):
         for place, names in {INNER!r}.items():
             for name in names:
                 getattr(importlib.import_module("mxnet." + place), name)
+        assert __file__ == mx.__file__ and importlib.import_module("os").path.exists(__file__)
         assert mx.mod.Module is Module and mx.io.io.NDArrayIter is mx.io.NDArrayIter
         assert (mx.nd.ones((3,), mx.gpu(1)) + three()).asnumpy().tolist() == [2, 2, 2]
         assert mx.gpu(1) == mx.cpu(1) == mx.Context("gpu", 1)
