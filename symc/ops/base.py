@@ -21,6 +21,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
+import sys
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, Union
@@ -403,10 +406,18 @@ class Parameter(typing.NamedTuple):
 
 
 @functools.cache
+def _annotation(module: str, written: Any) -> Any:
+    """What an annotation in a module means: hundreds of operators share a few, and evaluating each compiles it."""
+    names = vars(sys.modules[module])
+    return typing.get_type_hints(types.SimpleNamespace(__annotations__={"it": written}), names)["it"]
+
+
+@functools.cache
 def parameters(cls: type[Operator]) -> tuple[Parameter, ...]:
     """The operator's attributes in MXNet's order."""
-    hints = typing.get_type_hints(cls)
-    found = {f.name: Parameter(f.name, hints[f.name], f.default) for f in dataclasses.fields(typing.cast(Any, cls))}
+    written = {n: (c.__module__, a) for c in reversed(cls.__mro__) for n, a in inspect.get_annotations(c).items()}
+    fields = dataclasses.fields(typing.cast(Any, cls))
+    found = {f.name: Parameter(f.name, _annotation(*written[f.name]), f.default) for f in fields}
     return tuple({**{name: found[name] for name in cls.first_parameters}, **found}.values())
 
 
