@@ -19,7 +19,7 @@ from symc.ir.types import Array
 from symc.ndarray import NDArray, zeros
 from symc.ndarray.sparse import BaseSparseNDArray, CSRNDArray, RowSparseNDArray
 from symc.ndarray.sparse.kernels import warn_fallback
-from symc.ops.storage import ATTRIBUTE, CSR, DEFAULT, FROM_DENSE, NUMBERS, ROW_SPARSE, result_stype
+from symc.ops.shared.storage import ATTRIBUTE, CSR, DEFAULT, NUMBERS, ROW_SPARSE
 
 _NAMES = {str(number): stype for stype, number in NUMBERS.items()}
 _EMBEDDINGS = ("Embedding", "_contrib_SparseEmbedding")
@@ -38,36 +38,31 @@ def declared(symbol: Any, given: Mapping[str, str] | None) -> dict[str, str]:
 
 def output_stypes(symbol: Any, arguments: Mapping[str, str]) -> list[str]:
     """The storage types of a Symbol's outputs, given those of variables that are not dense."""
-    if not arguments and not any(n.op in FROM_DENSE for n in symbol.graph.nodes()):
+    if not arguments and not any(not n.is_variable and n.definition.sparse_of_dense for n in symbol.graph.nodes()):
         return [DEFAULT] * len(symbol.graph.outputs)
     known: dict[tuple[Any, int], str] = {}
     for node in symbol.graph.nodes():
         if node.is_variable:
             known[node, 0] = arguments.get(node.name, DEFAULT)
         else:
-            known[node, 0] = result_stype(node.definition, [known.get(e, DEFAULT) for e in node.inputs])
+            known[node, 0] = node.definition.storage_of([known.get(e, DEFAULT) for e in node.inputs])
     return [known.get(entry, DEFAULT) for entry in symbol.graph.outputs]
+
+
+def _variables_stored(node: Any, given: Mapping[str, str]) -> list[str]:
+    """The storage types of a node's inputs that are variables; the others count as dense."""
+    return [given.get(n.name, DEFAULT) if n.is_variable else DEFAULT for n, _ in node.inputs]
 
 
 def gradient_stypes(symbol: Any, arguments: Mapping[str, str]) -> dict[str, str]:
     """The variables whose gradient is row_sparse: all that read them give such gradients."""
     kinds: dict[str, set[bool]] = {}
     for node in symbol.graph.nodes():
+        stypes = _variables_stored(node, arguments)
         for at, (source, _) in enumerate(node.inputs):
             if source.is_variable:
-                kinds.setdefault(source.name, set()).add(_gives_rows(node, at, arguments))
+                kinds.setdefault(source.name, set()).add(node.definition.rows_in_gradient(at, stypes))
     return {name: ROW_SPARSE for name, found in kinds.items() if found == {True}}
-
-
-def _gives_rows(node: Any, at: int, arguments: Mapping[str, str]) -> bool:
-    """Whether the gradient of a node's input is row_sparse."""
-    if node.op in _EMBEDDINGS:
-        return at == 1 and (node.op != "Embedding" or node.definition.sparse_grad)
-    if node.op == "dot":
-        left = node.inputs[0][0]
-        plain = not node.definition.transpose_a and not node.definition.transpose_b
-        return at == 1 and plain and left.is_variable and arguments.get(left.name) == CSR
-    return node.op == "_sparse_retain" and at == 0
 
 
 class StoredExecutor(Executor):
@@ -99,7 +94,7 @@ class StoredExecutor(Executor):
         self._rows_of = _row_sources(symbol, stypes)
         self._shown: list[NDArray] | None = None
         for node in symbol.graph.nodes():
-            kinds = [stypes.get(n.name, DEFAULT) if n.is_variable else DEFAULT for n, _ in node.inputs]
+            kinds = _variables_stored(node, stypes)
             if set(kinds) - {DEFAULT} and node.op not in (*_EMBEDDINGS, "cast_storage"):
                 warn_fallback(node.op, kinds)
 
@@ -211,9 +206,10 @@ def _row_sources(symbol: Any, arguments: Mapping[str, str]) -> dict[str, list[st
     found: dict[str, list[str]] = {}
     silent: set[str] = set()
     for node in symbol.graph.nodes():
+        stypes = _variables_stored(node, arguments)
         for at, (source, _) in enumerate(node.inputs):
             teller = node.inputs[0][0]
-            if _gives_rows(node, at, arguments) and node.op != "_sparse_retain" and teller.is_variable:
+            if at == 1 and node.definition.rows_in_gradient(at, stypes) and teller.is_variable:
                 found.setdefault(source.name, []).append(teller.name)
             else:
                 silent.add(source.name)

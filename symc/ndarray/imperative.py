@@ -21,7 +21,6 @@ from symc.ndarray.tape import STATE, Opaque, Scope, record, records, refuse_writ
 from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, given_text, parameters, parse
 from symc.ops.embedded.custom import Custom
 from symc.ops.functions import METHODS, describe, signature
-from symc.ops.storage import FROM_DENSE, result_stype
 from symc.runtime.memory import aligned, empty
 
 
@@ -83,8 +82,8 @@ def invoke(
             made, function, given = run(op, [a._data for a in ordered], STATE.training)
             context = ordered[0].context if ordered else located(ctx)
             results = [NDArray._of(a, context) for a in made]
-            if op.op_name in FROM_DENSE:
-                results[0] = cast_storage(results[0], result_stype(op, ["default"] * len(ordered)))
+            if op.sparse_of_dense:
+                results[0] = cast_storage(results[0], op.storage_of(["default"] * len(ordered)))
     except (MXNetError, IRError) as problem:
         raise MXNetError(f"{called}: {problem}") from None
     everything = results
@@ -247,7 +246,7 @@ def _stored_binary(left: Any, right: Any, both: str) -> Any:
         stypes, operands, given = [array.stype], (array,), {"scalar": str(float(number))}
     else:
         return None
-    if name not in OPERATORS or result_stype(parse(OPERATORS[name], given), stypes) == "default":
+    if name not in OPERATORS or parse(OPERATORS[name], given).storage_of(stypes) == "default":
         warn_fallback(name, stypes)
         return None
     return invoke(OPERATORS[name], name, operands, dict(given))

@@ -18,7 +18,7 @@ from symc.ndarray.files import FLAG_BY_DTYPE, Stored, load_array
 from symc.ndarray.recorded import Recorded
 from symc.ndarray.tape import taped
 from symc.ops.base import MXNetError
-from symc.ops.storage import NUMBERS
+from symc.ops.shared.storage import NUMBERS
 from symc.runtime.memory import aligned, need
 from symc.runtime.memory import empty as allocate
 from symc.runtime.memory import zeros as allocate_zeros

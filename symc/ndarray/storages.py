@@ -13,7 +13,7 @@ from symc.ndarray import ndarray as dense
 from symc.ndarray.ndarray import NDArray
 from symc.ndarray.sparse import arrays, creation
 from symc.ndarray.sparse.arrays import BaseSparseNDArray, cast_storage
-from symc.ops.storage import NUMBERS
+from symc.ops.shared.storage import NUMBERS
 from symc.runtime.memory import aligned
 
 _NAMES = {number: stype for stype, number in NUMBERS.items()}

@@ -36,6 +36,7 @@ from symc.ir.op import Node
 from symc.ir.symbol.nodes import SymGraph
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.ops.shared.attribute_text import attribute_text, parse_value
+from symc.ops.shared.storage import DEFAULT
 
 ShapeLike = Union[tuple[int, ...], None]
 #: a tuple-valued parameter: (2, 2)
@@ -215,6 +216,8 @@ class Operator:
     #: a step of an optimizer, whose learning rate is an attribute: called on arrays it is interpreted, as a program for
     #: every rate would be compiled once and never used again
     is_update: ClassVar[bool] = False
+    #: results of dense inputs may be sparse
+    sparse_of_dense: ClassVar[bool] = False
     #: number of symbol graphs the operator runs; its function takes them before the inputs
     graphs: ClassVar[int] = 0
     #: input name -> the text of the initializer its variable gets when the user chose none
@@ -296,6 +299,24 @@ class Operator:
         """Complete element types. Default: all inputs, states and outputs have the same type."""
         t.all_alike()
 
+    def storage(self, stypes: Sequence[str]) -> str:
+        """The storage type of the first output where an input is sparse (or always: `sparse_of_dense`); all others are
+        dense. Default: dense."""
+        return DEFAULT
+
+    def storage_of(self, stypes: Sequence[str]) -> str:
+        """The storage type of the first output of inputs with these."""
+        return self.storage(stypes) if self.sparse_of_dense or any(s != DEFAULT for s in stypes) else DEFAULT
+
+    def rows_in_gradient(self, at: int, stypes: Sequence[str]) -> bool:
+        """Whether the gradient of an input is row_sparse, given the storage types of the variables among the inputs.
+        Default: it is not."""
+        return False
+
+    def only_rows(self, stypes: Sequence[str]) -> bool:
+        """Whether an update of (weight, gradient, states...) touches the gradient's rows only. Default: it does not."""
+        return False
+
     # -- meaning
     def build(self, ctx: BuildContext, *inputs: Node) -> Node | Sequence[Node]:
         """The operator over primitives: one node per output (hidden outputs included)."""
@@ -359,11 +380,13 @@ def operator(
     gradient: str = "",
     random: bool = False,
     first: str = "",
+    storage: Callable[[Any, Sequence[str]], str] | None = None,
 ) -> Callable[[O], O]:
     """Register an operator class under its MXNet name and aliases. `inputs`, `aux`, `outputs`: names, space-separated.
     ValueError for a name that another operator has.
 
-    `first` names the parameters that come before those of the base classes (parameters may be given by position).
+    `first` names the parameters that come before those of the base classes (parameters may be given by position);
+    `storage` is a rule of symc.ops.shared.storage.
     """
 
     def register(cls: O) -> O:
@@ -383,6 +406,8 @@ def operator(
             made.gradient = gradient
         if random:
             made.random = True
+        if storage is not None:
+            made.storage = storage
         made.first_parameters = tuple(first.split())
         define(OPERATORS, (name, *made.aliases), made, "operator")
         return typing.cast(O, made)

@@ -13,8 +13,8 @@ import numpy as np
 from symc import attribute
 from symc.base import MXNetError, NotImplementedForSymbol, those
 from symc.ir.symbol.nodes import SymGraph, SymNode
-from symc.ops.storage import ATTRIBUTE as STORAGE_ATTRIBUTE
-from symc.ops.storage import NUMBERS
+from symc.ops.shared.storage import ATTRIBUTE as STORAGE_ATTRIBUTE
+from symc.ops.shared.storage import NUMBERS
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: attributes that may be spelled without the underscores that hide them

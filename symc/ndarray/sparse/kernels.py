@@ -23,7 +23,7 @@ from symc.ndarray.sparse.arrays import (
     cast_storage,
 )
 from symc.ops.base import MXNetError, Operator
-from symc.ops.storage import CSR, DEFAULT, ROW_SPARSE, is_lazy, result_stype
+from symc.ops.shared.storage import CSR, DEFAULT, ROW_SPARSE
 from symc.runtime.memory import zeros as allocate_zeros
 
 #: an operator on numpy arrays; inputs that it changes are changed in place
@@ -42,9 +42,9 @@ def run_stored(op: Operator, inputs: Sequence[NDArray], train: bool = False) -> 
     """Results of an operator of which some inputs are sparse, each in the storage type that MXNet gives it. Inputs that
     the operator changes are changed."""
     stypes = [a.stype for a in inputs]
-    wanted = result_stype(op, stypes)
+    wanted = op.storage_of(stypes)
     context = inputs[0].context
-    if is_lazy(op, stypes):
+    if op.only_rows(stypes):
         return [_updated_rows(op, inputs, interpret)]
     kernel = _kernel(op, stypes, wanted)
     if kernel is not None:

@@ -19,6 +19,7 @@ from symc.ops.base import (
     operator,
 )
 from symc.ops.elementwise.elemwise import ARITHMETIC, TESTS
+from symc.ops.shared import storage as stored
 from symc.ops.shared.families import Function, one_axis, register
 
 
@@ -61,6 +62,7 @@ for _key, (_function, _doc) in {**ARITHMETIC, **TESTS}.items():
     register(
         f"broadcast_{_key}", _Broadcasting, f"{_doc[0].upper()}{_doc[1:]}, with broadcasting.", _function,
         inputs="lhs rhs", aliases=_ALIASES.get(_key, ""), gradient="zero" if _key in TESTS else "",
+        storage=stored.by_row if _key in ("mul", "div") else None,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import F64
 from symc.ops.base import BuildContext, Operator, Shapes, Types, operator
+from symc.ops.shared import storage as stored
 from symc.ops.shared.families import (
     Elementwise,
     Function,
@@ -94,8 +95,14 @@ _SLOPES: dict[str, Function] = {
     "sigmoid": lambda y: y * (1.0 - y),
 }
 
+#: those that MXNet runs on what is stored of a sparse array: they give 0 for 0
+_KEEP_ZERO = frozenset("sqrt cbrt expm1 log1p sin tan arcsin arctan sinh tanh arcsinh arctanh degrees radians".split())
+
 for _name, _function, _doc in _SMOOTH:
-    register(_name, Elementwise, _doc, truncating(_function, _SLOPES.get(_name), F64))
+    register(
+        _name, Elementwise, _doc, truncating(_function, _SLOPES.get(_name), F64),
+        storage=stored.kept if _name in _KEEP_ZERO else None,
+    )  # fmt: skip
 
 #: the same with gradient zero
 _STEPS: list[tuple[str, Function, str]] = [
@@ -108,22 +115,22 @@ _STEPS: list[tuple[str, Function, str]] = [
 ]  # fmt: skip
 
 for _name, _function, _doc in _STEPS:
-    register(_name, Elementwise, _doc, in_floats(_function, F64), gradient="zero")
+    register(_name, Elementwise, _doc, in_floats(_function, F64), gradient="zero", storage=stored.kept)
 
-register("abs", Elementwise, "|x|; gradient 0 at 0.", ew.abs_)
-register("sign", Elementwise, "-1, 0 or 1; 0 for nan; gradient 0.", ew.sign, gradient="zero")
-register("negative", Elementwise, "-x.", ew.neg)
-register("square", Elementwise, "x * x.", half_in_single(lambda x: x * x))
-register("relu", Elementwise, "max(x, 0); gradient 0 at 0.", ew.relu)
+register("abs", Elementwise, "|x|; gradient 0 at 0.", ew.abs_, storage=stored.kept)
+register("sign", Elementwise, "-1, 0 or 1; 0 for nan; gradient 0.", ew.sign, gradient="zero", storage=stored.kept)
+register("negative", Elementwise, "-x.", ew.neg, storage=stored.kept)
+register("square", Elementwise, "x * x.", half_in_single(lambda x: x * x), storage=stored.kept)
+register("relu", Elementwise, "max(x, 0); gradient 0 at 0.", ew.relu, storage=stored.kept)
 register("logical_not", Elementwise, "1 where x is 0, else 0.", truth(lambda x: ew.eq(x, 0)), gradient="zero")
-register("_copy", Elementwise, "The data itself.", lambda x: x, aliases="identity")
+register("_copy", Elementwise, "The data itself.", lambda x: x, aliases="identity", storage=stored.kept)
 register(
     "BlockGrad", Elementwise, "The data itself; no gradient passes.", no_gradient(lambda x: x),
-    aliases="stop_gradient", gradient="zero",
+    aliases="stop_gradient", gradient="zero", storage=stored.kept,
 )  # fmt: skip
 register(
     "zeros_like", Elementwise, "Zeros of the data's shape and type.",
-    no_gradient(lambda x: constant(0, x.dtype, x.shape)), gradient="zero",
+    no_gradient(lambda x: constant(0, x.dtype, x.shape)), gradient="zero", storage=stored.kept,
 )  # fmt: skip
 register(
     "ones_like", Elementwise, "Ones of the data's shape and type.",
@@ -135,6 +142,7 @@ register(
     "sign(x) with the gradient of the identity.",
     straight_through(ew.sign),
     hint="sign_ste",
+    storage=stored.kept,
 )
 register(
     "_contrib_round_ste",
@@ -142,10 +150,11 @@ register(
     "round(x) with the gradient of the identity.",
     straight_through(in_floats(ew.round_, F64)),
     hint="round_ste",
+    storage=stored.kept,
 )
 
 
-@operator("make_loss", outputs="loss")
+@operator("make_loss", outputs="loss", storage=stored.kept)
 class MakeLossValue(Elementwise):
     """The data as a loss: its gradient is 1 everywhere, whatever head is given."""
 
@@ -209,6 +218,9 @@ class Clip(Elementwise):
     a_min: float
     a_max: float
 
+    def storage(self, stypes: Sequence[str]) -> str:
+        return stypes[0] if self.a_min <= 0 <= self.a_max else stored.DEFAULT
+
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         low, high = (constant(v, inputs[0].dtype, ()) for v in (self.a_min, self.a_max))
 
@@ -222,7 +234,7 @@ class Clip(Elementwise):
         return with_rule(inputs, value, rule)
 
 
-@operator("_contrib_gradientmultiplier", hint="gradientmultiplier")
+@operator("_contrib_gradientmultiplier", hint="gradientmultiplier", storage=stored.kept)
 class GradientMultiplier(Elementwise):
     """The data itself; the gradient is multiplied by `scalar` (-1 for gradient reversal, Ganin & Lempitsky 2014)."""
 
@@ -240,6 +252,9 @@ class Quadratic(Elementwise):
     a: float = 0.0
     b: float = 0.0
     c: float = 0.0
+
+    def storage(self, stypes: Sequence[str]) -> str:
+        return stored.CSR if stypes[0] == stored.CSR and self.c == 0 else stored.DEFAULT
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         return in_floats(lambda x: x * (x * self.a + self.b) + self.c)(inputs[0])
@@ -379,21 +394,27 @@ _NAMES = {
     "div": ("elemwise_div", "_Div _div"),
 }
 
+_STORAGE = {**dict.fromkeys(("add", "sub", "maximum", "minimum", "hypot"), stored.common), "mul": stored.multiplied}
+
 for _key, (_function, _doc) in {**ARITHMETIC, **TESTS}.items():
     _name, _aliases = _NAMES.get(_key, (f"_{_key}", "_" + "_".join(p.capitalize() for p in _key.split("_"))))
     register(
         _name, Elementwise, f"{_doc[0].upper()}{_doc[1:]}, for two tensors of one shape.", _function,
-        inputs="lhs rhs", aliases=_aliases, gradient="zero" if _key in TESTS else "",
+        inputs="lhs rhs", aliases=_aliases, gradient="zero" if _key in TESTS else "", storage=_STORAGE.get(_key),
     )  # fmt: skip
 
 register(
-    "_grad_add", Elementwise, "lhs + rhs; what sums gradients.", ew.add, inputs="lhs rhs", gradient="none"
+    "_grad_add", Elementwise, "lhs + rhs; what sums gradients.", ew.add, inputs="lhs rhs", gradient="none",
+    storage=stored.common,
 )  # fmt: skip
 
 
 @operator("_identity_with_attr_like_rhs", inputs="lhs rhs")
 class IdentityLikeRhs(Operator):
     """lhs itself, of rhs's shape; no gradient for rhs."""
+
+    def storage(self, stypes: Sequence[str]) -> str:
+        return stypes[1]
 
     def complete(self, s: Shapes) -> None:
         """Both inputs and the output have one shape."""
@@ -416,6 +437,9 @@ class AddN(Elementwise):
     """The sum of any number of tensors of one shape."""
 
     num_args: int
+
+    def storage(self, stypes: Sequence[str]) -> str:
+        return stored.ROW_SPARSE if set(stypes) == {stored.ROW_SPARSE} else stored.DEFAULT
 
     def check(self) -> None:
         from symc.ops.base import MXNetError

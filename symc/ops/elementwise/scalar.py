@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.types import F64
 from symc.ops.base import BuildContext, Operator, Shapes, Types, operator
 from symc.ops.elementwise.elemwise import ARITHMETIC, TESTS, camel
+from symc.ops.shared import storage as stored
 from symc.ops.shared.families import Function, scalar, with_rule
 
 
@@ -65,6 +67,23 @@ def _reversed_division(x: Node, number: Node) -> Node:
     return with_rule([x, number], body, rule)
 
 
+def _shifted(op: Any, stypes: Sequence[str]) -> str:
+    return stypes[0] if op.scalar == 0 else stored.DEFAULT
+
+
+def _tested(function: Callable[[float, float], bool]) -> Callable[[Any, Sequence[str]], str]:
+    """Zeros stay zeros where a zero does not pass the test."""
+    return lambda op, stypes: stored.DEFAULT if function(0.0, float(op.scalar)) else stypes[0]
+
+
+#: how the number and what is stored decide; of the operators whose tensor comes first
+_STORAGE: dict[str, Callable[[Any, Sequence[str]], str]] = {
+    "add": _shifted, "sub": _shifted, "mul": stored.kept, "div": stored.kept, "equal": _tested(float.__eq__),
+    "not_equal": _tested(float.__ne__), "greater": _tested(float.__gt__), "greater_equal": _tested(float.__ge__),
+    "lesser": _tested(float.__lt__), "lesser_equal": _tested(float.__le__),
+}  # fmt: skip
+
+
 def _register(key: str, function: Function, doc: str, gradient: str, reverse: bool = False) -> None:
     swapped = (lambda x, s: function(s, x)) if reverse else function
     if key == "div":
@@ -81,7 +100,8 @@ def _register(key: str, function: Function, doc: str, gradient: str, reverse: bo
     }
     cls = type(f"_{prefix}{named}_scalar", (_ScalarOperator,), body)
     alias = f"_{prefix.upper()}{camel(named)}Scalar"
-    operator(f"_{prefix}{named}_scalar", aliases=alias, gradient=gradient)(cls)
+    storage = None if reverse else _STORAGE.get(key)
+    operator(f"_{prefix}{named}_scalar", aliases=alias, gradient=gradient, storage=storage)(cls)
 
 
 for _key, (_function, _doc) in ARITHMETIC.items():

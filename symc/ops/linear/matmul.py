@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import ClassVar, Literal
 
@@ -15,6 +16,7 @@ from symc.ir.prims.indexing import gather_nd
 from symc.ir.types import I32, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, is_known, operator
 from symc.ops.shared.families import one_axis
+from symc.ops.shared.storage import CSR, DEFAULT, ROW_SPARSE
 
 Storage = Literal["None", "csr", "default", "row_sparse"]
 
@@ -24,10 +26,22 @@ class Dot(Operator):
     """The sum over lhs's last and rhs's first axis (transposed: over the first and the last); two vectors give (1,)."""
 
     floats_only: ClassVar[bool] = True
+    sparse_of_dense: ClassVar[bool] = True
 
     transpose_a: bool = False
     transpose_b: bool = False
     forward_stype: Storage = "None"
+
+    def storage(self, stypes: Sequence[str]) -> str:
+        if self.forward_stype != "None":
+            return self.forward_stype
+        left, right = stypes
+        if left == CSR and right in (DEFAULT, ROW_SPARSE) and self.transpose_a and not self.transpose_b:
+            return ROW_SPARSE
+        return CSR if left == DEFAULT and right == CSR and not self.transpose_a else DEFAULT
+
+    def rows_in_gradient(self, at: int, stypes: Sequence[str]) -> bool:
+        return at == 1 and stypes[0] == CSR and not self.transpose_a and not self.transpose_b
 
     def _split(self, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[tuple[int, ...], int, int, tuple[int, ...]]:
         """What of lhs stays, the two summed extents, what of rhs stays."""

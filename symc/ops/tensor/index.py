@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from math import prod
 from typing import Any, ClassVar, Literal
 
@@ -29,6 +30,7 @@ from symc.ops.base import (
 )
 from symc.ops.shared.families import Number, constant, element_type, ir_type, one_axis, with_rule
 from symc.ops.shared.layers import check_range
+from symc.ops.shared.storage import CSR, DEFAULT
 
 # --------------------------------------------------------------------------------------------- positions
 
@@ -77,6 +79,9 @@ class Take(Operator):
     axis: int = 0
     mode: Literal["clip", "raise", "wrap"] = "clip"
 
+    def storage(self, stypes: Sequence[str]) -> str:
+        return CSR if stypes[0] == CSR and self.axis == 0 and self.mode in ("clip", "wrap") else DEFAULT
+
     def complete(self, s: Shapes) -> None:
         """The indices' shape takes the place of axis `axis` of a."""
         a, indices = s.ins
@@ -106,6 +111,9 @@ class Embedding(Operator):
     output_dim: int
     dtype: Number = "float32"
     sparse_grad: bool = False
+
+    def rows_in_gradient(self, at: int, stypes: Sequence[str]) -> bool:
+        return at == 1 and self.sparse_grad
 
     def check(self) -> None:
         check_range(self, 1, math.inf, "input_dim", "output_dim")

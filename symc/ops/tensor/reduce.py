@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
@@ -25,6 +25,7 @@ from symc.ops.shared.families import (
     one_axis,
     some_axes,
 )
+from symc.ops.shared.storage import DEFAULT, ROW_SPARSE
 
 Reducer = Callable[[Node, tuple[int, ...]], Node]
 
@@ -89,6 +90,10 @@ def _product(x: Node, axes: tuple[int, ...]) -> Node:
     return half_in_single(lambda x: reduce_prod(x, axes))(x)
 
 
+def _squares_stored(op: Any, stypes: Sequence[str]) -> str:
+    return ROW_SPARSE if stypes[0] == ROW_SPARSE and op.axis == (1,) and op.keepdims else DEFAULT
+
+
 _REDUCTIONS: list[tuple[str, str, Reducer, str]] = [
     ("sum", "sum_axis", reduce_sum, "Sum over axes; integers wrap, half precision accumulates in single."),
     ("mean", "", _mean, "Mean over axes; of integers: the wrapped sum divided toward zero."),
@@ -107,7 +112,9 @@ for _name, _aliases, _function, _doc in _REDUCTIONS:
         "function": staticmethod(_function),
         "partial": _name not in ("max", "min"),
     }
-    operator(_name, aliases=_aliases)(type(_name, (_Reduction,), _body))
+    operator(_name, aliases=_aliases, storage=_squares_stored if _name == "_square_sum" else None)(
+        type(_name, (_Reduction,), _body)
+    )
 
 
 @operator("norm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from symc.ops.base import (
     operator,
 )
 from symc.ops.shared.families import constant, one_axis
+from symc.ops.shared.storage import CSR, DEFAULT
 
 # --------------------------------------------------------------------------------------------- slices
 
@@ -60,6 +62,9 @@ class Slice(Operator):
     begin: Bounds
     end: Bounds
     step: Bounds | None = ()
+
+    def storage(self, stypes: Sequence[str]) -> str:
+        return CSR if stypes[0] == CSR and all(s in (None, 1) for s in self.step or ()) else DEFAULT
 
     def complete(self, s: Shapes) -> None:
         """The leading axes have the number of steps from begin to end, the others the data's extents."""
@@ -303,6 +308,9 @@ class Concat(_Variadic):
 
     num_args: int
     dim: int = 1
+
+    def storage(self, stypes: Sequence[str]) -> str:
+        return CSR if self.dim == 0 and set(stypes) == {CSR} else DEFAULT
 
     def complete(self, s: Shapes) -> None:
         """The extents along `dim` add up, all others agree; one unknown among them follows."""

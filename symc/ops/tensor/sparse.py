@@ -1,9 +1,11 @@
 """What MXNet has for its sparse arrays, by what it does to elements. How an array is stored is not seen here: storage
-types are decided by `symc.ops.storage`, where arrays come in and go out."""
+types matter where arrays come in and go out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from symc.ir.types import I64
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
 from symc.ops.linear.matmul import Storage
 from symc.ops.shared.families import constant, one_axis, with_rule
+from symc.ops.shared.storage import ROW_SPARSE
 from symc.ops.tensor.index import Embedding, clipped
 
 
@@ -23,7 +26,12 @@ from symc.ops.tensor.index import Embedding, clipped
 class CastStorage(Operator):
     """The data itself, stored as `stype` says where the result is an array."""
 
+    sparse_of_dense: ClassVar[bool] = True
+
     stype: Storage
+
+    def storage(self, stypes: Sequence[str]) -> str:
+        return self.stype
 
     def complete(self, s: Shapes) -> None:
         """The output has the data's shape, and the data the output's."""
@@ -36,6 +44,14 @@ class CastStorage(Operator):
 @operator("_sparse_retain", inputs="data indices", hint="sparse_retain")
 class Retain(Operator):
     """The rows of data that indices name; zeros in the others. The gradient has these rows, too."""
+
+    sparse_of_dense: ClassVar[bool] = True
+
+    def storage(self, stypes: Sequence[str]) -> str:
+        return ROW_SPARSE
+
+    def rows_in_gradient(self, at: int, stypes: Sequence[str]) -> bool:
+        return at == 0
 
     def complete(self, s: Shapes) -> None:
         """The output has the data's shape; indices is a vector."""
@@ -64,6 +80,9 @@ class SparseEmbedding(Embedding):
     """Embedding, whose weight has a row_sparse gradient."""
 
     deterministic: bool = False
+
+    def rows_in_gradient(self, at: int, stypes: Sequence[str]) -> bool:
+        return at == 1
 
 
 @operator("_contrib_getnnz", gradient="none", hint="getnnz")

@@ -15,6 +15,7 @@ from symc.ir.prims import movement as mv
 from symc.ir.types import F32, F64
 from symc.ops.base import BuildContext, MXNetError, Operator, Shapes, Types, operator
 from symc.ops.shared.layers import check_range
+from symc.ops.shared.storage import ROW_SPARSE, lazily
 
 
 def limited(x: Node, bound: float) -> Node:
@@ -81,6 +82,9 @@ class SGD(Descent):
 
     lazy_update: bool = True
 
+    def only_rows(self, stypes: Sequence[str]) -> bool:
+        return lazily(self, stypes)
+
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         weight, grad = inputs
         return weight - self.slope(weight, grad) * self.lr
@@ -92,6 +96,9 @@ class SGDMomentum(Descent):
 
     momentum: float = 0.0
     lazy_update: bool = True
+
+    def only_rows(self, stypes: Sequence[str]) -> bool:
+        return lazily(self, stypes)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         weight, grad, mom = inputs
@@ -167,6 +174,9 @@ class Adam(Descent):
     epsilon: float = 1e-8
     lazy_update: bool = True
 
+    def only_rows(self, stypes: Sequence[str]) -> bool:
+        return lazily(self, stypes)
+
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         weight, grad, mean, var = inputs
         mean, var = moments(self.decayed(weight, grad), mean, var, self.beta1, self.beta2)
@@ -218,6 +228,9 @@ class Ftrl(Descent):
     lamda1: float = 0.01
     beta: float = 1.0
 
+    def only_rows(self, stypes: Sequence[str]) -> bool:
+        return set(stypes) == {ROW_SPARSE}
+
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         weight, grad, z, n = inputs
         g = self.clipped(grad)
@@ -234,6 +247,9 @@ class AdaGrad(Descent):
     There is no weight decay, as in MXNet."""
 
     epsilon: float = 1e-7
+
+    def only_rows(self, stypes: Sequence[str]) -> bool:
+        return stypes[1] == ROW_SPARSE
 
     def check(self) -> None:
         if self.wd:
