@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from symc import ndarray, symbol
 from symc.ndarray import NDArray
+from symc.ndarray.storages import read
 
 Params = dict[str, NDArray]
 
@@ -58,7 +59,7 @@ def split_params(loaded: Any, fname: str) -> tuple[Params, Params]:
 def load_params(prefix: str, epoch: int) -> tuple[Params, Params]:
     """(parameters, states) of `prefix-NNNN.params`."""
     name = f"{prefix}-{epoch:04d}.params"
-    return split_params(ndarray.load(name), name)
+    return split_params(read(name), name)
 
 
 def load_checkpoint(prefix: str, epoch: int) -> tuple[Any, Params, Params]:

@@ -15,6 +15,7 @@ import numpy as np
 from symc.base import MXNetError, those
 from symc.compile import Executable, Instance, compile_symbol
 from symc.context import Context
+from symc.described import listing, merged
 from symc.inference import infer_shapes
 from symc.ir.process import turns
 from symc.ir.types import Array, TensorType, dtype_of
@@ -78,6 +79,7 @@ class Executor:
             for name, a in zip([*self._arg_names, *self._aux_names], [*self.arg_arrays, *self.aux_arrays])
         }
         self._check_gradients()
+        self._merges = switch("MXNET_ELIMINATE_COMMON_EXPR") is not False
         #: the nodes whose outputs' sizes are known only from values, and the rows they have had last
         self._choosers = [n for n in symbol.graph.nodes() if n.definition and n.definition.row_chooser is not None]
         self._rows: dict[str, int] = {}
@@ -249,20 +251,26 @@ class Executor:
         return f"Executor of {self._symbol.name or 'Group'}"
 
     def _check_gradients(self) -> None:
-        """Operators that have no gradient refuse to be bound for one, before anything runs."""
+        """Operators that have no gradient refuse to be bound where one arrives at them that is wanted, before anything
+        runs."""
         wanted = {n for n, r in zip(self._arg_names, self._reqs) if r != "null"}
         if not wanted:
             return
+        nodes = self._symbol.graph.nodes()
+        arrives = {node for node, _ in self._symbol.graph.outputs}
+        for node in reversed(nodes):
+            if node in arrives and not node.is_variable and node.definition.gradient != "zero":
+                arrives.update(source for source, _ in node.inputs)
         reached: set[Any] = set()
-        for node in self._symbol.graph.nodes():
+        for node in nodes:
             if node.is_variable:
                 if node.name in wanted:
                     reached.add(node)
             elif any(source in reached for source, _ in node.inputs):
-                if node.definition.gradient == "none":
+                if node.definition.gradient == "none" and node in arrives:
                     raise MXNetError(
                         f"operator {node.op} {node.name!r} has no gradient, but one is wanted through it; "
-                        f"bind with grad_req='null' for its inputs, or put BlockGrad before it"
+                        f"bind with grad_req='null' for its inputs, or put BlockGrad before it or after it"
                     )
                 if node.definition.gradient == "yes":
                     reached.add(node)
@@ -450,6 +458,11 @@ class Executor:
         inputs), after each backward for every gradient inside of the net. See symc.monitoring; None ends it."""
         self._monitor = None if callback is None else Observer(self, callback, monitor_all)
 
+    def get_optimized_symbol(self) -> Any:
+        """The Symbol as it runs: operators that compute the same are one (see symc.described), unless
+        MXNET_ELIMINATE_COMMON_EXPR was 0 when it was bound."""
+        return merged(self._symbol) if self._merges else self._symbol.__copy__()
+
     def __repr__(self) -> str:
         made = [word for train, word in ((False, "prediction"), (True, "training")) if train in self._instances]
         counts = f"{len(self._arg_names)} arguments, {len(self._output_names)} outputs"
@@ -465,21 +478,11 @@ class Executor:
         return f"<div>{escape(repr(self))}</div>{table}{svg_of(self._symbol.graph)}"
 
     def debug_str(self) -> str:
-        """The compiled programs: steps, places and the planned memory. The last lines are MXNet's, which programs
-        parse: whole MB, and how many operators ask for scratch space (here it lies in the arena)."""
-        from symc.ir.text import print_program
-
-        parts = [f"Symbol Outputs:\n\toutput[0]={', '.join(self._output_names)}"]
+        """The compiled programs (see symc.described); that of training among them where gradients are kept."""
         with self._lock:
-            made = sorted(self._instances.items()) or [(False, self._instance(False))]
-        largest = 0
-        for train, instance in made:
-            program = instance.executable.program
-            parts.append(f"// {'training' if train else 'prediction'}\n{print_program(program)}")
-            largest = max(largest, program.arena)
-            parts.append(f"// an arena of {program.arena} bytes; the largest live set has {program.lower_bound}")
-        parts += [f"Total {largest >> 20} MB allocated", "Total 0 TempSpace resource requested\n"]
-        return "\n".join(parts)
+            self._instance(any(r != "null" for r in self._reqs))
+            programs = {train: made.executable.program for train, made in sorted(self._instances.items())}
+        return listing(self._output_names, programs)
 
 
 def _mirrored(symbol: Any) -> bool:

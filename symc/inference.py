@@ -12,7 +12,7 @@ import numpy as np
 from symc.base import MXNetError, those
 from symc.ir.symbol.nodes import SymNode
 from symc.ndarray.files import DTYPE_BY_FLAG, FLAG_BY_DTYPE
-from symc.ops.base import Shapes, Types
+from symc.ops.base import ShapeError, Shapes, Types
 from symc.ops.shared.attribute_text import literal
 from symc.passes.tensor.infer_shape import Conflict, propagate
 from symc.runtime.memory import AXES, fits, need
@@ -48,6 +48,7 @@ def infer_shapes(
 
     def complete(node: SymNode, row: Shapes) -> None:
         definition: Any = node.definition
+        _need_inputs(node)
         if dynamic or not definition.dynamic:
             definition.complete(row)
 
@@ -98,6 +99,7 @@ def infer_types(
 
     def complete(node: SymNode, row: Types) -> None:
         definition: Any = node.definition
+        _need_inputs(node)
         (definition.bind_types if bound else definition.infer_types)(row)
 
     found = _propagated(symbol, known, "type", Types, complete)
@@ -140,6 +142,12 @@ def _known(
                 raise MXNetError(f"{symbol!r} has no argument {key!r} to give a {what} to; it has {those(named, key)}")
             known.update({(node, 0): given for node in named[key]})
     return {entry: value for entry, value in known.items() if value is not None}
+
+
+def _need_inputs(node: SymNode) -> None:
+    """ShapeError for an operator without its inputs (Symbol._gen_atomic_symbol)."""
+    if not node.inputs and node.definition is not None and (names := node.definition.list_inputs()):
+        raise ShapeError(f"it has no inputs; compose it with {', '.join(names)}")
 
 
 def _undeclared(symbol: HasGraph, known: Mapping[Entry, Any], attr: str) -> list[SymNode]:

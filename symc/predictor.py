@@ -25,8 +25,8 @@ from symc.ir.process import turns
 from symc.ir.program.nodes import Program, ViewStep, operands_of, results_of
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray import NDArray
-from symc.ndarray import load as load_arrays
 from symc.ndarray.ndarray import aligned, array
+from symc.ndarray.storages import read
 from symc.passes.edits import active, using
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
@@ -341,7 +341,7 @@ def _parameters(given: Any, prefix: str | None, label: str) -> dict[str, Array]:
             raise MXNetError(f"{label}: params={given} is an epoch, which needs a checkpoint's prefix as the symbol")
         given = load_params(prefix, given)
     elif isinstance(given, (str, os.PathLike)):
-        given = load_arrays(given)
+        given = read(given)
         if not isinstance(given, dict) and given:
             raise MXNetError(f"{label}: the arrays in the file of parameters have no names")
     found: dict[str, Array] = {}

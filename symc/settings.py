@@ -16,6 +16,7 @@ VARIABLES: Mapping[str, str] = {
     "SYMC_VERIFY": "1: programs are verified after every pass; 0: not at all (default: at the end of every level)",
     "SYMC_GPU": "cpu: mx.gpu(i) means the CPU, with one warning (default: making an array there is an error)",
     "MXNET_BACKWARD_DO_MIRROR": "1: training computes values again rather than to keep them (memory_budget=0)",
+    "MXNET_ELIMINATE_COMMON_EXPR": "0: Executor.get_optimized_symbol shows operators that compute the same, too",
     "SYMC_CHECK_LOCKS": "1: an error where symc takes its locks out of order (for work on symc itself)",
 }
 

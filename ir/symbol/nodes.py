@@ -85,7 +85,10 @@ class SymNode:
 
     def output_name(self, index: int) -> str:
         """MXNet's name of an output."""
-        return self.name if self.definition is None else f"{self.name}_{self.definition.list_outputs()[index]}"
+        if self.definition is None:
+            return self.name
+        output = self.definition.list_outputs()[index]
+        return f"{self.name}_{output}" if self.name else output
 
     def origin(self) -> SymOrigin:
         return SymOrigin(self.name, self.op if self.op != "null" else "Variable", *self.where)

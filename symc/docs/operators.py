@@ -85,6 +85,8 @@ def shapes(cls: type[Operator]) -> str:
 
 def gradient(cls: type[Operator]) -> str:
     """What flows back through it."""
+    if isinstance(cls.gradient, property):  # it is not the same for all parameters
+        return f"yes or zero: {cls.gradient.__doc__}"
     words = {"yes": "yes", "zero": "zero", "none": "none: binding refuses to ask for one"}[cls.gradient]
     if cls.ignores_add:
         words += "; with grad_req='add' it is written, as in MXNet, if the input feeds this operator alone"

@@ -3,7 +3,7 @@
     file   = u64 0x112, u64 0, u64 count, count arrays, u64 names (0 for a list), that many (u64 length, bytes)
     array  = u32 magic, then by magic
              V2 (0xF993FAC9)  i32 storage (0: dense), shape, device, i32 type, data     what is written
-             V3 (0xF993FACA)  the same; a shape of rank 0 is a scalar, rank -1 is unknown
+             V3 (0xF993FACA)  the same; a shape of rank 0 is a scalar, rank -1 is unknown; written under mx.np_shape
              V1 (0xF993FAC8)  shape, device, i32 type, data
              V0               the magic itself is the rank, sizes are u32; device, type, data
     shape  = i32 rank, i64 sizes;   device = i32 kind, i32 number
@@ -57,6 +57,8 @@ class _Reader:
 
     def __init__(self, data: bytes | memoryview, what: str) -> None:
         self.data, self.what, self.at = memoryview(data), what, 0
+        #: forms of the arrays that have axes, so far
+        self.forms: set[int] = set()
 
     def take(self, count: int) -> memoryview:
         if count < 0 or self.at + count > len(self.data):
@@ -99,6 +101,8 @@ class _Reader:
     def _array(self) -> Array | Stored:
         magic = self.number("I")
         if magic in (V2, V3):
+            if magic == V2 or self.data[self.at + 4 : self.at + 8] != bytes(4):
+                self.forms.add(magic)
             storage = self.number("i")
             if storage in _AUXILIARY:
                 return self.sparse(storage)
@@ -161,8 +165,13 @@ class _Reader:
         return Stored(storage, values, where, shape)
 
 
-def loads(data: bytes | memoryview, what: str = "buffer") -> tuple[list[Array | Stored], list[str]]:
-    """Arrays and names (empty for a list). MXNetError for what is no such file; `what` names it in messages."""
+def loads(
+    data: bytes | memoryview, what: str = "buffer", numpys: bool | None = None
+) -> tuple[list[Array | Stored], list[str]]:
+    """Arrays and names (empty for a list). MXNetError for what is no such file; `what` names it in messages.
+
+    `numpys`: whether the arrays must have been written under mx.np_shape (scalars may be in any file), or must not;
+    None where it does not matter."""
     reader = _Reader(data, what)
     if len(reader.data) < 24 or reader.number("Q") != LIST_MAGIC:
         raise MXNetError(f"{what} is not a file of MXNet arrays (it does not begin with 0x112)")
@@ -171,6 +180,9 @@ def loads(data: bytes | memoryview, what: str = "buffer") -> tuple[list[Array | 
     if count > len(reader.data):
         raise MXNetError(f"{what} says it holds {count} arrays; it is corrupt")
     arrays = [reader.array() for _ in range(count)]
+    if numpys is not None and (V2 if numpys else V3) in reader.forms:
+        written, how = ("without", "outside of") if numpys else ("under", "in a block of")
+        raise MXNetError(f"{what} was written {written} mx.np_shape: load it {how} `with mx.np_shape():`")
     names = []
     for _ in range(reader.number("Q")):
         raw = bytes(reader.take(reader.number("Q")))
@@ -197,13 +209,20 @@ def _bytes(array: Array) -> bytes:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
 
 
-def dump_array(array: Array | Stored) -> bytes:
-    """One array as V2 (rank 0 as V3, the only form that has scalars)."""
+def dump_array(array: Array | Stored, numpys: bool = False) -> bytes:
+    """One array as V2 (rank 0 as V3, the only form that has scalars; all as V3 with `numpys`)."""
     if isinstance(array, Stored):
-        head = struct.pack("<Ii", V2, array.storage) + _shape(array.values.shape) + _shape(array.shape)
+        head = (
+            struct.pack("<Ii", V3 if numpys else V2, array.storage) + _shape(array.values.shape) + _shape(array.shape)
+        )
         kinds = [struct.pack("<i", FLAG_BY_DTYPE[a.dtype]) + _shape(a.shape) for a in array.aux]
         return head + _head(array.values) + b"".join([*kinds, _bytes(array.values), *map(_bytes, array.aux)])
-    return struct.pack("<Ii", V2 if array.ndim else V3, 0) + _shape(array.shape) + _head(array) + _bytes(array)
+    return (
+        struct.pack("<Ii", V3 if numpys or not array.ndim else V2, 0)
+        + _shape(array.shape)
+        + _head(array)
+        + _bytes(array)
+    )
 
 
 def load_array(data: bytes) -> Array | Stored:
@@ -211,9 +230,10 @@ def load_array(data: bytes) -> Array | Stored:
     return _Reader(data, "buffer").array()
 
 
-def dumps(arrays: Sequence[Array | Stored], names: Sequence[str] = ()) -> bytes:
-    """The file's bytes."""
-    parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays)), *map(dump_array, arrays), struct.pack("<Q", len(names))]
+def dumps(arrays: Sequence[Array | Stored], names: Sequence[str] = (), numpys: bool = False) -> bytes:
+    """The file's bytes, as they are under mx.np_shape with `numpys`."""
+    parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays)), *(dump_array(a, numpys) for a in arrays)]
+    parts.append(struct.pack("<Q", len(names)))
     for name in names:
         raw = name.encode("utf-8")
         parts.append(struct.pack("<Q", len(raw)) + raw)

@@ -15,6 +15,7 @@ from symc.ndarray.sparse import arrays, creation
 from symc.ndarray.sparse.arrays import BaseSparseNDArray, cast_storage
 from symc.ops.shared.storage import NUMBERS
 from symc.runtime.memory import aligned
+from symc.util import is_np_shape
 
 _NAMES = {number: stype for stype, number in NUMBERS.items()}
 
@@ -63,19 +64,29 @@ def save(fname: str | os.PathLike[str], data: Any) -> None:
         if not isinstance(item, NDArray):
             raise TypeError("save only accept dict str->NDArray or list of NDArray")
     with open(fname, "wb") as file:
-        file.write(files.dumps([_plain(a) for a in found], names))
+        file.write(files.dumps([_plain(a) for a in found], names, is_np_shape()))
 
 
 def load_frombuffer(buf: bytes) -> list[NDArray] | dict[str, NDArray]:
-    """Arrays from the bytes of a file."""
-    found, names = files.loads(bytes(buf))
-    made = [_wrapped(a) for a in found]
-    return dict(zip(names, made)) if names else made
+    """Arrays from the bytes of a file; see `load`."""
+    return _arrays(buf, is_np_shape())
 
 
 def load(fname: str | os.PathLike[str]) -> list[NDArray] | dict[str, NDArray]:
-    """Arrays from a file: a list, or a dict if they have names."""
+    """Arrays from a file: a list, or a dict if they have names. MXNetError where the file was written under mx.np_shape
+    and is not read under it, or the other way round."""
+    return read(fname, is_np_shape())
+
+
+def read(fname: str | os.PathLike[str], numpys: bool | None = None) -> list[NDArray] | dict[str, NDArray]:
+    """As `load`, for files written either way (see files.loads)."""
     if not isinstance(fname, (str, os.PathLike)):
         raise TypeError(f"load: the file's name must be a string, got {type(fname).__name__}")
     with open(fname, "rb") as file:
-        return load_frombuffer(file.read())
+        return _arrays(file.read(), numpys)
+
+
+def _arrays(data: bytes, numpys: bool | None) -> list[NDArray] | dict[str, NDArray]:
+    found, names = files.loads(bytes(data), numpys=numpys)
+    made = [_wrapped(a) for a in found]
+    return dict(zip(names, made)) if names else made

@@ -62,6 +62,14 @@ def reparse(node: SymNode, attrs: Mapping[str, str]) -> Operator:
     return definition.with_subgraphs(node.subgraphs)
 
 
+def give_inputs(node: SymNode, name: str, args: Sequence[Symbol], kwargs: Mapping[str, Symbol]) -> None:
+    """Inputs and a name for an operator that has neither (Symbol._gen_atomic_symbol)."""
+    definition: Operator = node.definition  # type: ignore[assignment]
+    node.name = name
+    node.inputs = _inputs(node, definition, args, kwargs, node.op)
+    initialise(node)
+
+
 def _arguments(
     cls: type[Operator], function: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -112,7 +120,8 @@ def _inputs(
     if len(positional) > len(names):
         known = ", ".join(names)
         raise MXNetError(f"{function} {node.name!r}: takes {len(names)} inputs ({known}), got {len(positional)}")
-    unknown = [k for k in symbols if k not in names]
+    # an operator without inputs leaves Symbols alone that are given to it by name, as in MXNet
+    unknown = [k for k in symbols if names and k not in names]
     if unknown:
         raise MXNetError(f"{function} {node.name!r}: has no input {unknown[0]!r}; it has {those(names, unknown[0])}")
     entries = [s._outputs[0] for s in positional]
@@ -126,7 +135,8 @@ def _inputs(
 
 def missing_input(node: SymNode, input_name: str) -> SymNode:
     """The variable that stands for an input that was not given: it carries the operator's attributes, as in MXNet."""
-    return SymNode("null", f"{node.name}_{input_name}", dict(node.attrs), where=node.where)
+    name = f"{node.name}_{input_name}" if node.name else input_name
+    return SymNode("null", name, dict(node.attrs), where=node.where)
 
 
 def initialise(node: SymNode) -> None:

@@ -20,6 +20,7 @@ from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ops.base import OPERATORS, parse, takes_anything
 from symc.symbol.compose import initialise, missing_input, split_attributes
 from symc.symbol.symbol import HIDDEN_KEYS, Symbol, is_hidden
+from symc.util import is_np_shape
 
 VERSION = 10901
 #: what a file without a version counts as
@@ -94,8 +95,9 @@ def _all_outputs(node: SymNode) -> int:
 
 
 def document_of(symbol: Symbol) -> dict[str, Any]:
-    """The JSON document of a Symbol."""
-    return {**_body_of(symbol.graph), "attrs": {"mxnet_version": ["int", VERSION]}}
+    """The JSON document of a Symbol. Under mx.np_shape it says so, since an extent of 0 means another thing there."""
+    attrs: dict[str, Any] = {"is_np_shape": ["int", 1]} if is_np_shape() else {}
+    return {**_body_of(symbol.graph), "attrs": {**attrs, "mxnet_version": ["int", VERSION]}}
 
 
 def _body_of(graph: SymGraph) -> dict[str, Any]:

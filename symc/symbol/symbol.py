@@ -218,6 +218,14 @@ class Symbol:
         made._compose(*args, **kwargs)
         return made
 
+    def _gen_atomic_symbol(self) -> Symbol:
+        """The operator alone, without name and inputs; composing it gives it both."""
+        if self.name is None or self._outputs[0][0].is_variable:
+            raise MXNetError(f"{self!r}: only a Symbol of one operator has an operator to take out")
+        node = self._outputs[0][0]
+        made = SymNode(node.op, "", dict(node.attrs), (), node.definition, node.where, node.subgraphs)
+        return Symbol([(made, i) for i in range(made.definition.num_visible_outputs())])  # type: ignore[union-attr]
+
     def _compose(self, *args: Symbol, **kwargs: Any) -> None:
         name = kwargs.pop("name", None)
         if args and kwargs:
@@ -227,6 +235,11 @@ class Symbol:
                 raise TypeError("Compose expect `Symbol` as arguments")
             if len(value) != 1:
                 raise MXNetError(f"a variable's place needs a Symbol with one output; {value!r} has {len(value)}")
+        head = self._outputs[0][0]
+        if self.name is not None and head.definition is not None and not head.inputs:
+            from symc.symbol.compose import give_inputs
+
+            return give_inputs(head, name or head.name, args, kwargs)
         nodes = self.graph.nodes()
         variables = [n for n in nodes if n.is_variable]
         arguments = self.graph.variables()[0]

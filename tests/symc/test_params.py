@@ -34,9 +34,22 @@ VERSIONS = {
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_version_is_read(version):
-    (found,) = mx.nd.load_frombuffer(file_of(VERSIONS[version]))
+    with mx.np_shape(version == "V3"):
+        (found,) = mx.nd.load_frombuffer(file_of(VERSIONS[version]))
     np.testing.assert_array_equal(found.asnumpy(), DATA)
     assert found.dtype == np.float32
+
+
+def test_what_was_written_under_np_shape_is_read_there(tmp_path):
+    """Scalars have one form only, and predictors and checkpoints take either."""
+    with mx.np_shape(True), pytest.raises(mx.MXNetError, match="outside of `with mx.np_shape"):
+        mx.nd.load_frombuffer(file_of(VERSIONS["V2"]))
+    with pytest.raises(mx.MXNetError, match="in a block of `with mx.np_shape"):
+        mx.nd.load_frombuffer(file_of(VERSIONS["V2"], VERSIONS["V3"]))
+    mx.nd.save(str(tmp_path / "scalar"), [mx.nd.array(3)])
+    assert mx.nd.load(str(tmp_path / "scalar"))[0].shape == ()
+    (tmp_path / "net-0001.params").write_bytes(file_of(VERSIONS["V3"], names=("arg:x",)))
+    assert mx.model.load_params(str(tmp_path / "net"), 1)[0]["x"].shape == (2, 3)
 
 
 def test_named_arrays_become_a_dict():

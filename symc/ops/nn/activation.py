@@ -16,8 +16,8 @@ from symc.ir.prims.movement import broadcast, reshape
 from symc.ir.prims.random import uniform
 from symc.ir.prims.reduce import reduce_max, reduce_sum
 from symc.ir.types import I32, dtype_of
-from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, operator
-from symc.ops.shared.layers import along, data_like_output, data_to_output, indices, narrow, refuse, rows, wide
+from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, is_known, operator
+from symc.ops.shared.layers import data_like_output, data_to_output, indices, narrow, refuse, rows, wide
 
 
 def softsign(x: Node) -> Node:
@@ -72,6 +72,19 @@ def selu(x: Node) -> Node:
     return _one(custom_grad([x], body, rule))
 
 
+def _slope_axes(gamma: Sequence[int], data: Sequence[int]) -> list[int]:
+    """The data's axes along which slopes of this shape differ: gamma's are found among the first two, from the last to
+    the first. ShapeError where they are not."""
+    left, found = list(gamma), []
+    for axis in range(min(1, len(data) - 1), -1, -1):
+        if left and left[-1] in (data[axis], 1):
+            if left.pop() != 1:
+                found.insert(0, axis)
+    if left:
+        raise ShapeError(f"gamma {tuple(gamma)} does not fit the first two axes of data {tuple(data)}")
+    return found
+
+
 @operator("LeakyReLU", inputs="data gamma")
 class LeakyReLU(Operator):
     """Rectifiers with a slope below zero: leaky, prelu (learned, per channel or shared), rrelu (random), elu, selu.
@@ -97,8 +110,8 @@ class LeakyReLU(Operator):
         return ("output", "mask") if self.act_type == "rrelu" else ("output",)
 
     def complete(self, s: Shapes) -> None:
-        """The output (and rrelu's mask) has the data's shape; prelu's gamma is (channels,), unless it is given as
-        (1,).
+        """The output (and rrelu's mask) has the data's shape; prelu's gamma is (channels,), unless it is given: as one
+        or two axes that are the data's first two, or 1.
         """
         data_to_output(s)
         if self.act_type == "rrelu" and s.ins[0] is not None:
@@ -107,11 +120,12 @@ class LeakyReLU(Operator):
         if self.act_type != "prelu" or data is None:
             return
         gamma = s.ins[1]
-        if gamma is not None and len(gamma) == 1 and gamma[0] == 1:
-            return
-        if len(data) < 2 and not gamma:
+        if gamma and is_known(gamma) and is_known(data):
+            _slope_axes(gamma, data)
+        elif len(data) < 2 and not gamma:
             raise ShapeError(f"gamma cannot be told from data {data}: prelu takes one slope per channel (axis 1)")
-        s.set_in(1, (data[1 if len(data) > 1 else 0],))
+        elif not gamma:
+            s.set_in(1, (data[1],))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node | Sequence[Node]:
         x = wide(inputs[0])
@@ -129,10 +143,10 @@ class LeakyReLU(Operator):
         comes from outside: inside a net gamma's gradient is gamma times the derivative, and nets were trained so.
         """
 
+        found = _slope_axes(gamma.shape, x.shape)
+
         def slope(gamma: Node, shape: tuple[int, ...]) -> Node:
-            if gamma.shape == (1,):
-                return broadcast(reshape(gamma, ()), shape, ())
-            return along(gamma, shape, min(1, len(shape) - 1))
+            return broadcast(reshape(gamma, [shape[a] for a in found]), shape, found)
 
         def body(x: Node, gamma: Node) -> Node:
             return ew.select(ew.gt(x, 0), x, x * slope(gamma, x.shape))
@@ -143,7 +157,7 @@ class LeakyReLU(Operator):
             down = ew.select(ew.gt(x, 0), cts[0], cts[0] * spread)
             kept = cts[0] if ctx.is_output else down
             parts = ew.select(ew.gt(x, 0), 0, x * kept)
-            axes = tuple(a for a in range(x.rank) if gamma.shape == (1,) or a != min(1, x.rank - 1))
+            axes = tuple(a for a in range(x.rank) if a not in found)
             return [down, reshape(reduce_sum(parts, axes), gamma.shape)]
 
         return _one(custom_grad([x, gamma], body, rule))

@@ -202,8 +202,9 @@ class Deconvolution(_ConvolutionLike):
     def check(self) -> None:
         super().check()
         self.refuse_dilated_volumes()
-        for adj, stride in zip(self.per_axis("adj", 0), self.strides):
-            self._check_adj(adj, stride)
+        if not any(self._target):
+            for adj, stride in zip(self.per_axis("adj", 0), self.strides):
+                self._check_adj(adj, stride)
 
     @property
     def _target(self) -> tuple[int, ...]:

@@ -174,7 +174,8 @@ class _BatchNorm(Operator):
         if self.use_global_stats or not ctx.train:
             scale = ew.rsqrt(wide(moving_var) + self.eps)
             mean = wide(moving_mean)
-            return [self.after(_scaled(data, gamma, beta, mean, scale, axis, self.fix_gamma)), mean, self.shown(scale)]
+            y = _scaled(data, gamma, beta, mean, scale, axis, self.fix_gamma)
+            return [self.after(y), mean, self.shown(scale, wide(moving_var))]
         y, mean, scale, variance = normalise_batch(data, gamma, beta, axis, self.eps, self.fix_gamma)
         kept = np.float32(self.momentum)
         left = float(np.float32(1) - kept)  # MXNet subtracts in single precision
@@ -184,10 +185,10 @@ class _BatchNorm(Operator):
                 return held * float(kept) + narrow(new, held) * left
 
             ctx.update(at, moved(moving), again=moved)
-        return [self.after(y), mean, self.shown(scale)]
+        return [self.after(y), mean, self.shown(scale, variance)]
 
-    def shown(self, scale: Node) -> Node:
-        """The third output, from 1 / sqrt(var + eps)."""
+    def shown(self, scale: Node, variance: Node) -> Node:
+        """The third output: 1 / sqrt(variance + eps), or the variance itself."""
         return scale
 
     def after(self, y: Node) -> Node:
@@ -234,13 +235,13 @@ class BatchNormV1(_BatchNorm):
             raise ShapeError(f"data must have 2 or 4 axes, not {data}; BatchNorm takes any number")
         super().complete(s)
 
-    def shown(self, scale: Node) -> Node:
-        return 1.0 / (scale * scale) - self.eps
+    def shown(self, scale: Node, variance: Node) -> Node:
+        return variance
 
 
 @operator("_contrib_SyncBatchNorm", inputs=_INPUTS, aux=_AUX, outputs=_OUTPUTS, hint="syncbatchnorm")
 class SyncBatchNorm(_BatchNorm):
-    """BatchNorm over several devices; with one, the batch's own statistics.
+    """BatchNorm over several devices; with one, the batch's own statistics. Its third output is the variance.
 
     Differs from MXNet: there is one device, so `ndev` and `key` have no effect.
     """
@@ -259,6 +260,9 @@ class SyncBatchNorm(_BatchNorm):
         """The output has the data's shape; gamma, beta, mean and variance are (channels,)."""
         if is_known(s.ins[0]):
             super().complete(s)
+
+    def shown(self, scale: Node, variance: Node) -> Node:
+        return variance
 
 
 @operator("_contrib_BatchNormWithReLU", inputs=_INPUTS, aux=_AUX, outputs=_OUTPUTS, hint="batchnormwithrelu")

@@ -23,7 +23,7 @@ from symc.ir.prims.reduce import cumsum, reduce_sum
 from symc.ir.prims.tuples import get
 from symc.ir.types import F16, F32, F64, I64, U64, Array, DType, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
-from symc.ops.shared.families import MaybeFloat, floats_only, ir_type, wanted_shape
+from symc.ops.shared.families import MaybeFloat, floats_only, ir_type, no_gradient, wanted_shape
 
 #: (key, parameters of the result's shape or rank 0, shape, type) -> draws
 Draw = Callable[[Node, list[Node], tuple[int, ...], DType], Node]
@@ -183,8 +183,12 @@ class _Sample(Operator):
         wide = _wide(dtype)
         first = inputs[0].shape
         shape = first + tuple(self.shape)
-        parameters = [mv.broadcast(ew.cast(p, wide), shape, range(len(first))) for p in inputs]
-        return ew.cast(type(self).draw(ctx.random_key(), parameters, shape, wide), dtype)
+
+        def draws(key: Node, *given: Node) -> Node:
+            parameters = [mv.broadcast(ew.cast(p, wide), shape, range(len(first))) for p in given]
+            return ew.cast(type(self).draw(key, parameters, shape, wide), dtype)
+
+        return no_gradient(draws)(ctx.random_key(), *inputs)
 
 
 for _key, (_parameters, _defaults, _inputs, _draw, _what) in _DISTRIBUTIONS.items():
@@ -202,14 +206,14 @@ for _key, (_parameters, _defaults, _inputs, _draw, _what) in _DISTRIBUTIONS.item
     }
     _free.update(shape=None, ctx="", dtype="None", __doc__=f"Random numbers, {_what}.")
     operator(f"_random_{_key}", inputs="", aliases=_alias, random=True)(type(f"_random_{_key}", (_Free,), _free))
-    operator(f"_random_{_key}_like", hint=f"{_key}_like", gradient="none", random=True)(
+    operator(f"_random_{_key}_like", hint=f"{_key}_like", gradient="zero", random=True)(
         type(
             f"_random_{_key}_like",
             (_Like,),
             {**_body, "__doc__": f"Random numbers of the data's shape and type, {_what}."},
         )
     )
-    operator(f"_sample_{_key}", inputs=" ".join(_inputs), aliases=f"sample_{_key}", gradient="none", random=True)(
+    operator(f"_sample_{_key}", inputs=" ".join(_inputs), aliases=f"sample_{_key}", gradient="zero", random=True)(
         type(
             f"_sample_{_key}", (_Sample,),
             {"__module__": __name__, "draw": staticmethod(_draw),
@@ -258,13 +262,19 @@ class RandInt(Operator):
         return ew.cast(ew.cast(offset, I64) + self.low, dtype)
 
 
-@operator("_sample_multinomial", aliases="sample_multinomial", gradient="none", random=True)
+@operator("_sample_multinomial", aliases="sample_multinomial", random=True)
 class SampleMultinomial(Operator):
-    """Class numbers drawn with the probabilities in the last axis; `get_prob` adds their log probability."""
+    """Class numbers drawn with the probabilities in the last axis; `get_prob` adds their log probability. Its
+    gradient goes to the probabilities of what was drawn."""
 
     shape: Tuple = ()
     get_prob: bool = False
     dtype: Literal["float16", "float32", "float64", "int32", "uint8"] = "int32"
+
+    @property
+    def gradient(self) -> str:  # type: ignore[override]
+        """only the log probability has one"""
+        return "yes" if self.get_prob else "zero"
 
     def list_outputs(self) -> tuple[str, ...]:
         return ("output0", "output1") if self.get_prob else ("output",)

@@ -28,7 +28,7 @@ from symc.ops.base import (
     is_known,
     operator,
 )
-from symc.ops.shared.families import Number, constant, element_type, ir_type, one_axis, with_rule
+from symc.ops.shared.families import Number, constant, element_type, ir_type, no_gradient, one_axis, with_rule
 from symc.ops.shared.layers import check_range
 from symc.ops.shared.storage import CSR, DEFAULT
 
@@ -362,10 +362,12 @@ class RavelMultiIndex(Operator):
             s.set_in(0, (m, *out))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        data = inputs[0]
-        weights = [prod((self.shape or ())[i + 1 :]) for i in range(data.shape[0])]
-        factors = mv.broadcast(ew.const(np.array(weights, np.int64)), data.shape, (0,))
-        return ew.cast(reduce_sum(ew.cast(data, I64) * factors, (0,)), data.dtype)
+        def positions(data: Node) -> Node:
+            weights = [prod((self.shape or ())[i + 1 :]) for i in range(data.shape[0])]
+            factors = mv.broadcast(ew.const(np.array(weights, np.int64)), data.shape, (0,))
+            return ew.cast(reduce_sum(ew.cast(data, I64) * factors, (0,)), data.dtype)
+
+        return no_gradient(positions)(*inputs)
 
 
 @operator("_unravel_index", aliases="unravel_index", gradient="zero")

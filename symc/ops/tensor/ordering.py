@@ -95,6 +95,11 @@ class TopK(_Ordering):
     is_ascend: bool = False
     dtype: IndexType = "float32"
 
+    @property
+    def gradient(self) -> str:  # type: ignore[override]
+        """positions and masks have none"""
+        return "yes" if self.ret_typ in ("both", "value") else "zero"
+
     def list_outputs(self) -> tuple[str, ...]:
         return ("output0", "output1") if self.ret_typ in ("both", "value") else ("output",)
 

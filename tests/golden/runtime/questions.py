@@ -1,8 +1,8 @@
-"""Questions about arrays, executors and what is shared, written once: MXNet 1.9.1 answers when `record.py` runs, symc
-in the tests.
+"""Questions about arrays, executors, operators and what is shared, written once: MXNet 1.9.1 answers when `record.py`
+runs, symc in the tests.
 
-A question is a few lines of Python in `array.txt`, `executor.txt` or `sharing.txt`; its last line is an expression,
-whose value is the answer. Questions are separated by empty lines; lines that begin with # are remarks, and
+A question is a few lines of Python in `array.txt`, `executor.txt`, `operator.txt` or `sharing.txt`; its last line is an
+expression, whose value is the answer. Questions are separated by empty lines; lines that begin with # are remarks, and
 `# differs: why` in front of a question says that symc's answer is another on purpose.
 """
 
@@ -54,8 +54,28 @@ def names(mx: Any) -> dict[str, Any]:
             array[:] = mx.nd.array(np.arange(array.size).reshape(array.shape) % 5 - 2 + at, dtype=array.dtype)
         return executor
 
+    def refused(act: Any) -> bool:
+        """Whether it is an error, whatever its class is."""
+        try:
+            made = act()
+            for array in made if isinstance(made, list) else [made]:
+                getattr(array, "wait_to_read", lambda: None)()
+            return False
+        except Exception:
+            return True
+
+    def gradients(net: Any, grad_req: Any = "write", **shapes: Any) -> Any:
+        """The gradients of a Symbol with respect to what is filled in; "refused" where it cannot be bound."""
+        try:
+            bound = filled(net.simple_bind(mx.cpu(), grad_req=grad_req, **shapes))
+        except Exception:
+            return "refused"
+        bound.forward(is_train=True)
+        bound.backward([mx.nd.ones(o.shape, dtype=o.dtype) for o in bound.outputs])
+        return bound.grad_dict
+
     used = {"mx": mx, "nd": mx.nd, "sym": mx.sym, "np": np, "arange": arange, "net": net, "filled": filled}
-    return {**used, **sharing_names(mx)}
+    return {**used, "refused": refused, "gradients": gradients, **sharing_names(mx)}
 
 
 def sharing_names(mx: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE))
 
 import questions  # noqa: E402
 
-for topic in ("array", "executor", "sharing"):
+for topic in ("array", "executor", "operator", "sharing"):
     answers = {text: questions.answer(mxnet, text) for text in questions.read(topic)}
     lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in answers.items())
     (HERE / f"{topic}.json").write_text("{\n" + lines + "\n}\n")
