@@ -378,8 +378,18 @@ def test_what_the_trainer_refuses():
         gluon.Trainer(net.collect_params(), "sgd", kvstore="dist_sync")
     with pytest.raises(AssertionError, match="optimizer_params"):
         gluon.Trainer(net.collect_params(), mx.optimizer.SGD(), {"learning_rate": 0.1})
-    with pytest.raises(AssertionError, match="update_on_kvstore"):
+    with pytest.raises(ValueError, match="no store for one context"):
         gluon.Trainer(net.collect_params(), "sgd", update_on_kvstore=True).allreduce_grads()
+    both = gluon.Parameter("both", shape=2)
+    with pytest.raises(RuntimeError, match="initialize"):
+        gluon.Trainer([both], "sgd")
+    both.initialize(ctx=[mx.cpu(0), mx.cpu(1)])
+    with pytest.raises(AssertionError, match="same contexts"):
+        gluon.Trainer([net.weight, both], "sgd")
+    trainer = gluon.Trainer([both], "sgd")
+    for by_hand in (trainer.allreduce_grads, lambda: trainer.update(1)):
+        with pytest.raises(AssertionError, match="update_on_kvstore=False"):
+            by_hand()
 
 
 def test_factors_of_parameters_count():
