@@ -18,6 +18,7 @@ class NDArrayIter(DataIter):
 
     The last batch, where the data does not fill it: "pad" repeats from the beginning, "discard" leaves it out,
     "roll_over" keeps it for the next epoch. `shuffle` draws a new order (numpy's global random state) at every reset.
+    Of arrays with more samples than the first one's the first samples count; with fewer there is a ValueError.
     NotImplementedError: a csr array with another handling than "discard".
     """
 
@@ -44,7 +45,7 @@ class NDArrayIter(DataIter):
                 )
         self.num_data = self.data[0][1].shape[self._axis]
         for name, source in [*self.data, *self.label]:
-            if source.shape[self._axis] != self.num_data:
+            if source.shape[self._axis] < self.num_data:
                 raise ValueError(
                     f"NDArrayIter: {name!r} has {source.shape[self._axis]} samples, {self.data[0][0]!r} {self.num_data}"
                 )

@@ -18,7 +18,7 @@ from symc.ndarray.ndarray import NDArray, located
 from symc.ndarray.sparse.arrays import cast_storage
 from symc.ndarray.sparse.kernels import run_stored, warn_fallback
 from symc.ndarray.tape import STATE, Opaque, Scope, record, records, refuse_written, taped
-from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, given_text, parameters, parse
+from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, given_text, parameters, parse, takes_anything
 from symc.ops.embedded.custom import Custom
 from symc.ops.functions import METHODS, describe, signature
 from symc.runtime.memory import aligned, empty
@@ -51,7 +51,7 @@ def invoke(
             given[key] = given_text(cls, key, value)
     if cls.variadic and cls.counts_itself and cls.variadic not in given:
         given[cls.variadic] = str(len(inputs) + len(named))
-    op = parse(cls, given)
+    op = parse(cls, {} if takes_anything(cls) else given)
     names = [*op.list_inputs(), *op.list_aux()]
     unknown = [k for k in named if k not in names]
     if unknown and not cls.variadic:

@@ -58,6 +58,20 @@ def test_refused(wrong):
         wrong()
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("last", ["pad", "discard", "roll_over"])
+def test_of_longer_labels_the_first_count(shuffle, last):
+    found = []
+    for labels in (np.arange(10), np.arange(17)):
+        np.random.seed(0)
+        it = mx.io.NDArrayIter(np.arange(10), labels, 4, shuffle=shuffle, last_batch_handle=last)
+        for batch in (b for _ in range(2) for b in (it.reset(), *it)[1:]):
+            assert batch.data[0].asnumpy().tolist() == batch.label[0].asnumpy().tolist()
+            found.append((len(labels), batch.data[0].asnumpy().tolist(), batch.pad))
+    short, long = ([b[1:] for b in found if b[0] == size] for size in (10, 17))
+    assert short == long
+
+
 def test_hard_reset_forgets_what_was_left():
     it = mx.io.NDArrayIter(X, Y, 3, last_batch_handle="roll_over")
     rows(it)

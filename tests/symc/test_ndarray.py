@@ -372,10 +372,16 @@ def test_many_learning_rates_compile_no_many_programs():
 
 def test_operators_refuse(f):
     with pytest.raises(mx.MXNetError, match="bar"):
-        mx.nd.exp(f, bar=1)
+        mx.nd.clip(f, 0, 1, bar=1)
     with pytest.raises(mx.MXNetError, match="weight"):
         mx.nd.FullyConnected(f, num_hidden=3)
     assert not hasattr(mx.nd, "no_such_operator")
+
+
+def test_operators_without_parameters_take_any(f):
+    """As in MXNet, and as Symbols of them do."""
+    assert (mx.nd.exp(f, bar=1) == mx.nd.exp(f)).asnumpy().all()
+    assert (mx.nd.broadcast_maximum(f, mx.nd.array([[2]]), axis=1).asnumpy() == np.maximum(f.asnumpy(), 2)).all()
 
 
 def test_random_follows_the_seed():
