@@ -73,6 +73,7 @@ from symc.runtime.memory import constant, empty, need_for
 from symc.runtime.programs import program_of
 from symc.runtime.recording import RECORDING
 from symc.runtime.table import Table, aligned_empty
+from symc.runtime.versions import give_away, touch
 from symc.settings import verification
 from symc.tracing import dumping, tracing
 from symc.typed import HasGraph, Known, complete, module_of, roles_of
@@ -289,9 +290,12 @@ class Executable:
         programs = programs_of(self.program)
         return {node: constant(node) for node in dict.fromkeys(n for p in programs for _, n in p.constants)}
 
-    def bind(self, buffers: Mapping[str, Array], outputs: Sequence[Array] | None = None) -> Instance:
-        """Ready to run on these buffers (parameters by name; C-contiguous). Output arrays are made if not given."""
-        return Instance(self, buffers, outputs)
+    def bind(
+        self, buffers: Mapping[str, Array], outputs: Sequence[Array] | None = None, single: bool = False
+    ) -> Instance:
+        """Ready to run on these buffers (parameters by name; C-contiguous). Output arrays are made if not given.
+        `single`: there is but one run on these outputs."""
+        return Instance(self, buffers, outputs, single)
 
     def __call__(self, /, **arrays: Any) -> dict[str, Array]:
         """The outputs by name, of arrays (or what numpy makes them of) by parameter name; these are not changed. A key
@@ -351,6 +355,7 @@ class Instance:
     executable: Executable
     buffers: Mapping[str, Array]
     given: Sequence[Array] | None = None
+    single: bool = False
     outputs: list[Array] = field(init=False)
     table: Table = field(init=False)
     forward_entries: int = field(init=False, default=0)
@@ -372,6 +377,9 @@ class Instance:
             array = self.buffers[p.name]
             if array.shape != p.type.shape or array.dtype != p.type.dtype.numpy or not array.flags.c_contiguous:
                 raise ValueError(f"buffer {p.name}: needs contiguous {p.type}, got {array.dtype}{list(array.shape)}")
+        if not self.single:
+            for array in self.outputs:
+                give_away(array)
         self.arena = aligned_empty(max(program.arena, 64))
         exe = self.executable
         linker = Linker(exe.kernels, exe.addresses, exe.constants)
@@ -388,25 +396,41 @@ class Instance:
 
     @once
     def _go_forward(self) -> Callable[[], None]:
+        if self._written["forward"]:
+            return functools.partial(self._run, 0, self.forward_entries, "forward")
         return self.table.runner(0, self.forward_entries)
 
     def run_forward(self) -> None:
-        if (recording := RECORDING[0]) is None:
+        if RECORDING[0] is None:
             self._go_forward()
         else:
-            recording.run(self.executable.program, self.table, 0, self.forward_entries)
+            self._run(0, self.forward_entries, "forward")
 
     def run_backward(self) -> None:
-        if (recording := RECORDING[0]) is None:
-            self.table.run(self.forward_entries, self.entries)
-        else:
-            recording.run(self.executable.program, self.table, self.forward_entries, self.entries)
+        self._run(self.forward_entries, self.entries, "backward")
 
     def run(self) -> None:
-        if (recording := RECORDING[0]) is None:
-            self.table.run(0, self.entries)
-        else:
-            recording.run(self.executable.program, self.table, 0, self.entries)
+        self._run(0, self.entries, "forward", "backward")
+
+    def _run(self, first: int, last: int, *halves: str) -> None:
+        """Run entries of the table that update parameters in these halves."""
+        try:
+            if (recording := RECORDING[0]) is None:
+                self.table.run(first, last)
+            else:
+                recording.run(self.executable.program, self.table, first, last)
+        finally:
+            for half in halves:
+                for array in self._written[half]:
+                    touch(array)
+
+    @once
+    def _written(self) -> dict[str, list[Array]]:
+        """The buffers that each half updates."""
+        made: dict[str, list[Array]] = {"forward": [], "backward": []}
+        for update in self.executable.program.updates:
+            made[update.phase].append(self.buffers[update.input])
+        return made
 
 
 class _Compile(ModuleType):

@@ -220,7 +220,7 @@ class Executor:
             if not isinstance(value, (NDArray, np.ndarray)):
                 kind = type(value).__name__
                 raise TypeError(f"{self._label()}: head gradient of {name!r} must be an NDArray, got {kind}")
-            source = value._data if isinstance(value, NDArray) else value
+            source = value._read if isinstance(value, NDArray) else value
             if source.shape != array.shape:
                 raise MXNetError(
                     f"{self._label()}: head gradient of {name!r} has shape {source.shape}, expected {array.shape}"
@@ -293,7 +293,7 @@ class Executor:
         for node in self._choosers:
             source, at = node.inputs[node.definition.row_chooser]
             if source.is_variable:
-                chooser = {**self.arg_dict, **self.aux_dict}[source.name]._data
+                chooser = {**self.arg_dict, **self.aux_dict}[source.name]._read
             else:
                 chooser = self._computed(self._symbol.get_internals()[source.output_name(at)], train, node)
             rows = node.definition.count_rows(chooser)
@@ -318,7 +318,7 @@ class Executor:
                 f"{self._label()}: the size of {reader.op} {reader.name!r} depends on random numbers; draw them "
                 "before and pass them as an argument"
             )
-        return part.forward(train)[0]._data
+        return part.forward(train)[0]._read
 
     def _instance(self, train: bool) -> Instance:
         found = self._instances.get(train)
@@ -341,7 +341,7 @@ class Executor:
         return self._bind_program(executable, wrt)
 
     def _bind_program(self, executable: Executable, wrt: Sequence[str]) -> Instance:
-        buffers: dict[str, Array] = {n: a._data for n, a in {**self.arg_dict, **self.aux_dict}.items()}
+        buffers: dict[str, Array] = {n: a._read for n, a in {**self.arg_dict, **self.aux_dict}.items()}
         grads = self._gradient_buffers(wrt)
         for p in executable.program.params:
             if p.role == "key":
@@ -352,7 +352,7 @@ class Executor:
                 self._heads[p.of] = buffers[p.name] = np.zeros(p.type.shape, p.type.dtype.numpy)
         types = executable.program.value_types()
         outputs: list[Array] = []
-        shared = [o._data for o in self._outputs] if self._outputs is not None else None
+        shared = [o._read for o in self._outputs] if self._outputs is not None else None
         for at, output in enumerate(executable.program.outputs):
             if output.role == "gradient":
                 outputs.append(grads[output.of])
@@ -365,9 +365,9 @@ class Executor:
 
     def _gradient_buffers(self, wrt: Sequence[str]) -> dict[str, Array]:
         """Where the program puts gradients: into their arrays, or beside those whose memory something else uses too."""
-        grads = {n: g._data for n, g in self.grad_dict.items() if n in wrt and g is not None}
-        held = [(("arg", n), a._data) for n, a in self.arg_dict.items()]
-        held += [(("aux", n), a._data) for n, a in self.aux_dict.items()]
+        grads = {n: g._read for n, g in self.grad_dict.items() if n in wrt and g is not None}
+        held = [(("arg", n), a._read) for n, a in self.arg_dict.items()]
+        held += [(("aux", n), a._read) for n, a in self.aux_dict.items()]
         held += [(("grad", n), g) for n, g in grads.items()]
         spans: list[tuple[int, int, tuple[str, str]]] = []
         for what, data in held:
@@ -421,7 +421,7 @@ class Executor:
         if not self._choosers:
             if self._outputs is None:
                 self._outputs = [self._result(i, zeros(t.shape, t.dtype.numpy)) for i, t in self._result_types()]
-            made._outputs = [made._result(i, resized(self._outputs[i], t.shape)._data) for i, t in made._result_types()]
+            made._outputs = [made._result(i, resized(self._outputs[i], t.shape)._read) for i, t in made._result_types()]
         return made
 
     def _result_types(self) -> list[tuple[int, TensorType]]:

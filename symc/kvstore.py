@@ -224,7 +224,7 @@ def pull_rows(value: NDArray, out: NDArray, row_ids: NDArray) -> None:
         raise MXNetError(
             f"row_sparse_pull: out is a row_sparse array of shape {value.shape}, not a {out.stype} one of {out.shape}"
         )
-    rows = np.unique(row_ids._data.astype(np.int64))
+    rows = np.unique(row_ids._read.astype(np.int64))
     if rows.size and (rows[0] < 0 or rows[-1] >= value.shape[0]):
         raise MXNetError(f"row_sparse_pull: rows {rows[0]} to {rows[-1]} are wanted of {value.shape[0]}")
     out._receive(row_sparse_array((rows_of(value, rows), rows), value.shape, dtype=value.dtype))

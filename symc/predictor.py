@@ -214,7 +214,7 @@ class Predictor:
             named = {**dict(zip(self._needed, arrays)), **named}
         given: dict[str, Array] = {}
         for name, value in named.items():
-            made = value._data if isinstance(value, NDArray) else np.asarray(value)
+            made = value._read if isinstance(value, NDArray) else np.asarray(value)
             if name not in self._needed:
                 if name in self._ignored:
                     continue
@@ -351,7 +351,7 @@ def _parameters(given: Any, prefix: str | None, label: str) -> dict[str, Array]:
         for name, value in part.items():
             kind, colon, rest = name.partition(":")
             made = value if isinstance(value, NDArray) else array(value, dtype=_type_of(value))
-            found[rest if colon and kind in ("arg", "aux") else name] = made._data
+            found[rest if colon and kind in ("arg", "aux") else name] = made._read
     return found
 
 

@@ -63,7 +63,7 @@ def resized(array: NDArray, shape: Shape) -> NDArray:
     size = math.prod(shape)
     if array._sparse or size > array.size:
         return ndarray.zeros(shape, ctx=array.context, dtype=array.dtype, stype=array.stype)
-    return NDArray._of(array._data.reshape(-1)[:size].reshape(shape), array.context)
+    return NDArray._of(array._read.reshape(-1)[:size].reshape(shape), array.context)
 
 
 def arrays_for(

@@ -20,6 +20,7 @@ from symc.ndarray import NDArray, zeros
 from symc.ndarray.sparse import BaseSparseNDArray, CSRNDArray, RowSparseNDArray
 from symc.ndarray.sparse.kernels import warn_fallback
 from symc.ops.shared.storage import ATTRIBUTE, CSR, DEFAULT, NUMBERS, ROW_SPARSE
+from symc.runtime.versions import give_away
 
 _NAMES = {str(number): stype for stype, number in NUMBERS.items()}
 _EMBEDDINGS = ("Embedding", "_contrib_SparseEmbedding")
@@ -131,6 +132,7 @@ class StoredExecutor(Executor):
                 array._dense_into(twin._data)
                 if isinstance(array, RowSparseNDArray) and len(array._values) == array.shape[0]:
                     array._values, array._aux = twin._data, [np.arange(array.shape[0])]
+                    give_away(array._values)
 
     # -- running
 
@@ -165,7 +167,7 @@ class StoredExecutor(Executor):
         if array.stype != ROW_SPARSE or sources is None:
             return made.tostype(array.stype)
         rows = np.unique(np.concatenate([_rows(named[source], array.shape[0]) for source in sources]))
-        return RowSparseNDArray._from(made._data[rows], [rows], array.shape, array.context)
+        return RowSparseNDArray._from(made._read[rows], [rows], array.shape, array.context)
 
     def _store_states(self) -> None:
         for array, twin in zip(self.aux_arrays, self._inner.aux_arrays):
@@ -197,6 +199,7 @@ def _twin(array: NDArray) -> NDArray:
     if not array._sparse:
         return array
     if isinstance(array, RowSparseNDArray) and len(array._values) == array.shape[0]:
+        give_away(array._values)  # the sparse array writes there without a word
         return NDArray._of(array._values, array.context)
     return zeros(array.shape, array.context, array.dtype)
 
@@ -220,7 +223,7 @@ def _rows(teller: NDArray, count: int) -> Array:
     """The rows that ids, or the columns of a csr matrix, name."""
     if isinstance(teller, CSRNDArray):
         return teller._aux[1]
-    return np.clip(teller._data.reshape(-1).astype(np.int64), 0, count - 1)
+    return np.clip(teller._read.reshape(-1).astype(np.int64), 0, count - 1)
 
 
 def executor_for(

@@ -179,9 +179,9 @@ class Function:
         if STATE.recording and _records(arrays):
             results = [outputs] if isinstance(outputs, NDArray) else list(outputs)
             # a result that is an input is a value of its own on the tape
-            made = [type(r)._of(r._data, r._ctx) if r._entry is not None else r for r in results]
-            step = _Step(self, [r._data for r in made], len(arrays))
-            _record(step, arrays, [x._data for x in arrays], made)
+            made = [type(r)._of(r._read, r._ctx) if r._entry is not None else r for r in results]
+            step = _Step(self, [r._read for r in made], len(arrays))
+            _record(step, arrays, [x._read for x in arrays], made)
             return made[0] if isinstance(outputs, NDArray) else type(outputs)(made)
         return outputs
 
@@ -217,7 +217,7 @@ class _Step(Opaque):
         for value in made:
             if value is not None and not isinstance(value, NDArray):
                 raise TypeError(f"{self.name}.backward must give NDArrays, not {type(value).__name__}")
-        return [None if value is None else value._data for value in made]
+        return [None if value is None else value._read for value in made]
 
 
 def get_symbol(x: NDArray) -> Any:

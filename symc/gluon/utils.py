@@ -52,7 +52,7 @@ def clip_global_norm(arrays: Sequence[NDArray], max_norm: float, check_isfinite:
     had: a number, or an array of one element if it is not to be looked at (`check_isfinite`)."""
     if not arrays:
         raise AssertionError("clip_global_norm: there are no arrays")
-    total = np.float32(math.sqrt(sum(float(np.sum(np.square(a._data, dtype=np.float32))) for a in arrays)))
+    total = np.float32(math.sqrt(sum(float(np.sum(np.square(a._read, dtype=np.float32))) for a in arrays)))
     if check_isfinite and not np.isfinite(total):
         warnings.warn("a gradient holds nan or inf: scaling does not mend that", UserWarning, stacklevel=2)
     scale = max_norm / (float(total) + 1e-8)

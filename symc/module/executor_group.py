@@ -120,7 +120,7 @@ class DataParallelExecutorGroup:
     def _total_exec_bytes(self) -> int:
         """Whole megabytes of the executors' arrays: scripts compare it."""
         arrays = [a for e in self._execs for a in (*e.arg_arrays, *e.grad_arrays, *e.aux_arrays) if a is not None]
-        return sum(a._data.nbytes for a in arrays) >> 20
+        return sum(a._read.nbytes for a in arrays) >> 20
 
     # -- binding
 

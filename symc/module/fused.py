@@ -146,11 +146,11 @@ class FusedStep:
 
     def _bind(self) -> Instance:
         exe, program = self.exe, self.executable.program
-        buffers: dict[str, Array] = {n: a._data for n, a in {**exe.arg_dict, **exe.aux_dict}.items()}
+        buffers: dict[str, Array] = {n: a._read for n, a in {**exe.arg_dict, **exe.aux_dict}.items()}
         for index, name in self.params:
             values = self.values[name]
             scalars = [values[i : i + 1].reshape(()) for i in range(len(self.names))]
-            buffers.update(zip(self.inputs[name], [*(s._data for s in self.states[index]), *scalars]))
+            buffers.update(zip(self.inputs[name], [*(s._read for s in self.states[index]), *scalars]))
         self._key: Array | None = np.zeros(2, np.uint32) if program.key else None
         if self._key is not None:
             buffers[program.key] = self._key
@@ -158,7 +158,7 @@ class FusedStep:
             types = program.value_types()
             made = [empty(types[o.value].shape, types[o.value].dtype.numpy) for o in program.outputs]
             exe._outputs = [exe._result(i, a) for i, a in enumerate(made)]
-        outputs = [o._data for o in exe._outputs]
+        outputs = [o._read for o in exe._outputs]
         return self.executable.bind(buffers, outputs)
 
 

@@ -134,12 +134,12 @@ def _weighed(
             continue
         if weight.size < math.prod(head.shape) or weight.dtype != head.dtype:
             raise MXNetError(
-                f"backward: head {at} is {head._data.dtype}{head.shape}, but its head gradient is "
-                f"{weight._data.dtype}{weight.shape}"
+                f"backward: head {at} is {head._read.dtype}{head.shape}, but its head gradient is "
+                f"{weight._read.dtype}{weight.shape}"
             )
         if weight.shape != head.shape:  # its elements in order, as MXNet takes them
             weight = weight.reshape((-1,))[: math.prod(head.shape)].reshape(head.shape)
-        made.append((entry, Operand(weight._data, entry_of(weight))))
+        made.append((entry, Operand(weight._read, entry_of(weight))))
     return made
 
 

@@ -45,15 +45,15 @@ class CachedOp:
         names = [self.inputs[at] for at in self._read]
         recorded = STATE.recording and records(arrays)
         wrt = tuple([n for n, a in zip(names, arrays) if recorded and n not in self._states and _wanted(a)])
-        key = (STATE.training, wrt, tuple([(a.shape, a._data.dtype) for a in arrays]))
+        key = (STATE.training, wrt, tuple([(a.shape, a._read.dtype) for a in arrays]))
         program = self._programs.get(key)
         if program is None:
             types = {n: TensorType(dtype_of(a.dtype), a.shape) for n, a in zip(names, arrays)}
             program = self._programs[key] = _Program(self.symbol, types, STATE.training, wrt)
-        step = _Step(program, dict(zip(names, [a._data for a in arrays])), self.symbol)
+        step = _Step(program, dict(zip(names, [a._read for a in arrays])), self.symbol)
         results = [NDArray._of(a, arrays[0].context if arrays else None) for a in step.run()]
         if recorded:
-            record(step, arrays, [a._data for a in arrays], results)
+            record(step, arrays, [a._read for a in arrays], results)
         return results
 
 

@@ -56,10 +56,10 @@ def _stacked(rows: list[list[NDArray]], length: int, form: Form) -> Any:
             raise ValueError(f"Shapes of {at}-th elements in step_outputs are inconsistent, which are:\n{listed}")
         shape = (length, *shapes[0])
         data = allocate(shape, turns[0].dtype)
-        np.stack([x._data for x in turns], out=data[: len(turns)])
+        np.stack([x._read for x in turns], out=data[: len(turns)])
         made = NDArray._of(data, turns[0].context)
         if STATE.recording and records(turns):
-            record(Stacked(len(turns)), turns, [x._data for x in turns], [made])
+            record(Stacked(len(turns)), turns, [x._read for x in turns], [made])
         outputs.append(made)
     return _regroup(outputs, form)
 

@@ -30,6 +30,7 @@ from symc.ops.shared.inferred import output_types
 from symc.passes.tensor.decompose import Context, built_results
 from symc.runtime.keys import next_key
 from symc.runtime.memory import aligned, empty
+from symc.runtime.versions import touch
 
 #: functions of single operators kept at a time
 KEEP = 2048
@@ -137,6 +138,7 @@ class Function:
         found = [aligned(a) for a in made.outputs.values()]
         for name, value in made.updates.items():
             given[name][...] = value
+            touch(given[name])
         return found
 
     def pullback(self, wrt: tuple[int, ...], given: tuple[int, ...]) -> Pullback:

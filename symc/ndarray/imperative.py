@@ -22,6 +22,7 @@ from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, given_
 from symc.ops.embedded.custom import Custom
 from symc.ops.functions import METHODS, describe, signature
 from symc.runtime.memory import aligned, empty
+from symc.runtime.versions import touch
 
 
 def invoke(
@@ -71,15 +72,15 @@ def invoke(
     recorded = STATE.recording and records(ordered)
     try:
         stored = any([a._sparse for a in ordered])
-        _check(op, tuple([(a.shape, np.dtype(a.dtype) if stored else a._data.dtype) for a in ordered]))
+        _check(op, tuple([(a.shape, np.dtype(a.dtype) if stored else a._read.dtype) for a in ordered]))
         for array in (targets or ()) if STATE.recording else ():
             refuse_written(array, recorded and any(array is x for x in ordered))
         if stored:
             results = run_stored(op, ordered, STATE.training)
-            given = [a._data for a in ordered] if recorded else []
+            given = [a._read for a in ordered] if recorded else []
             function = function_for(op, given, STATE.training) if recorded else None
         else:
-            made, function, given = run(op, [a._data for a in ordered], STATE.training)
+            made, function, given = run(op, [a._read for a in ordered], STATE.training)
             context = ordered[0].context if ordered else located(ctx)
             results = [NDArray._of(a, context) for a in made]
             if op.sparse_of_dense:
@@ -107,15 +108,26 @@ def _check(op: Any, inputs: tuple[tuple[tuple[int, ...], Any], ...]) -> None:
 class _CustomStep(Opaque):
     """A call of an operator in Python, as a recorded step."""
 
-    def __init__(self, op: Custom, training: bool, results: Sequence[Array], gradient: Callable[..., Any]) -> None:
-        self.name, self.operator = f"Custom {op.op_type}", op
+    def __init__(
+        self,
+        op: Custom,
+        training: bool,
+        results: Sequence[Array],
+        states: Sequence[Array],
+        gradient: Callable[..., Any],
+    ) -> None:
+        """`states` are the arrays that `gradient` changes."""
+        self.name, self.operator, self._states = f"Custom {op.op_type}", op, states
         self._training, self._gradient = training, gradient
         self._kinds = [(r.shape, r.dtype) for r in results]
 
     def backward(self, cts: Sequence[Array | None]) -> Sequence[Array | None]:
         heads = [np.zeros(*kind) if ct is None else ct for ct, kind in zip(cts, self._kinds)]
         with Scope(False, self._training):
-            return [g if g.dtype.kind == "f" else None for g in self._gradient(*heads)]
+            found = self._gradient(*heads)
+        for state in self._states:
+            touch(state)
+        return [g if g.dtype.kind == "f" else None for g in found]
 
 
 def run_custom(op: Custom, arrays: Sequence[Array], train: bool) -> tuple[list[Array], Opaque, Sequence[Array]]:
@@ -123,7 +135,10 @@ def run_custom(op: Custom, arrays: Sequence[Array], train: bool) -> tuple[list[A
     with Scope(False, train):
         made, gradient = op.on_arrays(arrays, train)
     results = [aligned(a) for a in made]
-    return results, _CustomStep(op, train, results, gradient), arrays
+    states = arrays[len(op.list_inputs()) :]
+    for state in states:
+        touch(state)
+    return results, _CustomStep(op, train, results, states, gradient), arrays
 
 
 def _put(called: str, results: Sequence[NDArray], targets: list[NDArray]) -> list[NDArray]:
@@ -186,11 +201,11 @@ def binary(left: Any, right: Any, both: str, python: Callable[[Any, Any], Any] |
         if found is not None:
             return found
     if isinstance(left, NDArray) and isinstance(right, NDArray):
-        a, b, context = left._data, right._data, left.context
+        a, b, context = left._read, right._read, left.context
     elif isinstance(left, NDArray) and _number(right):
-        a, b, context = left._data, _as_operand(right, left._data), left.context
+        a, b, context = left._read, _as_operand(right, left._read), left.context
     elif _number(left) and isinstance(right, NDArray):
-        a, b, context = _as_operand(left, right._data), right._data, right.context
+        a, b, context = _as_operand(left, right._read), right._read, right.context
     elif python is not None and _number(left) and _number(right):
         return python(left, right)
     else:

@@ -11,6 +11,7 @@ from symc.ir.prims.numeric import cast_numpy
 from symc.ir.types import Array
 from symc.ndarray.tape import STATE, Opaque, record, records, refuse_written, taped
 from symc.runtime.memory import aligned, zeros
+from symc.runtime.versions import touch
 
 if TYPE_CHECKING:
     from symc.ndarray.ndarray import NDArray
@@ -67,14 +68,14 @@ def part(array: NDArray, key: Any) -> NDArray:
     if isinstance(key, slice) and key == slice(None):
         return array
     where = _index(key)
-    found = array._data[where]
+    found = array._read[where]
     if not isinstance(found, np.ndarray):
         found = np.asarray(found)
     if found.ndim == 0:
-        found = _one(array._data, where, found.reshape(1))
+        found = _one(array._read, where, found.reshape(1))
     made = type(array)._of(found if found.flags.c_contiguous else aligned(found), array._ctx)
     if STATE.recording and records([array]):
-        record(Taken(where, array.shape), [array], [array._data], [made])
+        record(Taken(where, array.shape), [array], [array._read], [made])
     return made
 
 
@@ -92,7 +93,7 @@ def _one(data: Array, index: Any, found: Array) -> Array:
 def assign(array: NDArray, key: Any, value: Any) -> None:
     """x[key] = value, cast to the array's type. While autograd records, an array that is part of the computation cannot
     be written to; one that is not becomes part of it where all of it is given a value that is."""
-    source = getattr(value, "_data", value)
+    source = getattr(value, "_read", value)
     where = _index(key)
     whole = isinstance(where, slice) and where == slice(None)
     if STATE.recording and not (whole and isinstance(value, np.ndarray)):
@@ -100,13 +101,15 @@ def assign(array: NDArray, key: Any, value: Any) -> None:
     if not isinstance(source, np.ndarray):
         source = np.asarray(source)
     if source.dtype.kind not in "fiub":
-        raise TypeError(f"an array of {array._data.dtype} cannot hold {source.dtype} (value {value!r})")
-    if source.dtype != array._data.dtype:
-        source = cast_numpy(source, array._data.dtype)
-    target = array._data[where]
+        raise TypeError(f"an array of {array._read.dtype} cannot hold {source.dtype} (value {value!r})")
+    data = array._data
+    if source.dtype != data.dtype:
+        source = cast_numpy(source, data.dtype)
+    target = data[where]
     if source.shape != np.shape(target) and source.size == np.size(target) and _same_but_ones(source, target):
         source = source.reshape(np.shape(target))
-    array._data[where] = source
+    data[where] = source
+    touch(data)  # whoever has read the array in between, in another thread, has read a part of this
     if STATE.recording and whole and records([value]):
         _record_assigned(array, value)
 
@@ -132,7 +135,7 @@ def _index(key: Any) -> Any:
     """An index with NDArrays as numpy integer arrays."""
     if isinstance(key, tuple):
         return tuple(_index(k) for k in key)
-    data = getattr(key, "_data", None)
+    data = getattr(key, "_read", None)
     if data is not None:
         return data.astype(np.int64) if data.dtype != np.bool_ else data
     if isinstance(key, list):

@@ -22,6 +22,7 @@ from symc.ops.shared.storage import NUMBERS
 from symc.runtime.memory import aligned, need
 from symc.runtime.memory import empty as allocate
 from symc.runtime.memory import zeros as allocate_zeros
+from symc.runtime.versions import lend, touch
 
 #: a name that programs import from here
 _STORAGE_TYPE_STR_TO_ID = NUMBERS
@@ -32,7 +33,7 @@ class NDArray(Recorded):
     """A dense array on the CPU. Arithmetic follows MXNet's rules (no type promotion; comparisons give 0 and 1 in the
     operands' type)."""
 
-    __slots__ = ("_data", "_ctx", "__weakref__")
+    __slots__ = ("_read", "_ctx", "__weakref__")
     __array_priority__ = 1000.0
     #: whether it is of a sparse storage type (symc.ndarray.sparse)
     _sparse = False
@@ -43,9 +44,9 @@ class NDArray(Recorded):
             held = HELD.get(data.value or 0)
             if held is None:
                 raise MXNetError("this NDArrayHandle is of no array: make it by ctypes.cast(array, NDArrayHandle)")
-            self._data, self._ctx, self._entry = held._data, held._ctx, None
+            self._read, self._ctx, self._entry = held._read, held._ctx, None
             return
-        self._data = np.ascontiguousarray(data).reshape(np.shape(data))
+        self._read = np.ascontiguousarray(data).reshape(np.shape(data))
         self._ctx = ctx or cpu()
         self._entry = None
 
@@ -59,26 +60,38 @@ class NDArray(Recorded):
     def _of(data: Array, ctx: Context | None = None) -> NDArray:
         """An NDArray over this very memory."""
         made = NDArray.__new__(NDArray)
-        made._data, made._ctx, made._entry = data, ctx or cpu(), None
+        made._read, made._ctx, made._entry = data, ctx or cpu(), None
         return made
+
+    # -- memory
+
+    #: the memory, for those who only read it
+    _read: Array
+
+    @property
+    def _data(self) -> Array:
+        """The memory, for those who may write to it now: it has another version from here on (see
+        symc.runtime.versions)."""
+        touch(self._read)
+        return self._read
 
     # -- facts
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape
+        return self._read.shape
 
     @property
     def size(self) -> int:
-        return self._data.size
+        return self._read.size
 
     @property
     def ndim(self) -> int:
-        return self._data.ndim
+        return self._read.ndim
 
     @property
     def dtype(self) -> type:
-        return self._data.dtype.type
+        return self._read.dtype.type
 
     @property
     def context(self) -> Context:
@@ -94,20 +107,20 @@ class NDArray(Recorded):
     @property
     def T(self) -> NDArray:
         """The axes reversed."""
-        return taped("transpose", {}, [self], NDArray._of(aligned(self._data.T), self._ctx))
+        return taped("transpose", {}, [self], NDArray._of(aligned(self._read.T), self._ctx))
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape))
-        return f"\n{self._data}\n<{type(self).__name__} {shape} @{self._ctx}>"
+        return f"\n{self._read}\n<{type(self).__name__} {shape} @{self._ctx}>"
 
     def __bool__(self) -> bool:
         if self.size == 0:
             return False
         if self.size == 1:
-            return bool(self._data.reshape(-1)[0])
+            return bool(self._read.reshape(-1)[0])
         raise ValueError("The truth value of an NDArray with multiple elements is ambiguous.")
 
     __nonzero__ = __bool__
@@ -120,7 +133,7 @@ class NDArray(Recorded):
 
     def __index__(self) -> int:
         if self.size == 1 and np.issubdtype(self.dtype, np.integer):
-            return int(self._data.reshape(-1)[0])
+            return int(self._read.reshape(-1)[0])
         raise TypeError("only integer scalar arrays can be converted to a scalar index")
 
     def __iter__(self) -> Iterator[NDArray]:
@@ -133,44 +146,40 @@ class NDArray(Recorded):
 
     def asnumpy(self) -> Array:
         """A numpy copy."""
-        return self._data.copy()
+        return self._read.copy()
 
     def asscalar(self) -> Any:
         """The value of an array of one element."""
         if self.size != 1:
             raise ValueError("The current array is not a scalar")
-        return self._data.reshape(-1)[0]
+        return self._read.reshape(-1)[0]
 
     def item(self, *index: int) -> Any:
         """One element as a Python number, by its position where there are several."""
-        return self._data.item(*index)
+        return self._read.item(*index)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
-            if dtype is not None and np.dtype(dtype) != self._data.dtype:
-                raise ValueError(f"an NDArray of {self._data.dtype} cannot be seen as {np.dtype(dtype)} without a copy")
-            return self._data
-        return self._data.astype(dtype) if dtype is not None else self._data.copy()
-
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
-        return self._data.__array_interface__
+            if dtype is not None and np.dtype(dtype) != self._read.dtype:
+                raise ValueError(f"an NDArray of {self._read.dtype} cannot be seen as {np.dtype(dtype)} without a copy")
+            return lend(self._read)
+        return self._read.astype(dtype) if dtype is not None else self._read.copy()
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        return self._data.__dlpack__(**kwargs)
+        return lend(self._read).__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
 
     def to_dlpack_for_read(self) -> Any:
         """A DLPack capsule of this memory."""
-        return self._data.__dlpack__()
+        return lend(self._read).__dlpack__()
 
     to_dlpack_for_write = to_dlpack_for_read
 
     def copy(self) -> NDArray:
         """A new array of the same content."""
-        return taped("_copy", {}, [self], array(self._data, self._ctx, self._data.dtype))
+        return taped("_copy", {}, [self], array(self._read, self._ctx, self._read.dtype))
 
     def as_nd_ndarray(self) -> NDArray:
         """This array."""
@@ -180,7 +189,7 @@ class NDArray(Recorded):
         """Copy into another array, or to a context as a new one."""
         if isinstance(other, Context):
             other.check()
-            return taped("_copy", {}, [self], array(self._data, other, self._data.dtype))
+            return taped("_copy", {}, [self], array(self._read, other, self._read.dtype))
         if not isinstance(other, NDArray):
             raise TypeError(f"copyto does not support type {type(other)}")
         if other is self:
@@ -196,16 +205,17 @@ class NDArray(Recorded):
 
     def _receive(self, source: NDArray) -> None:
         """Become what another array of the same shape is."""
-        self._data[...] = source._data
+        self._data[...] = source._read
+        touch(self._read)  # as symc.ndarray.indexing.assign does
 
     def astype(self, dtype: Any, copy: bool = True) -> NDArray:
         """The content in another element type."""
         dtype = _dtype(dtype)
-        if not copy and dtype == self._data.dtype:
+        if not copy and dtype == self._read.dtype:
             return self
         from symc.ir.prims.numeric import cast_numpy
 
-        made = array(cast_numpy(self._data, dtype), self._ctx, dtype)
+        made = array(cast_numpy(self._read, dtype), self._ctx, dtype)
         return taped("Cast", {"dtype": np.dtype(dtype).name}, [self], made)
 
     def as_in_context(self, context: Context) -> NDArray:
@@ -221,7 +231,7 @@ class NDArray(Recorded):
     wait_to_write = wait_to_read
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"data": self._data, "ctx": (self._ctx.device_type, self._ctx.device_id)}
+        return {"data": self._read, "ctx": (self._ctx.device_type, self._ctx.device_id)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Of what __getstate__ gave, here or in MXNet."""
@@ -230,7 +240,7 @@ class NDArray(Recorded):
             if isinstance(found, Stored):
                 raise MXNetError("a sparse array that MXNet pickled cannot be read; save it with mx.nd.save")
             state = {"data": found, "ctx": ("cpu", 0)}
-        self._data, self._ctx, self._entry = aligned(state["data"]), Context(*state["ctx"]), None
+        self._read, self._ctx, self._entry = aligned(state["data"]), Context(*state["ctx"]), None
 
     # -- shape
 
@@ -251,7 +261,7 @@ class NDArray(Recorded):
 
         op = OPERATORS["Reshape"](shape=tuple(shape), reverse=bool(kwargs.get("reverse", False)))
         try:
-            made = NDArray._of(self._data.reshape(op.target(self.shape) if shape else ()), self._ctx)
+            made = NDArray._of(self._read.reshape(op.target(self.shape) if shape else ()), self._ctx)
         except ValueError:
             raise ValueError(f"reshape: an array of shape {self.shape} does not fit into {tuple(shape)}") from None
         return taped("Reshape", {"shape": made.shape}, [self], made)
@@ -259,17 +269,17 @@ class NDArray(Recorded):
     def expand_dims(self, axis: int, inplace: bool = False) -> NDArray:
         """A copy with a new axis of size 1; with `inplace` over the same memory."""
         if inplace and -self.ndim - 1 <= axis <= self.ndim:
-            return self.reshape(np.expand_dims(self._data, axis).shape)
+            return self.reshape(np.expand_dims(self._read, axis).shape)
         if not -self.ndim - 1 <= axis <= self.ndim:
             raise MXNetError(f"expand_dims: axis {axis} is not within {-self.ndim - 1} to {self.ndim}")
-        made = NDArray._of(aligned(np.expand_dims(self._data, axis)), self._ctx)
+        made = NDArray._of(aligned(np.expand_dims(self._read, axis)), self._ctx)
         return taped("expand_dims", {"axis": axis}, [self], made)
 
     def flatten(self, inplace: bool = False) -> NDArray:
         """A copy with all axes behind the first as one; with `inplace` over the same memory."""
         if inplace:
             return self.reshape((0, -1))
-        made = NDArray._of(aligned(self._data.reshape(self.shape[0], -1)), self._ctx)
+        made = NDArray._of(aligned(self._read.reshape(self.shape[0], -1)), self._ctx)
         return taped("Flatten", {}, [self], made)
 
     def squeeze(self, axis: int | Sequence[int] | None = None, inplace: bool = False) -> NDArray:
@@ -280,7 +290,7 @@ class NDArray(Recorded):
             if len(set(axis)) != len(axis):
                 raise AssertionError(f"axis {axis} contains duplicate which is not allowed.")
         try:
-            data = self._data.squeeze(axis)
+            data = self._read.squeeze(axis)
         except ValueError as problem:
             raise MXNetError(f"squeeze: {problem}") from None
         made = NDArray._of(data.reshape(data.shape or (1,)) if inplace else aligned(np.atleast_1d(data)), self._ctx)
@@ -292,7 +302,7 @@ class NDArray(Recorded):
         wanted = (1,) * (len(shape) - self.ndim) + self.shape
         if len(wanted) != len(shape) or any(a not in (1, b) for a, b in zip(wanted, shape)):
             raise ValueError(f"cannot broadcast array with shape={self.shape} to shape={shape}")
-        made = NDArray._of(aligned(np.broadcast_to(self._data, shape)), self._ctx)
+        made = NDArray._of(aligned(np.broadcast_to(self._read, shape)), self._ctx)
         if len(shape) == self.ndim:
             return taped("broadcast_to", {"shape": shape}, [self], made)
         return taped("broadcast_to", {"shape": shape}, [self.reshape(wanted)], made)
@@ -324,7 +334,7 @@ class NDArray(Recorded):
     @property
     def writable(self) -> bool:
         """Whether its memory may be written to."""
-        return bool(self._data.flags.writeable)
+        return bool(self._read.flags.writeable)
 
     def _at(self, idx: int) -> NDArray:
         if not -self.shape[0] <= idx < self.shape[0]:
@@ -339,7 +349,7 @@ class NDArray(Recorded):
         return self
 
     def _sync_copyfrom(self, source_array: Any) -> None:
-        source = np.asarray(source_array, self._data.dtype)
+        source = np.asarray(source_array, self._read.dtype)
         if source.shape != self.shape:
             raise ValueError(f"Shape inconsistent: expected {self.shape} vs got {source.shape}")
         self[:] = source
@@ -413,7 +423,7 @@ def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> N
     """An array from anything numpy understands; float32 unless the source is an NDArray or a dtype is given."""
     if isinstance(source_array, NDArray):
         dtype = source_array.dtype if dtype is None else dtype
-        source_array = source_array._data
+        source_array = source_array._read
     elif dtype is None:
         dtype = np.float32
     dtype = _dtype(dtype)
@@ -424,7 +434,7 @@ def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> N
     if data.dtype.kind not in "fiub":
         raise TypeError(f"source_array must be array like object of numbers, got {data.dtype}")
     made = empty(data.shape, ctx, dtype)
-    made._data[...] = data
+    made._read[...] = data
     return made
 
 
@@ -465,13 +475,13 @@ def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = Tr
     if len(arrays) == 1 and not always_copy:
         return arrays[0]
     axis = operator.index(axis)
-    made = array(np.concatenate([a._data for a in arrays], axis), arrays[0].context, arrays[0].dtype)
+    made = array(np.concatenate([a._read for a in arrays], axis), arrays[0].context, arrays[0].dtype)
     return taped("Concat", {"num_args": len(arrays), "dim": axis}, arrays, made)
 
 
 def onehot_encode(indices: NDArray, out: NDArray) -> NDArray:
     """One-hot rows of `indices`, written into `out` (number of indices, number of classes)."""
-    out._data[...] = indices._data.reshape(-1, 1).astype(np.int64) == np.arange(out.shape[1])
+    out._data[...] = indices._read.reshape(-1, 1).astype(np.int64) == np.arange(out.shape[1])
     return out
 
 
@@ -482,5 +492,5 @@ def waitall() -> None:
 def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
     """Axes moved to other positions."""
     marked = np.moveaxis(np.empty(range(tensor.ndim)), source, destination)  # every extent tells its axis
-    made = array(np.moveaxis(tensor._data, source, destination), tensor.context, tensor.dtype)
+    made = array(np.moveaxis(tensor._read, source, destination), tensor.context, tensor.dtype)
     return taped("transpose", {"axes": marked.shape}, [tensor], made)

@@ -44,7 +44,7 @@ def imread(filename: Any, flag: int = 1, to_rgb: int = True, out: NDArray | None
 
 def imresize(src: NDArray, w: int, h: int, interp: int = LINEAR, out: NDArray | None = None) -> NDArray:
     """The picture in another size. `interp`: 0 nearest, 1 bilinear, 2 bicubic, 3 area, 4 Lanczos, as in OpenCV."""
-    return _result(resize(src._data, int(w), int(h), interp), out)
+    return _result(resize(src._read, int(w), int(h), interp), out)
 
 
 def copy_make_border(
@@ -53,7 +53,7 @@ def copy_make_border(
 ) -> NDArray:  # fmt: skip
     """The picture with a border. `type`, as in OpenCV: 0 of one color (`values` for each channel, or `value` for all),
     1 the last pixel repeated, 2 mirrored, 3 the picture from its other side, 4 mirrored without the last pixel."""
-    return _result(padded(src._data, (top, bot), (left, right), type, values or (value,) * 4), out)
+    return _result(padded(src._read, (top, bot), (left, right), type, values or (value,) * 4), out)
 
 
 #: names that MXNet's operators have in mx.nd._internal

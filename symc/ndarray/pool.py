@@ -8,6 +8,7 @@ from ctypes import c_int64
 from symc.compile import Executable, Instance
 from symc.ir.types import Array
 from symc.runtime.memory import address_of
+from symc.runtime.versions import touch
 
 #: instances kept of one program, and the largest working memory that one may keep
 KEEP, LARGEST = 4, 1 << 20
@@ -22,28 +23,39 @@ class Pool:
         #: taking from a list and adding to it need no lock
         self._free: list[_Movable] = []
         self._movable = executable.program.arena <= largest
+        #: parameters that a run writes to
+        self._written = list(dict.fromkeys(update.input for update in executable.program.updates))
 
     def run(self, buffers: Mapping[str, Array], outputs: Sequence[Array]) -> None:
         """Run on these arrays: parameters by name, and one for each output."""
         if not self._movable:
-            self.executable.bind(buffers, outputs).run()
+            self.executable.bind(buffers, outputs, single=True).run()
             return
         found = self._on(buffers, outputs)
-        found.run()
+        try:
+            found.run()
+        finally:
+            self._touch(buffers)
         self._give_back(found)
 
     def begin(self, buffers: Mapping[str, Array], outputs: Sequence[Array]) -> Callable[[], None]:
         """Run the forward half; what is given runs the backward half, once. Arrays that only that half reads or writes
         may be filled until then."""
         if not self._movable:
-            instance = self.executable.bind(buffers, outputs)
+            instance = self.executable.bind(buffers, outputs, single=True)
             instance.run_forward()
             return instance.run_backward
         found = self._on(buffers, outputs)
-        found.forward()
+        try:
+            found.forward()
+        finally:
+            self._touch(buffers)
 
         def finish(keep: object = (buffers, outputs)) -> None:
-            found.backward()
+            try:
+                found.backward()
+            finally:
+                self._touch(buffers)
             self._give_back(found)
 
         return finish
@@ -53,9 +65,13 @@ class Pool:
         try:
             found = self._free.pop()
         except IndexError:
-            return _Movable(self.executable.bind(buffers, outputs))
+            return _Movable(self.executable.bind(buffers, outputs, single=True))
         found.move([*(address_of(buffers[name]) for name in found.parameters), *map(address_of, outputs)])
         return found
+
+    def _touch(self, buffers: Mapping[str, Array]) -> None:
+        for name in self._written:
+            touch(buffers[name])
 
     def _give_back(self, found: _Movable) -> None:
         if len(self._free) < KEEP:

@@ -17,7 +17,7 @@ REQUESTS = ("null", "write", "add")
 
 def mark(array: NDArray, grad: NDArray | None, req: str) -> None:
     """Make an array a variable, whatever it was on the tape: its gradient goes into `grad`, or is added to it."""
-    array._entry = Variable(array._data, grad if req != "null" else None, req), 0
+    array._entry = Variable(array._read, grad if req != "null" else None, req), 0
 
 
 def request(req: Any) -> str:
@@ -39,7 +39,7 @@ class Recorded:
         """Make this array a variable with a gradient array of zeros: `backward` writes the gradient there, or adds it
         to what is there (grad_req "add"). What the array was computed from is forgotten."""
         array = cast("NDArray", self)
-        grad = type(array)._of(zeros(array.shape, array._data.dtype), array._ctx)
+        grad = type(array)._of(zeros(array.shape, array._read.dtype), array._ctx)
         mark(array, grad.tostype(stype or array.stype), request(grad_req))
 
     @property
@@ -69,4 +69,4 @@ class Recorded:
     def detach(self) -> NDArray:
         """Another array over the same memory, through which no gradient flows."""
         array = cast("NDArray", self)
-        return type(array)._of(array._data, array._ctx)
+        return type(array)._of(array._read, array._ctx)

@@ -46,7 +46,7 @@ def tostype(array: NDArray, stype: str) -> NDArray:
 def _plain(array: NDArray) -> Any:
     if isinstance(array, BaseSparseNDArray):
         return files.Stored(NUMBERS[array.stype], array._values, array._aux, array.shape)
-    return array._data
+    return array._read
 
 
 def _wrapped(found: Any) -> NDArray:

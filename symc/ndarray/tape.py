@@ -158,7 +158,7 @@ def operands_of(inputs: Sequence[NDArray | Array], given: Sequence[Array]) -> li
         if hasattr(x, "_entry"):
             entry = entry_of(x)
             if entry is None:
-                entry = x._entry = Variable(x._data), 0
+                entry = x._entry = Variable(x._read), 0
         made.append(Operand(array, entry))
     return made + [Operand(array, None) for array in given[len(inputs) :]]
 
@@ -170,7 +170,7 @@ def record(
     operands = operands_of(inputs, given)
     for result in results:
         refuse_written(result)
-    call = Call(function, operands, [r._data for r in results])
+    call = Call(function, operands, [r._read for r in results])
     for at, result in enumerate(results):
         result._entry = call, at
 
@@ -178,7 +178,7 @@ def record(
 def taped(name: str, attributes: dict[str, Any], inputs: Sequence[NDArray | Array], result: Any) -> Any:
     """`result`, an NDArray that was computed without the operator which computes it, with a call of that recorded."""
     if STATE.recording and records(inputs):
-        given = [x if not hasattr(x, "_data") else x._data for x in inputs]
+        given = [x if not hasattr(x, "_read") else x._read for x in inputs]
         try:
             function = function_for(OPERATORS[name](**attributes), given, STATE.training)
         except IRError as problem:

@@ -112,8 +112,8 @@ def bind_step(optimizer: Optimizer, arrays: Sequence[NDArray], names: Sequence[s
     rule = (optimizer.rule_key(), types, tuple(names))
     program = _program(rule, _Rule(optimizer, types, tuple(names)))
     values = np.zeros(len(names), scalar_type(types[0].dtype).numpy)
-    buffers: dict[str, Array] = {"weight": arrays[0]._data, "grad": arrays[1]._data}
-    buffers.update({f"state{i}": a._data for i, a in enumerate(arrays[2:])})
+    buffers: dict[str, Array] = {"weight": arrays[0]._read, "grad": arrays[1]._read}
+    buffers.update({f"state{i}": a._read for i, a in enumerate(arrays[2:])})
     buffers.update({n: values[i : i + 1].reshape(()) for i, n in enumerate(names)})
     key = None
     if program.program.key:
@@ -134,7 +134,7 @@ def run_step(optimizer: Optimizer, index: Any, weight: NDArray, grad: NDArray, s
     if (
         bound is None
         or len(bound.arrays) != len(arrays)
-        or any(a._data is not b._data for a, b in zip(bound.arrays, arrays))
+        or any(a._read is not b._read for a, b in zip(bound.arrays, arrays))
         or bound.rule[0] != optimizer.rule_key()
     ):
         bound = bound_for(optimizer)[index] = bind_step(optimizer, arrays, tuple(numbers))

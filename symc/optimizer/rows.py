@@ -60,4 +60,4 @@ def _step_rows(optimizer: Optimizer, arrays: Sequence[NDArray], numbers: dict[st
     run_bound(optimizer, bound, numbers)
     changed = [bound.arrays[0], *bound.arrays[2:]]
     for array, made in zip(held, changed):
-        write_rows(array, rows, made._data[:count].reshape(gradient._values.shape))
+        write_rows(array, rows, made._read[:count].reshape(gradient._values.shape))

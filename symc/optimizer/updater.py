@@ -78,7 +78,7 @@ def _form(state: State) -> Any:
 def _shown(state: State) -> str:
     if isinstance(state, (list, tuple)):
         return f"({', '.join(map(_shown, state))})"
-    return f"{state._data.dtype}{state.shape}" if isinstance(state, NDArray) else type(state).__name__
+    return f"{state._read.dtype}{state.shape}" if isinstance(state, NDArray) else type(state).__name__
 
 
 def _try_out(optimizer: Optimizer, indices: Iterable[Any]) -> None:

@@ -17,6 +17,7 @@ from symc.ir.origins import called
 from symc.ir.prims.elementwise import Const
 from symc.ir.program.nodes import Program, results_of
 from symc.ir.types import Array
+from symc.runtime.versions import block
 
 ALIGN = 64
 #: more axes numpy's arrays do not have
@@ -40,7 +41,7 @@ def empty(shape: Sequence[int], dtype: Any) -> Array:
     if not fits(size):
         need(size, f"an array of shape {shape} and type {dtype}")
     try:
-        return _bytes(size).view(dtype).reshape(shape)
+        return _allocated(size, shape, dtype)
     except (MemoryError, OSError):
         raise MXNetError(
             f"an array of shape {shape} and type {dtype} needs {amount(size)} of memory, which the system does not give"
@@ -62,14 +63,14 @@ def aligned(data: Array) -> Array:
     return made
 
 
-def _bytes(size: int) -> Array:
+def _allocated(size: int, shape: tuple[int, ...], dtype: Any) -> Array:
     if size >= _PAGES:
-        from symc.runtime.table import aligned_empty
+        from symc.runtime.table import aligned_pages
 
-        return aligned_empty(size)[:size]
-    raw = np.empty(size + ALIGN, np.uint8)
-    start = -address_of(raw) % ALIGN
-    return raw[start : start + size]
+        pages, start = aligned_pages(size)
+        return np.ndarray(shape, dtype, block(start + size, pages), start)
+    raw = block(size + ALIGN)
+    return np.ndarray(shape, dtype, raw, -address_of(raw) % ALIGN)
 
 
 def constant(node: Node) -> Array:

@@ -80,11 +80,18 @@ def aligned_empty(nbytes: int, align: int = 64) -> NDArray[np.uint8]:
     """
     if nbytes < _HUGE_PAGE:
         raw = np.empty(nbytes + align, np.uint8)
+        start = -raw.ctypes.data % align
     else:
-        align = max(align, _HUGE_PAGE)
-        raw = np.frombuffer(_map_pages(nbytes + align), np.uint8)
-    start = -raw.ctypes.data % align
+        pages, start = aligned_pages(nbytes, align)
+        raw = np.frombuffer(pages, np.uint8)
     return raw[start : start + nbytes]
+
+
+def aligned_pages(nbytes: int, align: int = _HUGE_PAGE) -> tuple[mmap.mmap, int]:
+    """Pages that hold so many bytes behind a multiple of `align`, or of 2 MiB, and where that is."""
+    align = max(align, _HUGE_PAGE)
+    pages = _map_pages(nbytes + align)
+    return pages, -np.frombuffer(pages, np.uint8).ctypes.data % align
 
 
 def _map_pages(nbytes: int) -> mmap.mmap:

@@ -40,7 +40,7 @@ class NotSupportedForSparseNDArray(MXNetError):
 class BaseSparseNDArray(NDArray):
     """Base of the two: a shape, the stored values, and index arrays that say where they are.
 
-    Wherever a dense array is wanted, `_data` is one of the same content, made anew and read-only: a write that cannot
+    Wherever a dense array is wanted, `_read` is one of the same content, made anew and read-only: a write that cannot
     reach the stored values is an error, never lost.
     """
 
@@ -87,10 +87,12 @@ class BaseSparseNDArray(NDArray):
     # -- facts
 
     @property
-    def _data(self) -> Array:  # type: ignore[override]
+    def _read(self) -> Array:  # type: ignore[override]
         dense = self._dense()
         dense.flags.writeable = False
         return dense
+
+    _data = _read
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -202,7 +204,7 @@ class BaseSparseNDArray(NDArray):
             assert isinstance(source, BaseSparseNDArray)
             values, aux = source._values, [a.copy() for a in source._aux]
         else:
-            values, aux = self._stored(source._data)
+            values, aux = self._stored(source._read)
         values = cast_numpy(values, dtype) if values.dtype != dtype else values.copy()
         if values.shape == self._values.shape:
             # who looks at this memory sees the new values
@@ -263,10 +265,6 @@ class BaseSparseNDArray(NDArray):
     def T(self) -> NDArray:
         """The axes reversed, as a dense array."""
         return self.tostype("default").T
-
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
-        return self._data.__array_interface__
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
@@ -437,7 +435,7 @@ class RowSparseNDArray(BaseSparseNDArray):
 
     def retain(self, indices: NDArray) -> NDArray:
         """Only these rows (zeros where they are not stored)."""
-        return self._retained(indices._data.reshape(-1).astype(INDEX))
+        return self._retained(indices._read.reshape(-1).astype(INDEX))
 
     def _write_rows(self, rows: Array, values: Array) -> None:
         """Replace rows (ascending); those that are not stored yet are from now on."""
@@ -478,7 +476,7 @@ def cast_storage(source: NDArray, stype: str, copy: bool = False) -> NDArray:
     kind = kind_of(stype)
     if source.stype != "default":
         raise ValueError(f"cast_storage from {source.stype} to {stype} is not supported")
-    return kind._from(*kind._stored(source._data), source.shape, source._ctx)
+    return kind._from(*kind._stored(source._read), source.shape, source._ctx)
 
 
 def _shown(values: Array) -> str:

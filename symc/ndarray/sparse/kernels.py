@@ -54,7 +54,7 @@ def run_stored(op: Operator, inputs: Sequence[NDArray], train: bool = False) -> 
     if op.op_name not in _CONVERSIONS:
         warn_fallback(op.op_name, stypes)
     written = set(op.written_inputs()) if not op.is_update else set(range(2, len(inputs)))
-    arrays = [a._dense() if isinstance(a, BaseSparseNDArray) else a._data for a in inputs]
+    arrays = [a._dense() if isinstance(a, BaseSparseNDArray) else a._read for a in inputs]
     results = [NDArray._of(a, context) for a in run_operator(op, arrays, train)[0]]
     for at in written:
         if isinstance(inputs[at], BaseSparseNDArray):
@@ -105,7 +105,7 @@ def _kernel(op: Operator, stypes: Sequence[str], wanted: str) -> Kernel | None:
     if name in ("broadcast_mul", "broadcast_div") and wanted == CSR:
         return _scaled_by_dense
     if name == "_sparse_retain" and stypes[0] == ROW_SPARSE:
-        return lambda op, inputs, run: inputs[0]._retained(inputs[1]._data.astype(INDEX))
+        return lambda op, inputs, run: inputs[0]._retained(inputs[1]._read.astype(INDEX))
     if name == "Concat" and wanted == CSR:
         return _stacked
     if name == "Embedding" or name == "_contrib_SparseEmbedding":
@@ -244,14 +244,14 @@ def sum_rows(parts: Sequence[tuple[Array, Array]], shape: tuple[int, ...]) -> Ro
 def _times_dense(op: Operator, inputs: Sequence[NDArray], run: Run) -> NDArray:
     _same_shape(op, inputs)
     array = next(a for a in inputs if isinstance(a, BaseSparseNDArray))
-    dense = next(a for a in inputs if not isinstance(a, BaseSparseNDArray))._data
+    dense = next(a for a in inputs if not isinstance(a, BaseSparseNDArray))._read
     at = (array._row_numbers(), array._aux[1]) if isinstance(array, CSRNDArray) else (array._aux[0],)
     return _with_values(array, array._values * dense[at])
 
 
 def _scaled_by_dense(op: Operator, inputs: Sequence[Any], run: Run) -> NDArray:
     array, dense = inputs
-    spread = np.broadcast_to(dense._data, array.shape)[array._row_numbers(), array._aux[1]]
+    spread = np.broadcast_to(dense._read, array.shape)[array._row_numbers(), array._aux[1]]
     with np.errstate(all="ignore"):
         values = array._values * spread if op.op_name == "broadcast_mul" else array._values / spread
     return _with_values(array, values)
@@ -273,7 +273,7 @@ def _stacked(op: Operator, inputs: Sequence[CSRNDArray], run: Run) -> NDArray:
 def _looked_up(op: Any, inputs: Sequence[Any], run: Run) -> NDArray:
     """Embedding in a row_sparse weight."""
     ids, weight = inputs
-    rows = np.clip(ids._data.astype(INDEX), 0, op.input_dim - 1)
+    rows = np.clip(ids._read.astype(INDEX), 0, op.input_dim - 1)
     found, at = np.unique(rows, return_inverse=True)
     return NDArray._of(weight._retained(found)._values[at.reshape(rows.shape)])
 
@@ -281,7 +281,7 @@ def _looked_up(op: Any, inputs: Sequence[Any], run: Run) -> NDArray:
 def _taken(op: Any, inputs: Sequence[Any], run: Run) -> NDArray:
     """Rows of a csr array."""
     array, indices = inputs
-    wanted, count = indices._data.astype(INDEX).reshape(-1), array.shape[0]
+    wanted, count = indices._read.astype(INDEX).reshape(-1), array.shape[0]
     rows = wanted % count if op.mode == "wrap" else np.clip(wanted, 0, count - 1)
     indptr = array._aux[0]
     lengths = np.diff(indptr)[rows]
@@ -314,7 +314,7 @@ def _same_shape(op: Operator, inputs: Sequence[NDArray]) -> None:
 def _dot(op: Any, inputs: Sequence[Any], run: Run) -> NDArray:
     """csr times a dense or row_sparse matrix or vector; of csr.T only the columns that are stored give rows."""
     left, right = inputs
-    other = right._dense() if isinstance(right, BaseSparseNDArray) else right._data
+    other = right._dense() if isinstance(right, BaseSparseNDArray) else right._read
     if other.ndim == 2 and op.transpose_b:
         other = other.T
     inner = left.shape[0] if op.transpose_a else left.shape[1]
@@ -363,7 +363,7 @@ def _updated_rows(op: Operator, inputs: Sequence[NDArray], run: Run) -> NDArray:
 
 def rows_of(array: NDArray, rows: Array) -> Array:
     """A copy of rows of a dense or row_sparse array."""
-    return array._retained(rows)._values if isinstance(array, RowSparseNDArray) else array._data[rows]
+    return array._retained(rows)._values if isinstance(array, RowSparseNDArray) else array._read[rows]
 
 
 def write_rows(array: NDArray, rows: Array, values: Array) -> None:
