@@ -37,6 +37,8 @@ Program level (verify_program)
       update carries only
   P14 what the forward half gives is computed in it; where memory is planned, a kernel of its phase writes every output
       and update, and a parameter's buffer holds its update when the update's half has run
+  P15 a prologue is of kernels with loops and of views, in a whole program without a backward half; it reads nothing
+      that runs write; what later steps read of it is kept, each value apart from all else
 Loop level (verify_loops)
   L1  every scalar is defined before its use, in the same or an enclosing body, with the type it is used at
   L2  an operation has the type its primitive gives for its operands, element by element

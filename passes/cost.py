@@ -28,3 +28,5 @@ LINE, FAR = 64, 1 << 18
 ASKED, FURTHER = 64, 4
 #: how often a dear value has to be repeated for a kernel of its own to pay, and elements of the result
 REPEATED, WIDE = 16, 1 << 13
+#: turns that calling a kernel costs, and asking whether a parameter has changed (in Python)
+CALLING, ASKING = 300, 100

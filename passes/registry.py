@@ -3,7 +3,7 @@
 from symc.passes.loop import lower
 from symc.passes.loop.tiling import tile
 from symc.passes.manager.manager import PASSES
-from symc.passes.program import fuse, own_results, plan_memory, recompute, schedule
+from symc.passes.program import fuse, hoist, own_results, plan_memory, recompute, schedule
 from symc.passes.tensor import (
     autodiff,
     batch,
@@ -17,6 +17,6 @@ from symc.passes.tensor import (
 )
 
 __all__ = [
-    "PASSES", "autodiff", "batch", "decompose", "fuse", "inline", "layout", "lower", "merge_loops", "own_results",
-    "plan_memory", "prune", "recompute", "schedule", "simplify", "stack", "tile",
+    "PASSES", "autodiff", "batch", "decompose", "fuse", "hoist", "inline", "layout", "lower", "merge_loops",
+    "own_results", "plan_memory", "prune", "recompute", "schedule", "simplify", "stack", "tile",
 ]  # fmt: skip

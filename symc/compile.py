@@ -13,6 +13,7 @@ graph   = layout(graph)                    where blocked layouts are chosen
 program = fuse(graph)                      which values get memory, and which kernels compute them
 program = schedule(program)                the order of the kernels
 program = own_results(program)             a value of its own for every output and update, copied where it must be
+program = hoist(program)                   what depends on parameters only runs when they change
 program = plan_memory(program)             offsets in one arena
 loops   = lower(program)                   every kernel a loop nest
 loops   = tile(loops)                      threads, vectors, register tiles
@@ -53,6 +54,7 @@ from symc.passes.manager.manager import Instrument, Manager, Module, Pass, Pipel
 from symc.passes.manager.properties import held, level
 from symc.passes.pipeline import parse_pipeline
 from symc.passes.program.fuse import Fuse
+from symc.passes.program.hoist import Hoist
 from symc.passes.program.own_results import OwnResults
 from symc.passes.program.plan_memory import PlanMemory
 from symc.passes.program.schedule import Schedule
@@ -67,6 +69,7 @@ from symc.passes.tensor.simplify import Simplify
 from symc.passes.tensor.stack import Stack
 from symc.progress import compiling
 from symc.runtime import stored
+from symc.runtime.kept import Kept
 from symc.runtime.keys import next_key
 from symc.runtime.link import Linker, Word
 from symc.runtime.memory import constant, empty, need_for
@@ -103,7 +106,7 @@ def gradient_passes(wrt: Sequence[str], add: Sequence[str] = ()) -> list[Pass]:
 
 def tensor_passes() -> list[Pass]:
     """From a tensor graph to a planned program."""
-    return [Inline(), Prune(), Simplify(), Layout(), Fuse(), Schedule(), OwnResults(), PlanMemory()]
+    return [Inline(), Prune(), Simplify(), Layout(), Fuse(), Schedule(), OwnResults(), Hoist(), PlanMemory()]
 
 
 def pipeline(
@@ -291,11 +294,17 @@ class Executable:
         return {node: constant(node) for node in dict.fromkeys(n for p in programs for _, n in p.constants)}
 
     def bind(
-        self, buffers: Mapping[str, Array], outputs: Sequence[Array] | None = None, single: bool = False
-    ) -> Instance:
+        self, buffers: Mapping[str, Array], outputs: Sequence[Array] | None = None, single: bool = False,
+        kept: Kept | None = None,
+    ) -> Instance:  # fmt: skip
         """Ready to run on these buffers (parameters by name; C-contiguous). Output arrays are made if not given.
-        `single`: there is but one run on these outputs."""
-        return Instance(self, buffers, outputs, single)
+        `single`: there is but one run on these outputs. `kept`: what the prologue computes of those parameters, whose
+        memory is NDArrays' or never written; without it the prologue runs every time."""
+        return Instance(self, buffers, outputs, single, kept)
+
+    def kept_of(self, buffers: Mapping[str, Array]) -> Kept | None:
+        """Memory for what the prologue computes of these parameters, if there is one."""
+        return Kept(self.program, buffers) if self.program.prologue else None
 
     def __call__(self, /, **arrays: Any) -> dict[str, Array]:
         """The outputs by name, of arrays (or what numpy makes them of) by parameter name; these are not changed. A key
@@ -356,8 +365,11 @@ class Instance:
     buffers: Mapping[str, Array]
     given: Sequence[Array] | None = None
     single: bool = False
+    kept: Kept | None = None
     outputs: list[Array] = field(init=False)
     table: Table = field(init=False)
+    #: entries of the table that are the prologue, and those up to the end of the forward half
+    prologue_entries: int = field(init=False, default=0)
     forward_entries: int = field(init=False, default=0)
     entries: int = field(init=False, default=0)
     #: where the addresses of the buffers are: of the program's parameters in order, then of its outputs
@@ -381,11 +393,11 @@ class Instance:
             for array in self.outputs:
                 give_away(array)
         self.arena = aligned_empty(max(program.arena, 64))
-        exe = self.executable
+        exe, kept = self.executable, self.kept.memory if self.kept is not None else aligned_empty(max(program.kept, 64))
         linker = Linker(exe.kernels, exe.addresses, exe.constants)
         with collections_paused():
-            linked = linker.link(program, exe.called, self.buffers, self.outputs, self.arena)
-        self.table, self.forward_entries = linked.table, linked.forward
+            linked = linker.link(program, exe.called, self.buffers, self.outputs, self.arena, kept)
+        self.table, self.prologue_entries, self.forward_entries = linked.table, linked.prologue, linked.forward
         self.entries = len(self.table.entries)
         self.words = linker.words
 
@@ -396,9 +408,21 @@ class Instance:
 
     @once
     def _go_forward(self) -> Callable[[], None]:
-        if self._written["forward"]:
+        if self.kept is None and not self._written["forward"]:
+            return self.table.runner(0, self.forward_entries)
+        if self.kept is None or self._written["forward"]:
             return functools.partial(self._run, 0, self.forward_entries, "forward")
-        return self.table.runner(0, self.forward_entries)
+        renew, some, rest = (
+            self.kept.renew,
+            self.table.run,
+            self.table.runner(self.prologue_entries, self.forward_entries),
+        )
+
+        def run() -> None:
+            renew(some)
+            rest()
+
+        return run
 
     def run_forward(self) -> None:
         if RECORDING[0] is None:
@@ -414,11 +438,14 @@ class Instance:
 
     def _run(self, first: int, last: int, *halves: str) -> None:
         """Run entries of the table that update parameters in these halves."""
+        run = self.table.run
+        if (recording := RECORDING[0]) is not None:
+            run = functools.partial(recording.run, self.executable.program, self.table)
         try:
-            if (recording := RECORDING[0]) is None:
-                self.table.run(first, last)
-            else:
-                recording.run(self.executable.program, self.table, first, last)
+            if self.kept is not None and not first:
+                self.kept.renew(run)
+                first = self.prologue_entries
+            run(first, last)
         finally:
             for half in halves:
                 for array in self._written[half]:

@@ -27,7 +27,7 @@ from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty, zeros
 from symc.settings import switch
 from symc.sharing import arrays_for, copy_all, resized
-from symc.typed import check_names, distinct, module_of
+from symc.typed import check_names, distinct, module_of, roles_of_parameters
 from symc.views.notebook import html_table, svg_of
 
 
@@ -330,7 +330,8 @@ class Executor:
         reqs = dict(zip(self._arg_names, self._reqs))
         wrt = [n for n, r in reqs.items() if r != "null"] if train else []
         add = [n for n in wrt if reqs[n] == "add" and n not in self._overwritten()]
-        module = module_of(self._symbol, self._types, rows=self._rows)
+        roles = {} if train else roles_of_parameters(self._symbol)
+        module = module_of(self._symbol, self._types, roles, self._rows)
         with using(self._edits):
             executable = compile_symbol(module, train, wrt, add)
         if self._budget and wrt and executable.program.arena > self._budget:
@@ -361,7 +362,7 @@ class Executor:
                 outputs.append(shared[at] if shared is not None else zeros(t.shape, t.dtype.numpy))
         if self._outputs is None:
             self._outputs = [self._result(i, a) for i, a in enumerate(outputs[: len(self._output_names)])]
-        return executable.bind(buffers, outputs)
+        return executable.bind(buffers, outputs, kept=executable.kept_of(buffers))
 
     def _gradient_buffers(self, wrt: Sequence[str]) -> dict[str, Array]:
         """Where the program puts gradients: into their arrays, or beside those whose memory something else uses too."""

@@ -32,7 +32,7 @@ from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
 from symc.sharing import keep
 from symc.symbol import Symbol, load, load_json
-from symc.typed import check_names, module_of
+from symc.typed import check_names, module_of, roles_of
 
 #: programs kept of one predictor, one for each set of input shapes; and idle working memories kept of one program
 PROGRAMS, IDLE = 16, max(8, os.cpu_count() or 1)
@@ -192,7 +192,7 @@ class Predictor:
             )
         types = {n: TensorType(dtype_of(self._types[n]), s) for n, s in needed.items()}
         with using(self._edits):
-            program = compile_symbol(module_of(self.symbol, types))
+            program = compile_symbol(module_of(self.symbol, types, roles_of(needed, needed.keys() - self._held.keys())))
         return _Program(program, self._held, len(self.output_names))
 
     def _infer_shapes(self, known: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -247,6 +247,8 @@ class _Program:
                 (self.own if p.name in written else self.shared)[p.name] = held[p.name]
             elif p.name not in read:
                 self.shared[p.name] = np.zeros(p.type.shape, p.type.dtype.numpy)
+        #: what the program computes of the parameters, for all runs
+        self.kept = executable.kept_of(self.shared)
         self.used = 0
         #: taking from a list and adding to it need no lock
         self._idle: list[_Run] = []
@@ -274,8 +276,8 @@ class _Run:
         buffers = {**program.shared, **own, **self._inputs}
         if self._key is not None:
             buffers[program.key] = self._key
-        self._instance = program.executable.bind(buffers)
-        self._go = self._instance.table.runner()
+        self._instance = program.executable.bind(buffers, kept=program.kept)
+        self._go = self._instance.run_forward
         self._outputs = self._instance.outputs[: program.count]
 
     def predict(self, given: Mapping[str, Array]) -> list[Array]:

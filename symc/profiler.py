@@ -32,7 +32,7 @@ from symc.runtime.recording import Recording, active, record
 
 #: rows that a table shows
 MOST = 30
-PHASES = ("forward", "backward", "update")
+PHASES = ("prologue", "forward", "backward", "update")
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def phases_of(program: Program) -> list[str]:
     for at, step in enumerate(program.steps):
         if not isinstance(step, ViewStep):
             half = "backward" if at >= program.cut or passed(step.origin, "autodiff") else "forward"
+            half = "prologue" if at < program.prologue else half
             found.append("update" if any(result.name in new for result in step.results) else half)
     return found
 

@@ -66,6 +66,23 @@ def roles_of(names: Iterable[str], data: Iterable[str]) -> dict[str, str]:
     return {n: "label" if n.endswith("label") else "data" for n in names if n in given or n.endswith("label")}
 
 
+#: what operators, and so initializers, call inputs that are learned
+_LEARNED = ("weight", "bias", "gamma", "beta", "parameters", "moving_mean", "moving_var")
+
+
+def roles_of_parameters(symbol: Any) -> dict[str, str]:
+    """The roles of a Symbol's arguments where a net predicts, of which nobody says which are new in every call: those
+    that operators take as parameters, or that are named as such, are not."""
+    learned: set[str] = set()
+    for node in symbol.graph.nodes():
+        if node.definition is not None:
+            for (source, _), word in zip(node.inputs, node.definition.list_inputs()):
+                if source.is_variable and word in _LEARNED:
+                    learned.add(source.name)
+    names = symbol.list_arguments()
+    return roles_of(names, [n for n in names if n not in learned and not n.endswith(_LEARNED)])
+
+
 def check_names(symbol: Any, label: str) -> None:
     """MXNetError if several variables of the Symbol have one name; `label` says who asks."""
     names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]

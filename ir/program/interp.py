@@ -53,6 +53,7 @@ class Memory:
     def __init__(self, program: Program, buffers: Mapping[str, Array], precision: str = "declared") -> None:
         self._begin(program, precision)
         self.arena = np.full(program.arena * self.spread, POISON, np.uint8)
+        self.kept = np.full(program.kept * self.spread, POISON, np.uint8)
         for p in program.params:
             if p.name not in buffers:
                 raise IRError(f"no value given for parameter {p.name!r}")
@@ -108,11 +109,13 @@ class Memory:
 
     def at(self, place: Place, tensor: TensorType) -> Array:
         """The array at a place."""
-        if place.kind == "arena":
+        if place.kind in ("arena", "kept"):
             start = place.offset * self.spread
-            raw = self.arena[start : start + tensor.nbytes]
+            whole = self.arena if place.kind == "arena" else self.kept
+            raw = whole[start : start + tensor.nbytes]
             if raw.nbytes != tensor.nbytes:
-                raise IRError(f"{tensor} at offset {place.offset} leaves the arena of {self.program.arena} bytes")
+                size = len(whole) // self.spread
+                raise IRError(f"{tensor} at {place} leaves memory of {size} bytes")
             return _over(raw, tensor)
         if place.kind == "out":
             return self.outputs[place.offset].reshape(tensor.shape)

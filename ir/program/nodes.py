@@ -27,15 +27,18 @@ from symc.ir.types import TensorType
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value lives: `arena` at a byte offset, `arg` (the named parameter's buffer) or `out` (the caller's
-    buffer number `offset`); kind "" before memory is planned."""
+    """Where a value lives: `arena` at a byte offset, `kept` likewise (what a prologue leaves for the runs that follow),
+    `arg` (the named parameter's buffer) or `out` (the caller's buffer number `offset`); kind "" before memory is
+    planned."""
 
     kind: str = ""
     offset: int = 0
     name: str = ""
 
     def __str__(self) -> str:
-        return {"arena": f"@A+{self.offset}", "arg": f"@arg.{self.name}", "out": f"@out.{self.offset}", "": ""}[
+        if self.kind == "arg":
+            return f"@arg.{self.name}"
+        return {"arena": f"@A+{self.offset}", "kept": f"@K+{self.offset}", "out": f"@out.{self.offset}", "": ""}[
             self.kind
         ]
 
@@ -245,7 +248,9 @@ class ProgramUpdate:
 
 @dataclass(frozen=True, repr=False)
 class Program:
-    """Steps [0, cut) are the forward half, the rest the backward half (cut == len(steps) if there is none).
+    """Steps [0, cut) are the forward half, the rest the backward half (cut == len(steps) if there is none). Steps
+    [0, prologue) run only where a parameter may have been written since they ran: what the others read of theirs is
+    kept in memory of its own, of `kept` bytes.
 
     `arena` is the planned size in bytes, `lower_bound` the largest live set (no plan can be smaller without
     recomputing)."""
@@ -260,6 +265,8 @@ class Program:
     cut: int = 0
     arena: int = 0
     lower_bound: int = 0
+    prologue: int = 0
+    kept: int = 0
 
     @once
     def key(self) -> str:
@@ -272,7 +279,9 @@ class Program:
         params = [f"{p.name}: {p.type}" for p in self.params]
         outputs = [f"{o.name}: {types.get(o.value, '?')}" for o in self.outputs]
         back = len(self.steps) - self.cut
-        steps = f"{len(self.steps)} steps{f', {back} of them backward' if self.cut and back else ''}"
+        apart = f", {self.prologue} of them in the prologue" if self.prologue else ""
+        apart += f", {back} of them backward" if self.cut and back else ""
+        steps = f"{len(self.steps)} steps{apart}"
         return f"<Program {self.name}: {steps}, arena {self.arena} B, ({few(params)}) -> ({few(outputs)})>"
 
     @once
@@ -304,6 +313,13 @@ def bases_of(program: Program) -> dict[str, str]:
         if isinstance(step, ViewStep):
             base[step.result.name] = base[step.operand]
     return base
+
+
+def fixed_of(program: Program) -> set[str]:
+    """What a prologue may read from outside: constants, and parameters that no run writes to."""
+    written = {update.input for update in program.updates}
+    found = {p.name for p in program.params if p.role in ("arg", "aux") and p.name not in written}
+    return found.union(name for name, _ in program.constants)
 
 
 def regions_of_step(step: Step) -> tuple[Region, ...]:

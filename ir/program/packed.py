@@ -190,7 +190,7 @@ class _Packer:
             [(o.name, o.value, o.role, o.of, o.order, o.phase) for o in program.outputs],
             [(u.input, u.value, u.phase) for u in program.updates],
             [(name, self.node(node)) for name, node in program.constants],
-            (program.cut, program.arena, program.lower_bound),
+            (program.cut, program.arena, program.lower_bound, program.prologue, program.kept),
         )
 
 
@@ -267,7 +267,7 @@ class _Unpacker:
         return BranchStep(operands, self.results(results), *sides, origin, Place(*frame))
 
     def program(self, packed: tuple[Any, ...]) -> Program:
-        name, params, steps, outputs, updates, constants, (cut, arena, lower_bound) = packed
+        name, params, steps, outputs, updates, constants, numbers = packed
         return Program(
             name,
             tuple([ProgramParam(called, self.types[t], *rest) for called, t, *rest in params]),
@@ -275,7 +275,5 @@ class _Unpacker:
             tuple([ProgramOutput(*output) for output in outputs]),
             tuple([ProgramUpdate(*update) for update in updates]),
             tuple([(called, self.nodes[number]) for called, number in constants]),
-            cut,
-            arena,
-            lower_bound,
+            *numbers,
         )

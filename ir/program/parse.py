@@ -67,7 +67,7 @@ class ProgramParser:
     def program(self, head: str = "func") -> Program:
         """`[arena ...] func @name(...) -> (...) { ... }`; a region begins with its own name."""
         p = self.p
-        arena = bound = 0
+        arena = bound = kept = prologue = 0
         if p.accept("arena"):
             p.global_name()
             for token in ("size", "="):
@@ -76,6 +76,9 @@ class ProgramParser:
             if p.accept("lower_bound"):
                 p.expect("=")
                 bound = p.integer()
+            if p.accept("kept"):
+                p.expect("=")
+                kept = p.integer()
         p.expect(head)
         name = p.global_name() if head == "func" or p.peek[0] == "@" else head
         params: list[ProgramParam] = []
@@ -89,11 +92,17 @@ class ProgramParser:
         while p.peek != "return":
             if p.peek == "---":
                 at = p.at
-                for token in ("---", "backward", "---"):
-                    p.expect(token)
-                if cut is not None:
-                    raise p.error("the backward half begins a second time", at)
-                cut = len(steps)
+                p.expect("---")
+                if p.accept("forward"):
+                    if prologue or cut is not None or not steps:
+                        raise p.error("the forward half follows a prologue, once", at)
+                    prologue = len(steps)
+                else:
+                    p.expect("backward")
+                    if cut is not None:
+                        raise p.error("the backward half begins a second time", at)
+                    cut = len(steps)
+                p.expect("---")
                 continue
             step = self._step(constants)
             if step is not None:
@@ -107,7 +116,7 @@ class ProgramParser:
         p.expect("}")
         return Program(
             name, tuple(params), tuple(steps), tuple(outputs), tuple(updates), tuple(constants),
-            len(steps) if cut is None else cut, arena, bound,
+            len(steps) if cut is None else cut, arena, bound, prologue, kept,
         )  # fmt: skip
 
     def _param(self) -> ProgramParam:
@@ -210,10 +219,10 @@ class ProgramParser:
     def _place(self) -> Place:
         p = self.p
         token = p.peek
-        if token == "@A":
+        if token in ("@A", "@K"):
             p.at += 1
             p.expect("+")
-            return Place("arena", p.integer())
+            return Place("arena" if token == "@A" else "kept", p.integer())
         if token.startswith("@out."):
             p.at += 1
             if not token[5:].isdigit():
@@ -224,7 +233,7 @@ class ProgramParser:
             name = token[5:]
             return Place("arg", 0, Reader(f"%{name}").name() if name.startswith('"') else name)
         if token[0] == "@":
-            p.unexpected("a place: @A+offset, @out.number or @arg.name")
+            p.unexpected("a place: @A+offset, @K+offset, @out.number or @arg.name")
         return Place()
 
     def _origin(self) -> Origin:

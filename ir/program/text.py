@@ -12,6 +12,8 @@
         update %w = %w.new (backward)
     }
 
+What stands before `--- forward ---` is the prologue. It leaves values at `@K+offset`.
+
 A kernel says its form and how it reads every operand (symc.ir.program.form); `-> row, element` behind the operands of a
 row kernel says how it stores its results. The body of a step sees its operands under their own names; a body whose
 inputs are not its numbered operands is printed with its signature.
@@ -71,9 +73,11 @@ def is_planned(program: Program) -> bool:
 
 
 def place_text(place: Place) -> str:
-    """` @A+off`, ` @out.i`, ` @arg.name`, or nothing before memory is planned."""
+    """` @A+off`, ` @K+off`, ` @out.i`, ` @arg.name`, or nothing before memory is planned."""
     if place.kind == "arena":
         return f" @A+{place.offset}"
+    if place.kind == "kept":
+        return f" @K+{place.offset}"
     if place.kind == "out":
         return f" @out.{place.offset}"
     if place.kind == "arg":
@@ -191,12 +195,15 @@ def program_lines(
         results.append(typed + output_text(o.role, o.of, o.order, o.phase))
     lines = []
     if is_planned(program):
-        lines.append(f"{indent}arena @A size={program.arena} lower_bound={program.lower_bound}")
+        kept = f" kept={program.kept}" if program.prologue else ""
+        lines.append(f"{indent}arena @A size={program.arena} lower_bound={program.lower_bound}{kept}")
     named = head if head != "func" and program.name == head else f"{head} {global_name(program.name)}"
     lines += signature(named, params, results, " {", indent)
     for name, node in program.constants:
         lines.append(f"{inner}{value_name(name)}: {node.type} = const(){printer.attributes(node.op, node.type)}")
     for at, step in enumerate(program.steps):
+        if at == program.prologue and at:
+            lines.append(f"{inner}--- forward ---")
         if at == program.cut:
             lines.append(f"{inner}--- backward ---")
         shifts = calls.shifts[at] if calls is not None and at < len(calls.shifts) else ()

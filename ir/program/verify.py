@@ -25,14 +25,17 @@ from symc.ir.program.nodes import (
 )
 from symc.ir.program.text import is_planned, place_text
 from symc.ir.program.verify_form import form_fault
+from symc.ir.program.verify_prologue import verify_prologue
 from symc.ir.tensor.verify import PHASES, Checked, verify_graph, verify_roles
 from symc.ir.types import BOOL, I64, TensorType
 
 
 def verify_program(
-    program: Program, origins: bool = True, called: Calls | None = None, check: Checked | None = None
-) -> None:
-    """Check a program. `called`: the loop kernels of the steps, whose bodies are not looked at."""
+    program: Program, origins: bool = True, called: Calls | None = None, check: Checked | None = None,
+    inside: bool = False,
+) -> None:  # fmt: skip
+    """Check a program. `called`: the loop kernels of the steps, whose bodies are not looked at; `inside`: it is that of
+    a region."""
     check = check or Checked()
     if check.knows(program):
         return
@@ -48,9 +51,9 @@ def verify_program(
             _control(step, types, where)
             held = called.regions[at] if called is not None and at < len(called.regions) else ()
             own: list[Calls | None] = [*held, *[None] * len(step.regions)]
-            for region, inside in zip(step.regions, own):
+            for region, calls_inside in zip(step.regions, own):
                 try:
-                    verify_program(region.program, origins, inside, check)
+                    verify_program(region.program, origins, calls_inside, check, inside=True)
                 except VerifyError as problem:
                     raise VerifyError(
                         problem.rule, f"{region.name} of {where}: {str(problem)[len(problem.rule) + 2 :]}"
@@ -66,6 +69,7 @@ def verify_program(
     if is_planned(program):
         _Memory(program, types).check()
     _phases(program)
+    verify_prologue(program, inside)
     for at, step in enumerate(program.steps):
         if isinstance(step, KernelStep) and at not in calls:
             fault = form_fault(step)
@@ -313,6 +317,8 @@ class _Memory:
             if self.base[output.value] != self.base[result.name]:
                 which = f"output {output.name}, which is %{output.value}"
                 raise VerifyError("P9", f"{where}: %{result.name} lies in {which}")
+        elif place.kind == "kept":
+            pass  # P15
         elif place.kind != "arg" or place.name not in self.places:
             raise VerifyError("P6", f"{where}: %{result.name} lies in %{place.name}, which is no parameter")
         self.places[result.name] = place
@@ -333,8 +339,8 @@ class _Memory:
     def _view(self, step: ViewStep, where: str) -> None:
         source, place = self.places[step.operand], step.result.place
         right = source
-        if source.kind == "arena":
-            right = Place("arena", source.offset + step.offset * step.result.type.dtype.itemsize)
+        if source.kind in ("arena", "kept"):
+            right = Place(source.kind, source.offset + step.offset * step.result.type.dtype.itemsize)
         if place != right:
             places = f"lies at{_text(place)}, its operand's memory is{_text(right)}"
             raise VerifyError("P5", f"{where}: the view %{step.result.name} {places}")

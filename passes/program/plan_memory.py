@@ -1,8 +1,9 @@
 """plan_memory: every value gets a place.
 
-Results go to the caller's buffers, updates into their parameters, and everything else into one arena, at offsets chosen
-so that values alive at the same time never overlap. A value may take over the memory of an operand that dies in its
-kernel, if the kernel's form says that it reads that operand only at the index it writes.
+Results go to the caller's buffers, updates into their parameters, what the prologue leaves for later runs into memory
+that is kept, and everything else into one arena, at offsets chosen so that values alive at the same time never overlap.
+A value may take over the memory of an operand that dies in its kernel, if the kernel's form says that it reads that
+operand only at the index it writes.
 
 The offsets are found by greedy placement (large values first, at the lowest offset free over the whole live range;
 Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020) under several orders; the best
@@ -73,6 +74,8 @@ class _Planner:
         self.fixed: dict[str, Place] = {}
         #: the memory of the regions of a step
         self.frames: dict[int, _Storage] = {}
+        #: bytes that the prologue's values have so far
+        self.kept = 0
 
     def planned(self) -> Program:
         self._fix_results()
@@ -85,7 +88,8 @@ class _Planner:
         arena = [p for p in self.pieces if not p.place.kind]
         size = place_all(arena, self.options.align)
         steps = tuple(self._placed(at, step) for at, step in enumerate(self.program.steps))
-        return replace(self.program, steps=steps, arena=size, lower_bound=lower_bound(arena, self.options.align))
+        bound = lower_bound(arena, self.options.align)
+        return replace(self.program, steps=steps, arena=size, lower_bound=bound, kept=self.kept)
 
     def _fix_results(self) -> None:
         """Outputs live in the caller's buffers, updates in their parameter's: memory of a kernel's result each."""
@@ -101,9 +105,14 @@ class _Planner:
     def _kernel(self, at: int, step: KernelStep | ControlStep) -> None:
         taken: set[str] = set()
         for number, result in enumerate(step.results):
+            last = self.last_read.get(result.name, at)
             place = self.fixed.get(result.name)
             if place is not None:
                 self.rw.miss("take over", result.name, f"it is a result: it lies in the caller's buffer {place}")
+            elif at < self.program.prologue <= last:
+                place = Place("kept", self.kept)
+                self.kept += _rounded(result.type.nbytes, self.options.align)
+                self.rw.miss("take over", result.name, "it is kept from run to run")
             elif not self.options.inplace:
                 self.rw.miss("take over", result.name, "inplace=false")
             if place is None and self.options.inplace:
@@ -111,11 +120,10 @@ class _Planner:
                 if operand:
                     taken.add(self.base[operand])
                     piece = self.storage[self.base[operand]]
-                    piece.last = max(piece.last, self.last_read.get(result.name, at))
+                    piece.last = max(piece.last, last)
                     self.storage[result.name] = piece
                     self.inplace[result.name] = operand
                     continue
-            last = self.last_read.get(result.name, at)
             piece = _Storage(result.type.nbytes, at, last, place or Place())
             if place is not None and place.kind == "arg":
                 # at most one operand lies there: the parameter, or its update of the forward half
@@ -144,6 +152,8 @@ class _Planner:
         piece = self.storage.get(base)
         if piece is None:
             return f"%{base} is a parameter or constant: its memory is the caller's"
+        if piece.place.kind == "kept":
+            return f"%{base} is kept from run to run"
         if piece.place.kind:
             return f"%{base} lies in the caller's buffer {piece.place}"
         if base in taken:

@@ -62,7 +62,7 @@ class _Scheduler:
             self.waits[later] += 1
 
     def _half(self, number: int) -> int:
-        return int(number >= self.program.cut)
+        return int(number >= self.program.cut) - int(number < self.program.prologue)
 
     def _updates_last(self) -> None:
         """Readers of a parameter run before the kernel that computes its new value, where nothing stands against."""

@@ -55,6 +55,7 @@ def summarise(symbol: Any, module: SymbolModule, inputs: Collection[str]) -> str
             f"multiply-adds  {total:,} ({2 * total / 1e9:.4g} GFLOP)",
             f"memory         {_bytes(program.arena)} planned for values between layers{bound}; "
             f"one buffer a value would be {_bytes(unplanned)}",
+            *([f"prologue       {_bytes(program.kept)} kept of parameters"] if program.kept else []),
         ]
     )
 

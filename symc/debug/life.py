@@ -234,6 +234,7 @@ def _lies(result: Result) -> list[str]:
         return ["not planned yet"]
     where = {
         "arena": f"{place}, in the arena",
+        "kept": f"{place}, kept from run to run",
         "arg": f"{place}, the caller's buffer of {value_name(place.name)}",
         "out": f"{place}, the caller's buffer of output {place.offset}",
     }[place.kind]

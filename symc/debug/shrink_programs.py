@@ -119,6 +119,8 @@ def _with(trial: Trial, steps: Sequence[int], ends: Sequence[End], values: Mappi
         cut=sum(at < program.cut for at in kept),
         arena=made.arena,
         lower_bound=min(program.lower_bound, made.arena),
+        prologue=0,
+        kept=0,
     )
     return dataclasses.replace(trial, module=_module(module, small, kept), given={**_kept(trial, plain[0]), **given})
 
@@ -164,7 +166,9 @@ class _Places:
         outputs: Sequence[ProgramOutput],
         updates: Sequence[ProgramUpdate],
     ) -> None:
-        self.arena = program.arena
+        #: where what is kept of a prologue, which becomes part of the run, begins
+        self.kept = -(-program.arena // ALIGN) * ALIGN
+        self.arena = self.kept + program.kept if program.kept else program.arena
         self.written = {r.name for at in kept for r in results_of(program.steps[at])}
         self.outputs = {o.value: at for at, o in reversed(list(enumerate(outputs)))}
         self.updated = {u.input for u in updates}
@@ -179,6 +183,8 @@ class _Places:
         place = result.place
         if place.kind and result.name in self.outputs:
             place = Place("out", self.outputs[result.name])
+        elif place.kind == "kept":
+            place = Place("arena", self.kept + place.offset)
         elif place.kind == "out" or (place.kind == "arg" and place.name not in self.updated):
             place = Place("arena", -(-self.arena // ALIGN) * ALIGN)
             self.arena = place.offset + result.type.nbytes

@@ -50,9 +50,11 @@ class Word(NamedTuple):
 
 
 class Linked(NamedTuple):
-    """A table, the number of its entries in the forward half, and the memory of the program's values."""
+    """A table, the numbers of its entries in the prologue and up to the end of the forward half, and the memory of the
+    program's values."""
 
     table: Table
+    prologue: int
     forward: int
     held: Mapping[str, Held]
 
@@ -67,6 +69,7 @@ class Linker:
         self.kernels, self.addresses, self.constants = kernels, addresses, constants
         self.words: list[Word] = []
         self._begins: list[int] = []
+        self._kept = 0
         #: for every loop: the words that it moves on, and by how many bytes
         self._moving: list[list[tuple[int, int]]] = []
         #: all such words with what they hold at first, and how many loops are around what is being linked
@@ -74,15 +77,18 @@ class Linker:
         self._depth = 0
 
     def link(
-        self, program: Program, called: Calls, buffers: Mapping[str, Array], outputs: Sequence[Array], arena: Array
-    ) -> Linked:
-        """The table of a program on the caller's buffers: parameters by name, then outputs."""
+        self, program: Program, called: Calls, buffers: Mapping[str, Array], outputs: Sequence[Array], arena: Array,
+        kept: Array,
+    ) -> Linked:  # fmt: skip
+        """The table of a program on the caller's buffers: parameters by name, then outputs. `kept`: where its prologue
+        leaves values."""
         types = program.value_types()
         names = [p.name for p in program.params]
         self._begins = [address_of(array) for array in (*(buffers[name] for name in names), *outputs)]
         known = [*(p.type for p in program.params), *(types[output.value] for output in program.outputs)]
         held = [Held(begin, t, (), number) for number, (begin, t) in enumerate(zip(self._begins, known))]
-        keep = [arena, outputs, buffers, self.constants]
+        keep = [arena, kept, outputs, buffers, self.constants]
+        self._kept = address_of(kept)
         return self._link(program, called, dict(zip(names, held)), held[len(names) :], address_of(arena), keep)
 
     def _link(
@@ -93,10 +99,10 @@ class Linker:
         what else must live as long."""
         held = dict(buffers)
         held.update((name, Held(address_of(self.constants[node]), node.tensor)) for name, node in program.constants)
-        _place(program, held, outputs, arena)
+        _place(program, held, outputs, {"arena": arena, "kept": self._kept})
         entries: list[Entry] = []
         read: list[Sequence[Held]] = []
-        scratch = forward = 0
+        scratch = prologue = forward = 0
         for at, step in enumerate(program.steps):
             if isinstance(step, ViewStep):
                 continue
@@ -118,13 +124,14 @@ class Linker:
                     scratch = max(scratch, kernel.scratch)
             entries.append(entry)
             read.append(values)
+            prologue += at < program.prologue
             forward += at < program.cut
         table = make_table(entries, scratch, keep)
         for at, (values, entry) in enumerate(zip(read, entries)):
             for i, (value, address) in enumerate(zip(values, entry.args)):
                 if value.moves or value.buffer >= 0:
                     self._note(table.address(at) + 8 * i, value, address)
-        return Linked(table, forward, held)
+        return Linked(table, prologue, forward, held)
 
     def _note(self, word: int, value: Held, address: int) -> None:
         """This word holds an address in the memory of the value."""
@@ -231,8 +238,8 @@ def _row(whole: Held, loop: int, step: ControlStep, keep: list[Any]) -> Held:
     return Held(first, row, (*whole.moves, (loop, by)), whole.buffer)
 
 
-def _place(program: Program, held: dict[str, Held], outputs: Sequence[Held], arena: int) -> None:
-    """Give every value of the program the memory of its place."""
+def _place(program: Program, held: dict[str, Held], outputs: Sequence[Held], own: Mapping[str, int]) -> None:
+    """Give every value of the program the memory of its place; `own`: where the program's own begins, by kind."""
     for step in program.steps:
         if isinstance(step, ViewStep):
             source, t = held[step.operand], step.result.type
@@ -240,8 +247,8 @@ def _place(program: Program, held: dict[str, Held], outputs: Sequence[Held], are
             continue
         for result in step.results:
             place, t = result.place, result.type
-            if place.kind == "arena":
-                held[result.name] = Held(arena + place.offset, t)
+            if place.kind in own:
+                held[result.name] = Held(own[place.kind] + place.offset, t)
             else:
                 found = outputs[place.offset] if place.kind == "out" else held[place.name]
                 held[result.name] = found._replace(type=t)

@@ -117,7 +117,7 @@ def need(nbytes: int, what: str, remark: str = "") -> None:
 def need_for(program: Program) -> None:
     """MXNetError for a program whose plan and results take more memory than there is; it names the largest value."""
     types = program.value_types()
-    total = program.arena + sum(types[output.value].nbytes for output in program.outputs)
+    total = program.arena + program.kept + sum(types[output.value].nbytes for output in program.outputs)
     if not fits(total):
         made = [(result.type, step.origin) for step in program.steps for result in results_of(step)]
         largest, origin = max(made, key=lambda pair: pair[0].nbytes)

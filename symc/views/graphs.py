@@ -183,7 +183,7 @@ def _add_steps(
     of the values that they read, `half` that of the program where a region's is known already."""
     for at, step in enumerate(program.steps):
         key = f"step {where}{at}"
-        here = half or ("backward" if program.cut and at >= program.cut else "forward")
+        here = half or _part_of(program, at)
         written = [f"%{r.name}: {r.type} {r.place}".rstrip() for r in results_of(step)]
         own = [name for name in dict.fromkeys(operands_of(step)) if name in weights]
         lines = [f"{where}{at}: {step.label}", *_some(written), *_some([f"{w} {types.get(w, '')}" for w in own])]
@@ -198,6 +198,12 @@ def _add_steps(
             inside = {p.name: key for p in region.program.params}
             known = {name: str(t) for name, t in region.program.value_types().items()}
             _add_steps(made, region.program, inside, known, set(), f"{where}{at}.{region.name}/", here)
+
+
+def _part_of(program: Program, at: int) -> str:
+    if at < program.prologue:
+        return "prologue"
+    return "backward" if program.cut and at >= program.cut else "forward"
 
 
 def _add_outputs(made: Picture, outputs: Sequence[tuple[str, str, str]]) -> None:

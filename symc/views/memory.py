@@ -160,7 +160,8 @@ def memory_table(program: Program) -> str:
     if unplanned:
         saved = f", {100 * (1 - program.arena / unplanned):.0f}% less than the {unplanned} B of one buffer per value"
     bound = f"; the largest live set is {program.lower_bound} B" if program.lower_bound else ""
-    return "\n".join([*lines, f"arena {program.arena} B{saved}{bound}"])
+    kept = f"; the prologue keeps {program.kept} B" if program.kept else ""
+    return "\n".join([*lines, f"arena {program.arena} B{saved}{bound}{kept}"])
 
 
 def _add_rows(rows: list[tuple[str, ...]], program: Program, where: str, base: int) -> None:
@@ -258,7 +259,7 @@ def memory_svg(program: Program, title: str) -> str:
 
 
 def _marks(program: Program, values: list[Value], across: float, up: float, floor: float) -> Iterator[str]:
-    """Axes, the lower bound, the end of the forward half and the peak."""
+    """Axes, the lower bound, the ends of the prologue and of the forward half, and the peak."""
     steps = max(len(program.steps), 1)
     for tick in range(5):
         size = program.arena * tick // 4
@@ -273,6 +274,10 @@ def _marks(program: Program, values: list[Value], across: float, up: float, floo
             f'<path id="bound" d="M{LEFT:.1f},{y:.1f}h{across * steps:.1f}" stroke="#333" stroke-dasharray="6 4">'
             f"<title>largest live set: {program.lower_bound:,} B</title></path>"
         )
+    if program.prologue:
+        x = LEFT + program.prologue * across
+        yield f'<path d="M{x:.1f},{TOP:.1f}V{floor:.1f}" stroke="#999" stroke-dasharray="2 3"/>'
+        yield f'<text x="{x + 4:.1f}" y="{TOP - 6:.1f}" fill="#555">behind the prologue</text>'
     if 0 < program.cut < steps:
         x = LEFT + program.cut * across
         yield f'<path d="M{x:.1f},{TOP:.1f}V{floor:.1f}" stroke="#999" stroke-dasharray="2 3"/>'

@@ -123,8 +123,11 @@ def _facts(stages: Sequence[Stage], plan: Program | None, loops: Sequence[LoopMo
     if plan is not None:
         steps, cut = len(plan.steps), plan.cut
         halves = f" ({cut} forward, {steps - cut} backward)" if 0 < cut < steps else ""
+        halves = f" ({plan.prologue} in the prologue)" if plan.prologue else halves
         yield f"{steps} step{'s' if steps != 1 else ''}{halves}"
         yield f"arena {short_size(plan.arena)}"
+        if plan.kept:
+            yield f"kept of parameters {short_size(plan.kept)}"
     for module in loops:
         yield f"{len(module.kernels)} kernels"
     yield f"{sum(stage.seconds for stage in stages):.2f} s in passes"

@@ -57,6 +57,7 @@ def as_json(module: Any) -> dict[str, Any]:
     made["name"] = getattr(program or module, "name", "")
     if isinstance(program, Program):
         made["arena"], made["lower_bound"], made["cut"] = program.arena, program.lower_bound, program.cut
+        made["prologue"], made["kept"] = program.prologue, program.kept
         made["params"] = [{"value": p.name, "type": str(p.type), "role": p.role} for p in program.params]
         made["outputs"] = [{"name": o.name, "value": o.value, "role": o.role, "of": o.of} for o in program.outputs]
         made["updates"] = [{"param": u.input, "value": u.value, "phase": u.phase} for u in program.updates]
