@@ -102,14 +102,16 @@ def assign(array: NDArray, key: Any, value: Any) -> None:
         source = np.asarray(source)
     if source.dtype.kind not in "fiub":
         raise TypeError(f"an array of {array._read.dtype} cannot hold {source.dtype} (value {value!r})")
-    data = array._data
+    data = array._read
     if source.dtype != data.dtype:
         source = cast_numpy(source, data.dtype)
     target = data[where]
     if source.shape != np.shape(target) and source.size == np.size(target) and _same_but_ones(source, target):
         source = source.reshape(np.shape(target))
-    data[where] = source
-    touch(data)  # whoever has read the array in between, in another thread, has read a part of this
+    try:
+        data[where] = source
+    finally:  # not before: who reads the array in between, in another thread, has read a part of this
+        touch(data)
     if STATE.recording and whole and records([value]):
         _record_assigned(array, value)
 

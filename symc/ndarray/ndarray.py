@@ -205,8 +205,10 @@ class NDArray(Recorded):
 
     def _receive(self, source: NDArray) -> None:
         """Become what another array of the same shape is."""
-        self._data[...] = source._read
-        touch(self._read)  # as symc.ndarray.indexing.assign does
+        try:
+            self._read[...] = source._read
+        finally:
+            touch(self._read)
 
     def astype(self, dtype: Any, copy: bool = True) -> NDArray:
         """The content in another element type."""
