@@ -147,7 +147,7 @@ def _rows(source: NDArray, chosen: Array, axis: int) -> NDArray:
     if source.stype == "csr" and axis == 0:
         found: NDArray = take(source, array(chosen, dtype=np.int64))
         return found
-    return array(source._data.take(chosen, axis), dtype=source.dtype)
+    return array(source._read.take(chosen, axis), dtype=source.dtype)
 
 
 def _named(given: Any, default: str) -> list[tuple[str, NDArray]]:
