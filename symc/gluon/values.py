@@ -172,11 +172,11 @@ class Parameter:
                     f"parameter {self.name!r} has shape {self._shape}, but the one in the file has {data.shape}"
                 )
         self._shape = data.shape
-        if np.dtype(self._dtype) != data._data.dtype:
+        if np.dtype(self._dtype) != data._read.dtype:
             if not cast_dtype:
                 raise AssertionError(
                     f"parameter {self.name!r} is {np.dtype(self._dtype)}, but the one in the file is "
-                    f"{data._data.dtype}; to cast it, pass cast_dtype=True"
+                    f"{data._read.dtype}; to cast it, pass cast_dtype=True"
                 )
             if dtype_source == "current":
                 data = data.astype(self._dtype)
@@ -344,7 +344,7 @@ class Parameter:
         held = self._held()
         if len(held) == 1 or self._stype != "default":
             return held[0].copyto(cpu())
-        total = sum(data._data.astype(np.float64) for data in held) / len(held)
+        total = sum(data._read.astype(np.float64) for data in held) / len(held)
         return array(total, dtype=held[0].dtype)
 
 
