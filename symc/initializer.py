@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import sqrt
 from typing import Any
 
@@ -357,8 +357,6 @@ class LSTMBias(Initializer):
 class FusedRNN(Initializer):
     """The packed parameters of the RNN operator: each matrix by `init`, LSTM forget biases `forget_bias`."""
 
-    GATES = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}
-
     def __init__(
         self,
         init: Any,
@@ -378,24 +376,36 @@ class FusedRNN(Initializer):
         self._directions, self._forget_bias = 2 if bidirectional else 1, forget_bias
 
     def _init_weight(self, name: str, arr: NDArray) -> None:
-        h, d, gates = self._hidden, self._directions, self.GATES[self._mode]
-        rows = gates * h
+        h, d, rows = self._hidden, self._directions, len(RNN_GATES[self._mode]) * self._hidden
         later = (self._layers - 1) * d * rows * (d * h + h + 2)
         inputs = (arr.size - later) // (d * rows) - h - 2
-        fill = self._init or getattr(name, "global_init", None)
+        general = getattr(name, "global_init", None)
+        fill = self._init or general
         if fill is None:
             raise ValueError(f"{name}: FusedRNN needs an initializer for the matrices")
-        flat, at = np.zeros(arr.size, np.float32), 0
-        for layer in range(self._layers):
-            for _ in range(d):
-                for part, width in (("i2h", inputs if layer == 0 else d * h), ("h2h", h)):
-                    for _gate in range(gates):
-                        piece = NDArray(np.zeros((h, width), np.float32))
-                        fill(InitDesc(f"{part}_weight"), piece)
-                        flat[at : at + h * width] = piece.asnumpy().ravel()
-                        at += h * width
-        if self._mode == "lstm":
-            for _ in range(2 * self._layers * d):
-                flat[at + h : at + 2 * h] = self._forget_bias
-                at += rows
-        arr[:] = flat
+        pieces = []
+        for part, shape in packed_rnn_parts(self._mode, h, self._layers, d, inputs):
+            piece = NDArray(np.zeros(shape, np.float32))
+            if self._mode == "lstm" and part.endswith("_f_bias"):
+                piece[:] = self._forget_bias
+            else:
+                fill(InitDesc(part, global_init=general), piece)
+            pieces.append(piece.asnumpy().ravel())
+        arr[:] = np.concatenate(pieces)
+
+
+#: of each mode of the RNN operator, what its gates add to the names of their weights
+RNN_GATES = {"rnn_relu": ("",), "rnn_tanh": ("",), "lstm": ("_i", "_f", "_c", "_o"), "gru": ("_r", "_z", "_o")}
+
+
+def packed_rnn_parts(
+    mode: str, hidden: int, layers: int, directions: int, inputs: int
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every gate's weights, in the order of the RNN operator's vector: all matrices, then all biases;
+    `l0_i2h_f_weight` is of the first layer's forget gate, `r0_...` of its other direction."""
+    cells = [(layer, way) for layer in range(layers) for way in "lr"[:directions]]
+    for kind in ("weight", "bias"):
+        for layer, way in cells:
+            for group, width in (("i2h", directions * hidden if layer else inputs), ("h2h", hidden)):
+                for gate in RNN_GATES[mode]:
+                    yield f"{way}{layer}_{group}{gate}_{kind}", (hidden, width) if kind == "weight" else (hidden,)

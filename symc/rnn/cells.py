@@ -52,7 +52,7 @@ class _Cell(BaseRNNCell):
 class RNNCell(_Cell):
     """h = activation(W x + R h + b): the plain recurrent cell."""
 
-    gates = ("",)
+    gates = initializer.RNN_GATES["rnn_tanh"]
 
     def __init__(
         self, num_hidden: int, activation: Any = "tanh", prefix: str = "rnn_", params: RNNParams | None = None
@@ -70,7 +70,7 @@ class LSTMCell(_Cell):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997); `forget_bias` is what the forget gate's bias starts
     with."""
 
-    gates = ("_i", "_f", "_c", "_o")
+    gates = initializer.RNN_GATES["lstm"]
     states = 2
 
     def __init__(
@@ -100,7 +100,7 @@ class LSTMCell(_Cell):
 class GRUCell(_Cell):
     """The gated recurrent unit (Cho et al., 2014), in cuDNN's form: the reset gate acts on R h."""
 
-    gates = ("_r", "_z", "_o")
+    gates = initializer.RNN_GATES["gru"]
     product = "_"
 
     def __init__(self, num_hidden: int, prefix: str = "gru_", params: RNNParams | None = None) -> None:

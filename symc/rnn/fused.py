@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from symc import initializer, ndarray, symbol
+from symc.initializer import RNN_GATES, packed_rnn_parts
 from symc.ndarray import NDArray
 from symc.rnn.base import BaseRNNCell, RNNParams, Sequences, Weights, as_sequence
 from symc.rnn.cells import GRUCell, LSTMCell, RNNCell
 from symc.rnn.combined import BidirectionalCell, DropoutCell, SequentialRNNCell
 from symc.symbol import Symbol
-
-GATES = {"rnn_relu": RNNCell.gates, "rnn_tanh": RNNCell.gates, "lstm": LSTMCell.gates, "gru": GRUCell.gates}
 
 
 class FusedRNNCell(BaseRNNCell):
@@ -27,8 +26,8 @@ class FusedRNNCell(BaseRNNCell):
         params: RNNParams | None = None,
     ) -> None:  # fmt: skip
         super().__init__(f"{mode}_" if prefix is None else prefix, params)
-        if mode not in GATES:
-            raise ValueError(f"there is no mode {mode!r}; there are {', '.join(GATES)}")
+        if mode not in RNN_GATES:
+            raise ValueError(f"there is no mode {mode!r}; there are {', '.join(RNN_GATES)}")
         self._num_hidden, self._num_layers, self._mode = num_hidden, num_layers, mode
         self._bidirectional, self._dropout, self._get_next_state = bidirectional, dropout, get_next_state
         self._directions = ["l", "r"] if bidirectional else ["l"]
@@ -37,7 +36,7 @@ class FusedRNNCell(BaseRNNCell):
 
     @property
     def _gate_names(self) -> Sequence[str]:
-        return GATES[self._mode]
+        return RNN_GATES[self._mode]
 
     @property
     def _num_gates(self) -> int:
@@ -52,14 +51,8 @@ class FusedRNNCell(BaseRNNCell):
 
     def _places(self, inputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Name and shape of every gate's weights, in the order of the vector."""
-        h, d = self._num_hidden, len(self._directions)
-        cells = [(layer, way) for layer in range(self._num_layers) for way in self._directions]
-        for kind in ("weight", "bias"):
-            for layer, way in cells:
-                for group, width in (("i2h", d * h if layer else inputs), ("h2h", h)):
-                    for gate in self._gate_names:
-                        name = f"{self._prefix}{way}{layer}_{group}{gate}_{kind}"
-                        yield name, (h, width) if kind == "weight" else (h,)
+        parts = packed_rnn_parts(self._mode, self._num_hidden, self._num_layers, len(self._directions), inputs)
+        return ((f"{self._prefix}{name}", shape) for name, shape in parts)
 
     def _slices(self, vector: NDArray, inputs: int) -> dict[str, NDArray]:
         """Views of the vector by the names of the gates' weights."""

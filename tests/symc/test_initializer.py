@@ -86,6 +86,30 @@ def test_fused_rnn():
     assert found[matrices:].tolist() == [0, 0, 0, 2, 2, 2, 0, 0, 0, 0, 0, 0] * 4
 
 
+@pytest.mark.parametrize("mode, gates", [("lstm", "ifco"), ("gru", "rzo"), ("rnn_tanh", " ")])
+def test_the_initializer_within_fused_rnn_is_asked_by_name(mode, gates):
+    """Of every gate's matrix and bias, forget biases excepted, so that one that goes by names or biases has its say."""
+    asked = []
+
+    class Counting(mx.init.Initializer):
+        def __call__(self, desc, arr):
+            asked.append((str(desc), arr.shape, desc.global_init))
+            arr[:] = len(asked)
+
+    size = len(gates) * 3 * 2 * ((4 + 3 + 2) + (6 + 3 + 2))
+    general = Counting()
+    desc = mx.init.InitDesc("rnn_parameters", global_init=general)
+    packed = mx.nd.zeros((size,))
+    mx.init.FusedRNN(None, 3, 2, mode, bidirectional=True)._init_weight(desc, packed)
+    gates = [f"_{g}" if g != " " else "" for g in gates]
+    cells = [(layer, way, part) for layer in "01" for way in "lr" for part in ("i2h", "h2h")]
+    names = [f"{way}{layer}_{part}{g}_{k}" for k in ("weight", "bias") for layer, way, part in cells for g in gates]
+    names = [name for name in names if not (mode == "lstm" and name.endswith("_f_bias"))]
+    assert [name for name, _, _ in asked] == names
+    assert all(given is general for _, _, given in asked) and asked[0][1] == (3, 4) and asked[-1][1] == (3,)
+    assert packed.asnumpy()[:12].tolist() == [1] * 12 and packed.asnumpy()[-1] == len(asked)
+
+
 def test_mixed_and_load(tmp_path):
     mixed = mx.init.Mixed([".*bias", ".*"], [mx.init.Zero(), mx.init.One()])
     assert (start(mixed, "a_bias") == 0).all() and (start(mixed) == 1).all()
