@@ -30,3 +30,11 @@ ASKED, FURTHER = 64, 4
 REPEATED, WIDE = 16, 1 << 13
 #: turns that calling a kernel costs, and asking whether a parameter has changed (in Python)
 CALLING, ASKING = 300, 100
+#: bytes that a core keeps near, and multiply-adds that take as long as fetching a byte from further off
+CORE, FETCHING = 3 << 18, 0.5
+#: multiply-adds that have to be under way for none to be waited for
+FOLLOWING = 8
+#: multiply-adds that take as long as loading, combining or storing an element of a tile
+HANDLING = 5.0
+#: threads whose even shares are planned for
+SHARES = 2

@@ -14,9 +14,10 @@ from symc.passes.tensor import (
     prune,
     simplify,
     stack,
+    winograd,
 )
 
 __all__ = [
     "PASSES", "autodiff", "batch", "decompose", "fuse", "hoist", "inline", "layout", "lower", "merge_loops",
-    "own_results", "plan_memory", "prune", "recompute", "schedule", "simplify", "stack", "tile",
+    "own_results", "plan_memory", "prune", "recompute", "schedule", "simplify", "stack", "tile", "winograd",
 ]  # fmt: skip

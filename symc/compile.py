@@ -10,6 +10,7 @@ graph   = inline(graph)                    ... and from here all is ordinary ari
 graph   = prune(graph)                     what nobody takes of a loop is not computed
 graph   = simplify(graph)                  fewer, canonical nodes for fuse to see
 graph   = layout(graph)                    where blocked layouts are chosen
+graph   = winograd(graph)                  convolutions with fewer multiplications
 program = fuse(graph)                      which values get memory, and which kernels compute them
 program = schedule(program)                the order of the kernels
 program = own_results(program)             a value of its own for every output and update, copied where it must be
@@ -67,6 +68,7 @@ from symc.passes.tensor.merge_loops import MergeLoops
 from symc.passes.tensor.prune import Prune
 from symc.passes.tensor.simplify import Simplify
 from symc.passes.tensor.stack import Stack
+from symc.passes.tensor.winograd import WinogradConvolutions
 from symc.progress import compiling
 from symc.runtime import stored
 from symc.runtime.kept import Kept
@@ -77,7 +79,7 @@ from symc.runtime.programs import program_of
 from symc.runtime.recording import RECORDING
 from symc.runtime.table import Table, aligned_empty
 from symc.runtime.versions import give_away, touch
-from symc.settings import verification
+from symc.settings import filtering, verification
 from symc.tracing import dumping, tracing
 from symc.typed import HasGraph, Known, complete, module_of, roles_of
 
@@ -104,9 +106,15 @@ def gradient_passes(wrt: Sequence[str], add: Sequence[str] = ()) -> list[Pass]:
     return [Autodiff(wrt=tuple(wrt), add=tuple(add)), Stack(), MergeLoops()] if wrt else []
 
 
-def tensor_passes() -> list[Pass]:
+def tensor_passes(target: Target | None = None, train: bool = False) -> list[Pass]:
     """From a tensor graph to a planned program."""
-    return [Inline(), Prune(), Simplify(), Layout(), Fuse(), Schedule(), OwnResults(), Hoist(), PlanMemory()]
+    target = target or host_target()
+    # a prediction transforms weights when they have changed, a training step always
+    filtered = [WinogradConvolutions(vector_bytes=target.vector_bytes, tile=2 if train else 0, kept=not train)]
+    return [
+        Inline(), Prune(), Simplify(), Layout(), *(filtered if filtering() else []),
+        Fuse(), Schedule(), OwnResults(), Hoist(), PlanMemory(),
+    ]  # fmt: skip
 
 
 def pipeline(
@@ -114,9 +122,9 @@ def pipeline(
 ) -> list[Pass]:
     """The passes from a symbol graph to loops. `wrt`: arguments whose gradients are wanted; `add`: those of them whose
     gradient is added to what its buffer holds."""
-    target = target or host_target()
-    loops = loop_passes(target, TRAINING_BLOCK if train or wrt else INFERENCE_BLOCK)
-    return [*symbol_passes(train, wrt, add), *tensor_passes(), *loops]
+    target, training = target or host_target(), train or bool(wrt)
+    loops = loop_passes(target, TRAINING_BLOCK if training else INFERENCE_BLOCK)
+    return [*symbol_passes(train, wrt, add), *tensor_passes(target, training), *loops]
 
 
 def loop_passes(target: Target, block: int = TRAINING_BLOCK) -> list[Pass]:
@@ -132,12 +140,13 @@ def remaining(module: Module, train: bool = False, wrt: Sequence[str] = ()) -> l
     if wrt and here != "tensor":
         raise PipelineError(f"gradients are made of a Symbol or a tensor graph; this is {here} IR")
     training = train or bool(wrt) or (here != "tensor" and _has_backward(module))
-    loops = loop_passes(host_target(), TRAINING_BLOCK if training else INFERENCE_BLOCK)
+    target = host_target()
+    loops = loop_passes(target, TRAINING_BLOCK if training else INFERENCE_BLOCK)
     if here == "tensor":
-        return [*gradient_passes(wrt), *tensor_passes(), *loops]
+        return [*gradient_passes(wrt), *tensor_passes(target, training), *loops]
     if here == "loop":
         return [p for p in loops if p.takes == "loop"]
-    plan = [] if "planned" in held(module) else [p for p in tensor_passes() if p.takes == "program"]
+    plan = [] if "planned" in held(module) else [p for p in tensor_passes(target) if p.takes == "program"]
     return [*plan, *loops]
 
 
@@ -212,19 +221,18 @@ def compile_symbol(
     with refusals(module.name), compiling(module.name):
         if manager is not None:
             return emit(manager.run(passes, module), target)
-        options = (train, tuple(wrt), tuple(add), target, active())
-        return program_of(module, options, lambda: _kept(passes, module, *options))
+        options, edits = (train, tuple(wrt), tuple(add), filtering()), active()
+        return program_of(module, (*options, target, edits), lambda: _kept(passes, module, options, target, edits))
 
 
 def _kept(
-    passes: Sequence[Pass], module: SymbolModule, train: bool, wrt: Sequence[str], add: Sequence[str], target: Target,
-    edits: Edits,
-) -> Executable:  # fmt: skip
+    passes: Sequence[Pass], module: SymbolModule, options: Sequence[object], target: Target, edits: Edits
+) -> Executable:
     """A program that an earlier process has kept, or what is made of the module now, which is kept. Whoever wants to
     see passes run, or others than the compiler's own, gets a new one."""
     key = None
     if not (edits.insert or edits.disable or verification() or dumping()):
-        key = stored.key_of(module, (train, wrt, add), target)
+        key = stored.key_of(module, options, target)
     with collections_paused():
         found = stored.load(key) if key is not None else None
     if found is None:
@@ -261,7 +269,7 @@ def refusals(name: str) -> Iterator[None]:
 def compile_graph(graph: Graph) -> Executable:
     """Native code for a tensor graph."""
     target = host_target()
-    passes = active().apply([*tensor_passes(), *loop_passes(target)])
+    passes = active().apply([*tensor_passes(target, train=True), *loop_passes(target)])
     with compiling(graph.name):
         return _made(passes, graph, target)
 

@@ -115,6 +115,7 @@ from symc.ir.prims.reduce import (
 )  # fmt: skip
 from symc.ir.prims.tuples import get, results
 from symc.ir.prims.window import window_max, window_max_grad, window_pick, window_spread, window_sum
+from symc.ir.prims.winograd import winograd, winograd_weights
 
 __all__ = [
     "abs_", "acos", "acosh", "add", "and_", "argmax", "argmin", "asin", "asinh", "atan", "atan2", "atanh", "bitcast",
@@ -127,5 +128,6 @@ __all__ = [
     "reduce_sum", "register_host", "relu", "reshape", "results", "reverse", "rint", "round_", "rsqrt", "scatter_add",
     "scatter_along_add", "scatter_nd", "select", "shl", "shr", "sigmoid", "sign", "sin", "sinh", "slice_", "slice_axis",
     "softrelu", "sort", "sqrt", "squeeze", "stack", "sub", "swapaxes", "tan", "tanh", "transpose", "trigamma", "trunc",
-    "uniform", "window_max", "window_max_grad", "window_pick", "window_spread", "window_sum", "xor", "zeros_like",
+    "uniform", "window_max", "window_max_grad", "window_pick", "window_spread", "window_sum", "winograd",
+    "winograd_weights", "xor", "zeros_like",
 ]  # fmt: skip

@@ -27,6 +27,10 @@ class Contraction(Primitive):
         """How many multiplications, each with its addition, the node is."""
         raise NotImplementedError(f"{self.name} must say its work")
 
+    def sizes(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
+        """For every element of the result the sum of the magnitudes of its terms: what rounding errors go by."""
+        return np.asarray(self.value([np.abs(a) for a in args], out))
+
 
 @primitive("dot")
 class Dot(Contraction):

@@ -119,11 +119,17 @@ def _unsettled(node: Node, values: Mapping[Node, Any], loose: Mapping[Node, Arra
     if isinstance(node.op, _SUMS):
         # what is not finite says itself what the sum is, unless the others are too large
         sizes = [np.where(kinds(values[i]) == 0, np.abs(values[i]), 0) for i in node.inputs]
-        large = ~(np.asarray(node.op.value(sizes, result_types(node, "f64"))) < 0.5 * _most(node.dtype.numpy))
+        large = ~(_sizes(node, sizes) < 0.5 * _most(node.dtype.numpy))
         if isinstance(node.op, Reduction):
             return np.asarray(large | before[0].any(axis=node.op.axes))
         return np.broadcast_to(large | _doubtful(node, values, loose), node.shape)
     return np.full(node.shape, _doubtful(node, values, loose))
+
+
+def _sizes(node: Node, given: Sequence[Any]) -> Array:
+    """For every element of a sum of products the magnitudes of its terms, added up."""
+    args, types = [np.abs(a) for a in given], result_types(node, "f64")
+    return np.asarray(node.op.sizes(args, types) if isinstance(node.op, Contraction) else node.op.value(args, types))
 
 
 def _doubtful(node: Node, values: Mapping[Node, Any], loose: Mapping[Node, Array]) -> bool:
@@ -189,7 +195,7 @@ def _perturbed(
             if where is not None:
                 values[node] = _off(np.asarray(made), far if node in where else 0.0, rng)
                 continue
-            size = node.op.value([np.abs(a) for a in given], types) if isinstance(node.op, _SUMS) else made
+            size = _sizes(node, given) if isinstance(node.op, _SUMS) else made
         # elementary functions may be off by a few units in the last place; a constant is what it is
         exact = not given or isinstance(node.op, _EXACT) or node.op.name in _EXACT_NAMES
         times = 0.0 if exact else 4.0 if isinstance(node.op, Elementwise) and node.op.cost > 2 else 1.0

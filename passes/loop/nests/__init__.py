@@ -3,7 +3,7 @@
 Importing this package fills the table: a new nest goes into one of the modules named here.
 """
 
-from symc.passes.loop.nests import copy, linear, window
+from symc.passes.loop.nests import copy, linear, window, winograd
 from symc.passes.loop.nests.common import NESTS, accumulator
 
-__all__ = ["NESTS", "accumulator", "copy", "linear", "window"]
+__all__ = ["NESTS", "accumulator", "copy", "linear", "window", "winograd"]

@@ -3,7 +3,7 @@ rule with its value, its gradient with differences."""
 
 from primitive_samples.control import control_samples, random_samples
 from primitive_samples.elementwise import elementwise_samples
-from primitive_samples.linear import linear_samples, window_samples
+from primitive_samples.linear import linear_samples, window_samples, winograd_samples
 from primitive_samples.sample import Sample
 from primitive_samples.shapes import indexing_samples, movement_samples, reduce_samples
 
@@ -14,6 +14,7 @@ SAMPLES: list[Sample] = [
     *indexing_samples(),
     *linear_samples(),
     *window_samples(),
+    *winograd_samples(),
     *control_samples(),
     *random_samples(),
 ]

@@ -12,6 +12,7 @@ from primitive_samples.sample import Sample, floats
 from symc.ir import prims as p
 from symc.ir.op import Node
 from symc.ir.prims.linear import ConvDx
+from symc.ir.prims.winograd import matrices
 
 
 def convolution(x: np.ndarray, w: np.ndarray, stride: Sequence[int], dilate: Sequence[int], groups: int) -> np.ndarray:
@@ -81,6 +82,41 @@ def linear_samples() -> list[Sample]:
             Sample(
                 "conv_dw", lambda a, c, r=rule, k=ws[2:]: p.conv_dw(a, c, *r, k), (x, ct),
                 lambda a, c, r=rule, s=ws: adjoint(lambda b: convolution(a, b, *r), s, c), note=note,
+            ),
+        ]  # fmt: skip
+    return made
+
+
+#: tile, images, channels, output channels, lanes, size of the maps, zeros around them, block: maps that tiles divide
+#: and others, all of a map at once and rows of it
+FILTERED = [
+    (2, 2, 2, 4, 2, (4, 5), (1, 0), (0, 1), (2, 2, 2)), (4, 1, 3, 2, 2, (9, 6), (1, 1), (1, 1), (1, 2, 1)),
+    (4, 2, 1, 3, 1, (3, 7), (0, 2), (1, 0), (1, 1, 3)),
+]  # fmt: skip
+
+
+def winograd_samples() -> list[Sample]:
+    made = []
+    for tile, images, channels, outs, lanes, size, low, high, block in FILTERED:
+        x, w = floats(40, images, channels, *size), floats(41, outs, channels, 3, 3)
+        m = matrices(tile)
+
+        def at_points(a: np.ndarray, g: np.ndarray = m.taps, lanes: int = lanes) -> np.ndarray:
+            both = np.einsum("pi,ocij,qj->pqoc", g, a, g).reshape(-1, a.shape[0] // lanes, lanes, a.shape[1])
+            return both.transpose(0, 1, 3, 2)
+
+        def filtered(a: np.ndarray, b: np.ndarray, low: Sequence[int] = low, high: Sequence[int] = high) -> np.ndarray:
+            return convolution(np.pad(a, ((0, 0), (0, 0), *zip(low, high))), b, (1, 1), (1, 1), 1)
+
+        note, rule = f"{tile} of {'x'.join(map(str, size))}", (tile, low, high, block)
+        made += [
+            Sample(
+                "winograd_weights", lambda a, t=tile, n=lanes: p.winograd_weights(a, t, n), (w,), at_points,
+                note=note,
+            ),
+            Sample(
+                "winograd", lambda a, b, r=rule, n=lanes: p.winograd(a, p.winograd_weights(b, r[0], n), *r), (x, w),
+                filtered, tolerance=1e-11, note=note,
             ),
         ]  # fmt: skip
     return made
