@@ -224,8 +224,7 @@ class Winograd(_Transformed):
         x, u = node.inputs
         tile, size, (images, outs, *places) = self.tile, self.tile + TAPS - 1, node.shape
         (down, across), channels, m = self.tiles(tuple(places)), x.shape[1], matrices(self.tile)
-        around = [(0, 0), (0, 0), *zip(self.low, self.rest(x.shape, (down, across)))]
-        padded = pad(x, *zip(*around))
+        padded = pad(x, (0, 0, *self.low), (0, 0, *self.rest(x.shape, (down, across))))
         end = [(n - 1) * tile + 1 for n in (down, across)]
         values = [
             slice_(padded, (0, 0, y, z), (images, channels, y + end[0], z + end[1]), (1, 1, tile, tile))

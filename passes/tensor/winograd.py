@@ -89,10 +89,11 @@ class WinogradConvolutions(Pass):
         best = min(plans, key=lambda p: p.cost)
         if best.cost > GAIN * work.direct and not self.always:
             return Refused(f"tiles of {best.tile} would take {best.cost / work.direct:.0%} of the direct form's time")
-        low, high = (0, 0), (0, 0)
+        low: Shape = (0, 0)
+        high: Shape = (0, 0)
         if _is_border(x):
             assert isinstance(x.op, Pad)
-            (low, high), (x,) = (x.op.low[2:], x.op.high[2:]), x.inputs
+            low, high, (x,) = x.op.low[2:], x.op.high[2:], x.inputs
         return winograd(x, winograd_weights(w, best.tile, best.lanes), best.tile, low, high, best.block)
 
     # -- the cost model
