@@ -35,6 +35,7 @@ ORDER = (
     "random",  # the seed and how many keys were drawn (symc.runtime.keys)
     "code",  # addresses of kernels, and which threads make which (symc.codegen.jit.compile)
     "trace",  # the index of what was compiled (symc.tracing)
+    "known kernels",  # what kernels were described (symc.runtime.known)
     "collector",  # how many threads have paused the garbage collector (symc.passes.manager.manager)
     "nodes",  # interned nodes (symc.ir.tensor.graph); last, as a node may die while any lock is held
 )

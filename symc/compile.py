@@ -49,7 +49,7 @@ from symc.ir.program.nodes import Program, programs_of
 from symc.ir.tensor.graph import Graph, with_origins
 from symc.ir.types import Array
 from symc.passes.edits import Edits, active
-from symc.passes.loop.lower import LoopModule, Lower
+from symc.passes.loop.lower import Kernels, LoopModule, Lower
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError, collections_paused
 from symc.passes.manager.properties import held, level
@@ -73,6 +73,7 @@ from symc.progress import compiling
 from symc.runtime import stored
 from symc.runtime.kept import Kept
 from symc.runtime.keys import next_key
+from symc.runtime.known import facts_of, remember
 from symc.runtime.link import Linker, Word
 from symc.runtime.memory import constant, empty, need_for
 from symc.runtime.programs import program_of
@@ -248,7 +249,21 @@ def _kept(
 def _made(passes: Sequence[Pass], module: Module, target: Target, instruments: Sequence[Instrument] = ()) -> Executable:
     """What passes and code generation make of a module, seen by instruments and written where it is traced."""
     with tracing(module, passes) as writers:
-        return emit(Manager([*instruments, *writers], verify=verification()).run(passes, module), target)
+        watching = [*instruments, *writers]
+        manager = Manager(watching, verify=verification())
+        last = [pass_ for pass_ in passes if pass_.gives == "loop"]
+        if watching or verification() or level(module) == "loop" or [type(pass_) for pass_ in last] != [Lower, Tile]:
+            return emit(manager.run(passes, module), target)
+        program = manager.run(passes[: -len(last)], module)
+        found = Kernels(program)
+        known = facts_of(found.keys, last, target)
+        if known is not None:
+            return _linked(
+                program, found.calls, known, target, lambda: Manager(verify=verification()).run(last, program)
+            )
+        made = emit(manager.run(last, program), target)
+        remember(found.keys, last, target, made.kernels)
+        return made
 
 
 @contextmanager

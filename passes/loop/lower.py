@@ -9,7 +9,7 @@ that calls them first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Union
+from typing import NamedTuple, Union
 
 from symc.ir.changed import replace
 from symc.ir.errors import IRError
@@ -17,6 +17,7 @@ from symc.ir.loop.nodes import Alloc, Load, LoopKernel, Stmt, Store, map_body, w
 from symc.ir.modules import Calls, LoopModule
 from symc.ir.op import Node, Primitive, Recorder
 from symc.ir.prims.movement import Slice
+from symc.ir.program.form import Form
 from symc.ir.program.nodes import KernelStep, Program, regions_of_step
 from symc.ir.tensor.graph import Graph, finish, fresh_name, users_of
 from symc.ir.types import strides_of
@@ -32,30 +33,43 @@ class Lower(Pass):
     """Write every kernel as loops."""
 
     def run(self, program: Program, rw: Rewriter) -> LoopModule:
-        kernels = _Kernels()
-        calls = kernels.calls(program)
-        return LoopModule(program, kernels.kernels(), calls.calls, calls.shifts, calls.regions)
+        found = Kernels(program)
+        called = found.calls
+        return LoopModule(program, found.written(), called.calls, called.shifts, called.regions)
 
 
 #: a step's kernel (None: it runs in the host), and the elements by which its operands' addresses are moved on
 Call = tuple[Union[int, None], tuple[int, ...]]
 
 
-class _Kernels:
-    """The kernels that steps have in common."""
+class KernelKey(NamedTuple):
+    """All that a kernel's loops follow from, but for what its values are called: nodes are interned."""
 
-    def __init__(self) -> None:
-        self.made: list[LoopKernel] = []
-        self._known: dict[tuple[Node, ...], int] = {}
+    nodes: tuple[Node, ...]
+    form: Form
+
+
+class Kernels:
+    """The kernels that the steps of a program, and of those inside of its steps, have in common. Which kernels there
+    are is known at once (`keys`); their loops are `written` for whoever needs them."""
+
+    def __init__(self, program: Program) -> None:
+        #: by number: what each kernel follows from, and the step that calls it first with what its nodes are then
+        self.keys: list[KernelKey] = []
+        self._firsts: list[tuple[KernelStep, dict[Node, Node]]] = []
+        self._known: dict[KernelKey, int] = {}
         self._found: dict[tuple[Node, ...], Call] = {}
         #: operands whose memory a result of a kernel takes over, in some call
         self._over: dict[tuple[int, int], set[int]] = {}
+        self.calls = self._calls(program)
 
-    def calls(self, program: Program) -> Calls:
-        """What runs the steps of a program, and of those inside of its steps."""
-        found = [self.call(step) if isinstance(step, KernelStep) else (None, ()) for step in program.steps]
+    def _calls(self, program: Program) -> Calls:
+        """What runs the steps of a program."""
+        found = [self._call(step) if isinstance(step, KernelStep) else (None, ()) for step in program.steps]
         shifts = tuple(moved for _, moved in found)
-        regions = tuple(tuple(self.calls(region.program) for region in regions_of_step(step)) for step in program.steps)
+        regions = tuple(
+            tuple(self._calls(region.program) for region in regions_of_step(step)) for step in program.steps
+        )
         for step, (number, _) in zip(program.steps, found):
             if number is not None and isinstance(step, KernelStep):
                 self._overwrite(number, step)
@@ -66,17 +80,7 @@ class _Kernels:
             if result.inplace:
                 self._over.setdefault((number, at), set()).add(step.operands.index(result.inplace))
 
-    def kernels(self) -> tuple[LoopKernel, ...]:
-        """All kernels, with the memory that their buffers may share."""
-        for (number, at), operands in self._over.items():
-            kernel = self.made[number]
-            buffers = list(kernel.buffers)
-            out = next(i for i, b in enumerate(buffers) if b.mode == "out") + at
-            buffers[out] = replace(buffers[out], alias=tuple(buffers[i].name for i in sorted(operands)))
-            self.made[number] = replace(kernel, buffers=tuple(buffers))
-        return tuple(self.made)
-
-    def call(self, step: KernelStep) -> Call:
+    def _call(self, step: KernelStep) -> Call:
         """What runs a step."""
         key = step.key()
         found = self._found.get(key)
@@ -92,14 +96,28 @@ class _Kernels:
             return None, ()
         low = first_slices(step.body)
         new = from_first_slices(step.body, low)
-        key = tuple(new.get(node, node) for node in step.key())
+        key = KernelKey(tuple(new.get(node, node) for node in step.key()), step.form)
         if key not in self._known:
-            self._known[key] = len(self.made)
-            name = f"k{len(self.made)}.{step.label}"
-            made = named_buffers(lower_body(canonical_body(step.body, new), step.form, name), step)
-            self.made.append(replace(made, origin=step.origin))
+            self._known[key] = len(self.keys)
+            self.keys.append(key)
+            self._firsts.append((step, new))
         moved = tuple(sum(b * s for b, s in zip(low.get(i, ()), strides_of(i.shape))) for i in step.body.inputs)
         return self._known[key], moved if any(moved) else ()
+
+    def written(self) -> tuple[LoopKernel, ...]:
+        """The loops of all kernels, with the memory that their buffers may share."""
+        made: list[LoopKernel] = []
+        for number, (step, new) in enumerate(self._firsts):
+            name = f"k{number}.{step.label}"
+            kernel = named_buffers(lower_body(canonical_body(step.body, new), step.form, name), step)
+            made.append(replace(kernel, origin=step.origin))
+        for (number, at), operands in self._over.items():
+            kernel = made[number]
+            buffers = list(kernel.buffers)
+            out = next(i for i, b in enumerate(buffers) if b.mode == "out") + at
+            buffers[out] = replace(buffers[out], alias=tuple(buffers[i].name for i in sorted(operands)))
+            made[number] = replace(kernel, buffers=tuple(buffers))
+        return tuple(made)
 
 
 def named_buffers(kernel: LoopKernel, step: KernelStep) -> LoopKernel:

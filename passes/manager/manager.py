@@ -315,6 +315,8 @@ class Manager:
         #: what the last step gave, its properties, and its signature
         self._last: tuple[Module, set[str], Signature] | None = None
         self._checked = Checked()
+        #: whether no graph of what ran so far was LARGE
+        self._small = True
 
     def step(self, pass_: Pass, module: Module) -> Module:
         """The module after the pass. PipelineError if the module is not what the pass takes. Errors of the pass or of
@@ -349,9 +351,9 @@ class Manager:
         return after
 
     def run(self, passes: Iterable[Pass], module: Module) -> Module:
-        """The module after the passes, as by `step`."""
+        """The module after the passes, as by `step`; it may be what an earlier run has given."""
         order, first = list(passes), module
-        small = True
+        small = self._small or self._last is None or self._last[0] is not module
         with collections_paused():
             for at, pass_ in enumerate(order):
                 ends = at + 1 == len(order) or order[at + 1].takes != order[at + 1].gives
@@ -363,6 +365,7 @@ class Manager:
                     if self.verify is None and at and not refused:
                         Manager(verify=True).run(order, first)
                     raise
+        self._small = small
         return module
 
     def _may_act(self, pass_name: str, number: int, rule: str) -> bool:
