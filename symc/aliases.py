@@ -67,7 +67,8 @@ INNER = {
     "contrib.autograd": "autograd.sections",
     "contrib.nd": "ndarray.contrib", "contrib.ndarray": "ndarray.contrib", "contrib.sym": "symbol.contrib",
     "contrib.symbol": "symbol.contrib",
-    "image.image": "image",
+    "gluon.nn.basic_layers": "gluon.nn", "gluon.nn.conv_layers": "gluon.nn", "gluon.rnn.rnn_cell": "gluon.rnn",
+    "gluon.rnn.rnn_layer": "gluon.rnn", "image.image": "image",
     "io.io": "io", "io.utils": "io", "kvstore.base": "kvstore",
     "kvstore.kvstore": "kvstore", "misc": "lr_scheduler", "ndarray.utils": "ndarray",
     "optimizer.optimizer": "optimizer", "rnn.io": "rnn", "rnn.rnn": "rnn", "rnn.rnn_cell": "rnn",
@@ -76,3 +77,10 @@ INNER = {
     "opt": "optimizer",
     "rnd": "random", "sym": "symbol", "viz": "visualization",
 }  # fmt: skip
+
+
+def inner_names(module: str) -> dict[str, ModuleType]:
+    """What MXNet has below a module, as attributes too, and what is the module itself here."""
+    package, _, own = module.partition(".")
+    below = {old.removeprefix(f"{own}."): new for old, new in INNER.items() if old.startswith(f"{own}.")}
+    return {name: sys.modules[f"{package}.{new}"] for name, new in below.items() if new == own}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symc.aliases import inner_names as _inner_names
 from symc.base import MXNetError, _as_list
 from symc.ndarray import NDArray
 from symc.ndarray.sparse import row_sparse_array
@@ -16,6 +17,8 @@ from symc.optimizer import Optimizer, Updater, get_updater
 from symc.registry import warn_if_replaced
 
 __all__ = ["KVStore", "KVStoreBase", "TestStore", "create"]
+
+globals().update(_inner_names(__name__))
 
 #: a package to the import system: names below it are in symc.aliases
 __path__: list[str] = []

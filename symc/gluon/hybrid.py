@@ -230,6 +230,7 @@ class SymbolBlock(HybridBlock):
         types = _declared(whole, {v.name: v.attr("__dtype__") for v in variables})
         for name in whole.list_arguments():
             if name not in names:
+                _refuse_sparse(whole, name)
                 self._params.get(name, allow_deferred_init=True, dtype=types.get(name, "float32"))
         for name in whole.list_auxiliary_states():
             if name not in names:
@@ -282,6 +283,13 @@ class SymbolBlock(HybridBlock):
         made = copy.copy(outputs)
         made._compose(**{i.name: v for i, v in zip(inputs, flatten([x, *args])[0])})
         return regroup(list(made), self._out_form)
+
+
+def _refuse_sparse(whole: Any, name: str) -> None:
+    """AssertionError for a parameter that is declared sparse."""
+    stype = whole.attr_dict().get(name, {}).get("__storage_type__", "0")
+    if stype not in ("-1", "0"):
+        raise AssertionError(f"parameter {name!r} of a SymbolBlock is declared sparse; there are dense ones only")
 
 
 def _declared(outputs: Symbol, given: dict[str, Any]) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class Parameter:
         self._dtype = dtype
         self._deferred_allowed, self._differentiable = allow_deferred_init, differentiable
         self._stype, self._grad_stype = stype, grad_stype
-        self._data: dict[Context, NDArray] = {}
-        self._grad: dict[Context, NDArray] | None = None
+        self._arrays: dict[Context, NDArray] = {}
+        self._grads: dict[Context, NDArray] | None = None
         #: (initializer, contexts, initializer of the whole net) that wait for the shape
         self._waiting: tuple[Any, list[Context], Any] | None = None
         self._var: Any = None
@@ -52,6 +52,20 @@ class Parameter:
 
     def __repr__(self) -> str:
         return f"Parameter {self.name} (shape={self.shape}, dtype={self.dtype})"
+
+    # -- names that programs take from inside of MXNet
+
+    @property
+    def _data(self) -> list[NDArray] | None:
+        return list(self._arrays.values()) or None
+
+    @property
+    def _grad(self) -> list[NDArray] | None:
+        return None if self._grads is None else list(self._grads.values())
+
+    @property
+    def _deferred_init(self) -> tuple[Any, ...]:
+        return self._waiting or ()
 
     # -- facts that may change
 
@@ -65,7 +79,7 @@ class Parameter:
         req = request(req) if self._differentiable else "null"
         if req != self._req:
             self._req = req
-            if self._data:
+            if self._arrays:
                 self._make_gradients()
 
     @property
@@ -105,10 +119,10 @@ class Parameter:
     ) -> None:
         """Make the arrays and give them their start values: by `init`, else the parameter's own initializer, else
         `default_init` (Uniform). Where the shape is not known yet it is done by the first forward pass."""
-        if self._data and not force_reinit:
+        if self._arrays and not force_reinit:
             _warn(f"parameter {self.name!r} keeps the values it has; to give it new ones, pass force_reinit=True")
             return
-        self._data, self._grad = {}, None
+        self._arrays, self._grads = {}, None
         default_init = initializer.Uniform() if default_init is None else default_init
         if init is None:
             init = default_init if self.init is None else self.init
@@ -149,19 +163,19 @@ class Parameter:
     def _make(self, data: NDArray, contexts: Iterable[Context]) -> None:
         if data.stype != self._stype:
             data = data.tostype(self._stype)
-        self._data = {ctx: data.copyto(ctx) for ctx in contexts}
+        self._arrays = {ctx: data.copyto(ctx) for ctx in contexts}
         self._make_gradients()
 
     def _make_gradients(self) -> None:
         made: dict[Context, NDArray] = {}
-        for ctx, data in self._data.items():
+        for ctx, data in self._arrays.items():
             if self._req == "null":
                 data._entry = None
                 continue
             grad = zeros(data.shape, ctx, data.dtype)
             made[ctx] = grad if self._grad_stype == "default" else grad.tostype(self._grad_stype)
             autograd.mark_variables(data, made[ctx], self._req)
-        self._grad = made or None
+        self._grads = made or None
 
     def _load_init(self, data: NDArray, ctx: Any, cast_dtype: bool = False, dtype_source: str = "current") -> None:
         """The values of a file."""
@@ -181,12 +195,12 @@ class Parameter:
             if dtype_source == "current":
                 data = data.astype(self._dtype)
             else:
-                self._dtype = data.dtype
+                self.cast(data.dtype)
         wanted = None if ctx is None else [ctx] if isinstance(ctx, Context) else list(ctx)
-        if self._data:
-            if wanted is not None and set(wanted) != set(self._data):
+        if self._arrays:
+            if wanted is not None and set(wanted) != set(self._arrays):
                 raise AssertionError(
-                    f"parameter {self.name!r} is on {list(self._data)}, and cannot be loaded on {wanted}"
+                    f"parameter {self.name!r} is on {list(self._arrays)}, and cannot be loaded on {wanted}"
                 )
             self.set_data(data)
         else:
@@ -198,8 +212,10 @@ class Parameter:
     def _check(self, ctx: Context | None, held: Mapping[Context, NDArray]) -> None:
         if held and (ctx is None or ctx in held):
             return
-        if self._data:
-            raise RuntimeError(f"parameter {self.name!r} is on {', '.join(map(str, self._data))}, not on context {ctx}")
+        if self._arrays:
+            raise RuntimeError(
+                f"parameter {self.name!r} is on {', '.join(map(str, self._arrays))}, not on context {ctx}"
+            )
         if self._waiting is not None:
             raise DeferredInitializationError(
                 f"parameter {self.name!r} gets its values when its shape is known: call the net with data once before "
@@ -214,11 +230,11 @@ class Parameter:
         """The array on a context. DeferredInitializationError before the shape is known, RuntimeError where it was not
         initialized, and for sparse values."""
         self._refuse_sparse()
-        found = self._data.get(ctx) if ctx is not None else None
+        found = self._arrays.get(ctx) if ctx is not None else None
         if found is not None:
             return found
-        self._check(ctx, self._data)
-        return self._data[ctx] if ctx is not None else next(iter(self._data.values()))
+        self._check(ctx, self._arrays)
+        return self._arrays[ctx] if ctx is not None else next(iter(self._arrays.values()))
 
     def list_data(self) -> list[NDArray]:
         """The arrays on all contexts. RuntimeError for sparse values."""
@@ -227,8 +243,8 @@ class Parameter:
 
     def _held(self) -> list[NDArray]:
         """The arrays on all contexts, sparse or not."""
-        self._check(None, self._data)
-        return list(self._data.values())
+        self._check(None, self._arrays)
+        return list(self._arrays.values())
 
     def _refuse_sparse(self) -> None:
         if self._stype != "default":
@@ -241,8 +257,8 @@ class Parameter:
         """The array on the context of `row_id`, holding these rows of the Trainer's store. RuntimeError without a
         Trainer, and where the values are not row_sparse."""
         self._refuse_dense()
-        self._check(row_id.context, self._data)
-        return self._with_rows([self._data[row_id.context]], row_id)[0]
+        self._check(row_id.context, self._arrays)
+        return self._with_rows([self._arrays[row_id.context]], row_id)[0]
 
     def list_row_sparse_data(self, row_id: NDArray) -> list[NDArray]:
         """As `row_sparse_data`, on all contexts."""
@@ -273,14 +289,14 @@ class Parameter:
         return list(held.values())
 
     def _gradients(self) -> dict[Context, NDArray]:
-        if self._data and self._grad is None:
+        if self._arrays and self._grads is None:
             raise RuntimeError(f"parameter {self.name!r} keeps no gradient: its grad_req is 'null'")
-        return self._grad or {}
+        return self._grads or {}
 
     def list_ctx(self) -> list[Context]:
         """The contexts it is initialized on. RuntimeError if there is none."""
-        if self._data:
-            return list(self._data)
+        if self._arrays:
+            return list(self._arrays)
         if self._waiting is not None:
             return self._waiting[1]
         raise RuntimeError(f"parameter {self.name!r} has no values: initialize() it")
@@ -288,7 +304,7 @@ class Parameter:
     def set_data(self, data: Any) -> None:
         """New values, on all contexts."""
         self.shape = data.shape
-        if not self._data:
+        if not self._arrays:
             if self._waiting is None:
                 raise AssertionError(f"parameter {self.name!r} has no values that could be set: initialize() it")
             value = data if isinstance(data, NDArray) else array(data)
@@ -299,18 +315,18 @@ class Parameter:
         if self._trainer is not None:
             self._trainer._drop_store_of(self)
         with autograd.pause():
-            for held in self._data.values():
+            for held in self._arrays.values():
                 held[:] = data
 
     def zero_grad(self) -> None:
         """Set the gradients to zero."""
-        for grad in (self._grad or {}).values():
+        for grad in (self._grads or {}).values():
             grad[:] = 0
 
     def reset_ctx(self, ctx: Any) -> None:
         """Move it to other contexts."""
         contexts = [ctx] if isinstance(ctx, Context) else list(ctx)
-        if self._data:
+        if self._arrays:
             with autograd.pause():
                 self._make(self._reduce(), contexts)
         elif self._waiting is not None:
@@ -321,9 +337,9 @@ class Parameter:
     def cast(self, dtype: Any) -> None:
         """Change the element type."""
         self._dtype = dtype
-        if self._data:
+        if self._arrays:
             with autograd.pause():
-                self._data = {ctx: data.astype(dtype) for ctx, data in self._data.items()}
+                self._arrays = {ctx: data.astype(dtype) for ctx, data in self._arrays.items()}
                 self._make_gradients()
 
     def var(self) -> Any:
@@ -332,8 +348,9 @@ class Parameter:
             init = self.init if isinstance(self.init, (str, initializer.Initializer)) else None
             init = initializer.create(init) if isinstance(init, str) else init
             self._var = Variable(
-                self.name, shape=self._shape, dtype=self._dtype, lr_mult=self.lr_mult, wd_mult=self.wd_mult, init=init
-            )
+                self.name, shape=self._shape, dtype=self._dtype, lr_mult=self.lr_mult, wd_mult=self.wd_mult, init=init,
+                stype=self._stype,
+            )  # fmt: skip
         return self._var
 
     def _reduce(self) -> NDArray:

@@ -1,5 +1,6 @@
 """Data for training: batches, and the iterators that make them."""
 
+from symc.aliases import inner_names as _inner_names
 from symc.io.arrays import NDArrayIter
 from symc.io.base import DataBatch, DataDesc, DataIter, MXDataIter
 from symc.io.mnist import MNISTIter
@@ -15,3 +16,5 @@ __all__ = [
     "ImageRecordUInt8Iter", "ImageRecordUInt8Iter_v1", "LibSVMIter", "MNISTIter", "MXDataIter", "NDArrayIter",
     "PrefetchingIter", "ResizeIter",
 ]  # fmt: skip
+
+globals().update(_inner_names(__name__))

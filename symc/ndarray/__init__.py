@@ -3,6 +3,7 @@
 from typing import Any
 
 import symc.ops  # noqa: F401  (registers every operator)
+from symc.aliases import inner_names as _inner_names
 from symc.custom import hand_arrays_as as _hand_arrays_as
 from symc.ndarray import contrib, sparse
 from symc.ndarray import distributions as _distributions
@@ -46,6 +47,8 @@ __all__ = [
     "NDArray", "arange", "array", "concatenate", "contrib", "empty", "eye", "from_dlpack", "from_numpy", "full",
     "linspace", "load", "load_frombuffer", "moveaxis", "onehot_encode", "ones", "save", "sparse", "waitall", "zeros",
 ]  # fmt: skip
+
+globals().update(_inner_names(__name__))
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """mx.optimizer: SGD, Adam and the others, and the Updater that applies them."""
 
+from symc.aliases import inner_names as _inner_names
 from symc.optimizer import contrib as contrib
 from symc.optimizer.base import Optimizer, create, register
 from symc.optimizer.large_batch import LARS, LBSGD
@@ -27,3 +28,5 @@ __all__ = [
     "DCASGD", "FTML", "LAMB", "LARS", "LBSGD", "NAG", "SGD", "SGLD", "AdaDelta", "AdaGrad", "Adam", "Adamax",
     "Ftrl", "Nadam", "Optimizer", "RMSProp", "Signum", "Test", "Updater", "ccSGD", "create", "get_updater", "register",
 ]  # fmt: skip
+
+globals().update(_inner_names(__name__))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from symc.aliases import MOVED, Aliases
+from symc.aliases import INNER, MOVED, Aliases
 
 
 @pytest.mark.parametrize("old", MOVED)
@@ -18,6 +18,14 @@ def test_a_module_under_its_earlier_name_is_the_module(old: str) -> None:
     real = importlib.import_module(MOVED[old])
     assert found is real and real.__name__ == MOVED[old] and real.__spec__ is not None
     assert real.__spec__.name == MOVED[old]
+
+
+@pytest.mark.parametrize("name", [name for name in INNER if not name.startswith(("contrib.", "misc"))])
+def test_what_mxnet_has_in_inner_modules_is_reached_by_attributes_too(name: str) -> None:
+    found = importlib.import_module("symc")
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert found is importlib.import_module(f"symc.{INNER[name]}")
 
 
 def test_a_name_with_a_file_is_never_an_alias(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """mx.gluon.nn: layers."""
 
+from symc.aliases import inner_names as _inner_names
 from symc.gluon.block import Block
 from symc.gluon.hybrid import HybridBlock, SymbolBlock
 from symc.gluon.nn.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, Swish
@@ -43,3 +44,5 @@ __all__ = [
     "GroupNorm", "HybridBlock", "HybridLambda", "HybridSequential", "InstanceNorm", "Lambda", "LayerNorm", "LeakyReLU",
     "MaxPool1D", "MaxPool2D", "MaxPool3D", "PReLU", "ReflectionPad2D", "SELU", "Sequential", "Swish", "SymbolBlock",
 ]  # fmt: skip
+
+globals().update(_inner_names(__name__))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from symc.aliases import inner_names as _inner_names
 from symc.ghosts import ghost as _ghost
 from symc.gluon.rnn.cells import GRUCell, HybridRecurrentCell, LSTMCell, RecurrentCell, RNNCell
 from symc.gluon.rnn.combined import (
@@ -20,6 +21,8 @@ __all__ = [
     "BidirectionalCell", "DropoutCell", "GRUCell", "HybridRecurrentCell", "HybridSequentialRNNCell", "LSTMCell",
     "ModifierCell", "RNNCell", "RecurrentCell", "ResidualCell", "SequentialRNNCell", "ZoneoutCell",
 ]  # fmt: skip
+
+globals().update(_inner_names(__name__))
 
 
 def __getattr__(name: str) -> Any:

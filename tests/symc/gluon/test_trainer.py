@@ -153,3 +153,31 @@ def test_rows_are_not_lost_with_the_store_that_another_parameter_gives_up():
     y.set_data(mx.nd.ones((4, 2)))
     assert trainer._kvstore is None
     assert x.row_sparse_data(mx.nd.arange(4)).asnumpy()[:, 0].tolist() == [1, 1, 1, 1]
+
+
+def test_a_sparse_parameter_is_one_in_symbols_too():
+    for stype, number in (("default", "0"), ("row_sparse", "1"), ("csr", "2")):
+        assert gluon.Parameter("w", shape=(2, 2), stype=stype).var().attr("__storage_type__") == number
+    data, weight = mx.sym.Variable("data"), mx.sym.Variable("weight", stype="row_sparse")
+    with pytest.raises(AssertionError, match="'weight'.*sparse"):
+        gluon.SymbolBlock(mx.sym.dot(data, weight), data)
+
+
+def test_programs_look_into_parameters_as_into_mxnets():
+    late = gluon.Parameter("late", shape=(0, 2), allow_deferred_init=True)
+    late.initialize()
+    assert late._data is None and late._grad is None and late._deferred_init
+    x = parameter()
+    assert [a.context for a in x._data] == TWO and x._grad[1] is x.grad(mx.cpu(1)) and not x._deferred_init
+
+
+def test_the_type_of_a_file_is_taken_by_arrays_that_are_there(tmp_path):
+    path = str(tmp_path / "half")
+    half, single = gluon.ParameterDict(), gluon.ParameterDict()
+    for held, dtype in ((half, "float16"), (single, "float32")):
+        held.get("w", shape=(2, 2), dtype=dtype)
+        held.initialize(mx.init.One() if held is half else mx.init.Zero())
+    half.save(path)
+    single.load(path, cast_dtype=True, dtype_source="saved")
+    assert single["w"].data().dtype == single["w"].grad().dtype == np.float16
+    assert (single["w"].data().asnumpy() == 1).all()
