@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 
+def message_of(error: BaseException) -> str:
+    """What an error says, whatever its class does when it is asked."""
+    try:
+        return str(error)
+    except Exception:
+        return "(the error has no text)"
+
+
 class IRError(Exception):
     """Base of every error about a program."""
 

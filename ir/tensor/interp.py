@@ -87,7 +87,12 @@ def _value(node: Node, args: list[Any], types: Sequence[TensorType], run: RunGra
         return args[0][node.op.index]
     with np.errstate(all="ignore"):
         made = node.op.evaluate(args, types, run)
-    return made if isinstance(made, tuple) else np.asarray(made)
+    results = made if isinstance(made, tuple) else (np.asarray(made),)
+    for result, wanted in zip(results, types):
+        if result.shape != wanted.shape or result.dtype != wanted.dtype.numpy:
+            found = f"{result.dtype}{list(result.shape)}"
+            raise IRError(f"the value of primitive {node.op.name} is {found}, where its type is {wanted}")
+    return made if isinstance(made, tuple) else results[0]
 
 
 def evaluate(graph: Graph, inputs: Mapping[str, Array], precision: str = "declared") -> Results:

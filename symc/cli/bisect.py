@@ -15,11 +15,11 @@ from symc.cli.inputs import load
 from symc.cli.numdiff import trials_of, verdict_of
 from symc.cli.opt import chosen
 from symc.cli.report import BAD, FINE
-from symc.debug.apart import Say, apart
+from symc.debug.apart import Say, apart, unmoved
 from symc.debug.bisect import Action, Only, Smallest, bisect
 from symc.debug.blame import blame
 from symc.debug.checks import Scene, check
-from symc.debug.numdiff import SILENT
+from symc.debug.numdiff import SILENT, has_effects
 from symc.debug.trial import Failure, Trial
 from symc.ir.errors import IRError
 from symc.ir.text import print_module
@@ -40,7 +40,8 @@ def bisect_command(options: argparse.Namespace) -> int:
     passes = chosen(options.passes, loaded, options.train)
     given = trials_of(options, loaded, passes)
     judge = _Checks(given, KINDS[options.fails]) if options.fails in KINDS else _Command(given[0], options.fails)
-    found = bisect(passes, judge.fails, options.seconds)
+    with unmoved():
+        found = bisect(passes, judge.fails, options.seconds)
     as_json = options.diagnostics == "json"
     if found is None:
         print(json.dumps({"verdict": "ok", "passes": [], "actions": []}) if as_json else "nothing fails")
@@ -71,8 +72,8 @@ class _Checks:
         first = apart(lambda say: check(given[0], say, given[1:]).failure, SILENT)
         #: what is to be found: with fewer passes other things may fail
         self.wanted = first if isinstance(first, Failure) else None
-        #: a check may end the process: then every one has a process of its own
-        self.apart = self.wanted is not None and self.wanted.check in ("crash", "hang")
+        #: a check may end the process, or leave something behind: then every one has a process of its own
+        self.apart = self.wanted is not None and (self.wanted.check in ("crash", "hang") or has_effects(self.wanted))
 
     def fails(self, passes: Sequence[Pass], instrument: Instrument) -> bool:
         """Whether one of the trials does, with these passes."""
@@ -90,16 +91,20 @@ class _Checks:
         return self._failure(passes, only, Scene(), say), only.rules
 
     def _failure(
-        self, passes: Sequence[Pass], instrument: Instrument, scene: Scene, say: Say = lambda stage: None
+        self, passes: Sequence[Pass], instrument: Instrument, scene: Scene, say: Say = lambda stage, seconds=0.0: None
     ) -> Failure | None:
         given = [dataclasses.replace(t, passes=tuple(passes)) for t in self.given]
         return check(given[0], say, given[1:], scene, [instrument]).failure
 
     def value(self, found: Smallest) -> tuple[str, str, str]:
         """The value that differs, its Symbol and the user's line."""
+        named = apart(lambda say: self._valued(found, say), SILENT)
+        return ("", "", "") if isinstance(named, Failure) else named
+
+    def _valued(self, found: Smallest, say: Say) -> tuple[str, str, str]:
         scene = Scene()
-        failure = self._failure(found.passes, Only(set(found.actions)), scene)
-        if failure is None:
+        failure = self._failure(found.passes, Only(set(found.actions)), scene, say)
+        if failure is None or has_effects(failure):
             return "", "", ""
         trial = dataclasses.replace(self.given[0], passes=tuple(found.passes))
         named = blame(trial, scene, failure)

@@ -386,8 +386,8 @@ def _checked(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--passes", default="default", metavar="PIPELINE", help="as of symc opt")
     parser.add_argument(
         "--inputs", action="append", metavar="KIND",
-        help="seed=N, exact-int (small whole numbers), edge (zeros, inf, nan, ties) or wide (of all magnitudes); "
-        "repeatable (default: all)",
+        help="seed=N, exact-int (small whole numbers), edge (zeros, inf, nan, ties, the ends of types) or wide (of all "
+        "magnitudes); repeatable (default: all)",
     )  # fmt: skip
 
 

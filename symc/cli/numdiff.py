@@ -13,6 +13,7 @@ from typing import Any
 from symc.cli.inputs import Loaded, load
 from symc.cli.opt import chosen
 from symc.cli.report import BAD, FINE, INTERNAL, PASS, VERIFIER, CliError
+from symc.debug.apart import unmoved
 from symc.debug.numdiff import KINDS, Search, kind_of, trials
 from symc.debug.trial import Failure, Trial
 from symc.extensions import files_of, loaded_files
@@ -25,6 +26,7 @@ Kernels = (Program, LoopModule)
 #: verdicts and exit codes by what failed; the rest are crashes
 VERDICTS = {
     **dict.fromkeys(("values", "gradient", "native", "executor", "text"), ("differs", BAD)),
+    "again": ("differs", BAD),
     "verifier": ("verifier", VERIFIER),
     "refused": ("crash", PASS),
 }
@@ -44,7 +46,7 @@ def numdiff(options: argparse.Namespace) -> int:
     say.failure(failure)
     path: Path | None = None
     if options.reduce:
-        with contextlib.redirect_stdout(sys.stderr):  # what a pass prints is no result
+        with unmoved():
             operators, tries = search.reduce(options.reduce)
         kind = "kernel" if search.small is not None and isinstance(search.small.module, Kernels) else "operator"
         say.line("reduced", f"{operators} {kind}{'s' * (operators != 1)} in {tries} tries, same failure")
@@ -141,8 +143,10 @@ class _Lines:
                 print("every pass keeps its numeric contract")
             return
         search, blame = self.search, self.search.blame
+        passes = search.given[0].passes
         facts: dict[str, Any] = {"verdict": word, "pass": None, "action": None, "rule": None, "value": None}
         facts |= {"symbol": None, "source": None, "message": "", "reproducer": None if path is None else str(path)}
+        facts["idle"] = [p.name for at, p in enumerate(passes) if at in search.idle and files_of([p])]
         if search.failure is not None:
             facts |= {"pass": search.place, "action": blame.action, "rule": blame.rule or None}
             facts |= {"value": blame.value or None, "symbol": blame.symbol or None, "source": blame.source or None}

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from symc.ir.errors import IRError, MissingData, ParseError, VerifyError
+from symc.ir.errors import IRError, MissingData, ParseError, VerifyError, message_of
 
 #: where the code of this project is
 _ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ class StageError(Exception):
 
     def __init__(self, error: Exception, stage: str, reproducer: Path | None) -> None:
         self.error, self.stage, self.reproducer = error, stage, reproducer
-        super().__init__(str(error))
+        super().__init__(message_of(error))
 
 
 def explain(error: Exception) -> tuple[str, int]:
@@ -82,11 +82,11 @@ def _raised_outside(error: Exception) -> str:
     if not outside or outside[0] is not frames[run]:
         return ""
     frame = outside[-1]
-    return f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno} in {frame.name})"
+    return f"{type(error).__name__}: {message_of(error)} ({frame.filename}:{frame.lineno} in {frame.name})"
 
 
 def _internal(error: Exception) -> str:
     """An error that nobody has foreseen: of a pass from outside, or of this project."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" (at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
-    return f"symc: internal error: {type(error).__name__}: {error}{where}"
+    return f"symc: internal error: {type(error).__name__}: {message_of(error)}{where}"

@@ -10,18 +10,23 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, Protocol
 
 from symc.debug.trial import Failure
 
-Say = Callable[[str], None]
+
+class Say(Protocol):
+    """Says which stage the work is at, and for how many seconds it may be silent then (0: as long as any)."""
+
+    def __call__(self, stage: str, seconds: float = 0.0) -> None: ...
 
 
 def apart(work: Callable[[Say], Any], seconds: float) -> Any:
     """What `work` gives in a forked child; it is handed a function that says which stage it is at. A child that dies,
-    or that says nothing for so many seconds, is a Failure of that stage. RuntimeError with the text of what it raises.
-    """
+    or that says nothing for so many seconds, or that is interrupted, is a Failure of that stage. RuntimeError with the
+    text of what else it raises."""
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -30,10 +35,10 @@ def apart(work: Callable[[Say], Any], seconds: float) -> Any:
         os.close(reading)
         _work(work, writing)
     os.close(writing)
-    data, stage, since, hung = b"", "start", time.monotonic(), False
+    data, stage, since, limit, hung = b"", "start", time.monotonic(), seconds, False
     try:
         while True:
-            left = since + seconds - time.monotonic()
+            left = since + limit - time.monotonic()
             if left <= 0 or not select.select([reading], [], [], left)[0]:
                 hung = True
                 break
@@ -42,10 +47,13 @@ def apart(work: Callable[[Say], Any], seconds: float) -> Any:
                 break
             data += more
             since = time.monotonic()
-            kind, found, data = _parts(data, stage)
-            stage = found if kind == "stage" else stage
+            kind, found, data = _parts(data, (stage, limit))
+            if kind == "stage":
+                stage, limit = found[0], found[1] or seconds
             if kind == "answer":
                 return found
+            if kind == "interrupt":
+                return Failure("crash", stage, found, f"it raises {found}")
             if kind == "error":
                 raise RuntimeError(found)
     finally:
@@ -54,15 +62,32 @@ def apart(work: Callable[[Say], Any], seconds: float) -> Any:
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
     if hung:
-        return Failure("hang", stage, "time", f"it did not end within {seconds:g} s")
+        return Failure("hang", stage, "time", f"it did not end within {limit:g} s")
     code = os.waitstatus_to_exitcode(status)
     why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return Failure("crash", stage, why, f"the process ended with {why}")
 
 
-def _parts(data: bytes, stage: str) -> tuple[str, Any, bytes]:
+@contextmanager
+def unmoved() -> Iterator[None]:
+    """Whatever passes that run in this process print in the block goes to standard error, and the process stays in its
+    folder."""
+    sys.stdout.flush()
+    folder, output = os.getcwd(), os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
+        os.chdir(folder)
+
+
+def _parts(data: bytes, stage: tuple[str, float]) -> tuple[str, Any, bytes]:
     """The last whole message in the bytes, and what is left of them."""
-    kind, found = "stage", stage
+    kind: str = "stage"
+    found: Any = stage
     while len(data) >= 8 and len(data) >= 8 + int.from_bytes(data[:8], "little"):
         size = 8 + int.from_bytes(data[:8], "little")
         kind, found = pickle.loads(data[8:size])
@@ -82,7 +107,9 @@ def _work(work: Callable[[Say], Any], pipe: int) -> None:
             message = message[os.write(pipe, message) :]
 
     try:
-        say("answer", work(lambda stage: say("stage", stage)))
+        say("answer", work(lambda stage, seconds=0.0: say("stage", (stage, seconds))))
+    except KeyboardInterrupt as problem:  # of a pass: Ctrl-C ends whoever waits
+        say("interrupt", type(problem).__name__)
     except BaseException:
         say("error", traceback.format_exc())
     finally:

@@ -72,6 +72,11 @@ def blame(trial: Trial, scene: Scene, failure: Failure) -> Blame:
     return _Search(trial, scene, failure).found()
 
 
+def mentioned(module: Module, failure: Failure) -> Blame:
+    """The value that a failure's message names, of a module whose pass must not run again."""
+    return _named(Blame(value=_mentioned(failure.message, module)), module)
+
+
 def native_blame(trial: Trial, found: Fault, known: Blame) -> Blame:
     """What machine code makes wrong, with the rule of the action and the Symbol."""
     rule = ""

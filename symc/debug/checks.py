@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import symc
 from symc.base import MXNetError
 from symc.debug.alarm import TimeLimit, limited
+from symc.debug.apart import Say
 from symc.debug.compare import (
     Reference,
     approximated,
@@ -32,11 +34,13 @@ from symc.debug.compare import (
     reference_of_kernels,
     too_far,
 )
+from symc.debug.conduct import Conduct
 from symc.debug.reading import definition, gradients_of, inputs_of
 from symc.debug.running import check_executor, check_native
 from symc.debug.smooth import check_gradients
 from symc.debug.trial import Failure, Trial, Wrong
-from symc.ir.errors import IRError, VerifyError
+from symc.extensions import files_of
+from symc.ir.errors import IRError, VerifyError, message_of
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.loop.nodes import For, If, Stmt
 from symc.ir.modules import LoopModule, SymbolModule
@@ -57,6 +61,11 @@ _ROOT = Path(symc.__file__).resolve().parents[1]
 PATIENCE = 10.0
 #: statements that are still interpreted one by one
 SLOW = 500
+#: seconds at most, beside its own, that a pass may take until its process is ended
+GRACE = 5.0
+#: how much longer the values of what a pass from outside gives may take than those of what it was given, and the
+#: seconds that they may take in any case
+SLOWER, LEAST = 20.0, 60.0
 
 
 def turns(body: Sequence[Stmt]) -> int:
@@ -111,7 +120,7 @@ class Scene:
 
 def check(
     trial: Trial,
-    at: Callable[[str], None] = lambda stage: None,
+    at: Say = lambda stage, seconds=0.0: None,
     also: Sequence[Trial] = (),
     scene: Scene | None = None,
     instruments: Sequence[Instrument] = (),
@@ -139,14 +148,15 @@ def attempt(check: str, where: str, work: Callable[[], Any], refusable: bool = T
         raise Wrong("verifier", where, problem.rule, str(problem)) from None
     except TimeLimit:
         raise Wrong("hang", where, "time", f"it did not end within {limit:g} s") from None
-    except np.linalg.LinAlgError:
+    except (Wrong, np.linalg.LinAlgError):
         raise
     except (Exception, SystemExit) as problem:
         if refusable and isinstance(problem, MXNetError):
             raise
         refused = check == "pass" and isinstance(problem, (IRError, MXNetError))
         kind = type(problem).__name__
-        text = str(problem) if isinstance(problem, (IRError, MXNetError)) else f"{kind}: {problem}{_line_of(problem)}"
+        said = message_of(problem)
+        text = said if isinstance(problem, (IRError, MXNetError)) else f"{kind}: {said}{_line_of(problem)}"
         raise Wrong("refused" if refused else check, where, kind, text) from problem
 
 
@@ -159,9 +169,7 @@ def _line_of(problem: BaseException) -> str:
 
 
 class _Run:
-    def __init__(
-        self, trial: Trial, also: Sequence[Trial], report: Report, at: Callable[[str], None], scene: Scene
-    ) -> None:
+    def __init__(self, trial: Trial, also: Sequence[Trial], report: Report, at: Say, scene: Scene) -> None:
         self.trial, self.report, self.at, self.scene = trial, report, at, scene
         scene.judges = [Judge(t, report) for t in (trial, *also)]
 
@@ -169,26 +177,38 @@ class _Run:
         """Every pass, then machine code."""
         trial, report, scene = self.trial, self.report, self.scene
         vetoes = [Veto(trial.seed, trial.veto)] if trial.veto else []
-        manager = Manager([*vetoes, *instruments], verify=True)
+        watching = [*vetoes, *instruments]
+        manager = Manager(watching, verify=True)
         module: Module = trial.module
         attempt("verifier", "input", lambda: verify(module))
         for judge in scene.judges:
             judge.begin(module)
+        spent = 0.0
         for number, pass_ in enumerate(trial.passes):
             scene.at, scene.before, scene.after = number, module, None
-            self.at(pass_.name)
+            # what hangs without running Python code is ended from outside
+            self.at(pass_.name, trial.limit + min(trial.limit, GRACE))
+            conduct = Conduct(pass_, module, watching) if files_of([pass_]) else None
             try:
                 module = stepped(manager, pass_, module, trial)
             except MXNetError:
                 return  # an operator does not take the net's type
+            changed = module is not scene.before
+            if conduct is not None:
+                changed = attempt("pass", pass_.name, partial(conduct.look, module), trial.refusable, 3 * trial.limit)
+            # a pass from outside may give a program that never ends
+            slow = conduct is not None and pass_.takes == pass_.gives
+            self.at(pass_.name, max(SLOWER * spent, LEAST) if slow else 0.0)
             scene.after = module
             report.checks += 1
             if trial.seed % 8 == 0:
                 self._text(module, pass_)
-            if module is scene.before:
+            if not changed:
                 scene.idle.add(number)
-            else:
-                self._judge(module, pass_)
+                continue
+            start = time.monotonic()
+            self._judge(module, pass_)
+            spent = time.monotonic() - start
         if trial.native and isinstance(module, LoopModule):
             scene.at, scene.before, scene.after = len(trial.passes), module, None
             reference = scene.judges[0].reference
@@ -318,7 +338,7 @@ class Judge:
         """A pass that approximates is compared with what it was given; what it gave is the reference from then on."""
         arrays = {name: self.trial.value(name, role, t) for name, role, t in inputs_of(before)}
         allowed = approximated(self.trial, before, arrays, tolerance(pass_.numerics), changed)
-        disagreement, name = compare(self.trial, allowed, found)
+        disagreement, name = attempt("interpreter", pass_.name, lambda: compare(self.trial, allowed, found))
         if disagreement:
             raise Wrong("values", pass_.name, level, disagreement, name)
         self.report.checks += 1
@@ -377,7 +397,7 @@ class Judge:
             sizes = {n: float(np.nanmax(np.abs(v.astype(np.float64)), initial=0.0)) for n, v in ends.items()}
         had = self.reference.bounds
         bounds = {name: had.get(name, 0.0) + far * size for name, size in sizes.items()}
-        disagreement, name = compare(self.trial, replace(self.reference, whole=False, bounds=bounds), found)
+        disagreement, name = compare(self.trial, self.reference.within(bounds), found)
         if disagreement:
             raise Wrong("values", where, level, disagreement, name)
         self.report.checks += 1
@@ -397,7 +417,8 @@ class Judge:
     def _agree(self, where: str, level: str, found: Results) -> None:
         """As near to the reference as rounding allows."""
         assert self.reference is not None
-        disagreement, name = compare(self.trial, self.reference, found)
+        reference = self.reference
+        disagreement, name = attempt("interpreter", where, lambda: compare(self.trial, reference, found))
         if disagreement:
             raise Wrong("values", where, level, disagreement, name)
         self.report.checks += 1

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from symc.debug.apart import apart
-from symc.debug.blame import Blame, Few, blame, native_blame
+from symc.debug.blame import Blame, Few, blame, mentioned, native_blame
 from symc.debug.checks import Scene, check
 from symc.debug.files import write
 from symc.debug.native_fault import fault_of
@@ -67,8 +67,8 @@ class Search:
         self.at = 0
         #: the positions of passes that changed nothing
         self.idle: set[int] = set()
-        #: whether the process that checked did not live to tell
-        self.died = False
+        #: whether every check needs a process of its own: it may not live to tell, or leaves something behind
+        self.alone = False
         #: the reduced trial, and how it fails
         self.small: Trial | None = None
         self.shown: Failure | None = None
@@ -82,13 +82,14 @@ class Search:
         """What fails first, in a process that may die of it."""
         found = apart(self._checked, SILENT)
         if isinstance(found, Failure):  # it died
-            self.failure, self.died = found, True
+            self.failure, self.alone = found, True
             self.at = _position(self.trial.passes, found.where)
             if self.at == len(self.trial.passes):
                 self._machine_code(self.trial)
         else:
             self.failure, self.at, number, self.blame, self.idle = found
             self.trial = self.given[number]
+            self.alone = self.failure is not None and has_effects(self.failure)
             if self.failure is not None and self.failure.check == "native":
                 self._machine_code(self.given[0])
         return self.failure
@@ -105,7 +106,12 @@ class Search:
         number = 0
         if failure is not None and scene.judges:
             number = self.given.index(scene.judges[0].trial)
-        found = Blame() if failure is None or failure.check == "hang" else blame(self.given[0], scene, failure)
+        if failure is None or failure.check == "hang":
+            found = Blame()
+        elif has_effects(failure):
+            found = mentioned(scene.before, failure)
+        else:
+            found = blame(self.given[0], scene, failure)
         return failure, scene.at, number, found, scene.idle
 
     def reduce(self, seconds: float) -> tuple[int, int]:
@@ -119,7 +125,7 @@ class Search:
         def fails(trial: Trial) -> Failure | None:
             nonlocal tries
             tries += 1
-            if not self.died:
+            if not self.alone:
                 return check(trial).failure
             found = apart(lambda say: check(trial, say).failure, limit)
             return found if found is None or isinstance(found, Failure) else None
@@ -140,6 +146,11 @@ class Search:
         # the last one of so many is written again and again
         number = next((n for n in range(KEPT) if not (folder / f"{stem}_{n}.sir").exists()), KEPT - 1)
         return write(trial, shown, folder, f"{stem}_{number}", source, self.loads)
+
+
+def has_effects(failure: Failure) -> bool:
+    """Whether a pass is wrong by what it leaves behind when it has run."""
+    return failure.check == "again" or (failure.check, failure.rule) == ("verifier", "M8")
 
 
 def _position(passes: Sequence[Pass], name: str) -> int:

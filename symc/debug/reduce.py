@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 
 from symc.debug.reading import inputs_of, operators_of
-from symc.debug.shrink import halves, neighbourhoods, shrunk_graphs, smaller_symbols
+from symc.debug.shrink import halves, neighbourhoods, parts, shrunk_graphs, smaller_symbols
 from symc.debug.shrink_programs import program_of, shrunk_programs
 from symc.debug.trial import Failure, Trial
 from symc.ir.errors import IRError
@@ -33,7 +34,7 @@ def reduce(trial: Trial, failure: Failure, fails: Fails, seconds: float = 20.0) 
 class _Reduction:
     def __init__(self, trial: Trial, failure: Failure, fails: Fails, seconds: float) -> None:
         self.trial, self.failure, self.fails = trial, failure, fails
-        self.end = time.monotonic() + seconds
+        self.seconds, self.end = seconds, time.monotonic() + seconds
 
     def smallest(self) -> tuple[Trial, Failure]:
         """Shortest pipelines first, which makes every later try cheaper; until nothing gets smaller, or Ctrl-C."""
@@ -41,7 +42,8 @@ class _Reduction:
             self._first(_over_primitives(self.trial))
             if isinstance(self.trial.module, Graph):
                 self._first(halves(self.trial))
-                self._first(neighbourhoods(self.trial))
+                self._all(parts)
+                self._first(neighbourhoods(self.trial), self.end - 2 * self.seconds / 3)
             changed = True
             while changed and time.monotonic() < self.end:
                 changed = self._all(_simpler_pipelines)
@@ -63,24 +65,28 @@ class _Reduction:
         self.trial, self.failure = candidate, found
         return True
 
-    def _first(self, candidates: Iterator[Trial]) -> bool:
-        """Take the first candidate that holds."""
-        return any(self._holds(c) for c in itertools.takewhile(lambda _: time.monotonic() < self.end, candidates))
+    def _first(self, candidates: Iterator[Trial], end: float = math.inf) -> bool:
+        """Take the first candidate that holds, of those there is time for."""
+        end = min(end, self.end)
+        return any(self._holds(c) for c in itertools.takewhile(lambda _: time.monotonic() < end, candidates))
 
     def _all(self, candidates: Callable[[Trial], Iterator[Trial]]) -> bool:
-        """Take candidates of the trial, as long as one holds."""
-        changed = False
+        """Take candidates of the trial, as long as one holds. What did not hold for the trial before is tried last."""
+        first = self.trial
+        at = 0
         while time.monotonic() < self.end:
             before = self.trial
-            for candidate in candidates(before):
+            numbered = enumerate(candidates(before))
+            later = ((number, c) for number, c in enumerate(candidates(before)) if number < at)
+            for number, candidate in itertools.chain((pair for pair in numbered if pair[0] >= at), later):
                 if time.monotonic() >= self.end:
-                    return changed
+                    return self.trial is not first
                 if self._holds(candidate):
-                    changed = True
+                    at = number
                     break
             if self.trial is before:
                 break
-        return changed
+        return self.trial is not first
 
 
 def _smaller(trial: Trial) -> Iterator[Trial]:

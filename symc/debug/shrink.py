@@ -23,6 +23,9 @@ from symc.ir.tensor.graph import Graph, Output, Update, finish
 from symc.ir.tensor.interp import values_of
 from symc.ir.types import BOOL, Array, TensorType
 
+#: nodes of a graph of which parts are tried before single nodes
+MANY = 12
+
 # --------------------------------------------------------------------------------------------- graphs
 
 
@@ -33,10 +36,13 @@ def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
     yield from _bodies(trial)
     yield from _smaller_regions(trial)
     yield from _without_roles(trial)
+    yield from parts(trial)
     count = len(graph.outputs)
     if count > 1:
         for half in (graph.outputs[: count // 2], graph.outputs[count // 2 :]):
             yield _with(trial, half, ())
+            if graph.updates:
+                yield _with(trial, half, graph.updates)
         for at in range(count):
             yield _with(trial, graph.outputs[at : at + 1], ())
         for at in range(count):
@@ -59,6 +65,8 @@ def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
     for node in nodes:
         if node not in ends:
             yield _with(trial, [Output("out", node)], ())
+            if graph.updates:
+                yield _with(trial, [Output("out", node)], graph.updates)
     for node in reversed(nodes):
         for operand in node.inputs:
             if operand.type == node.type:
@@ -73,6 +81,37 @@ def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
     for name in trial.given:
         rest = {n: a for n, a in trial.given.items() if n != name}
         yield dataclasses.replace(trial, given=rest)
+
+
+def parts(trial: Trial) -> Iterator[Trial]:
+    """The last or the first nodes of a large tensor graph alone, the fewest first: what they read of the others is
+    given, and what the others read of them is an output."""
+    graph = trial.module
+    assert isinstance(graph, Graph)
+    nodes = [n for n in graph.nodes() if n.inputs]
+    if len(nodes) < MANY:
+        return
+    arrays = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+    try:
+        values = values_of(graph, arrays, [n for n in nodes if hasattr(n.type, "shape")])
+    except (IRError, ArithmeticError, IndexError):
+        return
+    for eighths in (7, 6, 4, 2, 1):
+        at = len(nodes) * eighths // 8
+        first, last = set(nodes[:at]), set(nodes[at:])
+        read = dict.fromkeys(i for n in nodes[at:] for i in n.inputs if i in first and i in values)
+        cut = {n: input_node(f"cut.{graph.names.get(n, n.op.name)}", n.tensor) for n in read}
+        small = _replaced(trial, cut, {_name(made): values[n] for n, made in cut.items()})
+        made = small.module
+        assert isinstance(made, Graph)
+        outputs = [new for old, new in zip(graph.outputs, made.outputs) if old.node in last]
+        yield _with(small, outputs, [new for old, new in zip(graph.updates, made.updates) if old.value in last])
+        first = set(nodes[: len(nodes) - at])
+        read = dict.fromkeys(i for n in nodes[len(nodes) - at :] for i in n.inputs)
+        ends = [o for o in graph.outputs if o.node in first]
+        known = {o.node for o in ends}
+        ends += [Output(f"cut.{graph.names.get(n, n.op.name)}", n) for n in read if n in first and n not in known]
+        yield _with(trial, ends, [u for u in graph.updates if u.value in first])
 
 
 def halves(trial: Trial) -> Iterator[Trial]:

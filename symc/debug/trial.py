@@ -25,11 +25,11 @@ class Trial:
     `whole`: the inputs are small whole numbers; where all values stay such, every bit must agree. `smooth`: gradients
     are derivatives, so differences show them. `native`: machine code runs too, and (for a Symbol) an Executor.
     `requests` are the Executor's grad_req by argument; `veto` is the share of rewrites that are not allowed to happen,
-    chosen by `seed` as the inputs are, but for those that `given` has. `edge`: floats are zeros, infinities, nan, ties
-    and the like; `wide`: numbers of all magnitudes from a thousandth to a thousand. `refusable`: an operator may refuse
-    its types, and there is nothing to check then. `limit` are the seconds a pass may take (0: any). `bound`: what runs
-    natively is also bound as users bind it. `rules`: gradients are compared with differences once the operators have
-    lost the rules of their own that are no derivatives.
+    chosen by `seed` as the inputs are, but for those that `given` has. `edge`: inputs are zeros, infinities, nan, ties,
+    the ends of their type and the like; `wide`: numbers of all magnitudes from a thousandth to a thousand. `refusable`:
+    an operator may refuse its types, and there is nothing to check then. `limit` are the seconds a pass may take (0:
+    any). `bound`: what runs natively is also bound as users bind it. `rules`: gradients are compared with differences
+    once the operators have lost the rules of their own that are no derivatives.
     """
 
     module: SymbolModule | Graph | Program | LoopModule
@@ -62,11 +62,11 @@ class Trial:
         elif tensor.dtype == BOOL:
             made[...] = rng.integers(0, 2, tensor.shape)
         elif self.wide and tensor.dtype.kind in "fi":
-            made[...] = wide(rng, tensor.shape)
-        elif self.whole or not tensor.dtype.is_float:
-            made[...] = rng.integers(LEAST if tensor.dtype.kind != "u" else 0, 1 - LEAST, tensor.shape)
+            made[...] = wide(rng, tensor.shape, tensor.dtype.numpy)
         elif self.edge:
             made[...] = edges(rng, tensor.shape, tensor.dtype.numpy)
+        elif self.whole or not tensor.dtype.is_float:
+            made[...] = rng.integers(LEAST if tensor.dtype.kind != "u" else 0, 1 - LEAST, tensor.shape)
         elif role in ("head", "grad"):
             made[...] = rng.uniform(0.5, 1.5, tensor.shape)
         else:

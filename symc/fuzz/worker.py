@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from symc.debug.apart import Say
 from symc.debug.checks import Report, check
 from symc.debug.files import read_text, text_of
 from symc.debug.reduce import reduce
@@ -131,7 +132,7 @@ def serve() -> None:
     def say(kind: str, what: Any) -> None:
         sent(answers, (kind, what))
 
-    def at(stage: str) -> None:
+    def at(stage: str, seconds: float = 0.0) -> None:
         say("stage", stage)
 
     while True:
@@ -153,9 +154,7 @@ def serve() -> None:
             say("answer", reduced(trial, report.failure, f"trial {arguments[1]} of seed {arguments[0]}"))
 
 
-def checked(
-    seed: int, number: int, level: str, native: float, at: Callable[[str], None]
-) -> tuple[Report, set[str], Trial | None]:
+def checked(seed: int, number: int, level: str, native: float, at: Say) -> tuple[Report, set[str], Trial | None]:
     """A trial's report. What goes wrong outside of the checks is a failure too: of the fuzzer, most likely."""
     trial = None
     try:

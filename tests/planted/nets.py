@@ -79,3 +79,25 @@ def dropping() -> Any:
     x = mx.sym.Variable("x")
     both = mx.sym.Dropout(x, p=0.5, name="d1") + mx.sym.Dropout(x * 2, p=0.5, name="d2")
     return mx.sym.FullyConnected(both, num_hidden=3, name="fc")
+
+
+def typed() -> Any:
+    """Inputs of whole types and of double precision, and what has no order of its own."""
+    i, n, b, d, x = (mx.sym.Variable(v, dtype=t) for v, t in zip("inbdx", "int32 int64 uint8 float64 float32".split()))
+    return mx.sym.Group([
+        mx.sym.broadcast_add(i, i, name="twice"),
+        mx.sym.abs(n, name="size"),
+        mx.sym.broadcast_add(b, b, name="bytes"),
+        mx.sym.sum(d, axis=1, name="rows"),
+        mx.sym.abs(x, name="least"),
+        mx.sym.broadcast_div(x, mx.sym.sum(x, axis=1, keepdims=True), name="share"),
+        mx.sym.reverse(x, axis=1, name="back"),
+    ])  # fmt: skip
+
+
+def choice() -> Any:
+    """A branch."""
+    a, b = mx.sym.Variable("a"), mx.sym.Variable("b")
+    return mx.sym.contrib.cond(
+        mx.sym.sum(a) > 0, lambda: mx.sym.tanh(a, name="yes") + b, lambda: mx.sym.relu(b, name="no") - a
+    )

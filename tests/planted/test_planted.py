@@ -99,6 +99,22 @@ ADVERSE = {
     "shared_scratch": ("mlp", "tile", "verifier", "softmax"),
     "calls_exchanged": ("mlp", "tile", "verifier", "relu1"),
 }
+#: the same of remote.py
+REMOTE = {
+    "int_by_float": ("typed", "inline", "differs", "twice"),
+    "long_by_int": ("typed", "inline", "differs", "size"),
+    "saturated_bytes": ("typed", "inline", "differs", "bytes"),
+    "flushed_denormals": ("typed", "inline", "differs", "least"),
+    "divided_by_reciprocal": ("typed", "inline", "differs", "share"),
+    "forgotten_reversal": ("typed", "inline", "differs", "back"),
+    "narrow_sum": ("typed", "inline", "differs", "rows"),
+    "saturated_tanh": ("steps", "inline", "differs", "new"),
+    "first_state_lost": ("steps", "inline", "differs", "_foreach.0"),
+    "sides_swapped": ("choice", "inline", "differs", "yes"),
+    "other_side": ("choice", "fuse", "differs", "_cond"),
+    "stale_average": ("conv", "own_results", "differs", "bn_moving_mean"),
+    "lanes": ("mlp", "lower", "differs", "relu1"),
+}
 TRAINED = ("mlp", "conv", "dropping")
 #: those that are made small here
 REDUCED = (
@@ -112,6 +128,8 @@ REDUCED = (
     "wrong_gradient",
     "shared_place",
     "wrong_tail_mask",
+    "stale_average",
+    "int_by_float",
 )
 
 
@@ -119,7 +137,7 @@ REDUCED = (
 def broken():
     """The passes are known as long as these tests run."""
     before = dict(PASSES)
-    for name in ("planted.broken", "planted.adverse"):
+    for name in ("planted.broken", "planted.adverse", "planted.remote"):
         importlib.import_module(name)
     made = {name: cls for name, cls in PASSES.items() if name not in before}
     yield made
@@ -136,6 +154,8 @@ def loaded(net: str) -> Loaded:
         "whole": {"a": (3, 3), "b": (3, 3)},
         "steps": {"data": (4, 2, 3), "h": (2, 3), "w": (3, 3)},
         "dropping": {"x": (3, 3)},
+        "typed": dict.fromkeys("inbdx", (3, 7)),
+        "choice": {"a": (3,), "b": (3,)},
     }
     return symbol_input(getattr(nets, net)(), shapes[net])
 
@@ -149,15 +169,15 @@ def search_for(name: str, net: str, after: str) -> Search:
     return Search(trials(given.module, passes, KINDS, train=train))
 
 
-@pytest.mark.parametrize("name", [*PLANTED, *ADVERSE])
+@pytest.mark.parametrize("name", [*PLANTED, *ADVERSE, *REMOTE])
 def test_a_broken_pass_is_named_with_the_value(name, monkeypatch) -> None:
-    net, after, verdict, value = {**PLANTED, **ADVERSE}[name]
+    net, after, verdict, value = {**PLANTED, **ADVERSE, **REMOTE}[name]
     monkeypatch.setattr(numdiff, "PASS_LIMIT", 0.5 if name == "endless" else 20.0)
     search = search_for(name, net, after)
     failure = search.check()
     assert failure is not None and (search.place, verdict_of(failure)) == (name, verdict), failure
     # loops are counted through the whole process
-    assert re.sub(r"^(_foreach)\d+", r"\1", search.blame.value) == value, failure
+    assert re.sub(r"^(_foreach|_cond)\d+", r"\1", search.blame.value) == value, failure
     if value:
         assert search.blame.symbol and search.blame.value.startswith(search.blame.symbol)
         assert "nets.py:" in search.blame.source
@@ -173,8 +193,8 @@ def test_a_wrong_gradient_rule_is_a_fault_of_autodiff() -> None:
 
 
 def test_every_broken_pass_is_planted(broken) -> None:
-    assert len(PLANTED) + len(ADVERSE) >= 75
-    assert set(broken) - {"unrolled_wrong", "wrong_gradient_rule"} == {*PLANTED, *ADVERSE}
+    assert len(PLANTED) + len(ADVERSE) + len(REMOTE) >= 85
+    assert set(broken) - {"unrolled_wrong", "wrong_gradient_rule"} == {*PLANTED, *ADVERSE, *REMOTE}
 
 
 @pytest.mark.parametrize(("always", "place"), [(True, CODE), (False, "unrolled_wrong")])
@@ -196,7 +216,7 @@ def test_what_only_machine_code_shows_is_traced(monkeypatch, always: bool, place
     assert search.reduce(20.0)[0] <= 3
 
 
-@pytest.mark.parametrize("net", ["mlp", "conv", "parts", "mixed", "whole", "steps", "dropping"])
+@pytest.mark.parametrize("net", ["mlp", "conv", "parts", "mixed", "whole", "steps", "dropping", "typed", "choice"])
 def test_the_passes_themselves_are_fine(net) -> None:
     given = loaded(net)
     search = Search(trials(given.module, passes_for(given, net in TRAINED), KINDS, train=net in TRAINED))

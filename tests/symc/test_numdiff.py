@@ -4,10 +4,12 @@ line, the failure is made small, and its file shows it again."""
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from commands import ran
 
+from symc.debug import numdiff
 from symc.passes.pipeline import PASSES
 
 NET = """
@@ -164,3 +166,107 @@ def test_a_reproducer_of_opt_is_replayed(tmp_path, capsys) -> None:
     assert ran(capsys, "replay", str(path))[0] == "fine\n"
     path.write_text(text)
     assert "neither a trial nor a RUN line" in ran(capsys, "replay", str(path), code=3)[1]
+
+
+CONDUCT = """
+import os, sys
+from symc.ir.op import Primitive, Node, primitive
+from symc.ir.prims import elementwise as ew
+from symc.passes.pipeline import Pass, register_pass
+from symc.passes.manager.rewrite import Rule, rewrite
+
+def relu_abs(graph, rw):
+    return rewrite(graph, [Rule("relu-abs", lambda n: ew.abs_(*n.inputs) if n.op == ew.relu else None)], rw)
+
+def registered(name):
+    def register(run):
+        @register_pass(name)
+        class Made(Pass):
+            def run(self, graph, rw):
+                return run(graph, rw)
+    return register
+
+runs = []
+
+@registered("changing")
+def _(graph, rw):
+    runs.append(1)
+    return relu_abs(graph, rw) if len(runs) > 1 else graph
+
+@registered("damaging")
+def _(graph, rw):
+    for node in graph.nodes():
+        if node.op.name == "sum":
+            object.__setattr__(node.op, "axes", (0,))
+    return graph
+
+@registered("interrupting")
+def _(graph, rw):
+    raise KeyboardInterrupt
+
+class Odd(Exception):
+    def __str__(self):
+        raise ValueError
+
+@registered("odd")
+def _(graph, rw):
+    raise Odd
+
+@registered("counting")
+def _(graph, rw):
+    return sum(range(10**13))
+
+@registered("talking")
+def _(graph, rw):
+    print("{}")
+    os.write(1, b"x")
+    os.chdir("/")
+    return relu_abs(graph, rw)
+
+@registered("aborting")
+def _(graph, rw):
+    os.abort()
+
+@primitive("relu_of_first")
+class ReluOfFirst(Primitive):
+    def type(self, ins):
+        return ins[0]
+    def value(self, args, out):
+        return args[0][..., :1]
+
+@registered("narrowing")
+def _(graph, rw):
+    return rewrite(graph, [Rule("n", lambda n: Node.make(ReluOfFirst(), n.inputs) if n.op == ew.relu else None)], rw)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "code", "says"),
+    [
+        ("changing", "differs", 1, "another one:\n  %relu1: f32[3,6] = relu(%fc1)"),
+        ("damaging", "verifier", 4, "changes the very program that it is given"),
+        ("interrupting", "crash", 6, "KeyboardInterrupt"),
+        ("odd", "crash", 6, "Odd: (the error has no text) (...outside.py:"),
+        ("counting", "crash", 6, "it did not end within"),
+        ("talking", "differs", 1, "instead of"),
+        ("narrowing", "crash", 6, "the value of primitive relu_of_first is float32[3, 1], where its type is f32[3,6]"),
+    ],
+)
+def test_whatever_a_pass_does_it_is_named(files, capsys, monkeypatch, name, verdict, code, says) -> None:
+    """In one line of JSON, though it prints, moves the process, hangs without running Python code, changes what it was
+    given, or gives something else the next time; and the file is written where it was asked for."""
+    monkeypatch.setattr(numdiff, "PASS_LIMIT", 0.5 if name == "counting" else 20.0)
+    monkeypatch.chdir(files)
+    (files / "outside.py").write_text(CONDUCT)
+    seconds = ["--reduce", "0"] if name in ("counting", "interrupting") else []
+    found = told(files, capsys, "--insert", f"inline+{name}", "--out", "there", *seconds, code=code)
+    assert (found["verdict"], found["pass"]) == (verdict, name)
+    assert re.search(re.escape(says).replace(re.escape("..."), ".*"), found["message"], re.S), found["message"]
+    assert (files / found["reproducer"]).exists() and files.samefile(".")
+
+
+@pytest.mark.parametrize("name", ["aborting", "changing", "damaging"])
+def test_bisect_outlives_the_pass(files, capsys, name) -> None:
+    (files / "outside.py").write_text(CONDUCT)
+    out, _ = ran(capsys, "bisect", *model(files), "--insert", f"inline+{name}", "--diagnostics", "json", code=1)
+    assert out.count("\n") == 1 and json.loads(out)["passes"][-1] == name
