@@ -20,7 +20,8 @@ class Kept:
         names, self._entries = _entries_of(program)
         #: the memory of the parameters; None: nobody knows when it is written
         self._blocks: list[Block | None] = [block_of(buffers[name]) for name in names]
-        self._seen: list[int | None] = []
+        #: None where nothing has been computed, or not to its end: there may be no parameters at all
+        self._seen: list[int | None] | None = None
         self._lock = turns()
 
     def renew(self, run: Callable[[int, int], None]) -> None:
@@ -36,9 +37,9 @@ class Kept:
 
     def _compute(self, run: Callable[[int, int], None]) -> None:
         versions, seen = self._versions(), self._seen
-        changed = {at for at, v in enumerate(versions) if v is None or at >= len(seen) or v != seen[at]}
-        wanted = {entry for sources, needs in self._entries if sources & changed or not seen for entry in needs}
-        self._seen = []  # whatever is stopped in between has to be done again
+        changed = {at for at, v in enumerate(versions) if v is None or seen is None or v != seen[at]}
+        wanted = {entry for sources, needs in self._entries if sources & changed or seen is None for entry in needs}
+        self._seen = None  # whatever is stopped in between has to be done again
         for entry in sorted(wanted):
             run(entry, entry + 1)
         self._seen = versions

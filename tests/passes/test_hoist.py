@@ -168,6 +168,17 @@ def test_only_what_may_have_changed_is_computed_again():
     assert counted(exe) == other and counted(exe) == []
 
 
+def test_a_prologue_that_reads_no_parameter_runs_before_the_first_run() -> None:
+    """What constants alone decide is kept as well, and nothing else asks for it."""
+    x = mx.sym.Variable("x")
+    net = mx.sym.dot(x, mx.sym.reshape(mx.sym.arange(9), (3, 3)))
+    exe = net.bind(mx.cpu(), {"x": mx.nd.ones((2, 3))}, grad_req="null")
+    assert exe._instance(False).executable.program.kept
+    for scale in (1, 2):
+        exe.arg_dict["x"][:] = scale
+        np.testing.assert_array_equal(exe.forward()[0].asnumpy(), [[scale * s for s in (9, 12, 15)]] * 2)
+
+
 def test_a_run_that_fails_in_the_prologue_is_made_up_for():
     exe = net().bind(mx.cpu(), arrays(), grad_req="null")
     kept = exe._instance(False).kept
