@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
+import importlib.util
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,9 @@ from types import ModuleType
 
 
 class Aliases:
-    """Imports of the names in `table` give the modules they stand for: the very same objects, no copies. A finder and a
-    loader by its methods: importing the classes of importlib.abc would take longer than all of `import symc`."""
+    """Imports of the names in `table`, and of those below them, give the modules they stand for: the very same objects,
+    no copies. A finder and a loader by its methods: importing the classes of importlib.abc would take longer than all
+    of `import symc`."""
 
     def __init__(self, table: Mapping[str, str], remark: str = "") -> None:
         self.table, self.remark = dict(table), remark
@@ -22,7 +24,10 @@ class Aliases:
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in self.table:
-            return None
+            parent, _, name = fullname.rpartition(".")
+            if parent not in self.table or importlib.util.find_spec(f"{self.table[parent]}.{name}") is None:
+                return None
+            self.table[fullname] = f"{self.table[parent]}.{name}"
         return importlib.machinery.ModuleSpec(fullname, self)  # type: ignore[arg-type]
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
@@ -39,8 +44,9 @@ class Aliases:
         module.__spec__ = self._specs.pop(module.__spec__.name)
 
     def install(self) -> None:
-        """Answer from now on, after everything that has a file."""
-        sys.meta_path.append(self)
+        """Answer from now on, before files are looked for: what is below an aliased package has a file, which would run
+        a second time under the other name and make classes of its own."""
+        sys.meta_path.insert(0, self)
 
 
 def _below(package: str, names: Mapping[str, str]) -> dict[str, str]:

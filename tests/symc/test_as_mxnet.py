@@ -80,6 +80,31 @@ def test_a_script_runs_untouched(tmp_path):
     assert done.stdout.endswith("__main__\n") and done.stderr.count("means the CPU") == 1
 
 
+def test_no_module_runs_twice(tmp_path):
+    """Whatever inner place a program imports first: one NDArray, one BaseModule, one contrib with all its operators."""
+    done = run(
+        tmp_path,
+        f"""
+        import importlib, pkgutil, sys
+        places = {sorted(INNER)!r} + ["symbol.contrib", "ndarray.contrib", "symbol.random", "ndarray.sparse"]
+        for place in places:
+            importlib.import_module("mxnet." + place)
+        import mxnet as mx, mxnet.mod.python_module, mxnet.nd.sparse
+        for package in (mx.module, mx.ndarray, mx.symbol, mx.gluon, mx.rnn, mx.image, mx.metric, mx.optimizer, mx.io):
+            for found in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                inner = package.__name__.partition(".")[2] + "." + found.name
+                assert importlib.import_module("mxnet." + inner) is sys.modules["symc." + inner], inner
+        copies = [name for name, module in sys.modules.items() if module.__name__.startswith("mxnet.")]
+        print(copies, mx.sym.contrib.MultiBoxPrior.__name__, mx.nd.contrib.box_nms.__name__)
+        from mxnet.module.base_module import BaseModule
+        from mxnet.ndarray.ndarray import NDArray
+        assert issubclass(mx.mod.Module, BaseModule) and isinstance(mx.nd.ones((1,)), NDArray)
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[] MultiBoxPrior box_nms\n"
+
+
 def test_a_module_runs_untouched(tmp_path):
     done = run(
         tmp_path, "import sys, mxnet\nprint(sys.argv[1:], mxnet.__version__)", "x",
