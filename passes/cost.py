@@ -35,6 +35,6 @@ CORE, FETCHING = 3 << 18, 0.5
 #: multiply-adds that have to be under way for none to be waited for
 FOLLOWING = 8
 #: multiply-adds that take as long as loading, combining or storing an element of a tile
-HANDLING = 5.0
+HANDLING = 2.5
 #: threads whose even shares are planned for
 SHARES = 2

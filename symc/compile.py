@@ -110,8 +110,7 @@ def gradient_passes(wrt: Sequence[str], add: Sequence[str] = ()) -> list[Pass]:
 def tensor_passes(target: Target | None = None, train: bool = False) -> list[Pass]:
     """From a tensor graph to a planned program."""
     target = target or host_target()
-    # a prediction transforms weights when they have changed, a training step always
-    filtered = [WinogradConvolutions(vector_bytes=target.vector_bytes, tile=2 if train else 0, kept=not train)]
+    filtered = [WinogradConvolutions(vector_bytes=target.vector_bytes, tile=2 if train else 0)]
     return [
         Inline(), Prune(), Simplify(), Layout(), *(filtered if filtering() else []),
         Fuse(), Schedule(), OwnResults(), Hoist(), PlanMemory(),

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
-from symc.ir.op import Node
+from symc.ir.op import Node, parameter
 from symc.ir.prims.linear import Conv
 from symc.ir.prims.movement import Pad
 from symc.ir.prims.winograd import POINTS, TAPS, winograd, winograd_weights
@@ -65,14 +65,15 @@ class WinogradConvolutions(Pass):
     tile: int = option(
         0, "results of a tile along each axis: more of them round more; 0: what costs least", choices=TILES
     )
-    kept: bool = option(False, "transformed weights are kept from call to call, so that only reading them counts")
+    kept: bool = option(True, "a program of parameters and data keeps transformed weights from run to run (hoist)")
     least: int = option(1 << 23, "multiply-adds of the smallest convolution that is worth the longer code", min=0)
     always: bool = option(False, "take this form wherever there is one, faster or not")
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
-        return rewrite(graph, [Rule("minimal-filter", self._filtered, (Conv,))], rw)
+        kept = self.kept and has_prologue(graph)
+        return rewrite(graph, [Rule("minimal-filter", lambda node: self._filtered(node, kept), (Conv,))], rw)
 
-    def _filtered(self, node: Node) -> Node | Refused | None:
+    def _filtered(self, node: Node, kept: bool) -> Node | Refused | None:
         """conv(pad(x), w) -> winograd(x, winograd_weights(w))."""
         op = node.op
         if not isinstance(op, Conv) or node.rank != 4 or not node.tensor.size:
@@ -85,7 +86,7 @@ class WinogradConvolutions(Pass):
         work = _Work(x.shape[0], x.shape[1], w.shape[0], node.shape[2:])
         if work.direct < self.least and not self.always:
             return Refused(f"its {work.direct:.3g} multiply-adds are fewer than least={self.least}")
-        plans = [p for tile in POINTS if self.tile in (0, tile) for p in self._plans(work, tile)]
+        plans = [p for tile in POINTS if self.tile in (0, tile) for p in self._plans(work, tile, kept)]
         best = min(plans, key=lambda p: p.cost)
         if best.cost > GAIN * work.direct and not self.always:
             return Refused(f"tiles of {best.tile} would take {best.cost / work.direct:.0%} of the direct form's time")
@@ -98,7 +99,7 @@ class WinogradConvolutions(Pass):
 
     # -- the cost model
 
-    def _plans(self, work: _Work, tile: int) -> Iterator[_Plan]:
+    def _plans(self, work: _Work, tile: int, kept: bool) -> Iterator[_Plan]:
         """The ways to cut a convolution into blocks, and their costs."""
         width = max(1, self.vector_bytes // F32.itemsize)
         lanes = next(n for n in (2 * width, width, work.outs) if work.outs % n == 0)
@@ -110,10 +111,13 @@ class WinogradConvolutions(Pass):
                 if groups % share:
                     continue
                 block = (images, rows, groups // share)
-                yield _Plan(tile, lanes, block, self._cost(work, tile, lanes, block, (down, across)))
+                cost = self._cost(work, tile, lanes, block, (down, across))
+                whole = (tile + TAPS - 1) ** 2 * work.channels * work.outs * F32.itemsize
+                once = whole * FETCHING if kept else whole * MOVING / 2
+                yield _Plan(tile, lanes, block, cost + once)
 
     def _cost(self, work: _Work, tile: int, lanes: int, block: Shape, tiles: Shape) -> float:
-        """Multiply-adds, and what takes as long as so many."""
+        """Multiply-adds, and what takes as long as so many, with weights that are transformed."""
         images, rows, groups = block
         width, size, many = max(1, self.vector_bytes // F32.itemsize), tile + TAPS - 1, work.outs // lanes
         sections = work.images // images * -(-tiles[0] // rows)
@@ -131,10 +135,14 @@ class WinogradConvolutions(Pass):
         # block leave each other
         read = weights * FETCHING if weights + scratch > CORE else 0.0
         left = 2 * max(0, scratch - CORE // 2) * FETCHING
-        whole = size**2 * work.channels * work.outs * F32.itemsize
-        once = whole * FETCHING if self.kept else whole * MOVING / 2
         turns = -(-blocks // SHARES) * SHARES
-        return once + turns * (products + transforms + read + left)
+        return turns * (products + transforms + read + left)
+
+
+def has_prologue(graph: Graph) -> bool:
+    """Whether what depends on parameters only is computed when they change, not in every run (see hoist)."""
+    halves = [*(o.phase for o in graph.outputs), *(u.phase for u in graph.updates)]
+    return "backward" not in halves and any(parameter(i).role == "data" for i in graph.inputs)
 
 
 def _is_border(x: Node) -> bool:

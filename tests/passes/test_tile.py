@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiling import arrays_for, graph_of, to_program
+from compiling import arrays_for, graph_of, run_native, to_program
 
 from symc.ir.loop.interp import run_loop_module
+from symc.ir.loop.nodes import For, walk
 from symc.ir.modules import LoopModule
 from symc.ir.parse import parse
-from symc.ir.prims import conv, dot, reduce_sum
+from symc.ir.prims import add, conv, dot, reduce_sum, transpose
 from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_module
 from symc.ir.types import F32, TensorType
@@ -61,3 +62,24 @@ def test_few_registers_hold_a_tile_of_a_window(registers: int, groups: int) -> N
     want, got = evaluate(graph, arrays).outputs, run_loop_module(made, arrays).outputs
     for name in want:
         np.testing.assert_array_equal(got[name], want[name])
+
+
+@pytest.mark.parametrize(
+    "shape, perm",
+    [
+        ((16, 64), (1, 0)),
+        ((17, 33), (1, 0)),
+        ((9, 15), (1, 0)),
+        ((2, 7, 14), (0, 2, 1)),
+        ((2, 3, 16, 14), (3, 0, 1, 2)),
+    ],
+)
+def test_what_lies_across_is_transposed_in_registers(shape: tuple[int, ...], perm: tuple[int, ...]) -> None:
+    """Some neighbours in memory are loaded (or stored) together, whether they fill registers or not."""
+    graph = graph_of(lambda x: add(transpose(x, perm), 1.0), x=TensorType(F32, shape))
+    program = to_program(graph)
+    loops = Manager(verify=True).run([Lower(), Tile()], program)
+    found = [s for k in loops.kernels for s in walk(k.body) if isinstance(s, For)]
+    assert {s.kind for s in found} >= {"jam", "vector"}
+    arrays = arrays_for(graph)
+    np.testing.assert_array_equal(run_native(program, arrays)["out0"], arrays["x"].transpose(perm) + 1)

@@ -15,11 +15,11 @@ import symc as mx
 from symc.codegen.target import host_target
 from symc.compile import emit, remaining, tensor_passes
 from symc.debug.numdiff import KINDS, Search, trials
-from symc.ir.op import Node
+from symc.ir.op import Node, Recorder, input_node
 from symc.ir.parse import parse
 from symc.ir.prims import add, conv, conv_dw, conv_dx, maximum, pad, winograd, winograd_weights
 from symc.ir.prims.winograd import FURTHER, Winograd, WinogradWeights, matrices
-from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.graph import Graph, finish
 from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_graph
 from symc.ir.types import F32, TensorType
@@ -189,6 +189,8 @@ def test_the_pass_keeps_its_promise() -> None:
 #: channels, size, output channels, images: what nets are made of
 PAYS = [(64, 56, 64, 1), (128, 28, 128, 1), (256, 14, 256, 8), (64, 224, 64, 1), (512, 28, 512, 1), (512, 7, 512, 8)]
 LOSES = [(3, 224, 64, 1), (4, 8, 4, 1), (512, 7, 512, 1)]
+#: what pays where weights are transformed once
+KEPT = (512, 7, 512, 1)
 
 
 def chosen(channels: int, size: int, outs: int, images: int, pass_: Pass) -> list[Winograd]:
@@ -200,6 +202,22 @@ def test_it_is_taken_where_it_pays(vector_bytes: int) -> None:
     pass_ = WinogradConvolutions(vector_bytes=vector_bytes)
     assert [len(chosen(*work, pass_)) for work in PAYS] == [1] * len(PAYS)
     assert [len(chosen(*work, pass_)) for work in LOSES] == [0] * len(LOSES)
+
+
+def test_weights_that_are_kept_cost_less() -> None:
+    """They are where there are parameters and data, and no gradients."""
+    channels, size, outs, images = KEPT
+    shapes = {"x": (images, channels, size, size), "w": (outs, channels, 3, 3)}
+    types = {name: TensorType(F32, shape) for name, shape in shapes.items()}
+    inputs = {n: input_node(n, t, "data" if n == "x" else "arg") for n, t in types.items()}
+    plain = layer(images, channels, outs, (size, size), (1, 1), (1, 1))
+    with Recorder() as recorder, recorder.at(next(iter(plain.origins.values()))):
+        made = conv(padded(inputs["x"]), inputs["w"], *PLAIN)
+    origins = {**recorder.origins, **dict.fromkeys(inputs.values(), recorder.origins[made])}
+    graph = finish("net", list(inputs.values()), [("out0", made)], (), {}, origins)
+    pass_ = WinogradConvolutions(vector_bytes=64)
+    assert len(forms(filtered(graph, pass_))) == 1 and not forms(filtered(plain, pass_))
+    assert not forms(filtered(graph, dataclasses.replace(pass_, kept=False)))
 
 
 def test_blocks_are_for_two_threads() -> None:

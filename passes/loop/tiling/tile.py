@@ -52,6 +52,14 @@ from symc.passes.manager.rewrite import Rewriter
 
 #: registers that the tiles of a small kernel fill
 FEW = 6
+#: turns of a loop that are transposed together, and bytes of an element that machine code does so with
+TURNED, TURNED_BYTES = 4, 4
+
+
+def _transposable(access: Access) -> bool:
+    stmt = access.stmt
+    dtype = stmt.dtype if isinstance(stmt, Load) else stmt.value.dtype
+    return not stmt.guard and dtype.itemsize == TURNED_BYTES
 
 
 def _shown(kernel: str) -> tuple[str, str]:
@@ -184,6 +192,9 @@ class _Tiler:
         inner = [s for s in body if isinstance(s, For)]
         vector = next(x for x in loops if x.var == var)
         body = unroll_small(body)
+        turned = self._turned(loops, body, var) if not inner else None
+        if turned is not None:
+            return self._tiled(loops, body, vector, {turned.var: min(TURNED, turned.trips)}, width, width)
         if not inner:
             unroll = map_unroll(body, vector.trips, width)
             others = [x for x in loops if x is not vector]
@@ -197,6 +208,16 @@ class _Tiler:
             return self._register_tile(loops, body, vector, jams, width, budget)
         others = [x for x in loops if x is not vector]
         return rebuild([*others, replace(vector, kind="vector", width=width)], body)
+
+    def _turned(self, loops: list[For], body: tuple[Stmt, ...], var: str) -> For | None:
+        """The loop whose turns lie side by side where the lanes of `var` lie apart: some of them together are
+        transposed in registers."""
+        found = list(accesses(body, self.buffers))
+        for loop in reversed(loops):
+            apart = [a for a in found if a.stride(var) not in (0, 1) and a.stride(loop.var) == 1]
+            if loop.var != var and loop.trips > 1 and any(_transposable(a) for a in apart):
+                return loop
+        return None
 
     def _register_tile(
         self, loops: list[For], body: tuple[Stmt, ...], vector: For, jams: list[For], width: int, budget: int
@@ -245,7 +266,7 @@ class _Tiler:
     ) -> list[Stmt]:
         """Split the loops into tiles: outer loops in their order, then the jam loops and the vector loop. `panel`: an
         operand to pack for every tile of the vector loop."""
-        if panel is None and vector is not None:
+        if panel is None and vector is not None and any(isinstance(s, For) for s in body):
             panel = self._panel(loops, body, vector, jams, chunk)
         if panel is not None:
             # the packed panel serves all turns of the loops that do not move it, which therefore stand inside

@@ -128,7 +128,7 @@ class Memory:
         items = {}
         if guard is None and vector is not None:
             for group in groups(dims, strides, dtype, lambda i: self.at(pointer, i, itemsize)):
-                made = load_group(self.lines, len(group.registers), dtype, vector.width, group.row)
+                made = load_group(self.lines, dtype, vector.width, group)
                 items.update(zip(group.registers, made))
         for at in coordinates(dims):
             if at in items:
@@ -348,7 +348,7 @@ class Memory:
         if guard is None and not stmt.add and vector is not None:
             for group in groups(dims, strides, dtype, lambda i: self.at(pointer, i, dtype.itemsize)):
                 registers = [spread.items[at] for at in group.registers]
-                store_group(self.lines, registers, dtype, vector.width, group.row)
+                store_group(self.lines, registers, dtype, vector.width, group)
                 done.update(group.registers)
         for at in coordinates(dims):
             if at in done:

@@ -21,10 +21,12 @@ LOW, HIGH = (0, 4, 1, 5), (2, 6, 3, 7)
 
 @dataclass(frozen=True)
 class Group:
-    """Registers of a tile that lie side by side: their coordinates, and the address of each lane's elements."""
+    """Registers of a tile that lie side by side: their coordinates, the address of each lane's elements, and how many
+    lanes are in use."""
 
     registers: list[Coordinate]
     row: Callable[[int], str]
+    used: int
 
 
 def groups(
@@ -40,8 +42,6 @@ def groups(
     others = tuple(d for d in dims if d is not turns)
     for rest in coordinates(others):
         where = dict(zip(others, rest))
-        if vector.mask(where[vector]) < vector.width:
-            continue
         shift = sum(strides.get(d, 0) * k * max(d.width, 1) for d, k in where.items())
         first = 0
         while turns.count - first > 1:
@@ -51,30 +51,32 @@ def groups(
             def row(lane: int, start: int = shift + first, step: int = strides[vector]) -> str:
                 return at(start + lane * step)
 
-            yield Group(found, row)
+            yield Group(found, row, vector.mask(where[vector]))
             first += size
 
 
-def store_group(lines: Lines, registers: Sequence[str], dtype: DType, width: int, row: Callable[[int], str]) -> None:
-    """Store lane i of all registers side by side at the address row(i)."""
+def store_group(lines: Lines, registers: Sequence[str], dtype: DType, width: int, group: Group) -> None:
+    """Store lane i of all registers side by side at its address."""
     size = len(registers)
     if size == 4:
         columns = _four(lines, registers, dtype, width)
     else:
         columns = [_shuffle(lines, registers[0], registers[1], dtype, width, half) for half in (LOW, HIGH)]
     wide, narrow = type_name(dtype, width), type_name(dtype, size)
-    for lane in range(width):
+    for lane in range(group.used):
         block, i = lane - lane % BLOCK, lane % BLOCK
         column, first = (i, block) if size == 4 else (i // 2, block + 2 * (i % 2))
         order = ", ".join(f"i32 {first + k}" for k in range(size))
         part = lines.value(f"shufflevector {wide} {columns[column]}, {wide} poison, <{size} x i32> <{order}>")
-        lines.do(f"store {narrow} {part}, ptr {row(lane)}, align {dtype.itemsize}")
+        lines.do(f"store {narrow} {part}, ptr {group.row(lane)}, align {dtype.itemsize}")
 
 
-def load_group(lines: Lines, size: int, dtype: DType, width: int, row: Callable[[int], str]) -> list[str]:
-    """`size` registers whose lane i lies side by side at the address row(i)."""
+def load_group(lines: Lines, dtype: DType, width: int, group: Group) -> list[str]:
+    """Registers whose lane i lies side by side at its address."""
+    size = len(group.registers)
     t = type_name(dtype, size)
-    rows = [lines.value(f"load {t}, ptr {row(lane)}, align {dtype.itemsize}") for lane in range(width)]
+    rows = [lines.value(f"load {t}, ptr {group.row(lane)}, align {dtype.itemsize}") for lane in range(group.used)]
+    rows += ["zeroinitializer"] * (width - group.used)
     if size == 4:
         return _four(lines, [_concat(lines, rows[i::BLOCK], dtype, size) for i in range(BLOCK)], dtype, width)
     pairs = [
