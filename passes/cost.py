@@ -38,3 +38,10 @@ FOLLOWING = 8
 HANDLING = 2.5
 #: threads whose even shares are planned for
 SHARES = 2
+#: cycles to spread an element over a vector, and to keep a sum in memory instead of a register for one addition
+SPREADING, SPILLING = 0.05, 1.5
+#: cycles that a line costs which does not follow the one read before, and a strip of one vector that comes from far;
+#: longer strips cost as much less
+ALONE, APART = 1.5, 240.0
+#: lines so many bytes apart share a set of a core's first cache, which holds few: more of them cost a cycle each
+SET, CROWD = 4096, 7

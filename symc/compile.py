@@ -129,7 +129,8 @@ def pipeline(
 
 def loop_passes(target: Target, block: int = TRAINING_BLOCK) -> list[Pass]:
     """From a planned program to scheduled loops; `block`: terms of a block of a long sum."""
-    return [Lower(), Tile(vector_bytes=target.vector_bytes, registers=target.registers, block=block, small=SMALL)]
+    width, registers, ports = target.vector_bytes, target.registers, target.ports
+    return [Lower(), Tile(vector_bytes=width, registers=registers, ports=ports, block=block, small=SMALL)]
 
 
 def remaining(module: Module, train: bool = False, wrt: Sequence[str] = ()) -> list[Pass]:

@@ -29,6 +29,8 @@ class Target:
     has_fma: bool
     has_f16c: bool
     registers: int
+    #: multiply-adds of whole vectors that begin in a cycle
+    ports: int = 2
 
     def lanes(self, item_bytes: int) -> int:
         """How many elements of `item_bytes` bytes fit one vector register."""
@@ -40,6 +42,9 @@ _AVX2_EXTRAS = ("bmi", "bmi2", "cx16", "f16c", "lzcnt", "movbe", "popcnt", "sahf
 _AVX512_REQUIRED = (*_AVX2_REQUIRED, "avx512f", "avx512vl", "avx512dq", "avx512bw")
 _AVX512_EXTRAS = (*_AVX2_EXTRAS, "avx512cd")
 _REQUIRED: dict[str, tuple[str, ...]] = {"avx512": _AVX512_REQUIRED, "avx2": _AVX2_REQUIRED, "baseline": ()}
+
+#: processors that execute an instruction on 64 bytes in two halves
+_HALVED = ("znver4",)
 
 TARGET_NAMES = tuple(_REQUIRED)
 
@@ -59,6 +64,15 @@ def host_features() -> Mapping[str, bool]:
             return dict(binding.get_host_cpu_features())
         except RuntimeError:  # LLVM knows no way to ask this operating system
             return {}
+
+
+@functools.cache
+def host_name() -> str:
+    """What LLVM takes the host's processor for. It may be wrong: good for speed, not for what can be executed."""
+    with forks_wait():
+        from llvmlite import binding
+
+        return str(binding.get_host_cpu_name())
 
 
 def _flags(names: tuple[str, ...], available: Mapping[str, bool]) -> str:
@@ -92,7 +106,9 @@ def named_target(name: str) -> Target:
     if name == "avx2":
         return Target(name, "x86-64-v3", features, 32, has_fma=True, has_f16c=has_f16c, registers=16)
     # The generic level prefers 256-bit operations; the emitter chooses widths itself and means them.
-    return Target(name, "x86-64-v4", features + ",-prefer-256-bit", 64, has_fma=True, has_f16c=has_f16c, registers=32)
+    features += ",-prefer-256-bit"
+    ports = 1 if host_name() in _HALVED else 2
+    return Target(name, "x86-64-v4", features, 64, has_fma=True, has_f16c=has_f16c, registers=32, ports=ports)
 
 
 def host_target() -> Target:

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from symc.ir.changed import replace
 from symc.ir.loop.nodes import For, If, Let, Stmt, walk
+from symc.passes.cost import ALONE, SPILLING, SPREADING
 from symc.passes.loop.tiling.strides import Access
+
+
+@dataclass(frozen=True)
+class Core:
+    """What a register tile has to work with: vector registers, multiply-adds of whole vectors that begin in a cycle,
+    and the terms of a block of its sums."""
+
+    registers: int
+    ports: int
+    block: int
+
+    def cycles(self, turns: int, vectors: int, lines: int = 0) -> float:
+        """Of one step: each of `turns` elements is multiplied by `vectors` vectors, and added up. An element for one
+        vector need not be spread over a register first. Where sums of blocks and the sums in progress do not all find
+        a register, those of blocks are loaded and stored for every block. `lines`: of memory that the step before did
+        not touch, and that do not follow each other."""
+        held = turns * vectors
+        spread = turns * SPREADING if vectors > 1 else 0.0
+        spilled = SPILLING * held / self.block if 2 * held + vectors + 1 > self.registers else 0.0
+        return self.least(turns, vectors) + spread + spilled + lines * ALONE
+
+    def least(self, turns: int, vectors: int) -> float:
+        """What a step takes if all that it needs is at hand."""
+        return max(turns * vectors / self.ports, (turns + vectors) / 2, 4.0) + 0.3
 
 
 def chain(outer: For) -> tuple[list[For], tuple[Stmt, ...]]:

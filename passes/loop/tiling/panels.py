@@ -9,15 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from math import prod
+from math import gcd, prod
 
 from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Alloc, Buffer, For, Load, Stmt, Store, map_body
 from symc.ir.types import TensorType
-from symc.passes.cost import DENSE, ENTERING, FOLDED, LARGEST, PACKING, RAGGED, SPARSE, STORING
+from symc.passes.cost import (
+    CROWD,
+    DENSE,
+    ENTERING,
+    FOLDED,
+    LARGEST,
+    LINE,
+    PACKING,
+    RAGGED,
+    SET,
+    SEVERAL,
+    SPARSE,
+    STORING,
+)
 from symc.passes.loop.tiling.depth import divisible
-from symc.passes.loop.tiling.nests import nest_of, pieces, share, trips
+from symc.passes.loop.tiling.nests import Core, nest_of, pieces, share, trips
 from symc.passes.loop.tiling.strides import Access, accesses, substitute
 
 
@@ -32,7 +45,7 @@ class PackedTile:
 
 
 def packed_tile(
-    loops: list[For], body: tuple[Stmt, ...], buffers: Mapping[str, Buffer], width: int, registers: int
+    loops: list[For], body: tuple[Stmt, ...], buffers: Mapping[str, Buffer], width: int, core: Core
 ) -> PackedTile | None:
     """The best tile with a packed operand, if it is better than lanes along the innermost loop."""
     inner = [s for s in body if isinstance(s, For)]
@@ -57,18 +70,25 @@ def packed_tile(
             continue
         (still,) = (a for a in found if a is not moving[0])
         load = moving[0].stmt
+        free = [x for x in loops if moving[0].stride(x.var) == 0]
+        dense = moving[0].stride(vector.var) == 1
         if not isinstance(load, Load) or not _can_pack(moving[0], nest, vector):
             continue
-        free = [x for x in loops if moving[0].stride(x.var) == 0]
+        if dense and not _apart(moving[0], still, load.dtype.itemsize, nest, trips(free)):
+            continue
         jams = [x for x in free if x.trips > 1 and still.stride(x.var)][-2:]
         if trips(free) < 2 * PACKING or not jams:
             continue
         most = LARGEST // (steps * width * load.dtype.itemsize)
         if most < 2 and len(nest) == 1 and divisible(loops, free, vector, 6 * width, nest[0]):
             most = 6
-        efficiency, sizes = _sizes([j.trips for j in jams], vector.trips, width, registers, most)
+        across = abs(still.stride(nest[-1].var) or 0) * load.dtype.itemsize >= LINE
+        crowds = [_crowd(still.stride(j.var) or 0, load.dtype.itemsize) for j in jams]
+        efficiency, sizes = _sizes([j.trips for j in jams], vector.trips, width, core, most, across, crowds)
         uses = trips(free)
-        efficiency *= steps / (steps + STORING) * uses / (uses + PACKING) * inner_turns / (inner_turns + ENTERING)
+        if not dense:
+            efficiency *= steps / (steps + STORING) * uses / (uses + PACKING)
+        efficiency *= inner_turns / (inner_turns + ENTERING)
         if sizes and efficiency > best:
             best = efficiency
             tile = PackedTile(vector, load, dict(zip([j.var for j in jams], sizes[:-1])), sizes[-1])
@@ -76,26 +96,47 @@ def packed_tile(
 
 
 def _can_pack(access: Access, nest: list[For], vector: For) -> bool:
-    strides = [access.stride(x.var) for x in (*nest, vector)]
-    return not access.stmt.guard and None not in strides and access.stride(vector.var) != 1
+    return not access.stmt.guard and None not in [access.stride(x.var) for x in (*nest, vector)]
 
 
-def _sizes(extents: list[int], columns: int, width: int, registers: int, most: int) -> tuple[float, list[int]]:
+def _apart(access: Access, still: Access, size: int, nest: list[For], uses: int) -> bool:
+    """Whether what lies side by side along the vector loop is worth a copy: its rows are far from each other and used
+    often, and those of the other operand, which is read anew for every panel, are not."""
+    steps = [a.stride(nest[0].var) for a in (access, still)]
+    if len(nest) > 1 or None in steps or uses < 14 * SEVERAL:
+        return False
+    own, other = (abs(step or 0) * size for step in steps)
+    return own >= 8 * LINE and other < LINE
+
+
+def _crowd(stride: int, size: int) -> int:
+    """How many elements so far from each other a core's first cache holds besides others."""
+    return CROWD * SET // gcd(stride * size, SET)
+
+
+def _sizes(
+    extents: list[int], columns: int, width: int, core: Core, most: int, across: bool, crowds: list[int]
+) -> tuple[float, list[int]]:
     """(part of the arithmetic limit, [turns of each jam..., vectors]) of the best tile: every vector of the panel is
-    loaded once a step, every element of the other operand is broadcast."""
+    loaded once a step, every element of the other operand is broadcast, from other lines of memory in every step where
+    the steps go `across` them. `crowds`: turns of each jam beyond which they crowd each other out of a cache. (Maps
+    that steps go across come from far, so that tiles which read them seldom are best.)"""
     vectors = -(-columns // width)
-    ideal = columns / width / 2 * prod(extents)
+    ideal = columns / width / core.ports * prod(extents)
     best: tuple[float, list[int]] = 0.0, []
+    maps = across and len(extents) > 1
     for sizes in product(*(range(1, min(e, 14) + 1) for e in extents)):
         places = prod(sizes)
+        crowded = places if any(size > most_of for size, most_of in zip(sizes, crowds)) else 0
         for nv in range(1, min(vectors, most, 6) + 1):
-            if places * nv + nv + 1 > registers:
+            if places * nv + nv + 1 > core.registers:
                 continue
             cost = 0.0
             for parts in product(*(pieces(e, s) for e, s in zip(extents, sizes))):
                 turns, times = prod(size for size, _ in parts), prod(count for _, count in parts)
                 for v, count in pieces(vectors, nv):
-                    cost += times * count * (max(turns * v / 2, (turns + v) / 2, 4.0) + 0.3)
+                    cycles = core.least(turns, v) if maps else core.cycles(turns, v, int(across))
+                    cost += times * count * (cycles + crowded)
             # threads share the tiles: an odd one leaves half of them idle
             shared = -(-vectors // (2 * nv)) * 2 * nv
             efficiency = ideal / cost * vectors / shared

@@ -15,18 +15,20 @@ A small cost model picks the sizes: instructions of the inner loop against the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, walk
+from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
 from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64
-from symc.passes.cost import LARGEST, LINE, SEVERAL, STREAM
+from symc.passes.cost import APART, LARGEST, LINE, SET, SEVERAL, STREAM
 from symc.passes.loop.lower import LoopModule
 from symc.passes.loop.tiling.depth import divisible, in_parts
 from symc.passes.loop.tiling.lanes import spread_over_lanes
 from symc.passes.loop.tiling.nests import (
+    Core,
     access_cost,
     chain,
     has_branches,
@@ -72,6 +74,7 @@ class Tile(Pass):
 
     vector_bytes: int = option(32, "bytes of a vector register", choices=(8, 16, 32, 64, 128))
     registers: int = option(16, "vector registers", min=3)
+    ports: int = option(2, "multiply-adds of whole vectors that begin in a cycle", min=1)
     block: int = option(24, "terms of a block of a long sum: fewer are more exact and slower", min=2)
     small: int = option(0, "turns of innermost loops up to which a kernel's code is kept short", min=0)
 
@@ -91,13 +94,18 @@ class Tile(Pass):
         """The kernel with its loops scheduled."""
         # large tiles of a kernel of few turns take LLVM longer than they ever save
         registers = min(self.registers, FEW) if turns(kernel.body) <= self.small else self.registers
-        tiler = _Tiler(kernel, self.vector_bytes, registers)
+        tiler = _Tiler(kernel, self.vector_bytes, Core(registers, self.ports, self.block))
         return replace(kernel, body=blocked_sums(tiler.statements(kernel.body), self.block), scheduled=True)
 
 
 def _same(load: Load, body: tuple[Stmt, ...]) -> Load:
     """A load as it stands in a body that was made of its own."""
     return next(s for s in walk(body) if isinstance(s, Load) and (s.name, s.buffer) == (load.name, load.buffer))
+
+
+def _crowded(steps: list[int]) -> bool:
+    """Whether steps of so many bytes go across lines of memory that share a set of a cache."""
+    return min(steps) >= LINE and any(step % SET == 0 for step in steps)
 
 
 @dataclass(frozen=True)
@@ -109,10 +117,10 @@ class _Choice:
 
 
 class _Tiler:
-    def __init__(self, kernel: LoopKernel, vector_bytes: int, registers: int) -> None:
+    def __init__(self, kernel: LoopKernel, vector_bytes: int, core: Core) -> None:
         self.buffers: dict[str, Buffer] = {b.name: b for b in kernel.buffers}
         self.buffers.update(scratch_buffers(kernel.body))
-        self.vector_bytes, self.registers = vector_bytes, registers
+        self.vector_bytes, self.core = vector_bytes, core
         #: names in use that new loops and scratch buffers must not have
         self.names = {s.var for s in walk(kernel.body) if isinstance(s, For)} | set(self.buffers)
 
@@ -136,7 +144,7 @@ class _Tiler:
         inner = [s for s in body if isinstance(s, For)]
         width = self._width(body)
         simple = not has_branches(body)
-        packed = packed_tile(loops, body, self.buffers, width, self.registers) if simple else None
+        packed = packed_tile(loops, body, self.buffers, width, self.core) if simple else None
         if packed is not None:
             columns = packed.vectors * width
             return self._tiled(loops, unroll_small(body), packed.vector, packed.jams, columns, width, packed.load)
@@ -204,7 +212,7 @@ class _Tiler:
             jams = [x for x in loops if x is not vector and reused(found, x.var, var)]
             # what is written out keeps its operands in registers, too
             short = any(isinstance(s, For) and s.kind == "unroll" for s in body)
-            budget = max(3, self.registers // 2) if short else self.registers
+            budget = max(3, self.core.registers // 2) if short else self.core.registers
             return self._register_tile(loops, body, vector, jams, width, budget)
         others = [x for x in loops if x is not vector]
         return rebuild([*others, replace(vector, kind="vector", width=width)], body)
@@ -223,29 +231,38 @@ class _Tiler:
         self, loops: list[For], body: tuple[Stmt, ...], vector: For, jams: list[For], width: int, budget: int
     ) -> list[Stmt]:
         """Vector loop of NV registers by jam loops of MR turns, sized by the cost model; `budget`: registers in all."""
-        plan = self._tile_sizes([j.trips for j in jams[-2:]], vector.trips, width, budget)
+        core, steps = replace(self.core, registers=budget), self._steps(body)
+        plan = self._tile_sizes([j.trips for j in jams[-2:]], vector.trips, width, core, steps)
         jam_sizes = dict(zip([j.var for j in jams[-2:]], plan[:-1]))
         return self._tiled(loops, body, vector, jam_sizes, plan[-1] * width, width)
 
-    def _tile_sizes(self, extents: list[int], columns: int, width: int, budget: int) -> list[int]:
-        """[turns of each jam..., vectors] that cost least per result for an inner step."""
+    def _tile_sizes(self, extents: list[int], columns: int, width: int, core: Core, steps: list[int]) -> list[int]:
+        """[turns of each jam..., vectors] that cost least per result for an inner step, which goes so many bytes on in
+        every operand."""
         best: tuple[float, list[int]] | None = None
         vectors = -(-columns // width)
         first = range(1, min(extents[0], 14) + 1) if extents else [1]
         second = range(1, min(extents[1], 6) + 1) if len(extents) > 1 else [1]
+        # of several jams (a convolution's) nothing is said about where its operands lie
+        several, across = len(extents) > 1, min(steps) >= LINE
+        # what few tiles read comes from far, and what crowds in one set of a cache from the next one: the longer the
+        # strips, the sooner they are there
+        far = prod(extents) < SEVERAL * 14 or _crowded(steps)
         for a in first:
             for b in second:
                 for nv in range(1, min(vectors, 6) + 1):
                     accumulators = a * b * nv
-                    if accumulators + (nv * b if b > 1 else nv) + 1 > budget:
+                    if accumulators + (nv * b if b > 1 else nv) + 1 > core.registers:
                         continue
                     cost = 0.0
                     for m, times_m in pieces(extents[0], a) if extents else [(1, 1)]:
                         for k, times_k in pieces(extents[1], b) if len(extents) > 1 else [(1, 1)]:
                             for v, times_v in pieces(vectors, nv):
-                                fma = m * k * v / 2
-                                loads = (m + k * v) / 2
-                                cost += times_m * times_k * times_v * (max(fma, loads, 4.0) + 0.3)
+                                cycles = core.cycles(m, k * v, 1 + v if across and not far else 0)
+                                times = times_m * times_k * times_v
+                                cost += times * (
+                                    core.least(m, k * v) if several else cycles + (APART / v if far else 0)
+                                )
                     ragged = bool(extents) and extents[0] % a != 0
                     cost *= 1.02 if ragged else 1.0
                     if best is None or cost < best[0] * 0.999:
@@ -253,6 +270,15 @@ class _Tiler:
                         best = cost, sizes
         assert best is not None
         return best[1]
+
+    def _steps(self, body: tuple[Stmt, ...]) -> list[int]:
+        """How many bytes the innermost loop of a reduction goes on in what it reads (0: none, or it varies)."""
+        nest, last = nest_of(next(s for s in body if isinstance(s, For)))
+        loads = [(a, a.stmt) for a in accesses(last, self.buffers)]
+        return [abs(a.stride(nest[-1].var) or 0) * s.dtype.itemsize for a, s in loads if isinstance(s, Load)] or [0]
+
+    def _bytes(self, access: Load | Store) -> int:
+        return self.buffers[access.buffer].type.nbytes
 
     def _tiled(
         self,
@@ -364,8 +390,9 @@ class _Tiler:
                 free = [x for x in loops if access.stride(x.var) == 0]
                 if chunk * inner.trips * load.dtype.itemsize > LARGEST:
                     return load if divisible(loops, free, vector, chunk, inner) else None
-                # lines of an operand that is read across them are best used as long as they are near
-                if all((a.stride(inner.var) or 0) * load.dtype.itemsize < LINE for a in found if a is not access):
+                # every panel reads the other operand anew, and across its lines that is dear
+                steps, largest = self._steps(body), max(self._bytes(a.stmt) for a in found)
+                if min(steps) < LINE or self._bytes(load) == largest and not _crowded(steps):
                     return load
         return None
 
@@ -404,9 +431,9 @@ class _Tiler:
                 for m in range(1, min(a.trips, 8) + 1):
                     for n in range(1, min(b.trips, 8) + 1):
                         if (
-                            m * n + m + 1 > self.registers
-                            or m * n + n + 1 > self.registers
-                            or m * n > 12 * self.registers // 16
+                            m * n + m + 1 > self.core.registers
+                            or m * n + n + 1 > self.core.registers
+                            or m * n > 12 * self.core.registers // 16
                         ):
                             continue
                         cost = 0.0
