@@ -48,7 +48,7 @@ from symc.ir.process import once
 from symc.ir.program.nodes import Program, programs_of
 from symc.ir.tensor.graph import Graph, with_origins
 from symc.ir.types import Array
-from symc.passes.edits import Edits, active
+from symc.passes.edits import active
 from symc.passes.loop.lower import Kernels, LoopModule, Lower
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError, collections_paused
@@ -70,7 +70,6 @@ from symc.passes.tensor.simplify import Simplify
 from symc.passes.tensor.stack import Stack
 from symc.passes.tensor.winograd import WinogradConvolutions
 from symc.progress import compiling
-from symc.runtime import stored
 from symc.runtime.kept import Kept
 from symc.runtime.keys import next_key
 from symc.runtime.known import facts_of, remember
@@ -78,6 +77,7 @@ from symc.runtime.link import Linker, Word
 from symc.runtime.memory import constant, empty, need_for
 from symc.runtime.programs import program_of
 from symc.runtime.recording import RECORDING
+from symc.runtime.stored import Key, key_of, key_of_graph, load, save
 from symc.runtime.table import Table, aligned_empty
 from symc.runtime.versions import give_away, touch
 from symc.settings import filtering, verification
@@ -222,24 +222,25 @@ def compile_symbol(
     with refusals(module.name), compiling(module.name):
         if manager is not None:
             return emit(manager.run(passes, module), target)
-        options, edits = (train, tuple(wrt), tuple(add), filtering()), active()
-        return program_of(module, (*options, target, edits), lambda: _kept(passes, module, options, target, edits))
+        options = (train, filtering())
+        return program_of(
+            module,
+            (tuple(wrt), tuple(add), *options, target, active()),
+            lambda: _kept(passes, module, target, lambda: key_of(module, wrt, add, options, target)),
+        )
 
 
-def _kept(
-    passes: Sequence[Pass], module: SymbolModule, options: Sequence[object], target: Target, edits: Edits
-) -> Executable:
+def _kept(passes: Sequence[Pass], module: Module, target: Target, key_of_it: Callable[[], Key | None]) -> Executable:
     """A program that an earlier process has kept, or what is made of the module now, which is kept. Whoever wants to
     see passes run, or others than the compiler's own, gets a new one."""
-    key = None
-    if not (edits.insert or edits.disable or verification() or dumping()):
-        key = stored.key_of(module, options, target)
+    edits = active()
+    key = None if edits.insert or edits.disable or verification() or dumping() else key_of_it()
     with collections_paused():
-        found = stored.load(key) if key is not None else None
+        found = load(key) if key is not None else None
     if found is None:
         made = _made(passes, module, target)
         if key is not None:
-            stored.save(key, made.program, made.called, made.kernels)
+            save(key, made.program, made.called, made.kernels)
         return made
     program, called, kernels = found
     last = [pass_ for pass_ in passes if pass_.gives == "loop"]
@@ -286,7 +287,7 @@ def compile_graph(graph: Graph) -> Executable:
     target = host_target()
     passes = active().apply([*tensor_passes(target, train=True), *loop_passes(target)])
     with compiling(graph.name):
-        return _made(passes, graph, target)
+        return _kept(passes, graph, target, lambda: key_of_graph(graph, passes, target))
 
 
 @dataclass(frozen=True)

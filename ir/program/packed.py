@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from symc.ir.changed import replace
 from symc.ir.modules import Calls
 from symc.ir.op import PRIMITIVES, Node, Primitive
 from symc.ir.origins import DerivedOrigin, Origin, SymOrigin
@@ -31,6 +32,7 @@ from symc.ir.program.nodes import (
     Step,
     ViewStep,
 )
+from symc.ir.program.renaming import Renaming
 from symc.ir.tensor.graph import Graph, Output, topological
 from symc.ir.types import DTYPES, DType, TensorType, TupleType, Type
 
@@ -49,10 +51,19 @@ def pack(program: Program, called: Calls) -> bytes:
     return pickle.dumps((tables, whole), protocol=5)
 
 
-def unpack(data: bytes) -> tuple[Program, Calls]:
-    """What `pack` was given."""
+def unpack(data: bytes, renaming: Renaming | None = None) -> tuple[Program, Calls]:
+    """What `pack` was given, under other names where there is a `renaming`. Clash where there is no such program."""
     tables, (program, called) = _Reader(io.BytesIO(data)).load()
-    return _Unpacker(*tables).program(program), _called(called)
+    return _Unpacker(renaming, *tables).program(program), _called(called)
+
+
+def content(graph: Graph) -> object:
+    """All that stands in a tensor graph, as tuples, numbers and text: equal for graphs that are the same, names and
+    origins included. Unpackable for one that holds what means something in this process only."""
+    packer = _Content()
+    updates = [(update.input, packer.node(update.value), update.phase) for update in graph.updates]
+    whole = packer.graph(replace(graph, updates=())), updates
+    return packer.types, packer.ops, packer.nodes, packer.origins, whole
 
 
 class _Reader(pickle.Unpickler):
@@ -194,6 +205,15 @@ class _Packer:
         )
 
 
+class _Content(_Packer):
+    """Of graphs, those in attributes too (what an operator's own gradient is): they are read, and never made again."""
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, Graph) and not value.updates:
+            return ["graph", self.graph(value)]
+        return super()._value(value)
+
+
 def _place(place: Place) -> tuple[str, int, str]:
     return place.kind, place.offset, place.name
 
@@ -201,7 +221,15 @@ def _place(place: Place) -> tuple[str, int, str]:
 class _Unpacker:
     """Everything in the tables, made again."""
 
-    def __init__(self, types: Sequence[Any], ops: Sequence[Any], nodes: Sequence[Any], origins: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        renaming: Renaming | None,
+        types: Sequence[Any],
+        ops: Sequence[Any],
+        nodes: Sequence[Any],
+        origins: Sequence[Any],
+    ) -> None:
+        self._name: Callable[[str], str] = str if renaming is None else renaming.name
         self.types: list[Any] = []
         for packed in types:
             if packed and isinstance(packed[0], str):
@@ -217,7 +245,8 @@ class _Unpacker:
         self.origins: list[Origin] = []
         for packed in origins:
             if len(packed) == 4:
-                self.origins.append(SymOrigin(*packed))
+                origin = SymOrigin(*packed)
+                self.origins.append(origin if renaming is None else renaming.origin(origin))
             else:
                 parents = tuple([self.origins[number] for number in packed[2]])
                 self.origins.append(DerivedOrigin(packed[0], packed[1], parents))
@@ -236,44 +265,55 @@ class _Unpacker:
         made = Graph(
             name,
             tuple([self.nodes[number] for number in inputs]),
-            tuple([Output(called, self.nodes[number], *rest) for called, number, *rest in outputs]),
+            tuple([Output(self._name(called), self.nodes[number], *rest) for called, number, *rest in outputs]),
             (),
-            {node: called for node, called in zip(nodes, names) if called is not None},
+            {node: self._name(called) for node, called in zip(nodes, names) if called is not None},
             {node: self.origins[origin] for node, origin in zip(nodes, origins) if origin is not None},
         )
         made.__dict__["_order"] = tuple(nodes)
         return made
 
+    def _names(self, packed: Sequence[str]) -> tuple[str, ...]:
+        return tuple([self._name(name) for name in packed])
+
     def results(self, packed: Sequence[Any]) -> tuple[Result, ...]:
-        return tuple([Result(name, self.types[t], Place(*place), inplace) for name, t, place, inplace in packed])
+        name = self._name
+        return tuple(
+            [
+                Result(name(n), self.types[t], Place(kind, at, name(of)), name(over))
+                for n, t, (kind, at, of), over in packed
+            ]
+        )
 
     def step(self, packed: tuple[Any, ...]) -> Step:
         kind, origin = packed[0], self.origins[packed[-1]]
         if kind == "view":
             _, operand, results, offset, _ = packed
-            return ViewStep(operand, self.results(results)[0], origin, offset)
+            return ViewStep(self._name(operand), self.results(results)[0], origin, offset)
         if kind == "kernel":
             _, label, operands, results, body, form, _ = packed
-            return KernelStep(label, operands, self.results(results), self.graph(body), Form(*form), origin)
+            return KernelStep(
+                label, self._names(operands), self.results(results), self.graph(body), Form(*form), origin
+            )
         if kind == "loop":
             _, operands, results, (carries, xs, trips, backwards), body, cond, frame, _ = packed
             inside = None if cond is None else self.program(cond)
-            return LoopStep(
-                operands, self.results(results), carries, xs, trips, self.program(body), inside, origin, Place(*frame),
-                backwards,
-            )  # fmt: skip
+            made = self.results(results)
+            whole = self._names(operands), made, carries, xs, trips, self.program(body), inside, origin
+            return LoopStep(*whole, Place(*frame), backwards)
         _, operands, results, (then, other), frame, _ = packed
         sides = self.program(then), self.program(other)
-        return BranchStep(operands, self.results(results), *sides, origin, Place(*frame))
+        return BranchStep(self._names(operands), self.results(results), *sides, origin, Place(*frame))
 
     def program(self, packed: tuple[Any, ...]) -> Program:
-        name, params, steps, outputs, updates, constants, numbers = packed
+        called, params, steps, outputs, updates, constants, numbers = packed
+        name = self._name
         return Program(
-            name,
-            tuple([ProgramParam(called, self.types[t], *rest) for called, t, *rest in params]),
+            name(called),
+            tuple([ProgramParam(name(n), self.types[t], role, name(of), order) for n, t, role, of, order in params]),
             tuple([self.step(step) for step in steps]),
-            tuple([ProgramOutput(*output) for output in outputs]),
-            tuple([ProgramUpdate(*update) for update in updates]),
-            tuple([(called, self.nodes[number]) for called, number in constants]),
+            tuple([ProgramOutput(name(n), name(v), role, name(of), *rest) for n, v, role, of, *rest in outputs]),
+            tuple([ProgramUpdate(name(changed), name(value), phase) for changed, value, phase in updates]),
+            tuple([(name(n), self.nodes[number]) for n, number in constants]),
             *numbers,
         )

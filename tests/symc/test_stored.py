@@ -1,5 +1,5 @@
 """Protects programs that are kept on disk: a later process gets the very program, runs no pass for it, and never gets
-that of another Symbol, other types, another way of compiling or another compiler."""
+that of a Symbol that computes something else, other types, another way of compiling or another compiler."""
 
 from __future__ import annotations
 
@@ -165,7 +165,6 @@ OTHERS: dict[str, Callable[[], Executable]] = {
     "attribute": lambda: executable(
         S.SoftmaxOutput(mlp().get_internals()["fc2_output"], grad_scale=2.0, name="softmax"), {"data": (5, 7)}
     ),
-    "name": lambda: executable(S.SoftmaxOutput(mlp().get_internals()["fc2_output"], name="other"), {"data": (5, 7)}),
     "outputs": lambda: executable(S.Group([mlp(), mlp().get_internals()["fc1_output"]]), {"data": (5, 7)}),
 }
 
