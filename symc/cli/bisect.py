@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shlex
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from symc.cli.inputs import load
+from symc.cli.judge import exit_code
 from symc.cli.numdiff import trials_of, verdict_of
 from symc.cli.opt import chosen
 from symc.cli.report import BAD, FINE
@@ -126,9 +125,7 @@ class _Command:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "program.sir"
             path.write_text(print_module(module, elide=1 << 40), encoding="utf-8")
-            file = shlex.quote(str(path))
-            command = self.command.replace("{}", file) if "{}" in self.command else f"{self.command} {file}"
-            return subprocess.run(command, shell=True, stdout=subprocess.DEVNULL, check=False).returncode != 0
+            return exit_code(self.command, path) != 0
 
     def value(self, found: Smallest) -> tuple[str, str, str]:
         """A command names none."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from symc import __version__
+from symc.base import those
 from symc.cli.arguments import watching
 from symc.cli.report import USAGE, explain
 from symc.settings import VARIABLES, whole
@@ -204,6 +205,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"{self.prog}: {message}\n  {self.prog} --help shows what there is\n")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """A word that is none of an argument's choices: what is like it, or some of what there is."""
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(
+                action, f"{value!r} is none of {those(map(str, action.choices), str(value), 6)}"
+            )
 
     def refuse(self, word: str) -> NoReturn:
         """Of a word that nobody takes."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from symc.base import those
 from symc.cli.inputs import Loaded, level_of, load, passes_for
 from symc.cli.opt import run_passes, write
 from symc.cli.report import CliError
@@ -164,7 +165,7 @@ def _wanted(loaded: Loaded, level: str | None, after: str | None, train: bool) -
             raise CliError(f"--after={after}: {number!r} is not a number")
         at = [i for i, p in enumerate(passes) if p.name == name]
         if len(at) <= int(number or 0):
-            ran = ", ".join(p.name for p in passes)
+            ran = those((p.name for p in passes), name, 6)
             times = f"{int(number) + 1} times " if number else ""
             raise CliError(f"--after={after}: pass {name} does not run {times}on this input; these do: {ran}")
         return passes[: at[int(number or 0)] + 1]

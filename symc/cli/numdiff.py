@@ -126,11 +126,14 @@ class _Lines:
         first, *more = failure.message.splitlines() or [""]
         on = f" ({kind_of(self.search.trial)} inputs)" if failure.check in ("values", "native", "gradient") else ""
         only = ", by machine code alone: the interpreter runs its loops right" if failure.check == "native" else ""
+        if blame.maker:
+            only = f", seen after {failure.where}"
         self.line("first bad pass", f"{self.search.place}: {verdict_of(failure)}{only}: {first}{on}")
         for text in more:
             self.line("", text)
         if blame.action is not None:
-            self.line("first bad action", f"{self.search.place}#{blame.action} {blame.rule} (without it alone: ok)")
+            alone = "" if blame.maker else " (without it alone: ok)"
+            self.line("first bad action", f"{self.search.place}#{blame.action} {blame.rule}{alone}")
         if blame.value:
             symbol = f"     Symbol {blame.symbol!r}, {blame.source or 'line unknown'}" if blame.symbol else ""
             detail = f": {blame.detail}" if blame.detail else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import symc
 from symc.cli.inputs import load_text
+from symc.cli.judge import exit_code
 from symc.cli.report import BAD, FINE, INPUT, CliError
 from symc.cli.values import arrays_of
 from symc.debug.apart import apart
@@ -127,9 +127,7 @@ def _by_command(command: str) -> Callable[[Trial], Failure | None]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "program.sir"
             path.write_text(print_module(trial.module, elide=1 << 40), encoding="utf-8")
-            file = shlex.quote(str(path))
-            line = command.replace("{}", file) if "{}" in command else f"{command} {file}"
-            code = subprocess.run(line, shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+            code = exit_code(command, path)
         return Failure("command", command, f"exit code {code}") if code else None
 
     return fails

@@ -18,6 +18,7 @@ from symc.base import MXNetError
 from symc.debug.checks import Judge, Scene, stepped
 from symc.debug.compare import changed_between, difference, identical, near
 from symc.debug.native_fault import Fault
+from symc.debug.primitive_fault import is_outside, maker_of, wrong_gradient
 from symc.debug.reading import inputs_of
 from symc.debug.trial import Failure, Trial, Wrong
 from symc.ir.errors import IRError
@@ -32,6 +33,7 @@ from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import values_of
 from symc.ir.types import Array
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, tolerance
+from symc.passes.tensor.inline import Inline
 
 #: how far, of the largest element, a value of the same name may be off after a pass that does not promise exact values
 ROUGH = {"f2": 3e-2, "f4": 1e-3, "f8": 1e-6}
@@ -49,6 +51,8 @@ class Blame:
     symbol: str = ""
     #: FILE:LINE of the Symbol
     source: str = ""
+    #: the pass that put a primitive there which is wrong itself, where another pass shows it
+    maker: str = ""
 
 
 class Few(Instrument):
@@ -69,7 +73,24 @@ def blame(trial: Trial, scene: Scene, failure: Failure) -> Blame:
     """The action and the value at fault, in the scene of a failure of the trial."""
     if scene.at >= len(trial.passes):
         return _named(Blame(value=failure.value), scene.before)
+    if failure.check == "gradient" and isinstance(scene.before, Graph):
+        found = _of_primitive(scene.judges[0].trial, scene.before)
+        if found is not None:
+            return _named(found, scene.before)
     return _Search(trial, scene, failure).found()
+
+
+def _of_primitive(trial: Trial, graph: Graph) -> Blame | None:
+    """The value whose primitive has a wrong gradient, and who put that there."""
+    plain = Manager(verify=False).step(Inline(), graph)
+    found = wrong_gradient(trial, plain)
+    if found is None:
+        return None
+    node, problem = found
+    name = plain.names[node]
+    twin = next((n for n, called in graph.names.items() if called == name and n.op == node.op), None)
+    maker, action = maker_of(graph, twin) if twin is not None and is_outside(twin) else ("", None)
+    return Blame(action, "", name, f"the gradient of {node.op.name} is no derivative: {problem}", maker=maker)
 
 
 def mentioned(module: Module, failure: Failure) -> Blame:

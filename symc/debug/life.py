@@ -263,7 +263,7 @@ def why_not(history: History, name: str, value: str, other: str = "") -> list[st
     had no value of that name; IRError for a pass that did not run."""
     stages = [stage for stage in history.stages if stage.pass_.name == name]
     if not stages:
-        ran = ", ".join(stage.pass_.name for stage in history.stages)
+        ran = those((stage.pass_.name for stage in history.stages), name, 6)
         raise IRError(f"pass {name} did not run; these did: {ran}")
     stage = stages[-1]
     for one in filter(None, (value, other)):

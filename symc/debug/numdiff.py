@@ -76,6 +76,8 @@ class Search:
     @property
     def place(self) -> str:
         """The pass that is at fault; what follows the passes is code generation."""
+        if self.blame.maker:
+            return self.blame.maker
         return self.given[0].passes[self.at].name if self.at < len(self.given[0].passes) else CODE
 
     def check(self) -> Failure | None:

@@ -228,7 +228,14 @@ def _with(trial: Trial, outputs: Sequence[Output], updates: Sequence[Update]) ->
     """With these outputs and updates."""
     graph = trial.module
     assert isinstance(graph, Graph)
-    return dataclasses.replace(trial, module=_finished(graph, graph.inputs, list(outputs), list(updates), {}))
+    return _on(trial, _finished(graph, graph.inputs, list(outputs), list(updates), {}))
+
+
+def _on(trial: Trial, graph: Graph, given: Mapping[str, Array] | None = None) -> Trial:
+    """The trial of another graph, with options of passes that fit its inputs."""
+    names = [_name(i) for i in graph.inputs]
+    passes = tuple(_fitting(p, names) for p in trial.passes)
+    return dataclasses.replace(trial, module=graph, passes=passes, given=trial.given if given is None else given)
 
 
 def _replaced(trial: Trial, first: Mapping[Node, Node], given: Mapping[str, Array], inputs_stay: bool = False) -> Trial:
@@ -246,7 +253,7 @@ def _replaced(trial: Trial, first: Mapping[Node, Node], given: Mapping[str, Arra
     made = _finished(graph, inputs, outputs, updates, new)
     if inputs_stay:
         made = finish(graph.name, inputs, outputs, updates, made.names, made.origins)
-    return dataclasses.replace(trial, module=made, given={**trial.given, **given})
+    return _on(trial, made, {**trial.given, **given})
 
 
 def _resized(trial: Trial, extent: int, less: int) -> Iterator[Trial]:
@@ -338,12 +345,12 @@ def _symbols(trial: Trial, named: Sequence[tuple[str, Entry]], without: Mapping[
         module.roles,
         module.shapes,
     )
-    passes = tuple(_for_symbol(p, names) for p in trial.passes)
+    passes = tuple(_fitting(p, names) for p in trial.passes)
     requests = {n: r for n, r in trial.requests.items() if n in names}
     return dataclasses.replace(trial, module=made, passes=passes, requests=requests)
 
 
-def _for_symbol(pass_: Any, names: Sequence[str]) -> Any:
+def _fitting(pass_: Any, names: Sequence[str]) -> Any:
     """A pass with options that fit what is left."""
     fits: dict[str, Callable[[Any], Any]] = {
         "wrt": lambda v: tuple(n for n in v if n in names),

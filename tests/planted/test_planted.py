@@ -186,10 +186,14 @@ def test_a_broken_pass_is_named_with_the_value(name, monkeypatch) -> None:
         assert operators <= 3 and search.shown is not None and search.shown.where == name
 
 
-def test_a_wrong_gradient_rule_is_a_fault_of_autodiff() -> None:
+def test_a_wrong_gradient_rule_is_a_fault_of_who_put_the_primitive_there() -> None:
+    """autodiff shows it; the value is the primitive's."""
     search = search_for("wrong_gradient_rule", "mlp", "batch")
     failure = search.check()
-    assert failure is not None and (search.place, failure.check) == ("autodiff", "gradient")
+    assert failure is not None and (failure.where, failure.check) == ("autodiff", "gradient")
+    assert (search.place, search.blame.value, search.blame.symbol) == ("wrong_gradient_rule", "relu1", "relu1")
+    assert "fast_relu is no derivative" in search.blame.detail
+    assert search.reduce(20.0)[0] <= 3
 
 
 def test_every_broken_pass_is_planted(broken) -> None:

@@ -9,6 +9,7 @@ import re
 import pytest
 from commands import ran
 
+from symc.cli.command import main
 from symc.debug import numdiff
 from symc.passes.pipeline import PASSES
 
@@ -270,3 +271,20 @@ def test_bisect_outlives_the_pass(files, capsys, name) -> None:
     (files / "outside.py").write_text(CONDUCT)
     out, _ = ran(capsys, "bisect", *model(files), "--insert", f"inline+{name}", "--diagnostics", "json", code=1)
     assert out.count("\n") == 1 and json.loads(out)["passes"][-1] == name
+
+
+def test_words_that_nobody_knows_are_answered_by_like_ones(files, capsys) -> None:
+    """At most six candidates, and the nearest; a judge that cannot be run is no failure of the program."""
+    given = model(files)
+    for words, said in (
+        (("dmp",), "and 11 others; did you mean dump?"),
+        (("dump", *given, "--level=lop"), "did you mean loop?"),
+        (("dump", *given, "--after=fus"), "others; did you mean fuse?"),
+        (("why-not", "fusee", "%fc1", *given), "others; did you mean fuse?"),
+        (("bisect", *given, "--fails", "no-such-program-here"), "expected numerics, verify, crash, any or a command"),
+    ):
+        try:
+            code = main(list(words))
+        except SystemExit as end:
+            code = end.code
+        assert code == 2 and said in capsys.readouterr().err, words
