@@ -7,8 +7,9 @@ import importlib.machinery
 import importlib.util
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 
 class Aliases:
@@ -90,3 +91,44 @@ def inner_names(module: str) -> dict[str, ModuleType]:
     package, _, own = module.partition(".")
     below = {old.removeprefix(f"{own}."): new for old, new in INNER.items() if old.startswith(f"{own}.")}
     return {name: sys.modules[f"{package}.{new}"] for name, new in below.items() if new == own}
+
+
+#: names that MXNet's module has, its own or imported, and programs take from there: module -> place here -> names
+ELSEWHERE: Mapping[str, Mapping[str, str]] = {
+    "symc.executor_manager": {"symc.base": "mx_real_t", "symc.context": "cpu", "symc.io": "DataDesc"},
+    "symc.gluon.block": {
+        "symc.base": "MXNetError", "symc.gluon.hybrid": "HybridBlock SymbolBlock",
+        "symc.gluon.parameter": "DeferredInitializationError", "symc.ndarray": "NDArray", "symc.symbol": "Symbol",
+    },
+    "symc.io": {"symc.io.arrays": "_init_data"},
+    "symc.model": {
+        "symc.base": "mx_real_t", "symc.callback": "LogValidationMetricsCallback",
+        "symc.executor_manager": "DataParallelExecutorManager _check_arguments _load_data",
+        "symc.io": "DataDesc", "symc.optimizer": "get_updater",
+    },
+    "symc.module.base_module": {"symc.base": "_as_list", "symc.context": "cpu"},
+    "symc.module.bucketing_module": {"symc.module.base_module": "_check_input_names"},
+    "symc.module.executor_group": {"symc.executor_manager": "_load_data _load_label"},
+    "symc.module.module": {
+        "symc.initializer": "InitDesc", "symc.module.base_module": "_check_input_names _parse_data_desc",
+        "symc.module.executor_group": "DataParallelExecutorGroup", "symc.ndarray": "zeros",
+    },
+    "symc.rnn": {"symc.rnn.base": "_normalize_sequence"},
+    "symc.symbol.symbol": {
+        "symc.attribute": "AttrScope", "symc.context": "Context current_context", "symc.executor": "Executor",
+        "symc.ndarray": "NDArray",
+        "symc.symbol": "arange eye full histogram hypot linspace load load_json maximum minimum ones pow power zeros",
+    },
+}  # fmt: skip
+
+
+def standing_elsewhere(module: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module of `ELSEWHERE`: looks where the name is, once somebody asks."""
+    places = {name: place for place, names in ELSEWHERE[module].items() for name in names.split()}
+
+    def find(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(places[name]), name)
+
+    return find

@@ -6,7 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from symc.aliases import standing_elsewhere
 from symc.ndarray import NDArray
+
+__getattr__ = standing_elsewhere(__name__)
 
 __all__: list[str] = []
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from symc import io, metric
+from symc.aliases import standing_elsewhere
 from symc.checkpoint import BatchEndParam, Params, load_checkpoint, load_params, save_checkpoint
 from symc.context import Context, cpu
 from symc.initializer import Uniform
@@ -22,6 +23,8 @@ from symc.updating import (  # noqa: F401 - programs that train by themselves im
     _update_params,
     _update_params_on_kvstore,
 )
+
+__getattr__ = standing_elsewhere(__name__)
 
 __all__ = ["BatchEndParam", "FeedForward", "load_checkpoint", "load_params", "save_checkpoint"]
 

@@ -10,11 +10,14 @@ from typing import Any
 
 from symc import initializer
 from symc import name as naming
+from symc.aliases import standing_elsewhere
 from symc.base import those
 from symc.gluon.parameter import Parameter, ParameterDict
 from symc.gluon.utils import HookHandle, indented
 from symc.ndarray import load as load_arrays
 from symc.ndarray import save as save_arrays
+
+__getattr__ = standing_elsewhere(__name__)
 
 
 class _BlockScope:

@@ -27,20 +27,25 @@ class Loss(HybridBlock):
         return f"{type(self).__name__}(batch_axis={self._batch_axis}, w={self._weight})"
 
     def _weighted(self, F: Any, loss: Any, sample_weight: Any, factor: float = 1) -> Any:
-        if sample_weight is not None:
-            loss = F.broadcast_mul(loss, sample_weight)
-        if self._weight is None:
-            return loss
-        if not isinstance(self._weight, (int, float)):
-            raise AssertionError(f"{type(self).__name__}: the weight is a number, not {self._weight!r}")
-        return loss * (self._weight * factor)
+        return _apply_weighting(F, loss, self._weight, sample_weight, factor)
 
     def _mean(self, F: Any, loss: Any, sample_weight: Any, factor: float = 1) -> Any:
         """The weighted mean over all axes but that of the examples."""
         return F.mean(self._weighted(F, loss, sample_weight, factor), axis=self._batch_axis, exclude=True)
 
 
-def _like(F: Any, x: Any, y: Any) -> Any:
+def _apply_weighting(F: Any, loss: Any, weight: Any = None, sample_weight: Any = None, factor: float = 1) -> Any:
+    """`loss` times every example's weight, and times `weight` and `factor`; losses of programs call it."""
+    if sample_weight is not None:
+        loss = F.broadcast_mul(loss, sample_weight)
+    if weight is None:
+        return loss
+    if not isinstance(weight, (int, float)):
+        raise AssertionError(f"the weight of a loss is a number, not {weight!r}")
+    return loss * (weight * factor)
+
+
+def _reshape_like(F: Any, x: Any, y: Any) -> Any:
     """x under the shape of y."""
     return x.reshape(y.shape) if F is ndarray else F.reshape_like(x, y)
 
@@ -53,7 +58,7 @@ class L2Loss(Loss):
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # type: ignore[override]
         """The loss of every example."""
-        return self._mean(F, F.square(_like(F, label, pred) - pred), sample_weight, 0.5)
+        return self._mean(F, F.square(_reshape_like(F, label, pred) - pred), sample_weight, 0.5)
 
 
 class _Weighted(Loss):
@@ -68,7 +73,7 @@ class L1Loss(_Weighted):
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # type: ignore[override]
         """The loss of every example."""
-        return self._mean(F, F.abs(_like(F, label, pred) - pred), sample_weight)
+        return self._mean(F, F.abs(_reshape_like(F, label, pred) - pred), sample_weight)
 
 
 class SigmoidBinaryCrossEntropyLoss(Loss):
@@ -85,7 +90,7 @@ class SigmoidBinaryCrossEntropyLoss(Loss):
         self, F: Any, pred: Any, label: Any, sample_weight: Any = None, pos_weight: Any = None
     ) -> Any:
         """The loss of every example."""
-        label = _like(F, label, pred)
+        label = _reshape_like(F, label, pred)
         if self._from_sigmoid:
             least = 1e-12
             hit = F.log(pred + least) * label
@@ -117,7 +122,7 @@ class SoftmaxCrossEntropyLoss(Loss):
         if self._sparse_label:
             loss = -F.pick(pred, label, axis=self._axis, keepdims=True)
         else:
-            loss = -(pred * _like(F, label, pred)).sum(axis=self._axis, keepdims=True)
+            loss = -(pred * _reshape_like(F, label, pred)).sum(axis=self._axis, keepdims=True)
         return self._mean(F, loss, sample_weight)
 
 
@@ -177,7 +182,7 @@ class HuberLoss(Loss):
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # type: ignore[override]
         """The loss of every example."""
-        gap = F.abs(_like(F, label, pred) - pred)
+        gap = F.abs(_reshape_like(F, label, pred) - pred)
         loss = F.where(gap > self._rho, gap - 0.5 * self._rho, (0.5 / self._rho) * F.square(gap))
         return self._mean(F, loss, sample_weight)
 
@@ -190,7 +195,7 @@ class HingeLoss(Loss):
         self._margin = margin
 
     def _beyond(self, F: Any, pred: Any, label: Any) -> Any:
-        return F.relu(self._margin - pred * _like(F, label, pred))
+        return F.relu(self._margin - pred * _reshape_like(F, label, pred))
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # type: ignore[override]
         """The loss of every example."""
@@ -218,7 +223,7 @@ class LogisticLoss(Loss):
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # type: ignore[override]
         """The loss of every example."""
-        label = _like(F, label, pred)
+        label = _reshape_like(F, label, pred)
         if self._label_format == "signed":
             label = (label + 1.0) / 2.0
         loss = F.relu(pred) - pred * label + F.Activation(-F.abs(pred), act_type="softrelu")
@@ -234,7 +239,7 @@ class TripletLoss(Loss):
 
     def hybrid_forward(self, F: Any, pred: Any, positive: Any, negative: Any) -> Any:  # type: ignore[override]
         """The loss of every example."""
-        gaps = F.square(_like(F, positive, pred) - pred) - F.square(_like(F, negative, pred) - pred)
+        gaps = F.square(_reshape_like(F, positive, pred) - pred) - F.square(_reshape_like(F, negative, pred) - pred)
         loss = F.relu(F.sum(gaps, axis=self._batch_axis, exclude=True) + self._margin)
         return self._weighted(F, loss, None)
 
@@ -254,7 +259,7 @@ class PoissonNLLLoss(Loss):
         self, F: Any, pred: Any, target: Any, sample_weight: Any = None, epsilon: float = 1e-08
     ) -> Any:
         """The mean over all elements."""
-        target = _like(F, target, pred)
+        target = _reshape_like(F, target, pred)
         loss = F.exp(pred) - target * pred if self._from_logits else pred - target * F.log(pred + epsilon)
         if self._compute_full:
             stirling = target * F.log(target) - target + 0.5 * F.log(2 * target * math.pi)
@@ -273,7 +278,7 @@ class CosineEmbeddingLoss(Loss):
         self, F: Any, input1: Any, input2: Any, label: Any, sample_weight: Any = None
     ) -> Any:
         """The loss of every example, in a column."""
-        input1, label = _like(F, input1, input2), label.reshape((-1, 1))
+        input1, label = _reshape_like(F, input1, input2), label.reshape((-1, 1))
         norms = [F.norm(x, axis=-1).reshape((-1, 1)) for x in (input1, input2)]
         product = F.sum(input1 * input2, axis=-1).reshape((-1, 1))
         cosine = product / F.broadcast_maximum(norms[0] * norms[1], F.full((1, 1), 1e-12))

@@ -1,6 +1,7 @@
 """Data for training: batches, and the iterators that make them."""
 
 from symc.aliases import inner_names as _inner_names
+from symc.aliases import standing_elsewhere as _standing_elsewhere
 from symc.io.arrays import NDArrayIter
 from symc.io.base import DataBatch, DataDesc, DataIter, MXDataIter
 from symc.io.mnist import MNISTIter
@@ -18,3 +19,5 @@ __all__ = [
 ]  # fmt: skip
 
 globals().update(_inner_names(__name__))
+
+__getattr__ = _standing_elsewhere(__name__)

@@ -33,10 +33,8 @@ class NDArrayIter(DataIter):
         self._axis = layout.find("N")
         if data is None:
             raise ValueError("NDArrayIter needs data")
-        self.data = _named(data, data_name)
-        self.label = (
-            [] if label is None or (isinstance(label, (list, tuple, dict)) and not label) else _named(label, label_name)
-        )
+        self.data = _init_data(data, False, data_name)
+        self.label = _init_data(label, True, label_name)
         for name, source in [*self.data, *self.label]:
             if source.stype == "csr" and last_batch_handle != "discard":
                 raise NotImplementedError(
@@ -150,8 +148,13 @@ def _rows(source: NDArray, chosen: Array, axis: int) -> NDArray:
     return array(source._read.take(chosen, axis), dtype=source.dtype)
 
 
-def _named(given: Any, default: str) -> list[tuple[str, NDArray]]:
-    """[(name, array)], sorted by name."""
+def _init_data(data: Any, allow_empty: bool, default_name: str) -> list[tuple[str, NDArray]]:
+    """[(name, array)], sorted by name; iterators of programs call it with the parameters' names."""
+    if data is None and not allow_empty:
+        raise AssertionError(f"{default_name}: there are no arrays")
+    if data is None or (allow_empty and isinstance(data, (list, tuple, dict)) and not data):
+        return []
+    given, default = data, default_name
     if isinstance(given, (np.ndarray, NDArray)) or scipy_csr(given):
         given = [given]
     if isinstance(given, (list, tuple)):

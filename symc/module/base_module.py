@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from symc import metric, ndarray
+from symc.aliases import standing_elsewhere
 from symc.checkpoint import BatchEndParam, save_params, split_params
 from symc.initializer import Uniform
 from symc.io import DataBatch, DataDesc, DataIter
 from symc.module.live import Live
 from symc.ndarray import NDArray
+
+__getattr__ = standing_elsewhere(__name__)
 
 __all__ = ["BaseModule"]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from symc import ndarray
 from symc import symbol as symbols
+from symc.aliases import standing_elsewhere
 from symc.base import MXNetError
 from symc.checkpoint import load_params
 from symc.initializer import Uniform
@@ -17,6 +18,8 @@ from symc.module.base_module import BaseModule, Params
 from symc.module.module import Module
 from symc.name import NameManager
 from symc.ndarray import NDArray
+
+__getattr__ = standing_elsewhere(__name__)
 
 __all__ = ["BucketingModule"]
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from symc.aliases import standing_elsewhere
 from symc.context import Context
 from symc.executor_manager import _split_input_slice
 from symc.io import DataDesc
@@ -13,6 +14,8 @@ from symc.module.base_module import as_list, describe
 from symc.module.batches import labels_of
 from symc.module.binding import gradient_requests, with_labels
 from symc.ndarray import NDArray, concatenate
+
+__getattr__ = standing_elsewhere(__name__)
 
 __all__ = ["DataParallelExecutorGroup", "ModuleGroup"]
 

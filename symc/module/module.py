@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symc import optimizer as opt
+from symc.aliases import standing_elsewhere
 from symc.checkpoint import load_checkpoint
 from symc.context import Context, cpu
 from symc.inference import infer_shapes
@@ -22,6 +23,8 @@ from symc.module.parameters import known_values, start_values, warn_of_extra, ze
 from symc.ndarray import NDArray
 from symc.sharing import warn_left
 from symc.updating import _create_kvstore, _initialize_kvstore, _update_params, _update_params_on_kvstore
+
+__getattr__ = standing_elsewhere(__name__)
 
 __all__ = ["Module"]
 

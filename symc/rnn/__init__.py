@@ -2,6 +2,7 @@
 
 import sys as _sys
 
+from symc.aliases import standing_elsewhere as _standing_elsewhere
 from symc.rnn.base import BaseRNNCell, RNNParams
 from symc.rnn.cells import BaseConvRNNCell, ConvGRUCell, ConvLSTMCell, ConvRNNCell, GRUCell, LSTMCell, RNNCell
 from symc.rnn.checkpoint import do_rnn_checkpoint, load_rnn_checkpoint, rnn_unroll, save_rnn_checkpoint
@@ -25,3 +26,5 @@ __all__ = [
     "ResidualCell", "SequentialRNNCell", "ZoneoutCell", "do_rnn_checkpoint", "encode_sentences",
     "load_rnn_checkpoint", "rnn_unroll", "save_rnn_checkpoint",
 ]  # fmt: skip
+
+__getattr__ = _standing_elsewhere(__name__)

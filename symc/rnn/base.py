@@ -14,7 +14,7 @@ Weights = dict[str, NDArray]
 Sequences = Any
 
 
-def as_sequence(
+def _normalize_sequence(
     length: int | None, inputs: Sequences, layout: str, merge: bool | None, given: str | None = None
 ) -> tuple[Sequences, int]:
     """(steps as one Symbol if `merge`, as a list if not, as they are for None; the axis of time in `layout`).
@@ -152,13 +152,13 @@ class BaseRNNCell:
         """(outputs, last states) of so many steps. Inputs are a Symbol in `layout`, or a Symbol a step; so are the
         outputs, by `merge_outputs` (None: whatever is cheaper)."""
         self.reset()
-        inputs, _ = as_sequence(length, inputs, layout, False)
+        inputs, _ = _normalize_sequence(length, inputs, layout, False)
         states = list(begin_state) if begin_state is not None else self.begin_state()
         outputs = []
         for at in range(length):
             output, states = self(inputs[at], states)
             outputs.append(output)
-        return as_sequence(length, outputs, layout, merge_outputs)[0], states
+        return _normalize_sequence(length, outputs, layout, merge_outputs)[0], states
 
     def _get_activation(self, inputs: Symbol, activation: Any, **kwargs: Any) -> Symbol:
         made: Symbol = (

@@ -7,7 +7,7 @@ from typing import Any
 
 from symc import symbol
 from symc.ndarray import NDArray
-from symc.rnn.base import BaseRNNCell, RNNParams, Sequences, Weights, as_sequence
+from symc.rnn.base import BaseRNNCell, RNNParams, Sequences, Weights, _normalize_sequence
 from symc.symbol import Symbol
 
 Step = tuple[Symbol, list[Symbol]]
@@ -112,7 +112,7 @@ class BidirectionalCell(_Several):
     ) -> Unrolled:  # fmt: skip
         """As for other cells; the states are one list for each direction."""
         self.reset()
-        steps, axis = as_sequence(length, inputs, layout, False)
+        steps, axis = _normalize_sequence(length, inputs, layout, False)
         (left, own), (right, theirs) = self._shares(begin_state if begin_state is not None else self.begin_state())
         there, left_states = left.unroll(length, steps, own, layout, merge_outputs)
         back, right_states = right.unroll(length, list(reversed(steps)), theirs, layout, merge_outputs)
@@ -155,7 +155,7 @@ class DropoutCell(BaseRNNCell):
         merge_outputs: bool | None = None,
     ) -> Unrolled:  # fmt: skip
         self.reset()
-        inputs, _ = as_sequence(length, inputs, layout, merge_outputs)
+        inputs, _ = _normalize_sequence(length, inputs, layout, merge_outputs)
         if isinstance(inputs, Symbol):
             return self(inputs, [])
         return super().unroll(length, inputs, begin_state, layout, merge_outputs)
@@ -250,7 +250,7 @@ class ResidualCell(ModifierCell):
         outputs, states = self.base_cell.unroll(length, inputs, begin_state, layout, merge_outputs)
         self.base_cell._modified = True
         merge = isinstance(outputs, Symbol) if merge_outputs is None else merge_outputs
-        inputs, _ = as_sequence(length, inputs, layout, merge)
+        inputs, _ = _normalize_sequence(length, inputs, layout, merge)
         if merge:
             return self._sum(outputs, inputs), states
         return [self._sum(o, i) for o, i in zip(outputs, inputs)], states

@@ -9,7 +9,7 @@ from typing import Any
 from symc import initializer, ndarray, symbol
 from symc.initializer import RNN_GATES, packed_rnn_parts
 from symc.ndarray import NDArray
-from symc.rnn.base import BaseRNNCell, RNNParams, Sequences, Weights, as_sequence
+from symc.rnn.base import BaseRNNCell, RNNParams, Sequences, Weights, _normalize_sequence
 from symc.rnn.cells import GRUCell, LSTMCell, RNNCell
 from symc.rnn.combined import BidirectionalCell, DropoutCell, SequentialRNNCell
 from symc.symbol import Symbol
@@ -89,7 +89,7 @@ class FusedRNNCell(BaseRNNCell):
         merge_outputs: bool | None = None,
     ) -> tuple[Sequences, list[Symbol]]:  # fmt: skip
         self.reset()
-        inputs, axis = as_sequence(length, inputs, layout, True)
+        inputs, axis = _normalize_sequence(length, inputs, layout, True)
         if axis == 1:
             warnings.warn("NTC layout detected. Consider using TNC for FusedRNNCell for faster speed", stacklevel=2)
             inputs = symbol.swapaxes(inputs, dim1=0, dim2=1)
@@ -108,7 +108,7 @@ class FusedRNNCell(BaseRNNCell):
                 state._set_attr(__layout__="LNC")
         if axis == 1:
             outputs = symbol.swapaxes(outputs, dim1=0, dim2=1)
-        return as_sequence(length, outputs, layout, merge_outputs)[0], states
+        return _normalize_sequence(length, outputs, layout, merge_outputs)[0], states
 
     def unfuse(self) -> SequentialRNNCell:
         """The same layers as cells that can be stepped; their weights are what `unpack_weights` gives, packed by

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from symc import attribute
+from symc.aliases import standing_elsewhere
 from symc.base import MXNetError, NotImplementedForSymbol, those
 from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ops.shared.storage import ATTRIBUTE as STORAGE_ATTRIBUTE
 from symc.ops.shared.storage import NUMBERS
+
+__getattr__ = standing_elsewhere(__name__)
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: attributes that may be spelled without the underscores that hide them

@@ -14,18 +14,37 @@ from symc.ghosts import GHOSTS
 
 #: what programs import, by the places MXNet 1.9.1 has it at
 INNER = {
-    "executor_manager": ["_split_input_slice", "_load_data", "_load_label", "_check_arguments"],
-    "module.base_module": ["BaseModule", "_check_input_names", "_parse_data_desc"],
-    "module.module": ["Module"],
-    "model": ["BatchEndParam", "_create_kvstore", "_initialize_kvstore", "_update_params", "load_params"],
+    "executor_manager": [
+        "_split_input_slice",
+        "_load_data",
+        "_load_label",
+        "_check_arguments",
+        "DataDesc",
+        "mx_real_t",
+    ],
+    "module.base_module": ["BaseModule", "_check_input_names", "_parse_data_desc", "_as_list", "cpu"],
+    "module.bucketing_module": ["BucketingModule", "_check_input_names"],
+    "module.executor_group": ["DataParallelExecutorGroup", "_load_data", "_load_label", "_merge_multi_context"],
+    "module.module": [
+        "Module",
+        "DataParallelExecutorGroup",
+        "InitDesc",
+        "_check_input_names",
+        "_parse_data_desc",
+        "zeros",
+    ],
+    "model": ["BatchEndParam", "_create_kvstore", "_initialize_kvstore", "_update_params", "load_params", "_load_data"],
+    "gluon.block": ["Block", "HybridBlock", "SymbolBlock", "DeferredInitializationError", "Symbol", "NDArray"],
+    "gluon.loss": ["Loss", "_apply_weighting", "_reshape_like"],
     "initializer": ["Uniform", "InitDesc"],
     "context": ["Context", "cpu", "gpu"],
     "base": ["_as_list", "MXNetError", "string_types"],
     "ndarray.ndarray": ["NDArray", "zeros", "array"],
     "ndarray.random": ["uniform"],
-    "symbol.symbol": ["Symbol", "Group", "Variable"],
-    "io.io": ["DataDesc", "NDArrayIter", "DataBatch"],
-    "rnn.rnn_cell": ["LSTMCell"],
+    "symbol.symbol": ["Symbol", "Group", "Variable", "load", "load_json", "zeros", "maximum", "AttrScope", "Executor"],
+    "io.io": ["DataDesc", "NDArrayIter", "DataBatch", "_init_data"],
+    "io.utils": ["_init_data"],
+    "rnn.rnn_cell": ["LSTMCell", "BaseRNNCell", "_normalize_sequence"],
     "optimizer.optimizer": ["SGD", "Optimizer"],
     "kvstore.kvstore": ["KVStore"],
     "metric": ["EvalMetric"],
@@ -144,6 +163,27 @@ def test_a_switch_makes_gpus_the_cpu(tmp_path):
 def test_inner_places_exist_under_the_own_name(place):
     module = __import__(f"symc.{place}", fromlist=INNER[place])
     assert not [name for name in INNER[place] if not hasattr(module, name)]
+
+
+def test_what_stands_elsewhere_is_the_same_object():
+    assert mx.gluon.block.HybridBlock is mx.gluon.HybridBlock and mx.model.DataDesc is mx.io.DataDesc
+    assert mx.module.module.DataParallelExecutorGroup is mx.module.executor_group.DataParallelExecutorGroup
+    with pytest.raises(AttributeError, match="'symc.gluon.block' has no attribute 'HybridBlok'"):
+        _ = mx.gluon.block.HybridBlok
+
+
+def test_what_programs_call_inside_of_modules_does_what_they_expect():
+    """Their own iterators, cells and losses are built on these."""
+    pairs = mx.io._init_data({"b": mx.nd.ones((2,)), "a": mx.nd.zeros((2,))}, False, "data")
+    assert [name for name, _ in pairs] == ["a", "b"] and mx.io._init_data(None, True, "data") == []
+    assert [name for name, _ in mx.io._init_data([[1], [2]], False, "data")] == ["_0_data", "_1_data"]
+    with pytest.raises(AssertionError):
+        mx.io._init_data(None, False, "data")
+    steps, axis = mx.rnn.rnn_cell._normalize_sequence(3, mx.sym.var("data"), "NTC", False)
+    assert len(steps) == 3 and axis == 1
+    loss = mx.gluon.loss._apply_weighting(mx.nd, mx.nd.array([[1.0], [2.0]]), 3, mx.nd.array([[0.5], [2.0]]))
+    assert loss.asnumpy().tolist() == [[1.5], [12.0]]
+    assert mx.gluon.loss._reshape_like(mx.nd, mx.nd.ones((6,)), mx.nd.ones((2, 3))).shape == (2, 3)
 
 
 @pytest.mark.parametrize("name", GHOSTS)
