@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from symc import symbol
 from symc.base import MXNetError
@@ -135,8 +136,31 @@ def get_operator_arguments(op_name: str) -> OperatorArguments:
     cls = OPERATORS[op_name]
     inputs = ["data"] if cls.variadic else [*cls.input_names, *cls.aux_names]
     kinds = ["NDArray-or-Symbol[]" if cls.variadic else "NDArray-or-Symbol"] * len(inputs)
-    for p in parameters(cls):
-        kind = getattr(p.annotation, "__name__", None) or str(p.annotation).replace("typing.", "")
-        kinds.append(f"{kind}, {'required' if p.required else f'optional, default={p.default!r}'}")
+    kinds += [_described(p.annotation, p.default, p.required) for p in parameters(cls)]
     names = [*inputs, *(p.name for p in parameters(cls))]
     return OperatorArguments(len(names), names, kinds)
+
+
+def _described(annotation: Any, default: Any, required: bool) -> str:
+    """A parameter's type and default in MXNet's words."""
+    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    kind = next(a for a in parts if a is not NoneType)
+    or_none = " or None" if NoneType in parts else ""
+    if get_origin(kind) is Literal:
+        words = sorted(get_args(kind), key=lambda w: (w != "None", w))
+        shown = "{" + ", ".join("None" if w == "None" else repr(w) for w in words) + "}"
+        return f"{shown}, required" if required else f"{shown},optional, default={str(default)!r}"
+    value = default
+    if kind is bool:
+        shown, value = "boolean", default if default is None else int(default)
+    elif kind is int:
+        shown, value = "int", repr(str(default))
+    elif kind is float:
+        shown, value = "float", default if default is None else f"{default:.9g}"
+    elif kind is str:
+        shown, value = "string", repr(default)
+    else:
+        or_none = or_none if default is None else ""
+        shown = "tuple of <float>" if float in get_args(kind) else "Shape" if or_none else "Shape(tuple)"
+        value = f"[{','.join(f'{v:g}' for v in default)}]" if isinstance(default, tuple) else default
+    return f"{shown}{or_none}, required" if required else f"{shown}{or_none}, optional, default={value}"

@@ -24,7 +24,7 @@ class Context:
     name = "op"
     #: shapes that inference found, for operators whose attributes leave them open
     output_shapes: tuple[tuple[int, ...], ...] = ()
-    is_output: bool = True
+    inner: bool = False
 
     def __init__(self, train: bool) -> None:
         self.train = train

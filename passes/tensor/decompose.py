@@ -41,7 +41,7 @@ class Context:
         self.train, self.taken, self.backward = train, taken, backward
         self.name = ""
         self.output_shapes: tuple[tuple[int, ...], ...] = ()
-        self.is_output = True
+        self.inner = False
         self.node: SymNode | None = None
         #: what variables are for the operators that follow, and after the forward half
         self.rebound: dict[SymNode, Node] = {}
@@ -112,7 +112,6 @@ class Decompose(Pass):
             values[variable, 0] = node
             inputs.append(node)
         origins: dict[Node, Origin] = {}
-        heads = {symbol for symbol, _ in module.graph.outputs}
         with Recorder() as recorder:
             for symbol in module.graph.nodes():
                 if symbol.is_variable:
@@ -121,7 +120,8 @@ class Decompose(Pass):
                 assert symbol.definition is not None
                 context.name, context.node = symbol.name, symbol
                 context.output_shapes = module.shapes.get(symbol.name, ())
-                context.is_output = symbol in heads
+                first = symbol.inputs[0][0] if symbol.inputs else symbol
+                context.inner = not first.is_variable and first in context.backward
                 operands = [self._read(entry, values, context, recorder) for entry in symbol.inputs]
                 with recorder.at(symbol.origin()):
                     try:

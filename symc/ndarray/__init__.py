@@ -20,10 +20,9 @@ from symc.ndarray.ndarray import (
     linspace,
     moveaxis,
     onehot_encode,
-    ones,
     waitall,
 )  # fmt: skip
-from symc.ndarray.storages import array, empty, load, load_frombuffer, save, zeros
+from symc.ndarray.storages import array, empty, load, load_frombuffer, ones, save, zeros
 from symc.ndarray.storages import tostype as _tostype
 from symc.ops.base import OPERATORS
 from symc.ops.functions import install as _install

@@ -417,7 +417,7 @@ def full(shape: Any, val: float, ctx: Context | None = None, dtype: Any = None, 
     if out is not None and out.shape != _shape(shape):
         raise MXNetError(f"out has shape {out.shape}, but the result {_shape(shape)}")
     made = out if out is not None else empty(shape, ctx, dtype)
-    made[:] = val
+    made[...] = val
     return made
 
 

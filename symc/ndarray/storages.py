@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from symc.base import MXNetError
 from symc.context import Context
 from symc.ndarray import files
 from symc.ndarray import ndarray as dense
@@ -21,8 +22,21 @@ _NAMES = {number: stype for stype, number in NUMBERS.items()}
 
 
 def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any = None, **kwargs: Any) -> NDArray:
-    """An array of zeros; of a sparse storage type ("csr", "row_sparse") it stores nothing."""
+    """An array of zeros; of a sparse storage type ("csr", "row_sparse") it stores nothing. MXNetError for shapes
+    without axes or elements, unless mx.np_shape is on."""
+    _check_shape("zeros", shape)
     return creation.zeros(stype or "default", shape, ctx, dtype, **kwargs)
+
+
+def ones(shape: Any, ctx: Context | None = None, dtype: Any = None, **kwargs: Any) -> NDArray:
+    """An array of ones. MXNetError for shapes without axes or elements, unless mx.np_shape is on."""
+    _check_shape("ones", shape)
+    return dense.ones(shape, ctx, dtype, **kwargs)
+
+
+def _check_shape(called: str, shape: Any) -> None:
+    if not is_np_shape() and np.size(shape) * np.all(shape) == 0:
+        raise MXNetError(f"{called}: the shape {shape} means that sizes are not known; under mx.np_shape it is a shape")
 
 
 def empty(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: Any = None) -> NDArray:

@@ -160,8 +160,8 @@ class BuildContext(Protocol):
     name: str
     #: the inferred shapes of the outputs, where they are known beforehand (else empty)
     output_shapes: tuple[tuple[int, ...], ...]
-    #: the operator's result is a result of the whole program: its cotangent comes from outside
-    is_output: bool
+    #: the first input is computed by the program, and its gradient is wanted: it is a value like others
+    inner: bool
 
     def update(
         self, position: int, value: Node, phase: str = "backward", again: Callable[[Node], Node] | None = None
@@ -332,7 +332,7 @@ class _ShapeContext:
     train = True
     name = "?"
     output_shapes: tuple[tuple[int, ...], ...] = ()
-    is_output = True
+    inner = False
 
     def update(
         self, position: int, value: Node, phase: str = "backward", again: Callable[[Node], Node] | None = None
@@ -493,4 +493,4 @@ def parse(cls: type[Operator], attrs: Mapping[str, str]) -> Operator:
 
 def takes_anything(cls: type[Operator]) -> bool:
     """Operators without parameters keep whatever attributes they are given, as MXNet's do."""
-    return not parameters(cls) and cls.op_name not in ("_linalg_potrf", "_linalg_potri")
+    return not parameters(cls)

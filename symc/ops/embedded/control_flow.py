@@ -39,7 +39,7 @@ class _Inside:
     def __init__(self, train: bool, key: Node | None = None) -> None:
         self.train, self.key = train, key
         self.name = ""
-        self.is_output = True
+        self.inner = False
         self.output_shapes: tuple[tuple[int, ...], ...] = ()
         self.node: SymNode | None = None
         self.written: dict[SymNode, tuple[Node, str]] = {}
@@ -66,13 +66,12 @@ class _Inside:
         variables = inputs_of(graph)
         values: dict[Entry, Node] = {(v, 0): x for v, x in zip(variables, given)}
         inferred = output_types(graph, {(v, 0): x.tensor for v, x in zip(variables, given)})
-        heads = {n for n, _ in graph.outputs}
         recorder = Recorder.active()
         for node in graph.nodes():
             if node.is_variable:
                 continue
             assert node.definition is not None
-            self.is_output = node in heads
+            self.inner = bool(node.inputs) and not node.inputs[0][0].is_variable
             self.name, self.node = node.name, node
             known = () if node.inputs else inferred[node]  # of operators without inputs: theirs follow from their use
             self.output_shapes = tuple(t.shape for t in known if t is not None) if None not in known else ()

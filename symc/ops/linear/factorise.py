@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -129,9 +130,27 @@ class _Square(Linalg):
         raise NotImplementedError
 
 
+class _Cholesky(_Square):
+    """Base: of a lower triangle; where it is not `lower`, of the transpose of the upper one."""
+
+    lower: bool = True
+    #: whether the result is a triangle, too
+    factor: ClassVar[bool]
+
+    def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        if self.lower:
+            return super().build(ctx, *inputs)
+        matrices_only(self, *inputs)
+        made = super().build(ctx, _t(inputs[0]))
+        return _t(made) if self.factor else made
+
+
 @operator("_linalg_potrf", inputs="A", aliases="linalg_potrf", hint="potrf")
-class Potrf(_Square):
-    """The Cholesky factor L of A = L L^T, lower; the gradient is symmetric."""
+class Potrf(_Cholesky):
+    """The Cholesky factor L of A = L L^T (`lower`), or U of A = U^T U; the gradient is symmetric."""
+
+    factor: ClassVar[bool] = True
+    lower: bool = True
 
     def value(self, a: Node) -> Node:
         return _call("cholesky", a)
@@ -144,8 +163,11 @@ class Potrf(_Square):
 
 
 @operator("_linalg_potri", inputs="A", aliases="linalg_potri", hint="potri")
-class Potri(_Square):
-    """(L L^T)^-1 from the Cholesky factor L."""
+class Potri(_Cholesky):
+    """(L L^T)^-1 from the Cholesky factor L (`lower`), or (U^T U)^-1 from U."""
+
+    factor: ClassVar[bool] = False
+    lower: bool = True
 
     def value(self, a: Node) -> Node:
         inverse = solve(a, _identity_like(a), True, False)

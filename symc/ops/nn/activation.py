@@ -15,7 +15,7 @@ from symc.ir.prims.control import custom_grad
 from symc.ir.prims.movement import broadcast, reshape
 from symc.ir.prims.random import uniform
 from symc.ir.prims.reduce import reduce_max, reduce_sum
-from symc.ir.types import I32, dtype_of
+from symc.ir.types import I32, I64, dtype_of
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Types, is_known, operator
 from symc.ops.shared.layers import data_like_output, data_to_output, indices, narrow, refuse, rows, wide
 
@@ -139,10 +139,10 @@ class LeakyReLU(Operator):
     def _prelu(self, ctx: BuildContext, x: Node, gamma: Node) -> Node:
         """x above zero, gamma * x below.
 
-        MXNet 1.9.1 writes the data's gradient over the cotangent before it takes gamma's from it, unless the cotangent
-        comes from outside: inside a net gamma's gradient is gamma times the derivative, and nets were trained so.
+        MXNet 1.9.1 writes the data's gradient over the cotangent before it takes gamma's from it, unless that gradient
+        has an array of its own: inside a net gamma's gradient is gamma times the derivative, and nets were trained so.
         """
-
+        inner = ctx.inner
         found = _slope_axes(gamma.shape, x.shape)
 
         def slope(gamma: Node, shape: tuple[int, ...]) -> Node:
@@ -155,7 +155,7 @@ class LeakyReLU(Operator):
             x, gamma = ins
             spread = slope(gamma, x.shape)
             down = ew.select(ew.gt(x, 0), cts[0], cts[0] * spread)
-            kept = cts[0] if ctx.is_output else down
+            kept = down if inner else cts[0]
             parts = ew.select(ew.gt(x, 0), 0, x * kept)
             axes = tuple(a for a in range(x.rank) if a not in found)
             return [down, reshape(reduce_sum(parts, axes), gamma.shape)]
@@ -249,8 +249,6 @@ class _SoftmaxLike(Operator):
             t.set_out(0, np.dtype(self.dtype))
             if t.ins[0] is None:
                 t.set_in(0, t.outs[0])
-        if len(t.ins) > 1 and t.ins[1] is None and t.ins[0] is not None:
-            t.set_in(1, np.int32)
 
     def _apply(self, x: Node, axis: int) -> Node:
         return softmax(x, (axis,))
@@ -265,6 +263,8 @@ class _SoftmaxLike(Operator):
         if self.temperature is not None and self.temperature != 1.0:
             x = x * (1.0 / self.temperature)
         if len(inputs) > 1:
+            if inputs[1].dtype not in (I32, I64):
+                raise ShapeError(f"length must be int32 or int64, not {inputs[1].dtype}")
             kept = _within(inputs[1], x.shape, axis)
             y = self._apply(ew.select(kept, x, float("-inf")), axis)
             y = ew.select(kept, y, 0.0)
@@ -293,11 +293,6 @@ class Softmax(_SoftmaxLike):
             axis = self._axis(len(data))
             if self.use_length:
                 s.set_in(1, data[:axis] + data[axis + 1 :])
-
-    def complete_types(self, t: Types) -> None:
-        super().complete_types(t)
-        if self.use_length and t.ins[1] is not None and t.ins[1] not in (np.int32, np.int64):
-            raise ShapeError(f"length must be int32 or int64, not {t.ins[1]}")
 
 
 @operator("softmin")

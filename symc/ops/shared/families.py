@@ -14,7 +14,7 @@ from symc.ir.prims import numeric
 from symc.ir.prims.control import custom_grad
 from symc.ir.prims.pullback import pullback
 from symc.ir.types import F16, F32, F64, DType, TensorType, dtype_of
-from symc.ops.base import MXNetError, Operator, ShapeError, Shapes, Types, operator
+from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Types, operator
 
 Function = Callable[..., Node]
 
@@ -164,10 +164,18 @@ def some_axes(axes: Iterable[int], rank: int, what: str = "axis") -> tuple[int, 
 
 
 def wanted_shape(shape: Sequence[int] | None) -> tuple[int, ...]:
-    """A shape that the attributes give, () for none. ShapeError for negative extents."""
-    if any(d < 0 for d in shape or ()):
-        raise ShapeError(f"shape={shape} must not have negative extents")
-    return tuple(shape or ())
+    """A shape that the attributes give, () for none; -1 is an extent that is not known. ShapeError for less."""
+    if any(d < -1 for d in shape or ()):
+        raise ShapeError(f"shape={shape} must not have extents below -1, which is one that is not known")
+    return tuple(max(d, 0) for d in shape or ())
+
+
+def complete_shape(ctx: BuildContext, shape: Sequence[int] | None) -> tuple[int, ...]:
+    """The output's shape where the attributes give it in part: the rest was inferred. ShapeError where it was not."""
+    found = (ctx.output_shapes or (tuple(shape or ()),))[0]
+    if not found or min(found) < 1:
+        raise ShapeError(f"shape={shape} must be complete")
+    return found
 
 
 def size_of(shape: Sequence[int]) -> int:

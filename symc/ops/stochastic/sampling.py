@@ -23,7 +23,7 @@ from symc.ir.prims.reduce import cumsum, reduce_sum
 from symc.ir.prims.tuples import get
 from symc.ir.types import F16, F32, F64, I64, U64, Array, DType, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
-from symc.ops.shared.families import MaybeFloat, floats_only, ir_type, no_gradient, wanted_shape
+from symc.ops.shared.families import MaybeFloat, complete_shape, floats_only, ir_type, no_gradient, wanted_shape
 
 #: (key, parameters of the result's shape or rank 0, shape, type) -> draws
 Draw = Callable[[Node, list[Node], tuple[int, ...], DType], Node]
@@ -139,9 +139,7 @@ class _Free(_Drawn):
         t.set_out(0, np.float32 if self.dtype == "None" else np.dtype(self.dtype))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        if not self.shape or not all(self.shape):
-            raise ShapeError(f"shape={self.shape} must be complete")
-        return self.drawn(ctx, tuple(self.shape), F32 if self.dtype == "None" else ir_type(self.dtype))
+        return self.drawn(ctx, complete_shape(ctx, self.shape), F32 if self.dtype == "None" else ir_type(self.dtype))
 
 
 class _Like(_Drawn):
@@ -248,10 +246,8 @@ class RandInt(Operator):
         t.set_out(0, np.int32 if self.dtype == "None" else np.dtype(self.dtype))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        if not self.shape:
-            raise ShapeError("shape must be given")
         dtype = ir_type("int32" if self.dtype == "None" else self.dtype)
-        key, span, shape = ctx.random_key(), self.high - self.low, tuple(self.shape)
+        key, span, shape = ctx.random_key(), self.high - self.low, complete_shape(ctx, self.shape)
         bits = ew.cast(random_bits(key, shape), U64)
         if span <= 1 << 32:
             # the high word of bits * span: Lemire's multiplication in place of a division

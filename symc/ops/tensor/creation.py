@@ -12,7 +12,16 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.types import F64, I64, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, operator
-from symc.ops.shared.families import Number, NumberOrBool, constant, element_type, ir_type, one_axis, wanted_shape
+from symc.ops.shared.families import (
+    Number,
+    NumberOrBool,
+    complete_shape,
+    constant,
+    element_type,
+    ir_type,
+    one_axis,
+    wanted_shape,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +45,7 @@ class _Filled(_Created):
             s.set_out(0, shape)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        shape: tuple[int, ...] = (ctx.output_shapes or (self.shape or (),))[0]  # type: ignore[attr-defined]
-        if not shape or not all(shape):
-            raise ShapeError(f"shape={shape} must be complete")
+        shape = complete_shape(ctx, self.shape)  # type: ignore[attr-defined]
         value = getattr(self, "value", self.value_of_all)
         if self.dtype == "bool":
             return ew.full(bool(value), TensorType(ir_type("bool"), shape))
@@ -73,7 +80,7 @@ class ZerosWithoutType(Operator):
         t.set_out(0, np.float32)
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        return constant(0, ir_type("float32"), self.shape or ())
+        return constant(0, ir_type("float32"), complete_shape(ctx, self.shape))
 
 
 @operator("_ones", inputs="", first="shape")

@@ -67,6 +67,8 @@ class _Reduction(Operator):
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data = inputs[0]
         axes = self.axes(data.rank)
+        if not all(data.shape) and (len(axes) < data.rank or not self.partial):
+            raise ShapeError(f"data of shape {data.shape} has nothing to take its {self.op_name} of")
         made = type(self).function(data, axes)
         return reshape(made, reduced_shape(data.shape, axes, self.keepdims))
 
@@ -119,7 +121,11 @@ for _name, _aliases, _function, _doc in _REDUCTIONS:
 
 @operator("norm")
 class Norm(Operator):
-    """The 1-norm or 2-norm (`ord`) over axes; over everything without `axis`. The gradient at a zero vector is nan."""
+    """The 1-norm or 2-norm (`ord`) over axes; over everything without `axis`. The gradient at a zero vector is nan.
+
+    Differs from MXNet: it gives another `out_dtype` than the data's only with MXNET_SAFE_ACCUMULATION=1, and rounds in
+    the middle of norms of integers.
+    """
 
     ord: int = 2
     axis: Tuple | None = None
@@ -148,15 +154,17 @@ class Norm(Operator):
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         data = inputs[0]
         axes = self._axes(data.rank)
-        if self.out_dtype != "None" and ir_type(self.out_dtype) != data.dtype:
-            raise ShapeError(f"norm: out_dtype={self.out_dtype} must be the data's type {data.dtype}")
+        out = data.dtype if self.out_dtype == "None" else ir_type(self.out_dtype)
+        wider = out.is_float and out.numpy.itemsize > data.dtype.numpy.itemsize
+        if out.is_float and (wider or not data.dtype.is_float):
+            data = ew.cast(data, out)
 
         def value(x: Node) -> Node:
             if self.ord == 1:
                 return reduce_sum(ew.abs_(x), axes)
             return ew.sqrt(reduce_sum(x * x, axes))
 
-        return reshape(in_floats(value)(data), reduced_shape(data.shape, axes, self.keepdims))
+        return reshape(ew.cast(in_floats(value)(data), out), reduced_shape(data.shape, axes, self.keepdims))
 
 
 @operator("moments", outputs="output0 output1")

@@ -195,11 +195,12 @@ class ExpandDims(Operator):
 
     def complete(self, s: Shapes) -> None:
         """(*A, *B) gives (*A, 1, *B), and the output tells the data."""
-        data, out = s.ins[0], s.outs[0]
+        data = s.ins[0]
         if data is not None:
             at = one_axis(self.axis, len(data) + 1)
             s.set_out(0, data[:at] + (1,) + data[at:])
-        elif out is not None:
+        out = s.outs[0]
+        if out is not None:
             at = one_axis(self.axis, len(out))
             s.set_in(0, out[:at] + out[at + 1 :])
 
@@ -246,10 +247,11 @@ class Transpose(Operator):
 
     def complete(self, s: Shapes) -> None:
         """The data's extents in the order of `axes`, and the output tells the data."""
-        data, out = s.ins[0], s.outs[0]
+        data = s.ins[0]
         if data is not None:
             s.set_out(0, tuple(data[p] for p in self.perm(len(data))))
-        elif out is not None:
+        out = s.outs[0]
+        if out is not None:
             perm = self.perm(len(out))
             s.set_in(0, tuple(out[perm.index(a)] for a in range(len(out))))
 

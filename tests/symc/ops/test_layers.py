@@ -235,11 +235,12 @@ def test_what_mxnet_infers(name, shapes, attrs, out):
 
 
 def test_softmax_types():
-    """With `dtype` unknown data have that type; a length is a whole number."""
+    """With `dtype` unknown data have that type; a length is a whole number, which only runs ask for."""
     assert infer_types("softmin", None, dtype="float64") == ([np.float64], [np.float64])
     assert infer_types("softmax", None)[0] == [None]
+    assert infer_types("softmax", np.float32, np.uint8, use_length=True)[1] == [np.float32]
     with pytest.raises(ShapeError, match="int32 or int64"):
-        infer_types("softmax", np.float32, np.uint8, use_length=True)
+        Built("softmax", [np.ones((2, 3)), np.ones(2, np.uint8)], use_length=True).forward()
 
 
 def test_softmax_activation_of_more_than_two_axes():
