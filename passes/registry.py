@@ -11,6 +11,7 @@ from symc.passes.tensor import (
     inline,
     layout,
     merge_loops,
+    pack,
     prune,
     simplify,
     stack,
@@ -19,5 +20,5 @@ from symc.passes.tensor import (
 
 __all__ = [
     "PASSES", "autodiff", "batch", "decompose", "fuse", "hoist", "inline", "layout", "lower", "merge_loops",
-    "own_results", "plan_memory", "prune", "recompute", "schedule", "simplify", "stack", "tile", "winograd",
+    "own_results", "pack", "plan_memory", "prune", "recompute", "schedule", "simplify", "stack", "tile", "winograd",
 ]  # fmt: skip

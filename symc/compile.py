@@ -11,6 +11,7 @@ graph   = prune(graph)                     what nobody takes of a loop is not co
 graph   = simplify(graph)                  fewer, canonical nodes for fuse to see
 graph   = layout(graph)                    where blocked layouts are chosen
 graph   = winograd(graph)                  convolutions with fewer multiplications
+graph   = pack(graph)                      weights lie as they are read, where a prologue can see to it
 program = fuse(graph)                      which values get memory, and which kernels compute them
 program = schedule(program)                the order of the kernels
 program = own_results(program)             a value of its own for every output and update, copied where it must be
@@ -65,6 +66,7 @@ from symc.passes.tensor.decompose import Decompose, SymbolModule
 from symc.passes.tensor.inline import Inline
 from symc.passes.tensor.layout import Layout
 from symc.passes.tensor.merge_loops import MergeLoops
+from symc.passes.tensor.pack import Pack
 from symc.passes.tensor.prune import Prune
 from symc.passes.tensor.simplify import Simplify
 from symc.passes.tensor.stack import Stack
@@ -111,8 +113,9 @@ def tensor_passes(target: Target | None = None, train: bool = False) -> list[Pas
     """From a tensor graph to a planned program."""
     target = target or host_target()
     filtered = [WinogradConvolutions(vector_bytes=target.vector_bytes, tile=2 if train else 0)]
+    packing = Pack(vector_bytes=target.vector_bytes, registers=target.registers)
     return [
-        Inline(), Prune(), Simplify(), Layout(), *(filtered if filtering() else []),
+        Inline(), Prune(), Simplify(), Layout(), *(filtered if filtering() else []), packing,
         Fuse(), Schedule(), OwnResults(), Hoist(), PlanMemory(),
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from symc.ir.op import Node, Primitive, primitive, require
-from symc.ir.prims.movement import pad, slice_, swapaxes
+from symc.ir.prims.movement import pad, reshape, slice_, swapaxes, transpose
 from symc.ir.types import F16, F32, Array, Shape, TensorType, Type
 
 
@@ -116,15 +116,61 @@ def _acc(x: Array) -> Array:
     return x.astype(F32.numpy) if x.dtype == np.float16 else x
 
 
+@primitive("packed")
+class Packed(Primitive):
+    """Weights (O, C, *K) with `lanes` output channels side by side: (O/lanes, C, *K, lanes)."""
+
+    nest: ClassVar[str] = "once"
+
+    lanes: int = 1
+
+    def type(self, ins: Sequence[TensorType]) -> Type:
+        ok = len(ins) == 1 and ins[0].rank > 1 and self.lanes > 0 == ins[0].shape[0] % self.lanes
+        require(ok, self, f"takes weights of a multiple of {self.lanes} channels", *ins)
+        outs, *rest = ins[0].shape
+        return ins[0].with_shape((outs // self.lanes, *rest, self.lanes))
+
+    def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
+        w = args[0].reshape(-1, self.lanes, *args[0].shape[1:])
+        return np.ascontiguousarray(np.moveaxis(w, 1, -1))
+
+    def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
+        return [None if ct[0] is None else unpacked(ct[0])]
+
+
+def packed(w: Node, lanes: int) -> Node:
+    """`lanes` output channels of weights (O, C, *K) side by side."""
+    return Node.make(Packed(lanes), [w])
+
+
+def unpacked(w: Node) -> Node:
+    """Packed weights as they were."""
+    groups, *rest, lanes = w.shape
+    turned = transpose(w, (0, w.rank - 1, *range(1, w.rank - 1)))
+    return reshape(turned, (groups * lanes, *rest))
+
+
 @primitive("conv")
 class Conv(_Conv):
-    """y[n, o, p] = sum over c, t of x[n, c, p*stride + t*dilate] w[o, c, t]; x (N, C, *S), w (O, C/groups, *K)."""
+    """y[n, o, p] = sum over c, t of x[n, c, p*stride + t*dilate] w[o, c, t]; x (N, C, *S), w (O, C/groups, *K), or with
+    `lanes` packed so: (O/lanes, C, *K, lanes)."""
 
     stride: Shape = ()
     dilate: Shape = ()
     groups: int = 1
+    lanes: int = 0
+
+    def weights(self, w: TensorType) -> TensorType:
+        """The type of the weights if they were not packed."""
+        if not self.lanes:
+            return w
+        ok = w.rank > 3 and w.shape[-1] == self.lanes and self.groups == 1
+        require(ok, self, f"takes weights of one group that are packed by {self.lanes}", w)
+        return w.with_shape((w.shape[0] * self.lanes, *w.shape[1:-1]))
 
     def type(self, ins: Sequence[TensorType]) -> Type:
+        require(len(ins) == 2, self, "takes two operands of one rank", *ins)
+        ins = (ins[0], self.weights(ins[1]))
         self._check(ins, self.stride, self.dilate)
         x, w = ins
         ok = x.shape[1] == w.shape[1] * self.groups and w.shape[0] % self.groups == 0
@@ -135,6 +181,8 @@ class Conv(_Conv):
 
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array:
         x, w = map(_acc, args)
+        if self.lanes:
+            w = np.moveaxis(w, -1, 1).reshape(w.shape[0] * self.lanes, *w.shape[1:-1])
         n, o, *spatial = out[0].shape
         g = self.groups
         y = np.zeros((n, g, o // g, *spatial), x.dtype)
@@ -146,15 +194,17 @@ class Conv(_Conv):
         return y.reshape(out[0].shape).astype(out[0].dtype.numpy)
 
     def multiply_adds(self, node: Node) -> int:
-        return self._taps(node, node.inputs[1])
+        return node.tensor.size * node.inputs[1].tensor.size // max(node.shape[1], 1)
 
     def grad(self, node: Node, ct: Sequence[Node | None]) -> Sequence[Node | None]:
         x, w = node.inputs
         if ct[0] is None:
             return [None, None]
+        plain = unpacked(w) if self.lanes else w
+        dw = conv_dw(x, ct[0], self.stride, self.dilate, self.groups, plain.shape[2:])
         return [
-            conv_dx(ct[0], w, self.stride, self.dilate, self.groups, x.shape[2:]),
-            conv_dw(x, ct[0], self.stride, self.dilate, self.groups, w.shape[2:]),
+            conv_dx(ct[0], plain, self.stride, self.dilate, self.groups, x.shape[2:]),
+            packed(dw, self.lanes) if self.lanes else dw,
         ]
 
 

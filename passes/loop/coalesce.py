@@ -11,7 +11,7 @@ from math import prod
 from symc.ir.changed import replace
 from symc.ir.op import Node, Recorder, input_node, parameter
 from symc.ir.prims.elementwise import Const
-from symc.ir.prims.linear import Conv, conv
+from symc.ir.prims.linear import Conv
 from symc.ir.prims.movement import Broadcast, reshape
 from symc.ir.prims.reduce import Reduction
 from symc.ir.program.form import Access, Axes, Form
@@ -64,7 +64,8 @@ def coalesce(body: Graph, form: Form) -> tuple[Graph, Form]:
             elif _is_pointwise(node):
                 x, w = node.inputs
                 assert isinstance(node.op, Conv)
-                new[node] = conv(new[x], reshape(w, (*w.shape[:2], 1)), (1,), (1,), node.op.groups)
+                flat = reshape(w, (*w.shape[:2], 1, *w.shape[node.rank :]))
+                new[node] = Node.make(replace(node.op, stride=(1,), dilate=(1,)), [new[x], flat])
             else:
                 new[node] = node.on([new[i] for i in node.inputs])
             if node in body.origins:
@@ -89,7 +90,7 @@ def _is_pointwise(node: Node) -> bool:
     """Whether a node is a convolution of one tap and stride 1 over maps of several axes: a product of every position
     with the weights."""
     op = node.op
-    return isinstance(op, Conv) and max(op.stride) == 1 == prod(node.inputs[1].shape[2:]) and node.rank > 3
+    return isinstance(op, Conv) and max(op.stride) == 1 == prod(node.inputs[1].shape[2 : node.rank]) and node.rank > 3
 
 
 def _spans(body: Graph, form: Form) -> dict[Node, Axes] | None:

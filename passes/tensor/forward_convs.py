@@ -49,6 +49,8 @@ def one_tap(node: Node) -> Node | Refused | None:
     op = node.op
     if not isinstance(op, (Conv, ConvDw)) or not node.tensor.size:
         return None
+    if isinstance(op, Conv) and op.lanes:
+        return Refused("its weights are packed")
     x, other = node.inputs
     kernel, places = (other.shape[2:], node.shape[2:]) if isinstance(op, Conv) else (op.kernel, other.shape[2:])
     if math.prod(kernel) != 1:
@@ -66,8 +68,8 @@ def patch_product(node: Node) -> Node | Refused | None:
     op = node.op
     if not isinstance(op, Conv) or not node.tensor.size:
         return None
-    if op.groups != 1:
-        return Refused(f"it has {op.groups} groups")
+    if op.groups != 1 or op.lanes:
+        return Refused("its weights are packed" if op.lanes else f"it has {op.groups} groups")
     x, w = node.inputs
     places, kernel = node.shape[2:], w.shape[2:]
     images = x.shape[0]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
-from symc.ir.op import Node, parameter
+from symc.ir.op import Node
 from symc.ir.prims.linear import Conv
 from symc.ir.prims.movement import Pad
 from symc.ir.prims.winograd import POINTS, TAPS, winograd, winograd_weights
@@ -24,6 +24,7 @@ from symc.passes.cost import CORE, FETCHING, FOLLOWING, HANDLING, MOVING, SHARES
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter, Rule, rewrite
 from symc.passes.manager.watching import Refused
+from symc.passes.tensor.parameters import has_prologue
 
 #: a form is chosen if it takes at most this part of the direct form's time: what it costs is known less well
 GAIN = 0.85
@@ -137,12 +138,6 @@ class WinogradConvolutions(Pass):
         left = 2 * max(0, scratch - CORE // 2) * FETCHING
         turns = -(-blocks // SHARES) * SHARES
         return turns * (products + transforms + read + left)
-
-
-def has_prologue(graph: Graph) -> bool:
-    """Whether what depends on parameters only is computed when they change, not in every run (see hoist)."""
-    halves = [*(o.phase for o in graph.outputs), *(u.phase for u in graph.updates)]
-    return "backward" not in halves and any(parameter(i).role == "data" for i in graph.inputs)
 
 
 def _is_border(x: Node) -> bool:

@@ -11,7 +11,7 @@ from symc.ir.changed import replace
 from symc.ir.index import Affine
 from symc.ir.op import Index, Node, Ref
 from symc.ir.prims import elementwise as ew
-from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot
+from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot, Packed
 from symc.ir.types import Shape
 from symc.passes.loop.build import Builder
 from symc.passes.loop.nests.common import Read, Store, accumulator, multiply_add, nest
@@ -42,6 +42,19 @@ def dot_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> Non
         b.nest(node.shape, result)
 
 
+@nest(Packed)
+def packed_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
+    """Stored in order: every row of the result gathers its lanes."""
+    assert isinstance(node.op, Packed)
+    lanes = node.op.lanes
+
+    def one(index: Index) -> None:
+        group, *rest, lane = index
+        store(index, reads[0]((group * lanes + lane, *rest)))
+
+    b.nest(node.shape, one)
+
+
 @nest(Conv)
 def conv_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
     op = node.op
@@ -50,24 +63,33 @@ def conv_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> No
         with b.at(None, "conv"):
             plane_nest(b, node, reads, store)
         return
-    x, w = node.inputs
     wide = accumulator(node.dtype)
-    per = w.shape[0] // op.groups
+    outs, channels, *kernel = op.weights(node.inputs[1].tensor).shape
 
-    def at(index: Index, group: Affine, o: Affine) -> None:
-        n, place = index[0], index[2:]
+    def one(n: Affine, group: Affine, o: Affine, weights: Index, place: Index) -> None:
+        """A result; `weights`: the index of its weights before that of channel and tap, and behind it."""
 
         def step(r: Index, held: list[Ref]) -> list[Ref]:
             c, tap = r[0], r[1:]
             where = tuple(p * s + t * d for p, s, t, d in zip(place, op.stride, tap, op.dilate))
-            left = reads[0]((n, group * w.shape[1] + c, *where))
-            return [multiply_add(b, left, reads[1]((o, c, *tap)), held[0])]
+            left = reads[0]((n, group * channels + c, *where))
+            return [multiply_add(b, left, reads[1]((weights[0], c, *tap, *weights[1:])), held[0])]
 
-        (total,) = b.reduce([w.shape[1], *w.shape[2:]], [b.const(0, wide)], step, [ew.add], "k")
+        (total,) = b.reduce([channels, *kernel], [b.const(0, wide)], step, [ew.add], "k")
         store((n, o, *place), b.cast(total, node.dtype))
 
+    def at(index: Index, group: Affine, o: Affine) -> None:
+        one(index[0], group, o, (o,), index[2:])
+
+    def side_by_side(index: Index) -> None:
+        n, g, lane, *place = index
+        one(n, Affine(), g * op.lanes + lane, (g, lane), tuple(place))
+
     with b.at(None, "conv"):
-        _grouped(b, node.shape, op.groups, per, at)
+        if op.lanes:
+            b.nest((node.shape[0], outs // op.lanes, op.lanes, *node.shape[2:]), side_by_side)
+        else:
+            _grouped(b, node.shape, op.groups, outs // op.groups, at)
 
 
 def _grouped(b: Builder, shape: Shape, groups: int, per: int, at: Callable[[Index, Affine, Affine], None]) -> None:

@@ -36,12 +36,14 @@ from symc.passes.loop.tiling.strides import Access, accesses, substitute
 
 @dataclass(frozen=True)
 class PackedTile:
-    """Lanes over the loop `vector`, along which `load` is packed; turns of the jam loops, and vectors."""
+    """Lanes over the loop `vector`, along which `load` is packed, or lies so already; turns of the jam loops, and
+    vectors."""
 
     vector: For
     load: Load
     jams: dict[str, int]
     vectors: int
+    lies: bool = False
 
 
 def packed_tile(
@@ -93,6 +95,40 @@ def packed_tile(
             best = efficiency
             tile = PackedTile(vector, load, dict(zip([j.var for j in jams], sizes[:-1])), sizes[-1])
     return tile
+
+
+def laid_tile(
+    loops: list[For], body: tuple[Stmt, ...], buffers: Mapping[str, Buffer], width: int, core: Core
+) -> PackedTile | None:
+    """The tile of an operand that lies packed in memory: the lanes of a loop are its vectors side by side, those of the
+    reduction's next turn follow, and what is stored for them lies apart. Whoever packed it has chosen the lanes."""
+    inner = [s for s in body if isinstance(s, For)]
+    if len(inner) != 1 or not inner[0].carries:
+        return None
+    nest, last = nest_of(inner[0])
+    found = list(accesses(last, buffers))
+    stores = [a for a in accesses(body, buffers) if a.is_store]
+    if len(found) != 2 or any(isinstance(s, For) for s in last):
+        return None
+    for vector in loops:
+        moving = [a for a in found if a.stride(vector.var) != 0]
+        vectors, rest = divmod(vector.trips, width)
+        if len(moving) != 1 or rest or not 0 < vectors <= 6 or any(s.stride(vector.var) == 1 for s in stores):
+            continue
+        (still,) = (a for a in found if a is not moving[0])
+        load, strides = moving[0].stmt, (moving[0].stride(vector.var), moving[0].stride(nest[-1].var))
+        jams = [x for x in loops if x.trips > 1 and moving[0].stride(x.var) == 0 and still.stride(x.var)][-2:]
+        if not isinstance(load, Load) or load.guard or strides != (1, vector.trips) or not jams:
+            continue
+        options: list[tuple[float, tuple[int, ...]]] = []
+        for sizes in product(*(range(1, min(j.trips, 14) + 1) for j in jams)):
+            if prod(sizes) * vectors + vectors < core.registers:
+                parts = product(*(pieces(j.trips, size) for j, size in zip(jams, sizes)))
+                tiles = [(prod(size for size, _ in part), prod(count for _, count in part)) for part in parts]
+                options.append((sum(times * core.cycles(turns, vectors) for turns, times in tiles), sizes))
+        if options:
+            return PackedTile(vector, load, dict(zip([j.var for j in jams], min(options)[1])), vectors, True)
+    return None
 
 
 def _can_pack(access: Access, nest: list[For], vector: For) -> bool:

@@ -46,7 +46,7 @@ from symc.passes.loop.tiling.nests import (
     unroll_small,
     with_vector_last,
 )
-from symc.passes.loop.tiling.panels import pack, packed_tile
+from symc.passes.loop.tiling.panels import laid_tile, pack, packed_tile
 from symc.passes.loop.tiling.strides import Access, accesses, scratch_buffers, substitute
 from symc.passes.loop.tiling.sums import blocked_sums
 from symc.passes.manager.manager import Pass, option, register_pass
@@ -144,10 +144,12 @@ class _Tiler:
         inner = [s for s in body if isinstance(s, For)]
         width = self._width(body)
         simple = not has_branches(body)
-        packed = packed_tile(loops, body, self.buffers, width, self.core) if simple else None
+        packed = laid_tile(loops, body, self.buffers, width, self.core) if simple else None
+        if packed is None and simple:
+            packed = packed_tile(loops, body, self.buffers, width, self.core)
         if packed is not None:
-            columns = packed.vectors * width
-            return self._tiled(loops, unroll_small(body), packed.vector, packed.jams, columns, width, packed.load)
+            columns, lies = packed.vectors * width, packed.lies
+            return self._tiled(loops, unroll_small(body), packed.vector, packed.jams, columns, width, packed.load, lies)
         across = self._best(loops, body, width) if simple else None
         within = self._inner_cost(inner, body, width) if inner else None
         if across is not None and (within is None or across.cost <= within):
@@ -289,9 +291,10 @@ class _Tiler:
         chunk: int,
         width: int,
         panel: Load | None = None,
+        lies: bool = False,
     ) -> list[Stmt]:
         """Split the loops into tiles: outer loops in their order, then the jam loops and the vector loop. `panel`: an
-        operand to pack for every tile of the vector loop."""
+        operand to pack for every tile of the vector loop, if it does not lie packed already."""
         if panel is None and vector is not None and any(isinstance(s, For) for s in body):
             panel = self._panel(loops, body, vector, jams, chunk)
         if panel is not None:
@@ -317,7 +320,7 @@ class _Tiler:
                 made = For(loop.var, 0, trips, (), (), kind, lanes, 1, unroll, loop.origin)
                 inside = {**values, loop.var: tile + Var(loop.var, 0, trips)}
                 nested = with_vector_last(inner, made)
-                if loop is not vector or panel is None:
+                if loop is not vector or panel is None or lies:
                     return level(at + 1, inside, nested, body)
 
                 def packed(body: tuple[Stmt, ...], panel: Load) -> list[Stmt]:

@@ -68,7 +68,7 @@ class Ahead:
         """(operand, bytes) that each turn reads without gaps, right behind those of the turn before."""
         inside = {s.var: s for s in walk(loop.body) if isinstance(s, For)}
         found: dict[str, int] = {}
-        for stmt in _copied(loop.body):
+        for stmt in (*_copied(loop.body), *_used_again(loop.body)):
             if isinstance(stmt, Load) and stmt.buffer not in found:
                 found[stmt.buffer] = self._bytes(stmt, loop, inside)
         yield from ((name, nbytes) for name, nbytes in found.items() if nbytes)
@@ -111,12 +111,24 @@ class Ahead:
 
 
 def _copied(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
-    """The statements outside of reductions: what those read comes in the order of memory as it is."""
+    """The statements outside of reductions."""
     for stmt in body:
         if isinstance(stmt, For) and not stmt.carries or isinstance(stmt, If):
             yield from _copied(stmt.body)
         else:
             yield stmt
+
+
+def _used_again(body: tuple[Stmt, ...], loops: tuple[For, ...] = ()) -> Iterator[Load]:
+    """What reductions read side by side, and read again in other turns of the loops around them: panels that lie packed
+    in memory."""
+    for stmt in body:
+        if isinstance(stmt, (For, If)):
+            yield from _used_again(stmt.body, (*loops, stmt) if isinstance(stmt, For) else loops)
+        elif isinstance(stmt, Load) and any(loop.carries for loop in loops) and loops[-1].kind == "vector":
+            moved = {v.name for i in stmt.index for v in i.variables()}
+            if loops[-1].var in moved and any(not x.carries and x.trips > 1 and x.var not in moved for x in loops):
+                yield stmt
 
 
 def _carries(stmt: Stmt) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from primitive_samples.sample import Sample, floats
 from symc.ir import prims as p
 from symc.ir.op import Node
-from symc.ir.prims.linear import ConvDx
+from symc.ir.prims.linear import Conv, ConvDx, packed
 from symc.ir.prims.winograd import matrices
 
 
@@ -62,6 +62,18 @@ def linear_samples() -> list[Sample]:
         ("3d", (1, 1, 3, 2, 3), (1, 1, 2, 1, 2), (1, 1, 1), (1, 1, 1), 1),
         ("rest", (1, 1, 6), (1, 1, 2), (3,), (1,), 1),
     ]
+    w, x = floats(26, 4, 3, 2, 1), floats(27, 2, 3, 3, 2)
+    side_by_side = w.reshape(2, 2, 3, 2, 1).transpose(0, 2, 3, 4, 1)
+    made += [
+        Sample(
+            "packed", lambda a: packed(a, 2), (w,),
+            lambda a: np.stack([a[0::2], a[1::2]], -1),
+        ),
+        Sample(
+            "conv", lambda a, b: Node.make(Conv((1, 1), (1, 1), 1, 2), [a, b]), (x, side_by_side),
+            lambda a, b: convolution(a, np.moveaxis(b, -1, 1).reshape(4, 3, 2, 1), (1, 1), (1, 1), 1), note="packed",
+        ),
+    ]  # fmt: skip
     for note, xs, ws, stride, dilate, groups in cases:
         x, w = floats(20, *xs), floats(21, *ws)
         rule = (stride, dilate, groups)
