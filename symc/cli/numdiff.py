@@ -15,10 +15,12 @@ from symc.cli.opt import chosen
 from symc.cli.report import BAD, FINE, INTERNAL, PASS, VERIFIER, CliError
 from symc.debug.apart import unmoved
 from symc.debug.numdiff import KINDS, Search, kind_of, trials
+from symc.debug.reading import operators_of
 from symc.debug.trial import Failure, Trial
 from symc.extensions import files_of, loaded_files
+from symc.ir.loop.nodes import walk
 from symc.ir.modules import LoopModule
-from symc.ir.program.nodes import Program
+from symc.ir.program.nodes import KernelStep, Program
 from symc.passes.manager.manager import Pass, PipelineError
 
 #: programs that are made of kernels
@@ -48,13 +50,26 @@ def numdiff(options: argparse.Namespace) -> int:
     if options.reduce:
         with unmoved():
             operators, tries = search.reduce(options.reduce)
-        kind = "kernel" if search.small is not None and isinstance(search.small.module, Kernels) else "operator"
-        say.line("reduced", f"{operators} {kind}{'s' * (operators != 1)} in {tries} tries, same failure")
+        say.line("reduced", f"{_size(search, operators)} in {tries} tries, same failure")
     if options.out:
         path = search.write(Path(options.out), f"found in {options.input}")
         say.line("wrote", f"{path}   # symc replay {path}")
     say.verdict(verdict_of(failure), path)
     return code_of(failure)
+
+
+def _size(search: Search, operators: int) -> str:
+    """How large the reduced program is."""
+    module = None if search.small is None else search.small.module
+    text = f"{operators} {'kernel' if isinstance(module, Kernels) else 'operator'}{'s' * (operators != 1)}"
+    if isinstance(module, LoopModule):
+        inner, word = sum(1 for kernel in module.kernels for _ in walk(kernel.body)), "statement"
+    elif isinstance(module, Program):
+        bodies = [step.body for step in module.steps if isinstance(step, KernelStep)]
+        inner, word = sum(operators_of(body) for body in bodies), "operator"
+    else:
+        return text
+    return f"{text} of {inner} {word}{'s' * (inner != 1)}"
 
 
 def checked(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from symc.debug.reading import inputs_of, operators_of
 from symc.debug.shrink import halves, neighbourhoods, parts, shrunk_graphs, smaller_symbols
+from symc.debug.shrink_bodies import shrunk_bodies
 from symc.debug.shrink_programs import program_of, shrunk_programs
 from symc.debug.trial import Failure, Trial
 from symc.ir.errors import IRError
@@ -93,7 +94,9 @@ def _smaller(trial: Trial) -> Iterator[Trial]:
     """Trials with less in their program."""
     if isinstance(trial.module, Graph):
         return shrunk_graphs(trial)
-    return smaller_symbols(trial) if isinstance(trial.module, SymbolModule) else shrunk_programs(trial)
+    if isinstance(trial.module, SymbolModule):
+        return smaller_symbols(trial)
+    return itertools.chain(shrunk_programs(trial), shrunk_bodies(trial))
 
 
 def _where_it_fails(trial: Trial) -> Iterator[Trial]:

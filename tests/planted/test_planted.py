@@ -14,8 +14,10 @@ from symc.cli.inputs import Loaded, passes_for, symbol_input
 from symc.cli.numdiff import verdict_of
 from symc.debug import numdiff
 from symc.debug.numdiff import CODE, KINDS, Search, trials
+from symc.debug.reading import operators_of
+from symc.ir.loop.nodes import walk
 from symc.passes.edits import Edits, insertion
-from symc.passes.pipeline import PASSES
+from symc.passes.pipeline import PASSES, Manager
 
 #: the net, the pass behind which the broken one runs, the verdict, and the value (or "" where nobody can tell)
 PLANTED = {
@@ -194,6 +196,24 @@ def test_a_wrong_gradient_rule_is_a_fault_of_who_put_the_primitive_there() -> No
     assert (search.place, search.blame.value, search.blame.symbol) == ("wrong_gradient_rule", "relu1", "relu1")
     assert "fast_relu is no derivative" in search.blame.detail
     assert search.reduce(20.0)[0] <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "most"), [("wrong_order_of_sub", "tile", 6), ("other_body", "plan_memory", 3)]
+)
+def test_what_comes_as_kernels_is_made_small_inside(name: str, last: str, most: int) -> None:
+    """To a few statements of one kernel, or operators of one step."""
+    given = loaded("mlp")
+    passes = passes_for(given, False)
+    until = next(at for at, p in enumerate(passes) if p.name == last)
+    module = Manager(verify=False).run(passes[: until + 1], given.module)
+    search = Search(trials(module, [PASSES[name]()], KINDS, train=False))
+    assert search.check() is not None and search.reduce(20.0)[0] == 1
+    small = search.small.module
+    if last == "tile":
+        assert sum(1 for kernel in small.kernels for _ in walk(kernel.body)) <= most
+    else:
+        assert sum(operators_of(step.body) for step in small.steps) <= most
 
 
 def test_every_broken_pass_is_planted(broken) -> None:
