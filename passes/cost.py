@@ -45,3 +45,6 @@ SPREADING, SPILLING = 0.05, 1.5
 ALONE, APART = 1.5, 240.0
 #: lines so many bytes apart share a set of a core's first cache, which holds few: more of them cost a cycle each
 SET, CROWD = 4096, 7
+#: part of the arithmetic limit that is left where every panel of a product reads the larger operand anew, or goes
+#: across the other one's lines
+ANEW = 0.9

@@ -37,6 +37,9 @@ KEEP = 2048
 
 #: elements of all values of a gradient that is interpreted
 QUICK = 1 << 13
+#: elements from which on a step of an optimizer gets a program, once it was called so often with the same numbers; and
+#: how many such steps are kept
+LARGE, AGAIN, STEPS = 1 << 16, 2, 256
 #: the modules of the primitives that numpy has a function for
 _PLAIN = frozenset(f"symc.ir.prims.{m}" for m in ("elementwise", "indexing", "movement", "random", "reduce", "tuples"))
 
@@ -84,6 +87,8 @@ class Function:
         self.operator, self.shown = operator, len(self.outputs) if shown is None else shown
         #: how many pullbacks it is away from an operator
         self.order = 0
+        #: how often it was interpreted
+        self.interpreted = 0
         self._pullbacks: dict[tuple[tuple[int, ...], tuple[int, ...]], Pullback] = {}
 
     @property
@@ -133,6 +138,7 @@ class Function:
 
     def interpret(self, arrays: Sequence[Array]) -> list[Array]:
         """As calling it, without compiling anything."""
+        self.interpreted += 1
         given = {node.op.input_name: a for node, a in zip(self.inputs, arrays)}  # type: ignore[attr-defined]
         made = evaluate(self.graph, given)
         found = [aligned(a) for a in made.outputs.values()]
@@ -254,9 +260,14 @@ def function_of(op: Any, types: tuple[TensorType, ...], train: bool, rows: int |
 def function_for(op: Operator, arrays: Sequence[Array], train: bool) -> Function:
     """An operator as a function of these arrays."""
     rows = None if op.row_chooser is None else op.count_rows(arrays[op.row_chooser])
-    # steps of optimizers are made for one learning rate: they are not kept
-    make = function_of.__wrapped__ if op.is_update else function_of
+    make: Callable[..., Function] = function_of
+    if op.is_update:
+        # steps of optimizers are made for one learning rate: few are kept, if any
+        make = _large_step if sum(a.size for a in arrays) >= LARGE else function_of.__wrapped__
     return make(op, tuple([TensorType(dtype_of(a.dtype), a.shape) for a in arrays]), train, rows)
+
+
+_large_step = functools.lru_cache(maxsize=STEPS)(function_of.__wrapped__)
 
 
 def run_operator(
@@ -266,4 +277,5 @@ def run_operator(
     Inputs that the operator changes are changed in place."""
     function = function_for(op, arrays, train)
     given = [*arrays, next_key()] if function.keyed else list(arrays)
-    return (function.interpret(given) if op.is_update else function(given)), function, given
+    by_numpy = op.is_update and function.interpreted < AGAIN
+    return (function.interpret(given) if by_numpy else function(given)), function, given

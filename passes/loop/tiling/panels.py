@@ -16,6 +16,7 @@ from symc.ir.index import Affine, Var
 from symc.ir.loop.nodes import Alloc, Buffer, For, Load, Stmt, Store, map_body
 from symc.ir.types import TensorType
 from symc.passes.cost import (
+    ANEW,
     CROWD,
     DENSE,
     ENTERING,
@@ -91,6 +92,8 @@ def packed_tile(
         if not dense:
             efficiency *= steps / (steps + STORING) * uses / (uses + PACKING)
         efficiency *= inner_turns / (inner_turns + ENTERING)
+        if len(nest) == 1 and (across or _bytes(still, buffers) > 2 * _bytes(moving[0], buffers)):
+            efficiency *= ANEW
         if sizes and efficiency > best:
             best = efficiency
             tile = PackedTile(vector, load, dict(zip([j.var for j in jams], sizes[:-1])), sizes[-1])
@@ -129,6 +132,10 @@ def laid_tile(
         if options:
             return PackedTile(vector, load, dict(zip([j.var for j in jams], min(options)[1])), vectors, True)
     return None
+
+
+def _bytes(access: Access, buffers: Mapping[str, Buffer]) -> int:
+    return buffers[access.stmt.buffer].type.nbytes
 
 
 def _can_pack(access: Access, nest: list[For], vector: For) -> bool:

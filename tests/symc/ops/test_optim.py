@@ -206,3 +206,24 @@ def test_what_an_operator_is_called_does_not_decide_how_it_runs(monkeypatch) -> 
     assert interpreted == ["sgd_update"]
     np.testing.assert_allclose(found[0], np.tanh(1), rtol=1e-6)
     del OPERATORS["tanh_update"]
+
+
+@pytest.mark.parametrize("name", ["sgd_mom_update", "adam_update", "multi_sgd_mom_update"])
+def test_large_steps_of_a_loop_get_programs(name: str) -> None:
+    """The same step of a large parameter, again and again: by numpy at first, by a program then, and all are one rule.
+    Another learning rate is another step."""
+    shape = (300, 300)
+    states = 2 if name == "adam_update" else 1
+    rng = np.random.default_rng(0)
+    first = [rng.normal(size=shape).astype("float32") for _ in range(2 + states)]
+    rate = {"lrs": [0.1], "wds": [0.01], "num_weights": 1} if name.startswith("multi") else {"lr": 0.1, "wd": 0.01}
+    other = {"lrs": [0.2], "wds": [0.01], "num_weights": 1} if name.startswith("multi") else {"lr": 0.2, "wd": 0.01}
+
+    def trained(size: int) -> list[np.ndarray]:
+        arrays = [mx.nd.array(a[:size]) for a in first]
+        for step in range(6):
+            getattr(mx.nd, name)(*arrays, out=arrays[0], **(other if step == 4 else rate))
+        return [a.asnumpy() for a in (arrays[0], *arrays[2:])]
+
+    for large, small in zip(trained(300), trained(10)):
+        np.testing.assert_allclose(large[:10], small, rtol=1e-5, atol=1e-6)
