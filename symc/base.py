@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import difflib
 import os
+import sys
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -32,8 +33,26 @@ class _NullType:
 _Null = _NullType()
 
 
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+
+
+def user_line() -> tuple[str, int]:
+    """File and line of the nearest caller outside the package."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back  # type: ignore[assignment]
+    return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
+
+
 class MXNetError(RuntimeError):
     """What every refused program raises: the message names the Symbol, its operator, what was got and expected."""
+
+
+class LateError(MXNetError):
+    """Values that an operator does not take. `mx.nd` raises it where the result is looked at, see symc.ndarray.late."""
+
+    #: the symc.ndarray.late.Failure that is told
+    failure: Any = None
 
 
 class ShapeError(MXNetError):

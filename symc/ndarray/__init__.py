@@ -11,6 +11,8 @@ from symc.ndarray import imperative as _imperative
 from symc.ndarray import pictures as _pictures
 from symc.ndarray import splitting as _splitting
 from symc.ndarray.exchange import from_dlpack, from_numpy
+from symc.ndarray.late import attach_methods as _attach_late_methods
+from symc.ndarray.late import waitall
 from symc.ndarray.ndarray import (
     NDArray,
     arange,
@@ -20,7 +22,6 @@ from symc.ndarray.ndarray import (
     linspace,
     moveaxis,
     onehot_encode,
-    waitall,
 )  # fmt: skip
 from symc.ndarray.storages import array, empty, load, load_frombuffer, ones, save, zeros
 from symc.ndarray.storages import tostype as _tostype
@@ -40,6 +41,7 @@ for _name in ("add", "subtract", "multiply", "divide"):
     setattr(sparse, _name, globals()[_name])
 NDArray.tostype = _tostype  # type: ignore[attr-defined]
 _imperative.attach_methods(globals())
+_attach_late_methods()
 vars(random).update(_distributions.make_functions(_imperative.make_function))  # type: ignore[name-defined]  # noqa: F821
 
 __all__ = [

@@ -10,15 +10,28 @@ from typing import Any
 
 import numpy as np
 
+from symc.base import LateError, user_line
 from symc.ir.errors import IRError
 from symc.ir.prims.numeric import cast_numpy
 from symc.ir.types import Array
 from symc.ndarray.functions import KEEP, function_for, run_operator
+from symc.ndarray.late import failed
 from symc.ndarray.ndarray import NDArray, located
 from symc.ndarray.sparse.arrays import cast_storage
 from symc.ndarray.sparse.kernels import run_stored, warn_fallback
 from symc.ndarray.tape import STATE, Opaque, Scope, record, records, refuse_written, taped
-from symc.ops.base import OPERATORS, MXNetError, Operator, Shapes, Types, given_text, parameters, parse, takes_anything
+from symc.ops.base import (
+    OPERATORS,
+    MXNetError,
+    Operator,
+    Shapes,
+    Types,
+    given_text,
+    is_known,
+    parameters,
+    parse,
+    takes_anything,
+)
 from symc.ops.embedded.custom import Custom
 from symc.ops.functions import METHODS, describe, signature
 from symc.runtime.memory import aligned, empty
@@ -85,6 +98,10 @@ def invoke(
             results = [NDArray._of(a, context) for a in made]
             if op.sparse_of_dense:
                 results[0] = cast_storage(results[0], op.storage_of(["default"] * len(ordered)))
+    except (LateError, np.linalg.LinAlgError) as problem:
+        if targets is not None:
+            raise LateError(f"{called}: {problem}") from None
+        return _failed(op, called, ordered, located(ctx) if not ordered else ordered[0].context, problem)
     except (MXNetError, IRError) as problem:
         raise MXNetError(f"{called}: {problem}") from None
     everything = results
@@ -93,6 +110,22 @@ def invoke(
         everything = [*results, *everything[len(results) :]]
     if recorded and function is not None:
         record(function, ordered, given, everything)
+    return results[0] if len(results) == 1 else results
+
+
+def _failed(op: Operator, called: str, given: Sequence[NDArray], ctx: Any, problem: Exception) -> Any:
+    """The results of a call whose values were refused. LateError at once where values decide about shapes, too."""
+    names, outputs = [*op.list_inputs(), *op.list_aux()], [None] * len(op.list_outputs())
+    shapes = Shapes([a.shape for a in given], outputs, names)
+    types = Types([np.dtype(a.dtype) for a in given], outputs, names)
+    op.complete(shapes)
+    op.bind_types(types)
+    file, line = user_line()
+    remark = f"{called}: {problem} (called at {file}:{line})"
+    found = list(zip(shapes.outs, types.outs))[: op.num_visible_outputs()]
+    if any(shape is None or dtype is None or not is_known(shape) for shape, dtype in found):
+        raise LateError(remark) from None
+    results = failed(found, ctx, remark, getattr(problem, "failure", None), op.random)  # type: ignore[arg-type]
     return results[0] if len(results) == 1 else results
 
 

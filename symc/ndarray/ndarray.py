@@ -447,8 +447,9 @@ def arange(
     """Numbers from start (0 if only one bound is given) below stop, each `repeat` times."""
     if stop is None:
         start, stop = 0, start
-    if step != 0:
-        _check_count(max(0.0, (stop - start) / step) * repeat, "arange")
+    if step == 0:
+        raise MXNetError("arange: step is 0")
+    _check_count(max(0.0, (stop - start) / step) * repeat, "arange")
     return array(np.repeat(np.arange(start, stop, step), repeat), ctx, np.dtype(dtype))
 
 
@@ -485,10 +486,6 @@ def onehot_encode(indices: NDArray, out: NDArray) -> NDArray:
     """One-hot rows of `indices`, written into `out` (number of indices, number of classes)."""
     out._data[...] = indices._read.reshape(-1, 1).astype(np.int64) == np.arange(out.shape[1])
     return out
-
-
-def waitall() -> None:
-    """Everything is finished when a call returns."""
 
 
 def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:

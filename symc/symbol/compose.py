@@ -7,10 +7,10 @@ from typing import Any
 
 from symc import attribute
 from symc import name as naming
-from symc.base import MXNetError, those
+from symc.base import MXNetError, those, user_line
 from symc.ir.symbol.nodes import SymNode
 from symc.ops.base import Operator, given_text, parameters, parse, takes_anything
-from symc.symbol.symbol import Symbol, hidden_spelling, is_hidden, user_line
+from symc.symbol.symbol import Symbol, hidden_spelling, is_hidden
 
 Entry = tuple[SymNode, int]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,14 +11,13 @@ import numpy as np
 
 from symc import attribute
 from symc.aliases import standing_elsewhere
-from symc.base import MXNetError, NotImplementedForSymbol, those
+from symc.base import MXNetError, NotImplementedForSymbol, those, user_line
 from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ops.shared.storage import ATTRIBUTE as STORAGE_ATTRIBUTE
 from symc.ops.shared.storage import NUMBERS
 
 __getattr__ = standing_elsewhere(__name__)
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: attributes that may be spelled without the underscores that hide them
 HIDDEN_KEYS = ("ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage")
 
@@ -41,14 +39,6 @@ def hidden_spelling(key: str) -> str:
                 f"w = Variable(..., {hidden}=...), and pass it as {owner}=w"
             )
     return key
-
-
-def user_line() -> tuple[str, int]:
-    """File and line of the nearest caller outside the package."""
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back  # type: ignore[assignment]
-    return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
 
 
 class Symbol:

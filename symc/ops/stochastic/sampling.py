@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from symc.base import LateError
 from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
@@ -104,7 +105,8 @@ class _Drawn(Operator):
     draw: ClassVar[Draw]
     keys: ClassVar[tuple[str, ...]]
 
-    def check(self) -> None:
+    def refuse(self) -> None:
+        """LateError for parameters that no such distribution has."""
         values = {k: getattr(self, k) for k in self.keys}
         may_be_zero = "poisson" in self.op_name
         if values.get("scale", 1) <= 0 or any(
@@ -112,13 +114,15 @@ class _Drawn(Operator):
             for k, v in values.items()
             if k in ("lam", "alpha", "beta") and "mu" not in values
         ):
-            raise MXNetError(f"{self.op_name}: its parameters must be positive, got {values}")
-        if values.get("p", 0) < 0:
-            raise MXNetError(f"{self.op_name}: p must not be negative, got {values}")
+            raise LateError(f"its parameters must be positive, got {values}")
+        for key in ("p", "k", "mu", "alpha"):
+            if values.get(key, 0) < 0:
+                raise LateError(f"{key} must not be negative, got {values}")
         if "low" in values and values["low"] > values["high"]:
-            raise MXNetError(f"{self.op_name}: low must not be above high, got {values}")
+            raise LateError(f"low must not be above high, got {values}")
 
     def drawn(self, ctx: BuildContext, shape: tuple[int, ...], dtype: DType) -> Node:
+        self.refuse()
         wide = _wide(dtype)
         parameters = [ew.const(float(getattr(self, k)), wide) for k in self.keys]
         return ew.cast(type(self).draw(ctx.random_key(), parameters, shape, wide), dtype)
@@ -233,10 +237,6 @@ class RandInt(Operator):
     ctx: str = ""
     dtype: Literal["None", "int32", "int64"] = "None"
 
-    def check(self) -> None:
-        if self.low >= self.high:
-            raise MXNetError(f"_random_randint: low={self.low} must be below high={self.high}")
-
     def complete(self, s: Shapes) -> None:
         """The output has the attribute `shape`; without one, what its users need."""
         if self.shape:
@@ -246,6 +246,8 @@ class RandInt(Operator):
         t.set_out(0, np.int32 if self.dtype == "None" else np.dtype(self.dtype))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        if self.low >= self.high:
+            raise LateError(f"low={self.low} must be below high={self.high}")
         dtype = ir_type("int32" if self.dtype == "None" else self.dtype)
         key, span, shape = ctx.random_key(), self.high - self.low, complete_shape(ctx, self.shape)
         bits = ew.cast(random_bits(key, shape), U64)

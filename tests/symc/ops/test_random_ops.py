@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from operating import check_numerically, forward, infer, infer_types, make
 
+from symc.base import LateError
 from symc.ops.base import MXNetError, ShapeError
 
 SHAPE = (100, 100)
@@ -77,12 +78,15 @@ def test_refused_parameters():
     for name, attrs in (
         ("_random_normal", {"scale": -1}),
         ("_random_randint", {"low": 3, "high": 3}),
-        ("_random_uniform", {"dtype": "int32"}),
         ("_random_uniform", {"low": 2, "high": 1}),
         ("_random_negative_binomial", {"k": 1, "p": -0.5}),
+        ("_random_negative_binomial", {"k": -1, "p": 0.5}),
+        ("_random_generalized_negative_binomial", {"mu": -1.0}),
     ):
-        with pytest.raises(MXNetError):
-            make(name, shape=(2,), **attrs)
+        with pytest.raises(LateError):
+            forward(name, shape=(2,), **attrs)
+    with pytest.raises(MXNetError):
+        make("_random_uniform", shape=(2,), dtype="int32")
     for name, attrs in (
         ("_random_normal", {"shape": (2, -2)}),
         ("_sample_unique_zipfian", {"range_max": 9, "shape": (3,)}),

@@ -1,0 +1,105 @@
+"""Values that an operator refuses are told where its result is looked at, once, as MXNet tells them."""
+
+import contextlib
+
+import numpy as np
+import pytest
+
+import symc as mx
+from symc.base import LateError
+
+nd = mx.nd
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    yield
+    nd.waitall()
+
+
+@pytest.mark.parametrize("make", [
+    lambda: nd.random.normal(0, -1, (2, 2)),
+    lambda: nd.random.uniform(2, 1, (2, 2)),
+    lambda: nd.random.exponential(-1, (2, 2)),
+    lambda: nd.random.poisson(-1, (2, 2)),
+    lambda: nd.random.gamma(-1, 1, (2, 2)),
+    lambda: nd.random.gamma(1, -1, (2, 2)),
+    lambda: nd.random.negative_binomial(-1, 0.5, (2, 2)),
+    lambda: nd.random.generalized_negative_binomial(-1, 0.5, (2, 2)),
+    lambda: nd.random.randint(5, 1, (2, 2)),
+    lambda: nd.random.normal_like(nd.ones((2, 2)), loc=0, scale=-1),
+    lambda: nd.linalg.potrf(-nd.ones((2, 2))),
+    lambda: nd.linalg.inverse(nd.zeros((2, 2))),
+])  # fmt: skip
+def test_it_is_told_once_by_whoever_looks(make):
+    for look in (lambda a: a.asnumpy(), lambda a: a.wait_to_read(), lambda a: nd.waitall(), str, np.array):
+        made = make()
+        assert made.shape == (2, 2)
+        with pytest.raises(LateError, match=r"called at .*test_late.py"):
+            look(made)
+        nd.waitall()
+        assert np.isnan(made.asnumpy()).all() or made.dtype == np.int32
+        assert "NDArray 2x2" in str(made)
+
+
+COMPUTED = [
+    lambda a: nd.dot(a, nd.ones((2, 3))), lambda a: nd.ones((2, 2)) + a, lambda a: 1 - a, lambda a: -a > 0,
+    lambda a: a.reshape((4,)).T, lambda a: a[0], lambda a: list(a)[1], lambda a: a.copyto(mx.cpu(1)),
+    lambda a: a.astype("int32").copy(), lambda a: nd.split(a, num_outputs=2)[1], lambda a: a.sum(axis=0),
+    lambda a: nd.FullyConnected(a, nd.ones((5, 2)), no_bias=True, num_hidden=5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("compute", COMPUTED)
+def test_what_is_computed_of_it_fails_for_the_same_reason(compute):
+    first = nd.random.normal(0, -1, (2, 2))
+    second, sound = compute(first), compute(nd.ones((2, 2)))
+    assert (second.shape, second.dtype, second.context) == (sound.shape, sound.dtype, sound.context)
+    with pytest.raises(LateError, match="_random_normal"):
+        second.asnumpy()
+    first.asnumpy()  # it was told
+
+
+def test_draws_that_fail_before_anybody_looks_are_told_once():
+    nd.random.normal(0, -1, (2, 2))
+    with pytest.raises(LateError):
+        nd.random.uniform(2, 1, (2, 2)).asnumpy()
+    nd.waitall()
+    with pytest.raises(LateError):
+        nd.random.uniform(2, 1, (2, 2)).asnumpy()
+
+
+def test_of_several_the_first_is_told_by_waitall():
+    made = [nd.random.uniform(2, 1, (1,)), nd.linalg.inverse(nd.zeros((2, 2)))]
+    with pytest.raises(LateError, match="uniform"):
+        nd.waitall()
+    assert all(np.isnan(a.asnumpy()).all() for a in made)
+
+
+def test_nothing_else_is_computed_of_it_in_silence():
+    """Where an array is written, bound or trained on, it is told at once."""
+    net = mx.sym.exp(mx.sym.Variable("x")).simple_bind(mx.cpu(), x=(2, 2))
+    target = nd.ones((2, 2))
+    for use in (
+        lambda a: a.copyto(target),
+        lambda a: net.forward(x=a),
+        lambda a: nd.sgd_update(target, a, lr=1, out=target),
+        lambda a: target.__iadd__(a),
+        lambda a: target.__setitem__(slice(None), a),
+        lambda a: a.__setitem__(slice(None), 1),
+        lambda a: a.backward(),
+        lambda a: float(a.sum().asscalar()),
+        lambda a: nd.random.normal(0, -1, out=target),
+    ):
+        with pytest.raises(LateError):
+            use(nd.random.normal(0, -1, (2, 2)))
+        assert (target.asnumpy() == 1).all()
+        with contextlib.suppress(LateError):
+            nd.waitall()
+
+
+def test_symbols_say_it_when_they_run():
+    drawn = mx.sym.random.normal(0, -1, shape=(2, 2))
+    assert drawn.infer_shape()[1] == [(2, 2)]
+    with pytest.raises(mx.MXNetError, match="positive"):
+        drawn.simple_bind(mx.cpu()).forward()
