@@ -4,6 +4,7 @@ from symc.aliases import inner_names as _inner_names
 from symc.aliases import standing_elsewhere as _standing_elsewhere
 from symc.io.arrays import NDArrayIter
 from symc.io.base import DataBatch, DataDesc, DataIter, MXDataIter
+from symc.io.detections import ImageDetRecordIter
 from symc.io.mnist import MNISTIter
 from symc.io.records import ImageRecordInt8Iter, ImageRecordIter, ImageRecordUInt8Iter
 from symc.io.tables import CSVIter, LibSVMIter
@@ -13,7 +14,8 @@ from symc.io.wrapping import PrefetchingIter, ResizeIter
 ImageRecordIter_v1, ImageRecordUInt8Iter_v1 = ImageRecordIter, ImageRecordUInt8Iter
 
 __all__ = [
-    "CSVIter", "DataBatch", "DataDesc", "DataIter", "ImageRecordInt8Iter", "ImageRecordIter", "ImageRecordIter_v1",
+    "CSVIter", "DataBatch", "DataDesc", "DataIter", "ImageDetRecordIter", "ImageRecordInt8Iter", "ImageRecordIter",
+    "ImageRecordIter_v1",
     "ImageRecordUInt8Iter", "ImageRecordUInt8Iter_v1", "LibSVMIter", "MNISTIter", "MXDataIter", "NDArrayIter",
     "PrefetchingIter", "ResizeIter",
 ]  # fmt: skip

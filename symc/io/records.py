@@ -111,12 +111,12 @@ class ImageRecordIter(MXDataIter):
         if not self._records:
             raise MXNetError(f"{name}: part {part_index} of {num_parts} of {self._path} has no records")
         self._labels = _listed(path_imglist) if path_imglist else None
-        self._width, self._shuffle, self._round = label_width, shuffle, round_batch
+        self._width, self._shuffle, self._round = self._row_width(label_width), shuffle, round_batch
         self._distort, self._normalize = self._settings(kwargs)
         self._orders = np.random.RandomState(seed)
         self._seed_aug, self._drawn = seed if seed_aug is None else seed_aug, 0
         self.provide_data = [DataDesc(data_name, (batch_size, *self.data_shape), self.dtype)]
-        self.provide_label = [DataDesc(label_name, (batch_size, label_width) if label_width > 1 else (batch_size,))]
+        self.provide_label = [DataDesc(label_name, (batch_size, self._width) if self._width > 1 else (batch_size,))]
         #: records of this pass that are not in a batch yet, and batches that are being read
         self._left: deque[int] = deque()
         self._ahead: deque[tuple[Pending, int]] = deque()
@@ -126,9 +126,16 @@ class ImageRecordIter(MXDataIter):
         self._mean = self._mean_picture()
         self._begin()
 
-    def _settings(self, given: dict[str, Any]) -> tuple[Distortion, Normalization]:
+    def _row_width(self, given: int) -> int:
+        """Numbers in a batch's row of labels, for the labels that a record has."""
+        return given
+
+    #: settings of what happens to a picture, and of what happens to its numbers
+    kinds: ClassVar[tuple[Any, Any]] = (Distortion, Normalization)
+
+    def _settings(self, given: dict[str, Any]) -> tuple[Any, Any]:
         found: list[Any] = []
-        for kind in (Distortion, Normalization):
+        for kind in self.kinds:
             own = {f.name: given.pop(f.name) for f in fields(kind) if f.name in given}
             found.append(kind(**own))
         unknown = sorted(given.keys() - _NO_MEANING)
@@ -192,8 +199,11 @@ class ImageRecordIter(MXDataIter):
         """A picture (channels, height, width), its labels and its number, of the record at a place in the file."""
         rng = random.Random(self._seed_aug * 1_000_003 + number)
         pixels, labels, identity = self._read(position)
-        distorted = self._distort(pixels, self.data_shape[1], self.data_shape[2], rng)
-        return self._finished(np.moveaxis(distorted, 2, 0), rng), labels, identity
+        pixels, labels = self._distorted(pixels, labels, rng)
+        return self._finished(np.moveaxis(pixels, 2, 0), rng), labels, identity
+
+    def _distorted(self, pixels: Array, labels: Array, rng: random.Random) -> tuple[Array, Array]:
+        return self._distort(pixels, self.data_shape[1], self.data_shape[2], rng), labels
 
     def _finished(self, pixels: Array, rng: random.Random) -> Array:
         return self._normalize(pixels, self._mean, rng)
@@ -242,7 +252,7 @@ class ImageRecordIter(MXDataIter):
         total = np.zeros(self.data_shape, np.float64)
         for number, position in enumerate(self._records):
             rng = random.Random(number)
-            total += np.moveaxis(self._distort(self._read(position)[0], *self.data_shape[1:], rng), 2, 0)
+            total += np.moveaxis(self._distorted(*self._read(position)[:2], rng)[0], 2, 0)
         mean = (total / len(self._records)).astype(np.float32)
         save(path, {"mean_img": array(mean)})
         return mean

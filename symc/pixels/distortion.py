@@ -52,25 +52,13 @@ class Distortion:
     def __call__(self, pixels: Array, height: int, width: int, rng: random.Random) -> Array:
         """The picture (rows, columns, channels), uint8, as one of `height` x `width`."""
         if self.resize > 0:
-            rows, columns = pixels.shape[:2]
-            short = (
-                (self.resize * rows // columns, self.resize)
-                if rows > columns
-                else (self.resize, self.resize * columns // rows)
-            )
-            pixels = self._resized(pixels, *short, rng)
+            pixels = shortened(pixels, self.resize, self.inter_method, rng)
         pixels = self._turned(pixels, rng)
         pixels = self._cropped(pixels, height, width, rng)
         return self._colored(pixels, rng) if pixels.shape[2] >= 3 else pixels
 
     def _resized(self, pixels: Array, height: int, width: int, rng: random.Random) -> Array:
-        method = self.inter_method
-        if method == 9:
-            rows, columns = pixels.shape[:2]
-            method = 2 if height > rows and width > columns else 3 if height < rows and width < columns else 1
-        elif method == 10:
-            method = rng.randint(0, 4)
-        return resize(pixels, width, height, method)
+        return resized(pixels, height, width, self.inter_method, rng)
 
     # -- turns
 
@@ -162,14 +150,31 @@ class Distortion:
             if name != "brightness":
                 gray = colors.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
                 gray = float(gray.mean()) if name == "contrast" else gray[:, :, None]
-            colors = _levels(colors * np.float32(factor) + np.float32(1 - factor) * gray)
+            colors = levels(colors * np.float32(factor) + np.float32(1 - factor) * gray)
         if self.random_h or self.random_s or self.random_l:
             moves = [rng.randint(-most, most) for most in (self.random_h, self.random_l, self.random_s)]
             colors = shifted_hls(colors, *moves)
         if self.pca_noise > 0:
             noise = np.array([rng.gauss(0, self.pca_noise) for _ in range(3)])
-            colors = _levels(colors + (_EIGENVECTORS * noise) @ _EIGENVALUES)
+            colors = levels(colors + (_EIGENVECTORS * noise) @ _EIGENVALUES)
         return colors if pixels.shape[2] == 3 else np.concatenate([colors, pixels[:, :, 3:]], axis=2)
+
+
+def resized(pixels: Array, height: int, width: int, method: int, rng: random.Random) -> Array:
+    """The picture in another size, interpolated by OpenCV's `method`; 9 chooses by the sizes, 10 at random."""
+    if method == 9:
+        rows, columns = pixels.shape[:2]
+        method = 2 if height > rows and width > columns else 3 if height < rows and width < columns else 1
+    elif method == 10:
+        method = rng.randint(0, 4)
+    return resize(pixels, width, height, method)
+
+
+def shortened(pixels: Array, side: int, method: int, rng: random.Random) -> Array:
+    """The picture resized to a shorter side of `side`."""
+    rows, columns = pixels.shape[:2]
+    short = (side * rows // columns, side) if rows > columns else (side, side * columns // rows)
+    return resized(pixels, *short, method, rng)
 
 
 #: the principal components of ImageNet's colors (Krizhevsky et al., 2012)
@@ -177,7 +182,7 @@ _EIGENVALUES = np.array([55.46, 4.794, 1.148])
 _EIGENVECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 
 
-def _levels(values: Array) -> Array:
+def levels(values: Array) -> Array:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
@@ -195,7 +200,7 @@ def _moved(pixels: Array, turn: Array, shift: Array, height: int, width: int, fi
 
     above = at(top, left) * (1 - right) + at(top, left + 1) * right
     below = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
-    return _levels(above * (1 - low) + below * low).reshape(height, width, -1)
+    return levels(above * (1 - low) + below * low).reshape(height, width, -1)
 
 
 def shifted_hls(pixels: Array, hue: int, lightness: int, saturation: int) -> Array:
@@ -218,4 +223,4 @@ def shifted_hls(pixels: Array, hue: int, lightness: int, saturation: int) -> Arr
     reach = sated * np.minimum(light, 1 - light)
     steps = (np.array([0, 8, 4]) + angle[:, :, None] * 2) % 12
     made = light[:, :, None] - reach[:, :, None] * np.clip(np.minimum(steps - 3, 9 - steps), -1, 1)
-    return _levels(made * 255)
+    return levels(made * 255)

@@ -483,6 +483,49 @@ def record_iter(mx, folder):
     return found
 
 
+def det_record_iter(mx, folder):
+    """What is not random of the iterator over records of boxes."""
+
+    def label(number):
+        boxes = [[b, 0.1 * b, 0.25, 0.5 + 0.1 * b, 0.75, 7 + number] for b in range(1 + number % 3)]
+        nothing = [[9, 0.5, 0.5, 0.5, 0.9, 0]]
+        return np.array([3, 6, 42, *np.ravel(boxes + nothing)], np.float32)
+
+    _, path, names = picture_files(mx, folder, 5, label)
+    found = []
+    for given in [
+        {},
+        {"rand_mirror_prob": 1},
+        {"label_pad_width": 30, "label_pad_value": -2},
+        {"label_pad_width": -1, "mean_r": 10, "mean_g": 20, "mean_b": 30, "std_r": 2, "scale": 0.5},
+        {"resize": 9, "inter_method": 0},
+        {"data_shape": (3, 20, 24)},
+        {"inter_method": 9},
+        {"num_parts": 2, "part_index": 1, "batch_size": 1},
+        {"path_imglist": names},
+        {"min_crop_scales": (0.5, 0.7), "num_crop_sampler": 2, "rand_pad_prob": 0.5, "max_random_hue": 9},
+    ]:
+        settings = {"path_imgrec": path, "data_shape": (3, 8, 10), "batch_size": 2, "verbose": False, **given}
+        found.append(record_passes(mx.io.ImageDetRecordIter(**settings), 2))
+    for mode in ("fit", "shrink"):  # beside the picture MXNet has what was in memory
+        for shape in ((3, 8, 10), (3, 20, 40)):
+            settings = {"path_imgrec": path, "data_shape": shape, "batch_size": 2, "verbose": False}
+            batch = next(mx.io.ImageDetRecordIter(resize_mode=mode, **settings))
+            found.append([listed(batch.label[0]), listed(batch.data[0][:, :, 2, 3])])
+    for wrong in (
+        {"label_pad_width": 5},
+        {"label_width": 4},
+        {"min_crop_scales": (0.1, 0.2)},
+        {"num_crop_sampler": 2, "min_crop_scales": (0.1, 0.2, 0.3)},
+        {"min_crop_overlaps": 0.5, "max_crop_overlaps": 0.2},
+        {"resize_mode": "stretch"},
+        {"crop_emit_mode": "none"},
+    ):
+        settings = {"path_imgrec": path, "data_shape": (3, 8, 10), "batch_size": 2, "verbose": False, **wrong}
+        found.append(refused(lambda settings=settings: list(mx.io.ImageDetRecordIter(**settings))))
+    return found
+
+
 def mnist_iter(mx, folder):
     values = np.random.RandomState(0).randint(0, 256, (10, 4, 5)).astype(np.uint8)
     images, labels = os.path.join(folder, "images"), os.path.join(folder, "labels")
@@ -522,6 +565,7 @@ SCENARIOS = [
     image_iter,
     det_iter,
     record_iter,
+    det_record_iter,
     mnist_iter,
 ]
 
