@@ -7,7 +7,7 @@ import pytest
 from compiling import arrays_for, graph_of, run_native, to_program
 
 from symc.ir.loop.interp import run_loop_module
-from symc.ir.loop.nodes import For, walk
+from symc.ir.loop.nodes import For, Load, walk
 from symc.ir.modules import LoopModule
 from symc.ir.parse import parse
 from symc.ir.prims import add, conv, dot, reduce_sum, transpose
@@ -110,3 +110,20 @@ def test_rows_that_share_a_set_of_the_cache_are_few() -> None:
     rows, _ = _tile_of((700, 1024), (2600, 1024), {"tb": True}, 1)
     assert rows <= 7
     assert _tile_of((700, 1040), (2600, 1040), {"tb": True}, 1)[0] > 7
+
+
+def test_a_tile_reuses_its_vectors() -> None:
+    """A tile has turns of a loop that leaves the operand in its lanes as it is, not only turns of loops that move it:
+    every product would read a vector of its own."""
+    graph = graph_of(
+        lambda ct, w: conv(ct, transpose(w, (1, 0, 2, 3)), (1, 1), (1, 1), 1),
+        ct=TensorType(F32, (8, 64, 20, 20)), w=TensorType(F32, (64, 32, 1, 1)),
+    )  # fmt: skip
+    loops = Manager(verify=True).run([Lower(), Tile(vector_bytes=64, registers=32)], to_program(graph))
+    (kernel,) = (k for k in loops.kernels if "conv" in k.name)
+    found = list(walk(kernel.body))
+    lanes = {s.var for s in found if isinstance(s, For) and s.kind == "vector"}
+    jams = {s.var for s in found if isinstance(s, For) and s.kind == "jam" and s.trips >= 4}
+    for load in (s for s in found if isinstance(s, Load)):
+        moved = {v.name for i in load.index for v in i.variables()}
+        assert not moved & lanes or jams - moved

@@ -58,6 +58,13 @@ FEW = 6
 TURNED, TURNED_BYTES = 4, 4
 
 
+def _jams(loops: list[For], found: list[Access], vector: str) -> list[For]:
+    """The jam loops of a register tile: one that moves what is the same in all lanes, and one that moves vectors."""
+    moving = [x for x in loops if any(a.stride(x.var) and a.stride(vector) for a in found)]
+    still = [x for x in loops if x not in moving]
+    return [*still[-1:], *moving[-1:]] if still else moving[-1:]
+
+
 def _transposable(access: Access) -> bool:
     stmt = access.stmt
     dtype = stmt.dtype if isinstance(stmt, Load) else stmt.value.dtype
@@ -211,7 +218,7 @@ class _Tiler:
             return rebuild([*others, replace(vector, kind="vector", width=width, unroll=unroll)], body)
         if len(inner) == 1 and inner[0].carries:
             found = list(accesses(inner[0].body, self.buffers))
-            jams = [x for x in loops if x is not vector and reused(found, x.var, var)]
+            jams = _jams([x for x in loops if x is not vector and reused(found, x.var, var)], found, var)
             # what is written out keeps its operands in registers, too
             short = any(isinstance(s, For) and s.kind == "unroll" for s in body)
             budget = max(3, self.core.registers // 2) if short else self.core.registers
