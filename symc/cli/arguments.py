@@ -24,8 +24,9 @@ def watching(parser: argparse.ArgumentParser) -> None:
         add(f"--print-ir-{word}-failure", action="store_true", help=given)
     add("--print-ir-tree-dir", metavar="DIR", help="write NN-pass.sir files there")
     add(
-        "--print-changed", nargs="?", const="diff", choices=("diff", "diff-quiet"),
-        help="what every pass changed, as a diff (stderr); diff-quiet: only of passes that changed something",
+        "--print-changed", nargs="?", const="diff", choices=("diff", "diff-quiet", "dot"),
+        help="what every pass changed, as a diff (stderr); diff-quiet: only of passes that changed something; dot: a "
+        "picture of each for Graphviz, what is new green and what is gone red",
     )  # fmt: skip
     add("--step", action="store_true", help="every change in a line (stderr); on a terminal, stop at each")
     add("--timing", action="store_true", help="seconds per pass (stderr)")

@@ -17,11 +17,14 @@ from typing import NoReturn
 from symc import __version__
 from symc.base import those
 from symc.cli.arguments import watching
-from symc.cli.report import USAGE, explain
+from symc.cli.report import INTERNAL, USAGE, explain
 from symc.settings import VARIABLES, whole
 
 Command = Callable[[argparse.Namespace], int]
 
+#: what tells `git bisect run` that a revision cannot be judged
+UNTESTABLE = 125
+PASS_LEVELS = ("symbol", "tensor", "program", "loop")
 LEVELS = ("symbol", "tensor", "fused", "program", "planned", "loop", "llvm", "asm", "all")
 INPUT_HELP = "NAME-symbol.json, FILE.py:NAME (a Symbol or a function returning one), a .sir file, or - (.sir on stdin)"
 
@@ -35,10 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments:
         _parser().print_help()
         return 0
-    parsed, unknown = _parser().parse_known_args(arguments)
-    if unknown:
-        parsed.parser.refuse(unknown[0])
-    return _guarded(lambda: _command(parsed))
+    bisects = "--bisect-exit" in arguments
+    try:
+        parsed, unknown = _parser().parse_known_args(arguments)
+        if unknown:
+            parsed.parser.refuse(unknown[0])
+    except SystemExit as end:
+        if bisects and end.code == USAGE:
+            return UNTESTABLE
+        raise
+    code = _guarded(lambda: _command(parsed))
+    return UNTESTABLE if bisects and USAGE <= code <= INTERNAL else code
 
 
 def _command(parsed: argparse.Namespace) -> int:
@@ -168,7 +178,7 @@ def _report(options: argparse.Namespace) -> int:
 def _passes(options: argparse.Namespace) -> int:
     from symc.cli.info import show_passes
 
-    return show_passes(options.name, options.graph)
+    return show_passes(options.name, options.graph, options.level)
 
 
 def _ops(options: argparse.Namespace) -> int:
@@ -238,6 +248,10 @@ def _parser() -> _Parser:
         made.add_argument(
             "--load", action="append", default=[], metavar="FILE.py",
             help="import this first: its passes, operators and primitives are known then (repeatable)",
+        )  # fmt: skip
+        made.add_argument(
+            "--bisect-exit", action="store_true",
+            help="for git bisect run: exit code 125 where there is no answer (2 to 6), 1 for every bad verdict",
         )  # fmt: skip
         return made
 
@@ -338,6 +352,7 @@ def _parser() -> _Parser:
         "--graph", nargs="?", const="text", choices=("text", "dot"),
         help="the order of the default pipeline, and what passes require, establish and break",
     )  # fmt: skip
+    passes.add_argument("--level", choices=PASS_LEVELS, help="the passes that take it, and what is legal there")
     ops = command("ops", _ops, "list MXNet's operators, or describe one")
     ops.add_argument("name", nargs="?")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import json
 import textwrap
 from collections.abc import Mapping
@@ -12,8 +13,9 @@ from typing import Any
 from symc.cli.report import CliError
 
 
-def show_passes(name: str | None, graph: str | None = None) -> int:
-    """All passes, or one with its options, or those of the default pipeline in order with their properties."""
+def show_passes(name: str | None, graph: str | None = None, level: str | None = None) -> int:
+    """All passes, or one with its options, or those of the default pipeline in order with their properties; or those
+    that take a level, and the rules of that."""
     from symc.passes.registry import PASSES
 
     if graph is not None:
@@ -21,8 +23,11 @@ def show_passes(name: str | None, graph: str | None = None) -> int:
         return 0
     if name is None:
         width = max(map(len, PASSES))
-        for pass_ in sorted(PASSES.values(), key=lambda p: (_ORDER.index(p.takes), p.name)):
+        taking = [p for p in PASSES.values() if level in (None, p.takes)]
+        for pass_ in sorted(taking, key=lambda p: (_ORDER.index(p.takes), p.name)):
             print(f"{pass_.name:{width}}  {pass_.takes:7} -> {pass_.gives:7}  {pass_.numerics:8}  {_first_line(pass_)}")
+        if level is not None:
+            print("\n".join(["", f"the verifier's rules of the {level} level:", *_rules(level)]))
         return 0
     pass_ = find(name.replace("-", "_"), PASSES, "pass")
     needed = "optional" if pass_.optional else "required"
@@ -35,6 +40,15 @@ def show_passes(name: str | None, graph: str | None = None) -> int:
         text = ":".join(option.default) if isinstance(option.default, tuple) else str(option.default).lower()
         print(f"  {option.name.replace('_', '-')}={text}  {option.metadata.get('help', '')}{_range(option.metadata)}")
     return 0
+
+
+def _rules(level: str) -> list[str]:
+    """What the verifier asks of a level, as its module says it."""
+    from symc.ir import verify
+
+    lines = (verify.__doc__ or "").splitlines()
+    first = next(at for at, line in enumerate(lines) if line.lower().startswith(f"{level} level"))
+    return list(itertools.takewhile(lambda line: line.startswith("  "), lines[first + 1 :]))
 
 
 def _default() -> list[str]:

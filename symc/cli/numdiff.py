@@ -55,7 +55,7 @@ def numdiff(options: argparse.Namespace) -> int:
         path = search.write(Path(options.out), f"found in {options.input}")
         say.line("wrote", f"{path}   # symc replay {path}")
     say.verdict(verdict_of(failure), path)
-    return code_of(failure)
+    return BAD if options.bisect_exit else code_of(failure)
 
 
 def _size(search: Search, operators: int) -> str:
@@ -82,7 +82,7 @@ def checked(options: argparse.Namespace) -> int:
         return FINE
     with contextlib.redirect_stdout(sys.stderr):
         _Lines(search, False).failure(failure)
-    return code_of(failure)
+    return BAD if options.bisect_exit else code_of(failure)
 
 
 def trials_of(options: argparse.Namespace, loaded: Loaded, passes: Sequence[Pass]) -> list[Trial]:

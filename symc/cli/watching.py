@@ -26,6 +26,9 @@ from symc.passes.manager.instruments import (
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass
 from symc.passes.manager.watching import Action
 from symc.passes.pipeline import PASSES
+from symc.views.drawing import to_dot
+from symc.views.graphs import NoPicture, picture_of
+from symc.views.picture import changed
 
 RED, GREEN, CYAN, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
 
@@ -49,21 +52,35 @@ def _coloured(line: str) -> str:
 
 
 class Changes(Instrument):
-    """After every pass what it changed, as a diff of texts without origins; if `quiet`, nothing where that is
-    nothing."""
+    """After every pass what it changed: as a diff of texts without origins (diff-quiet: nothing where that is nothing),
+    or as a picture (dot)."""
 
-    def __init__(self, stream: TextIO, quiet: bool = False) -> None:
-        self.stream, self.quiet, self.colour = stream, quiet, colours(stream)
+    def __init__(self, stream: TextIO, form: str = "diff") -> None:
+        self.stream, self.form, self.colour = stream, form, colours(stream)
 
     def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None:
         found = ""
         if not is_unchanged(before, after):
-            texts = print_module(before, locs=False), print_module(after, locs=False)
-            found = difference(*texts, (f"before {pass_}", f"after {pass_}"), self.colour)
+            found = self._picture(pass_, before, after) if self.form == "dot" else self._diff(pass_, before, after)
         if found:
             self.stream.write(f"// ----- {pass_} -----\n{found}\n")
-        elif not self.quiet:
+        elif self.form == "diff":
             self.stream.write(f"// ----- {pass_}: unchanged -----\n")
+
+    def _diff(self, pass_: Pass, before: Module, after: Module) -> str:
+        texts = print_module(before, locs=False), print_module(after, locs=False)
+        return difference(*texts, (f"before {pass_}", f"after {pass_}"), self.colour)
+
+    @staticmethod
+    def _picture(pass_: Pass, before: Module, after: Module) -> str:
+        """Of another level than before all is new, and loops have no picture."""
+        try:
+            made = picture_of(after)
+            if pass_.takes == pass_.gives:
+                made = changed(picture_of(before), made)
+        except NoPicture:
+            return ""
+        return to_dot(made, pass_.name)
 
 
 class _Stopped(CliError):
@@ -127,7 +144,7 @@ class Watch:
         if before or after:
             self.instruments.append(PrintIR(sys.stderr, before, after))
         if options.print_changed:
-            self.instruments.append(Changes(sys.stderr, options.print_changed == "diff-quiet"))
+            self.instruments.append(Changes(sys.stderr, options.print_changed))
         if options.print_ir_tree_dir:
             self.instruments.append(TreeDir(options.print_ir_tree_dir))
         if options.step:

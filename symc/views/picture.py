@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 #: colours by what a box is
-COLOURS = {"input": "#dbe9f6", "heavy": "#fde2c8", "plain": "#eef2e6", "output": "#e6dff2", "fold": "#e3e3e3"}
+COLOURS = {
+    "input": "#dbe9f6", "heavy": "#fde2c8", "plain": "#eef2e6", "output": "#e6dff2", "fold": "#e3e3e3",
+    "new": "#bfe5bf", "gone": "#f2c4c4",
+}  # fmt: skip
 
 #: Symbols that a prefix needs to be folded unasked
 GROUP = 4
@@ -55,6 +58,24 @@ def keys_of(picture: Picture, name: str) -> list[str]:
     name = name.lstrip("%")
     exact = [key for key, box in picture.boxes.items() if key == name or name in box.values]
     return exact or [key for key, box in picture.boxes.items() if box.symbol == name]
+
+
+def changed(before: Picture, after: Picture) -> Picture:
+    """What became of a picture: boxes that are new, or say or read something else, are of the kind "new", and those
+    that are gone of the kind "gone", with their edges."""
+    made = Picture({**after.boxes}, [*after.edges])
+    reads = [{key: sorted(e for e in p.edges if e[1] == key) for key in p.boxes} for p in (before, after)]
+    for key, box in after.boxes.items():
+        had = before.boxes.get(key)
+        if had is None or had.lines != box.lines or reads[0][key] != reads[1][key]:
+            made.boxes[key] = replace(box, kind="new")
+    gone = [key for key in before.boxes if key not in after.boxes]
+    for key in gone:
+        made.boxes[key] = replace(before.boxes[key], kind="gone")
+    for source, target, label in before.edges:
+        if source in gone or target in gone:
+            made.edge(source, target, label)
+    return made
 
 
 def focused(picture: Picture, keys: Iterable[str], radius: int) -> Picture:

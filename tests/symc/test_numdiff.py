@@ -288,3 +288,25 @@ def test_words_that_nobody_knows_are_answered_by_like_ones(files, capsys) -> Non
         except SystemExit as end:
             code = end.code
         assert code == 2 and said in capsys.readouterr().err, words
+
+
+def test_git_bisect_is_told_what_is_no_answer(files, capsys) -> None:
+    given = model(files)
+    ran(capsys, "numdiff", *given, "--insert", "inline+nothing", "--bisect-exit", "--reduce", "0", "--out", "", code=1)
+    ran(capsys, "opt", *given, "--insert", "inline+nothing", "--bisect-exit", code=125)
+    ran(capsys, "opt", *given, "-p", "inlin", "--bisect-exit", code=125)
+    assert main(["no-such-command", "--bisect-exit"]) == 125
+
+
+def test_what_passes_change_is_drawn(files, capsys) -> None:
+    """A box that is new, one that is gone, and loops, which have no picture."""
+    _, err = ran(capsys, "opt", *model(files), "--insert", "inline+wrong_relu", "--print-changed=dot")
+    picture = err.split("// ----- wrong_relu -----\n")[1].split("// -----")[0]
+    (made,) = [line for line in picture.splitlines() if "#bfe5bf" in line and "abs" in line]
+    assert picture.startswith('digraph "wrong_relu"') and '"relu1" [label="%relu1\\nabs' in made
+    assert "----- lower" not in err
+
+
+def test_a_level_has_its_rules(capsys) -> None:
+    out, _ = ran(capsys, "passes", "--level", "loop")
+    assert "tile" in out and "\n  L1  every scalar" in out and "T1" not in out and "fuse" not in out.split("\n\n")[0]
