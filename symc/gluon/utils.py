@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,10 @@ def split_data(data: NDArray, num_slice: int, batch_axis: int = 0, even_split: b
         return [data]
     least, larger = divmod(size, num_slice)
     bounds = [i * least + min(i, larger) for i in range(num_slice + 1)]
+    if data.stype != "default" and batch_axis != 0:
+        data = data.tostype("default")
     before = (slice(None),) * batch_axis
-    return [data[(*before, slice(begin, end))] for begin, end in zip(bounds, bounds[1:])]
+    return [data[(*before, slice(begin, end)) if before else slice(begin, end)] for begin, end in pairwise(bounds)]
 
 
 def split_and_load(

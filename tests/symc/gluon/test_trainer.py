@@ -181,3 +181,14 @@ def test_the_type_of_a_file_is_taken_by_arrays_that_are_there(tmp_path):
     single.load(path, cast_dtype=True, dtype_source="saved")
     assert single["w"].data().dtype == single["w"].grad().dtype == np.float16
     assert (single["w"].data().asnumpy() == 1).all()
+
+
+@pytest.mark.parametrize(("stype", "axis", "parts"), [
+    ("default", 0, "default"), ("csr", 0, "csr"), ("csr", 1, "default"), ("row_sparse", 1, "default"),
+])  # fmt: skip
+def test_sparse_data_is_divided_too(stype, axis, parts):
+    dense = np.eye(4, 6, dtype=np.float32)
+    found = gluon.utils.split_and_load(mx.nd.array(dense).tostype(stype), TWO, batch_axis=axis)
+    assert [part.context for part in found] == TWO and {part.stype for part in found} == {parts}
+    for part, wanted in zip(found, np.split(dense, 2, axis)):
+        assert (part.asnumpy() == wanted).all()
