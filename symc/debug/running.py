@@ -3,7 +3,7 @@ and of a whole Symbol bound as users bind it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,7 @@ def check_native(trial: Trial, loops: LoopModule, reference: Reference) -> int:
 
 def check_executor(trial: Trial) -> int:
     """The Symbol bound as `requests` say gives what its graph does: outputs, gradients and states, for prediction and
-    for training, twice."""
+    for training, twice, and for prediction once more with other values in some of its arrays."""
     module = trial.module
     assert isinstance(module, SymbolModule)
     symbol = Symbol(module.graph.outputs)
@@ -116,6 +116,12 @@ def check_executor(trial: Trial) -> int:
         if problem:
             raise Wrong("executor", where, "again", problem)
         checks += 2
+        if not train and (some := bound.change(trial.seed)):
+            third, reference = bound.run(train, some)
+            problem, _ = compare(trial, reference, third)
+            if problem:
+                raise Wrong("executor", where, "written", f"with other values in {', '.join(some)}: {problem}")
+            checks += 1
     return checks
 
 
@@ -131,14 +137,25 @@ class _Bound:
         arrays, aux = ({n: _nd(self.values[n]) for n in names} for names in (arguments, states))
         self.exe = symbol.bind(mx.cpu(), arrays, grads, self.requests, aux)
 
-    def run(self, train: bool) -> tuple[Results, Reference]:
-        """What the Executor leaves, and the reference for it, with the random numbers that it drew."""
+    def change(self, seed: int) -> list[str]:
+        """Give some of the inputs that may have any values those that they have, in another order."""
+        rng = np.random.default_rng(seed)
+        some = [n for n, v in self.values.items() if n not in self.trial.given and v.size > 1 and rng.random() < 0.5]
+        for name in some:
+            self.values[name] = np.ascontiguousarray(np.roll(self.values[name], 1))
+        return some
+
+    def run(self, train: bool, written: Collection[str] | None = None) -> tuple[Results, Reference]:
+        """What the Executor leaves, and the reference for it, with the random numbers that it drew. Arrays are given
+        their values before; or only those `written`, and states that change, while the others still have theirs."""
         exe = self.exe
         graph = self.graph(train)
         arrays = {name: self.trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+        arrays.update((name, value) for name, value in self.values.items() if name in arrays)
         gradients = gradients_of(graph)
         for name, array in {**exe.arg_dict, **exe.aux_dict}.items():
-            array[...] = self.values[name]
+            if written is None or name in written or any(u.input == name for u in graph.updates):
+                array[...] = self.values[name]
         for name, array in exe.grad_dict.items():
             if array is not None:
                 kind, called = gradients.get(name, ("output", name))

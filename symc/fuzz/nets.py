@@ -19,7 +19,7 @@ from symc.name import NameManager
 from symc.ops.base import OPERATORS, ShapeError, Shapes, Types
 from symc.passes.tensor.decompose import SymbolModule
 from symc.symbol.operators import make_function
-from symc.typed import module_of
+from symc.typed import module_of, roles_of_parameters
 
 #: attributes of samples that keep no number whole, and what they are on whole numbers
 WHOLE = {"scalar": 2.0, "alpha": 2.0, "beta": 3.0, "value": 2.0, "a_min": -2.0, "a_max": 3.0}
@@ -72,7 +72,7 @@ class Net:
         self, shape: tuple[int, ...], dtype: Any = None, given: Array | None = None, wanted: bool = True
     ) -> Any:
         """A new variable; `given`: the values it needs."""
-        name = f"x{len(self.types)}"
+        name = f"x{len(self.types)}" + ("_weight" if flip(self.rng, 0.35) else "")  # a parameter where it predicts
         tensor = TensorType(dtype_of(dtype) if dtype is not None else self.dtype, tuple(shape))
         self.types[name] = tensor
         if given is not None:
@@ -359,7 +359,8 @@ class Net:
                 node.attrs.pop(_MARK, None)
                 graphs += node.subgraphs
         rows = {n.name: self.rows[n.name] for n in symbol.graph.nodes() if n.name in self.rows}
-        made = module_of(symbol, {n: t for n, t in self.types.items() if n in used}, rows=rows)
+        types = {n: t for n, t in self.types.items() if n in used}
+        made = module_of(symbol, types, roles_of_parameters(symbol), rows)
         return SymbolModule("net", made.graph, made.types, made.output_names, made.roles, made.shapes)
 
 

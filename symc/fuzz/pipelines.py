@@ -49,8 +49,10 @@ def mixed(rng: np.random.Generator, passes: Sequence[Pass]) -> tuple[Pass, ...]:
     if flip(rng, 0.4):
         moving += [varied(rng, p) for p in moving if flip(rng, 0.3)]
         fixed = [p for p in kept if p not in moving]
-        first = next(at for at, p in enumerate(fixed) if p.takes == "tensor")
+        start = next(at for at, p in enumerate(fixed) if p.takes == "tensor")
         for pass_ in moving:
+            makers = [at + 1 for at, p in enumerate(fixed) if set(p.establishes) & set(pass_.requires)]
+            first = max([start, *makers])
             last = next(at for at, p in enumerate(fixed) if p.takes == "tensor" and p.gives != "tensor")
             fixed.insert(int(rng.integers(first, last + 1)), pass_)
         kept = fixed
