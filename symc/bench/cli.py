@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--python", default=sys.executable, help="interpreter in which to look for peers")
     parser.add_argument("--mxnet", metavar="PYTHON", help="interpreter that has MXNet 1.9.1")
     parser.add_argument("--rounds", type=whole(1), default=3, help="times the workers take turns")
-    parser.add_argument("--seconds", type=float, default=0.5, help="how long a worker runs a case in a turn")
+    parser.add_argument("--milliseconds", type=whole(0), default=500, help="how long a case runs in a turn")
     parser.add_argument("--threads", type=whole(1), default=os.cpu_count() or 1)
     parser.add_argument("--json", metavar="FILE", help="write everything measured")
     parser.add_argument("--shapes", default="", metavar="NAME=AxB,...", help="shapes of the inputs of compiled files")
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         peers = {p: peers[p] for p in asked}
     else:
         peers = {p: python for p, python in peers.items() if p not in workers.ON_REQUEST}
-    return speed(chosen, peers, options.rounds, options.threads, options.seconds, options.json)
+    return speed(chosen, peers, options.rounds, options.threads, options.milliseconds / 1000, options.json)
 
 
 def memory() -> int:

@@ -67,7 +67,7 @@ def test_training_runs(name: str, tmp_path: Path) -> None:
 
 def test_the_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "all.json"
-    assert main(["call/abc", "--peers", "numpy", "--rounds", "2", "--seconds", "0", "--json", str(out)]) == 0
+    assert main(["call/abc", "--peers", "numpy", "--rounds", "2", "--milliseconds", "0", "--json", str(out)]) == 0
     printed = capsys.readouterr()
     assert "best/symc" in printed.out and "geometric mean" in printed.out and not printed.err
     told = json.loads(out.read_text())["call/abc"]
@@ -75,7 +75,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 
 def test_what_a_library_lacks_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["convgrad/dw-3x3-960@7-b8", "--peers", "numpy", "--rounds", "1", "--seconds", "0"]) == 0
+    assert main(["convgrad/dw-3x3-960@7-b8", "--peers", "numpy", "--rounds", "1", "--milliseconds", "0"]) == 0
     row = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("dw-3x3-960"))
     assert row.split()[3:5] == ["-", "-"]
 

@@ -144,7 +144,7 @@ def test_a_planted_fault_is_found_reduced_and_shown_again(planted: None) -> None
     trial = failing()
     failure = check(trial).failure
     assert failure is not None and failure.signature == ("values", "simplify", "tensor")
-    small, found = reduce(trial, failure, lambda t: check(t).failure)
+    small, found = reduce(trial, failure, lambda t: check(t).failure, 100.0)
     assert found.signature == failure.signature
     assert isinstance(small.module, Graph)
     assert [p.name for p in small.passes] == ["simplify"]
