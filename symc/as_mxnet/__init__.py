@@ -64,12 +64,15 @@ class _MXNet(ModuleType):
 
 
 class _Package(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds `mxnet` itself."""
+    """Finds `mxnet` itself, before Python takes a folder of that name for a package: programs come with one that is
+    empty, where MXNet's sources would be fetched to. One with MXNet in it that a program puts on the path is found."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        return importlib.machinery.ModuleSpec(fullname, self, is_package=True) if fullname == "mxnet" else None
+        if fullname != "mxnet" or _real(importlib.machinery.PathFinder.find_spec(fullname)) is not None:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         return _MXNet(spec.name, symc.__doc__)
@@ -84,7 +87,7 @@ def install() -> None:
     if any(isinstance(finder, _Package) for finder in sys.meta_path):
         return
     loaded = sys.modules.get("mxnet")
-    real = importlib.util.find_spec("mxnet") if loaded is None else loaded.__spec__
+    real = _real(importlib.util.find_spec("mxnet")) if loaded is None else loaded.__spec__
     if loaded is not None or real is not None:
         place = "this process" if real is None else real.origin or list(real.submodule_search_locations or ())
         raise ImportError(
@@ -96,8 +99,13 @@ def install() -> None:
     _offer_names()
 
 
+def _real(found: importlib.machinery.ModuleSpec | None) -> importlib.machinery.ModuleSpec | None:
+    """A module that has a file; a folder without `__init__.py` has none."""
+    return found if found is not None and found.origin is not None else None
+
+
 def _offer_names() -> None:
-    sys.meta_path.append(_Package())
+    sys.meta_path.insert(0, _Package())
     table = {name: name for name in SAME} | dict(INNER)
     Aliases({f"mxnet.{old}": f"symc.{new}" for old, new in table.items()}).install()
     Ghosts("mxnet").install()

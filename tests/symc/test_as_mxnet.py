@@ -145,6 +145,21 @@ def test_it_never_hides_an_mxnet(tmp_path):
     assert done.returncode == 1 and "there is an mxnet already" in done.stderr and "ran" not in done.stdout
 
 
+def test_an_empty_folder_is_no_mxnet(tmp_path):
+    """Programs come with `mxnet/`, a place for MXNet's sources that was never filled; what fills it is found."""
+    (tmp_path / "mxnet" / "python").mkdir(parents=True)
+    text = """
+    import os, sys
+    sys.path.insert(0, os.path.join(os.path.dirname(__file__), "mxnet", "python"))
+    import mxnet as mx
+    print(mx.__version__)
+    """
+    done = run(tmp_path, text)
+    assert done.stdout == "1.9.1\n", done.stderr
+    (tmp_path / "mxnet" / "python" / "mxnet.py").write_text("__version__ = 'its own'")
+    assert run(tmp_path, text).stdout == "its own\n"
+
+
 @pytest.mark.parametrize("arguments", [(), ("-m",), ("absent.py",)])
 def test_mistakes_on_the_command_line_are_told(tmp_path, arguments):
     done = run(tmp_path, "", *arguments, command=("-m", "symc.as_mxnet"))
