@@ -48,3 +48,5 @@ SET, CROWD = 4096, 7
 #: part of the arithmetic limit that is left where every panel of a product reads the larger operand anew, or goes
 #: across the other one's lines
 ANEW = 0.9
+#: rows of a product, and products of a result, from which on its kernel packs weights that are stored output by output
+ROWS, STEPS = 32, 128

@@ -1,9 +1,13 @@
-"""pack: weights of convolutions as their kernels read them, where a prologue can put them so once.
+"""pack: weights as their kernels read them, where a prologue can put them so once.
 
-Lanes along the output channels use every lane whatever the size of a map, but the weights of channels lie far apart. A
-kernel that takes them so packs them itself, panel by panel, in every run; weights that are parameters can lie packed
-already. Then that form is chosen as tile would choose it if packing were free, where that is worth the memory: small
-maps give every weight so little to do that packing it counts.
+**Convolutions.** Lanes along the output channels use every lane whatever the size of a map, but the weights of channels
+lie far apart. A kernel that takes them so packs them itself, panel by panel, in every run; weights that are parameters
+can lie packed already. Then that form is chosen as tile would choose it if packing were free, where that is worth the
+memory: small maps give every weight so little to do that packing it counts.
+
+**Products.** Of a product with few rows by weights that are stored output by output, lanes run along the sum and are
+folded for every result, as packing the weights would take longer. Weights that are stored the other way round have
+neither to be packed nor folded.
 """
 
 from __future__ import annotations
@@ -12,9 +16,9 @@ from math import prod
 
 from symc.ir.changed import replace
 from symc.ir.op import Node
-from symc.ir.prims.linear import Conv, packed
+from symc.ir.prims.linear import Conv, Dot, dot, matrix_transpose, packed
 from symc.ir.tensor.graph import Graph
-from symc.passes.cost import DENSE, ENTERING, LARGEST, PACKING, STORING
+from symc.passes.cost import DENSE, ENTERING, LARGEST, PACKING, ROWS, STEPS, STORING
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter, Rule, rewrite
 from symc.passes.manager.watching import Refused
@@ -33,7 +37,9 @@ class Pack(Pass):
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
         fixed = of_parameters(graph)
-        return rewrite(graph, [Rule("pack", lambda node: self._packed(node, fixed), (Conv,))], rw) if fixed else graph
+        packing = Rule("pack", lambda node: self._packed(node, fixed), (Conv,))
+        turning = Rule("turn", lambda node: self._turned(node, fixed), (Dot,))
+        return rewrite(graph, [packing, turning], rw) if fixed else graph
 
     def _packed(self, node: Node, fixed: set[Node]) -> Node | Refused | None:
         """conv(x, w) -> conv(x, packed(w)) {lanes}."""
@@ -66,6 +72,21 @@ class Pack(Pass):
             return Refused(f"it reaches {reached:.0%} of the arithmetic limit so, and {otherwise:.0%} otherwise")
         lanes = many * width
         return Node.make(replace(op, lanes=lanes), [x, packed(w, lanes)])
+
+    def _turned(self, node: Node, fixed: set[Node]) -> Node | Refused | None:
+        """dot(x, w) {tb} -> dot(x, transpose(w))."""
+        op = node.op
+        if not isinstance(op, Dot) or not op.tb or node.rank != 2:
+            return None
+        x, w = node.inputs
+        if w not in fixed:
+            return Refused("its weights are no parameters")
+        if w.tensor.nbytes > self.most:
+            return Refused(f"its weights have {w.tensor.nbytes} bytes, more than most={self.most}")
+        rows, steps = node.shape[0], w.shape[1]
+        if rows < 2 or rows >= ROWS and steps >= STEPS:
+            return Refused(f"it has {rows} rows of {steps} products: turning its weights gains nothing")
+        return dot(x, matrix_transpose(w), op.ta)
 
     def _reached(self, places: int, vectors: int, panels: int) -> float:
         """The part of the arithmetic limit that register tiles of so many vectors reach, at two multiply-adds a cycle.

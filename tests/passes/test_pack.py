@@ -9,7 +9,7 @@ import pytest
 
 import symc as mx
 from symc.ir.loop.nodes import Alloc, walk
-from symc.ir.prims.linear import Conv
+from symc.ir.prims.linear import Conv, Dot
 from symc.ir.program.nodes import KernelStep
 
 
@@ -96,6 +96,44 @@ def test_a_write_to_packed_weights_is_seen():
 def test_other_weights_stay_as_they_are(shape: tuple[int, ...], filters: int, attributes: dict[str, Any], why: str):
     step, op = convolution(bound(shape, filters, **attributes))
     assert not op.lanes, why
+
+
+def layer(rows: int, units: int, inputs: int, off: bool = False) -> Any:
+    """A layer of numbers that sum up exactly."""
+    net = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=units, name="fc")
+    with mx.pipeline(disable=["pack"] if off else []):
+        exe = mx.sym.Activation(net, act_type="relu").simple_bind(mx.cpu(), grad_req="null", data=(rows, inputs))
+    rs = np.random.RandomState(0)
+    for array in exe.arg_dict.values():
+        array[:] = rs.randint(-4, 5, array.shape)
+    return exe
+
+
+def product(exe: Any) -> Dot:
+    (found,) = (
+        node.op
+        for step in exe._instance(False).executable.program.steps
+        for node in (step.body.nodes() if isinstance(step, KernelStep) else ())
+        if isinstance(node.op, Dot)
+    )
+    return found
+
+
+@pytest.mark.parametrize("rows, units, inputs", [(2, 10, 64), (8, 64, 300), (16, 33, 7), (31, 64, 200), (48, 64, 64)])
+def test_weights_of_products_of_few_rows_are_turned_once(rows: int, units: int, inputs: int):
+    exe, plain = (layer(rows, units, inputs, off) for off in (False, True))
+    assert product(plain).tb and not product(exe).tb
+    assert exe._instance(False).executable.program.kept >= 4 * units * inputs
+    np.testing.assert_array_equal(exe.forward()[0].asnumpy(), plain.forward()[0].asnumpy())
+    for value in (1, 2):
+        exe.arg_dict["fc_weight"][:3] = value
+        plain.arg_dict["fc_weight"][:3] = value
+        np.testing.assert_array_equal(exe.forward()[0].asnumpy(), plain.forward()[0].asnumpy())
+
+
+@pytest.mark.parametrize("rows, units, inputs", [(1, 64, 64), (32, 64, 256), (8, 2000, 300)])
+def test_weights_of_other_products_stay_as_they_are(rows: int, units: int, inputs: int):
+    assert product(layer(rows, units, inputs)).tb
 
 
 def test_training_and_computed_weights_are_not_packed():
