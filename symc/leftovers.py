@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +29,34 @@ def new_file(kind: str, suffix: str) -> Path:
     handle, name = tempfile.mkstemp(suffix, f"{os.getpid()}-", place)
     os.close(handle)
     return Path(name)
+
+
+class Crumbs:
+    """What the threads of a piece of work are at, a file each, which are there only if the process dies of it. To say
+    what comes next costs a few microseconds: the file stays open, and nothing waits for a disk."""
+
+    def __init__(self, kind: str, suffix: str) -> None:
+        self.kind, self.suffix = kind, suffix
+        self._files: dict[int, tuple[int, Path]] = {}
+
+    def say(self, text: str) -> None:
+        """This thread is at something else now. Where there is no place for files, nobody will find one."""
+        thread = threading.get_ident()
+        with suppress(OSError):
+            if thread not in self._files:
+                path = new_file(self.kind, self.suffix)
+                self._files[thread] = os.open(path, os.O_WRONLY), path
+            handle, _ = self._files[thread]
+            data = text.encode()
+            os.pwrite(handle, data, 0)
+            os.ftruncate(handle, len(data))
+
+    def end(self) -> None:
+        """The work is over."""
+        for handle, path in self._files.values():
+            os.close(handle)
+            path.unlink(missing_ok=True)
+        self._files.clear()
 
 
 def remove(path: Path) -> None:

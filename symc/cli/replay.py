@@ -16,7 +16,10 @@ from symc.cli.inputs import load_text
 from symc.cli.judge import exit_code
 from symc.cli.report import BAD, FINE, INPUT, CliError
 from symc.cli.values import arrays_of
-from symc.debug.apart import apart
+from symc.codegen.errors import CompileError
+from symc.codegen.jit.compile import assembly
+from symc.codegen.target import host_target
+from symc.debug.apart import Say, apart
 from symc.debug.checks import check
 from symc.debug.files import is_trial, loads_of, read_text, write
 from symc.debug.numdiff import SILENT, TRY_LIMIT
@@ -65,7 +68,9 @@ def replay(options: argparse.Namespace) -> int:
 
 
 def replay_file(path: Path) -> int:
-    """Run the trial of a file; what fails, and whether that is what the file expects."""
+    """Run the trial of a file; what fails, and whether that is what the file expects. A `.ll` file is given to LLVM."""
+    if path.suffix == ".ll":
+        return _compiled(path.read_text(encoding="utf-8"))
     trial, expected, _ = read(path)
     found = apart(lambda say: check(trial, say).failure, SILENT)
     failure = found if isinstance(found, Failure) else None
@@ -76,6 +81,25 @@ def replay_file(path: Path) -> int:
     if expected is not None and not failure.fits(expected):
         print(f"symc: the file expects {' / '.join(filter(None, expected))}", file=sys.stderr)
     return BAD
+
+
+def _compiled(text: str) -> int:
+    """Whether LLVM makes code of a text, in a process that may die of it."""
+
+    def work(say: Say) -> Failure | None:
+        say("LLVM")
+        try:
+            assembly(text, host_target())
+        except (CompileError, RuntimeError) as problem:
+            return Failure("native", "LLVM", type(problem).__name__, str(problem))
+        return None
+
+    found = apart(work, SILENT)
+    if isinstance(found, Failure):
+        print(found)
+        return BAD
+    print("fine: LLVM makes code of it")
+    return FINE
 
 
 def _code_at(revision: str, path: Path) -> int:

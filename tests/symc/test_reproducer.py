@@ -139,3 +139,33 @@ def test_an_error_in_a_script_says_where_the_file_is(capsys, place: Path, monkey
     assert error.value.__notes__ == [f"reproducer: {files()[0]}"]
     assert "IndexError: tuple index out of range" in files()[0].read_text()
     assert "pass after fatal (IndexError)" in ran(capsys, "replay", str(files()[0]), code=1)[0]
+
+
+SCRIPT = """
+import os
+import sys
+
+import symc as mx
+from symc.codegen.jit import compile
+
+net = mx.sym.exp(mx.sym.Variable("x"), name="e")
+net.simple_bind(mx.cpu(), x=(3,)).forward()
+if sys.argv[1:]:
+    compile._compile = lambda *given: os.abort()  # as LLVM does
+    mx.sym.log(mx.sym.Variable("x")).simple_bind(mx.cpu(), x=(3,)).forward()
+"""
+
+
+def test_an_abort_inside_llvm_leaves_its_kernel(place: Path, capsys) -> None:
+    """In an ordinary script, which no tool watches; where nothing fails, nothing is left."""
+    (place / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, "SYMC_CACHE": "0"}
+    for arguments, left in (([], 0), (["abort"], 1)):
+        subprocess.run([sys.executable, "script.py", *arguments], env=environment, capture_output=True)
+        assert len(list(folder("compiling").glob("*"))) == left
+    (file,) = folder("compiling").glob("*.ll")
+    text = file.read_text()
+    assert text.startswith("; the process ended when LLVM was given this") and "define " in text
+    assert "fine" in ran(capsys, "replay", str(file))[0]
+    file.write_text(text.replace("define ", "define nonsense ", 1))
+    assert ran(capsys, "replay", str(file), code=1)[0].startswith("native after LLVM")

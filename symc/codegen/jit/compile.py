@@ -29,7 +29,7 @@ from symc.codegen.jit.llvm import Compiler, binding, compiler, parsed
 from symc.codegen.jit.threads import share
 from symc.codegen.target import Target, host_target
 from symc.ir.process import forks_wait, in_child, lock
-from symc.leftovers import new_file
+from symc.leftovers import Crumbs, new_file
 from symc.progress import Compilation
 
 if TYPE_CHECKING:
@@ -172,11 +172,17 @@ def _compile_all(modules: Mapping[bytes, KernelModule], target: Target) -> dict[
     compilation = Compilation(len(modules), default_cache() is not None)
     objects: dict[bytes, bytes] = {}
 
+    crumbs = Crumbs("compiling", ".ll")
+
     def compiled(job: tuple[bytes, str, str, str]) -> None:
         digest, key, name, text = job
+        crumbs.say(f"; the process ended when LLVM was given this, for {target.name}\n{text}")
         objects[digest] = _compile(key, name, text, _symbol(digest), target)
 
-    share(texts, compiled, len(modules), lambda: compilation.show(len(objects)))
+    try:
+        share(texts, compiled, len(modules), lambda: compilation.show(len(objects)))
+    finally:
+        crumbs.end()
     compilation.end()
     return objects
 
