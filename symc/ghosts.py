@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 from symc.base import MXNetError
 
 _NUMPY = "symc has no NumPy-like arrays; use mx.nd arrays and mx.sym, or numpy itself with asnumpy()"
-_FUSED = "unroll an mx.gluon.rnn cell, or use mx.sym.RNN in a HybridBlock"
 _RTC = "symc compiles Symbols itself; write the computation as a Symbol, or as an mx.operator.CustomOp"
 
 #: name below `mx` -> what to do instead
@@ -26,7 +25,6 @@ GHOSTS: Mapping[str, str] = {
     "gluon.model_zoo": "build the net of mx.gluon.nn layers, or load an exported one with mx.gluon.SymbolBlock.imports",
     "gluon.contrib": "write the layer as an mx.gluon.HybridBlock",
     "gluon.probability": "draw with mx.nd.random",
-    "gluon.rnn.RNN": _FUSED, "gluon.rnn.LSTM": _FUSED, "gluon.rnn.GRU": _FUSED,
     "np": _NUMPY, "numpy": _NUMPY, "npx": _NUMPY, "numpy_extension": _NUMPY, "np_symbol": _NUMPY,
     "np_array": _NUMPY, "use_np": _NUMPY, "use_np_array": _NUMPY,
     "rtc": _RTC, "th": _RTC, "torch": _RTC, "tvmop": _RTC,

@@ -374,15 +374,15 @@ class RnnParamConcat(_Variadic):
         if shapes:
             axis = one_axis(self.dim, len(shapes[0]), "dim")
             known = sum(i[axis] for i in shapes)
-            missing = sum(1 for i in shapes if not i[axis])
+            missing = [at for at, i in enumerate(shapes) if not i[axis]]
             total = s.outs[0][axis] if s.outs[0] is not None else 0
-            if len(shapes) == len(s.ins) and missing > 1 and total:
-                # MXNet's rule for the packed parameters of a recurrent layer: the missing inputs are the weights of
-                # the first layer's directions (every second one), and share what is left
-                for at in range(missing):
-                    found = list(shapes[2 * at])
-                    found[axis] = (total - known) // missing
-                    s.set_in(2 * at, tuple(found))
+            if len(shapes) == len(s.ins) and len(missing) > 1 and total:
+                # the packed parameters of a recurrent layer: what is missing are the weights of the first layer's
+                # directions, which share what is left
+                for at in missing:
+                    found = list(shapes[at])
+                    found[axis] = (total - known) // len(missing)
+                    s.set_in(at, tuple(found))
                 return
         Concat.complete(self, s)  # type: ignore[arg-type]
 
