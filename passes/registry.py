@@ -12,6 +12,7 @@ from symc.passes.tensor import (
     layout,
     merge_loops,
     pack,
+    pack_steps,
     prune,
     simplify,
     stack,
@@ -20,5 +21,6 @@ from symc.passes.tensor import (
 
 __all__ = [
     "PASSES", "autodiff", "batch", "decompose", "fuse", "hoist", "inline", "layout", "lower", "merge_loops",
-    "own_results", "pack", "plan_memory", "prune", "recompute", "schedule", "simplify", "stack", "tile", "winograd",
+    "own_results", "pack", "pack_steps", "plan_memory", "prune", "recompute", "schedule", "simplify", "stack", "tile",
+    "winograd",
 ]  # fmt: skip

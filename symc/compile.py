@@ -67,6 +67,7 @@ from symc.passes.tensor.inline import Inline
 from symc.passes.tensor.layout import Layout
 from symc.passes.tensor.merge_loops import MergeLoops
 from symc.passes.tensor.pack import Pack
+from symc.passes.tensor.pack_steps import PackSteps
 from symc.passes.tensor.prune import Prune
 from symc.passes.tensor.simplify import Simplify
 from symc.passes.tensor.stack import Stack
@@ -114,8 +115,10 @@ def tensor_passes(target: Target | None = None, train: bool = False) -> list[Pas
     target = target or host_target()
     filtered = [WinogradConvolutions(vector_bytes=target.vector_bytes, tile=2 if train else 0)]
     packing = Pack(vector_bytes=target.vector_bytes, registers=target.registers)
+    # an element that is spread over a register serves as many vectors as multiply-adds begin in a cycle
+    steps = PackSteps(vector_bytes=target.vector_bytes, vectors=target.ports)
     return [
-        Inline(), Prune(), Simplify(), Layout(), *(filtered if filtering() else []), packing,
+        Inline(), Prune(), Simplify(), Layout(), *(filtered if filtering() else []), packing, steps,
         Fuse(), Schedule(), OwnResults(), Hoist(), PlanMemory(),
     ]  # fmt: skip
 
