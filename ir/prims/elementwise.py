@@ -327,8 +327,9 @@ trigamma: Elementwise = _define(
 relu: Elementwise = _define(
     "relu",
     numeric.relu,
-    # where y is not above 0 it is 0, or the nan that the gradient is there as well
-    lambda ct, y, x: [select(gt(y, 0), ct, y)],
+    # where y is not above 0 it is 0, or the nan that the gradient is there as well; or what somebody wrote over it
+    # since, maybe below 0, where the gradient is 0
+    lambda ct, y, x: [select(gt(y, 0), ct, mul(y, 0))],
     kinds="fiu",
     doc="max(x, 0); nan stays; gradient 0 at 0",
 )

@@ -179,6 +179,18 @@ def test_outputs_are_overwritten_in_place() -> None:
     assert bound.forward(is_train=True)[0] is first
 
 
+@pytest.mark.parametrize("written, mask", [(-2.0, [0, 0, 0, 0]), (3.0, [1, 1, 1, 1]), (None, [0, 0, 1, 1])])
+def test_backward_reads_outputs_that_were_written_over(written: float | None, mask: list[int]) -> None:
+    """relu's gradient passes where the output is positive, as it stands: modules that add to one another's outputs in
+    place rely on it. What MXNet answers."""
+    exe = mx.sym.Activation(mx.sym.var("x"), act_type="relu").simple_bind(mx.cpu(), x=(4,))
+    exe.forward(is_train=True, x=mx.nd.array([-5.0, -1.0, 2.0, 4.0]))
+    if written is not None:
+        exe.outputs[0][:] = written
+    exe.backward(mx.nd.array([1.0, 10.0, 100.0, 1000.0]))
+    assert exe.grad_dict["x"].asnumpy().tolist() == [g * m for g, m in zip((1, 10, 100, 1000), mask)]
+
+
 def test_outputs_of_the_same_name_are_told_apart() -> None:
     x = mx.sym.Variable("x")
     group = mx.sym.Group([mx.sym.square(x, name="y"), mx.sym.exp(x, name="y")])
