@@ -55,6 +55,10 @@ class LateError(MXNetError):
     failure: Any = None
 
 
+class UserCodeError(MXNetError):
+    """What the code of an operator in Python has raised: its class is one of that, too."""
+
+
 class ShapeError(MXNetError):
     """Shapes (or types) that contradict each other."""
 

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 from collections.abc import Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from symc import symbol
-from symc.base import MXNetError
+from symc.base import MXNetError, NDArrayHandle, py_str
 from symc.custom import CustomOp, CustomOpProp, get_all_registered, prop_class, register
+from symc.ndarray import NDArray
 from symc.ops.base import OPERATORS, parameters
 
+#: "NDArray", "NDArrayHandle", "ctypes" and "py_str" are names that programs get by `from mxnet.operator import *`
 __all__ = [
-    "CustomOp", "CustomOpProp", "NDArrayOp", "NumpyOp", "OperatorArguments", "PythonOp", "get_all_registered",
-    "get_all_registered_operators", "get_operator_arguments", "prop_class", "register",
-]  # fmt: skip
+    "CustomOp",
+    "CustomOpProp",
+    "NDArray",
+    "NDArrayHandle",
+    "NDArrayOp",
+    "NumpyOp",
+    "OperatorArguments",
+    "PythonOp",
+    "ctypes",
+    "get_all_registered",
+    "get_all_registered_operators",
+    "get_operator_arguments",
+    "prop_class",
+    "py_str",
+    "register",
+]
 
 _serial = itertools.count()
 

@@ -444,13 +444,15 @@ def arange(
     start: float, stop: float | None = None, step: float = 1.0, repeat: int = 1, infer_range: Any = None,
     ctx: Context | None = None, dtype: Any = np.float32,
 ) -> NDArray:  # fmt: skip
-    """Numbers from start (0 if only one bound is given) below stop, each `repeat` times."""
+    """start (0 if one bound is given), start + step, ... below stop, each `repeat` times; of integers whole ones."""
     if stop is None:
         start, stop = 0, start
     if step == 0:
         raise MXNetError("arange: step is 0")
     _check_count(max(0.0, (stop - start) / step) * repeat, "arange")
-    return array(np.repeat(np.arange(start, stop, step), repeat), ctx, np.dtype(dtype))
+    places, found = np.arange(len(np.arange(start, stop, step))), np.dtype(dtype)
+    values = places * int(step) + int(start) if found.kind != "f" else places * step + start
+    return array(np.repeat(values, repeat), ctx, found)
 
 
 def linspace(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symc.base import MXNetError
+from symc.base import MXNetError, UserCodeError
 from symc.codegen.emit.description import NativeKernel
 from symc.ir.modules import Calls
 from symc.ir.op import Node, parameter
@@ -263,6 +263,8 @@ def _host_entry(step: KernelStep, values: Sequence[Held]) -> Entry:
         arrays = _arrays(args, values)
         try:
             made = evaluate(step.body, dict(zip(inputs, arrays))).outputs
+        except UserCodeError:
+            raise
         except MXNetError as problem:
             whose = called(step.origin)
             raise MXNetError(f"{whose}: {problem}" if whose else str(problem)) from problem

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from symc.base import UserCodeError
 from symc.context import cpu
 from symc.custom import as_user_array, prop_class
 from symc.ir.op import Node
@@ -199,15 +202,43 @@ def _wrapped(arrays: Sequence[Array]) -> list[Any]:
     return [as_user_array(np.array(a)) for a in arrays]
 
 
+@functools.cache
+def _both(raised: type[Exception]) -> type[Exception] | None:
+    """The class of what user code raises that is an MXNetError, too; None where Python has no such class."""
+    try:
+        return type(raised.__name__, (raised, UserCodeError), {"__module__": raised.__module__})
+    except TypeError:
+        return None
+
+
+@contextmanager
+def _user_code() -> Iterator[None]:
+    """What user code raises is what it is, and an MXNetError, as which it leaves MXNet's operators."""
+    try:
+        yield
+    except MXNetError:
+        raise
+    except Exception as problem:
+        kind = _both(type(problem))
+        try:
+            made = kind(*problem.args) if kind is not None else None
+        except TypeError:  # a class that is not made from its args
+            made = None
+        if made is None:
+            raise
+        raise made.with_traceback(problem.__traceback__) from problem.__cause__
+
+
 def _forward(
     computation: Any, train: bool, count: int, results: Sequence[TensorType]
 ) -> Callable[..., tuple[Array, ...]]:
     def call(*arrays: Array) -> tuple[Array, ...]:
         given = _wrapped(arrays)
         outs = _wrapped([np.zeros(t.shape, t.dtype.numpy) for t in results])
-        computation.forward(
-            is_train=train, req=["write"] * len(outs), in_data=given[:count], out_data=outs, aux=given[count:]
-        )
+        with _user_code():
+            computation.forward(
+                is_train=train, req=["write"] * len(outs), in_data=given[:count], out_data=outs, aux=given[count:]
+            )
         return tuple(x.asnumpy() for x in (*outs, *given[count:]))
 
     return call
@@ -225,7 +256,9 @@ def _backward(
         if not top:
             heads = _wrapped([np.zeros_like(o.asnumpy()) for o in outs])
         made = _wrapped([np.zeros(t.shape, t.dtype.numpy) for t in grads])
-        computation.backward(req=["write"] * count, out_grad=heads, in_data=ins, out_data=outs, in_grad=made, aux=aux)
+        req = ["write"] * count
+        with _user_code():
+            computation.backward(req=req, out_grad=heads, in_data=ins, out_data=outs, in_grad=made, aux=aux)
         return tuple(x.asnumpy() for x in (*made, *aux))
 
     return call

@@ -250,4 +250,7 @@ class IndexArray(Operator):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         shape = inputs[0].shape
-        return mv.stack([mv.iota(TensorType(I64, shape), a) for a in self._axes(len(shape))], len(shape))
+        axes = self._axes(len(shape))
+        if not axes:
+            return ew.full(0, TensorType(I64, (*shape, 0)))
+        return mv.stack([mv.iota(TensorType(I64, shape), a) for a in axes], len(shape))

@@ -300,6 +300,12 @@ class _Blocks(Operator):
                 raise ShapeError(f"data must have 4 axes (N, C, H, W), not {data}")
             s.set_out(0, self.target(data))
 
+    def moved(self, data: Node, split: tuple[int, ...], order: tuple[int, ...]) -> Node:
+        """The data with its axes split up and put together in another order. ShapeError if it is empty."""
+        if not all(data.shape):
+            raise ShapeError(f"data of shape {data.shape} has nothing to move")
+        return mv.reshape(mv.transpose(mv.reshape(data, split), order), self.target(data.shape))
+
 
 @operator("depth_to_space")
 class DepthToSpace(_Blocks):
@@ -317,8 +323,7 @@ class DepthToSpace(_Blocks):
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         n, c, h, w = inputs[0].shape
         b = self.block_size
-        split = mv.reshape(inputs[0], (n, b, b, c // (b * b), h, w))
-        return mv.reshape(mv.transpose(split, (0, 3, 4, 1, 5, 2)), self.target(inputs[0].shape))
+        return self.moved(inputs[0], (n, b, b, c // (b * b), h, w), (0, 3, 4, 1, 5, 2))
 
 
 @operator("space_to_depth")
@@ -337,8 +342,7 @@ class SpaceToDepth(_Blocks):
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         n, c, h, w = inputs[0].shape
         b = self.block_size
-        split = mv.reshape(inputs[0], (n, c, h // b, b, w // b, b))
-        return mv.reshape(mv.transpose(split, (0, 3, 5, 1, 2, 4)), self.target(inputs[0].shape))
+        return self.moved(inputs[0], (n, c, h // b, b, w // b, b), (0, 3, 5, 1, 2, 4))
 
 
 # --------------------------------------------------------------------------------------------- shapes as data

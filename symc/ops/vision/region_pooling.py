@@ -13,6 +13,7 @@ from symc.ir.prims.movement import broadcast, iota, reshape, slice_, transpose
 from symc.ir.prims.reduce import argmax, reduce_max, reduce_sum
 from symc.ir.types import I32, I64, TensorType
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, operator
+from symc.ops.shared.families import no_gradient
 from symc.ops.shared.layers import check_positive, check_range, indices
 
 
@@ -111,6 +112,8 @@ class ROIAlign(Operator):
 
     sample_ratio <= 0 takes as many points per cell as the cell has pixels, at most those of the whole image.
 
+    The regions have no gradient.
+
     Differs from MXNet: an image that is not in the batch is the nearest one; MXNet reads beyond its arrays.
     """
 
@@ -162,7 +165,7 @@ class ROIAlign(Operator):
         return place, ew.select(valid, 1.0 / spread(count), 0.0), valid
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
-        data, rois = inputs
+        data, rois = inputs[0], no_gradient(lambda x: x)(inputs[1])
         batch, channels, height, width = data.shape
         pooled_h, pooled_w = self.pooled_size
         regions = rois.shape[0]

@@ -110,6 +110,8 @@ def test_errors_name_the_cause():
 
 
 def test_what_python_raises_reaches_the_caller():
+    """As what it is, and as an MXNetError."""
+
     class Broken(mx.operator.CustomOp):
         def forward(self, is_train, req, in_data, out_data, aux):
             raise ZeroDivisionError("on purpose")
@@ -120,8 +122,11 @@ def test_what_python_raises_reaches_the_caller():
             return Broken()
 
     exe = mx.sym.Custom(mx.sym.Variable("x"), op_type="broken").simple_bind(mx.cpu(), x=(2,))
-    with pytest.raises(ZeroDivisionError, match="on purpose"):
+    with pytest.raises(ZeroDivisionError, match="on purpose") as found:
         exe.forward()
+    assert isinstance(found.value, mx.MXNetError)
+    with pytest.raises(mx.MXNetError, match="on purpose"):
+        mx.nd.Custom(mx.nd.ones((2,)), op_type="broken")
 
 
 class Counting(mx.operator.CustomOp):
