@@ -58,7 +58,7 @@ class _Plan:
     cost: float
 
 
-@register_pass("winograd", numerics="approx(1e-6)", optional=True, requires=("inlined",))
+@register_pass("winograd", numerics="approx(1e-6)", optional=True)
 class WinogradConvolutions(Pass):
     """Convolutions of 3x3 taps with fewer multiplications, where that is faster."""
 
