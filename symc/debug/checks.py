@@ -35,6 +35,7 @@ from symc.debug.compare import (
     too_far,
 )
 from symc.debug.conduct import Conduct
+from symc.debug.kernels_near import kernels_too_far
 from symc.debug.reading import definition, gradients_of, inputs_of
 from symc.debug.running import check_executor, check_native
 from symc.debug.smooth import check_gradients
@@ -260,8 +261,9 @@ class Judge:
         self.trial, self.report = trial, report
         self.reference: Reference | None = None
         self.last: Results | None = None
-        #: the graph that was looked at last
+        #: the graph, and the kernels, that were looked at last
         self.graph: Graph | None = None
+        self.kernels: Program | LoopModule | None = None
 
     def begin(self, module: Module) -> None:
         """The program as it came gives the reference; a Symbol only once it is decomposed."""
@@ -270,7 +272,7 @@ class Judge:
         elif isinstance(module, (Program, LoopModule)):
             arrays = {p.name: self.trial.value(p.name, p.role, p.type) for p in _program(module).params}
             made = attempt("interpreter", "input", lambda: reference_of_kernels(self.trial, module, arrays))
-            self.reference, self.last = made, made.declared
+            self.reference, self.last, self.kernels = made, made.declared, module
             self.report.whole = made.whole
         elif any(p.takes == p.gives == "symbol" for p in self.trial.passes):
             graph = self.decomposed(module)
@@ -356,6 +358,7 @@ class Judge:
         assert self.reference is not None
         arrays = self.reference.arrays
         declared = attempt("interpreter", pass_.name, lambda: run_program(program, arrays))
+        self._kernels(pass_, "program", program)
         self._settle(pass_.name, pass_, "program", declared)
         self._renew(pass_, program)
 
@@ -363,11 +366,21 @@ class Judge:
         assert self.reference is not None
         arrays = self.reference.arrays
         lockstep = attempt("interpreter", pass_.name, lambda: run_loop_module(loops, arrays))
+        self._kernels(pass_, "loops", loops)
         self._settle(pass_.name, pass_, "loops", lockstep)
         self._renew(pass_, loops)
         if sum(turns(k.body) for k in loops.kernels) <= SLOW:
             serial = attempt("interpreter", pass_.name, lambda: run_loop_module(loops, arrays, serial=True))
             self._agree(pass_.name, "turn by turn", serial)
+
+    def _kernels(self, pass_: Pass, level: str, module: Program | LoopModule) -> None:
+        """What a pass that approximates changed in kernels is as near as it promises."""
+        before, self.kernels = self.kernels, module
+        far = tolerance(pass_.numerics)
+        if far and before is not None:
+            problem, name = attempt("interpreter", pass_.name, lambda: kernels_too_far(self.trial, before, module, far))
+            if problem:
+                raise Wrong("values", pass_.name, level, problem, name)
 
     # -- comparisons
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from planted.broken import loops, ruled
 
-from symc.ir.loop.nodes import For
-from symc.ir.op import Node
+from symc.ir.loop.nodes import For, Let, Store, walk
+from symc.ir.op import Node, Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.flow import Branch, Loop
 from symc.ir.prims.movement import Slice
@@ -115,3 +115,31 @@ def lanes(stmt):
 
 
 loops("lanes", lanes)
+
+
+@register_pass("rough_kernels", takes="loop", gives="loop", numerics="approx(1e-6)")
+class RoughKernels(Pass):
+    """What is stored is off by a ten-thousandth: no class that is found is another one for it."""
+
+    def run(self, module, rw):
+        def scaled(kernel):
+            stores = [s for s in walk(kernel.body) if isinstance(s, Store) and s.value.dtype == F32 and s.value.name]
+            if not stores or "fc1" not in [b.name for b in kernel.buffers if b.mode == "out"]:
+                return kernel
+            if rw.act("scale", [kernel.origin]) is None:
+                return kernel
+            return replace(kernel, body=_scaled(kernel.body, stores[0]), key="")
+
+        return replace(module, kernels=tuple(map(scaled, module.kernels)))
+
+
+def _scaled(body, store):
+    made = []
+    for stmt in body:
+        if isinstance(stmt, For):
+            stmt = replace(stmt, body=_scaled(stmt.body, store))
+        if stmt is store:
+            made.append(Let("off", F32, ew.mul, (store.value, Ref("", F32, 1.0001)), store.origin))
+            stmt = replace(store, value=Ref("off", F32))
+        made.append(stmt)
+    return tuple(made)

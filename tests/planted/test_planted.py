@@ -115,6 +115,7 @@ REMOTE = {
     "sides_swapped": ("choice", "inline", "differs", "yes"),
     "other_side": ("choice", "fuse", "differs", "_cond"),
     "stale_average": ("conv", "own_results", "differs", "bn_moving_mean"),
+    "rough_kernels": ("decided", "lower", "differs", "fc1"),
     "lanes": ("mlp", "lower", "differs", "relu1"),
 }
 TRAINED = ("mlp", "conv", "dropping")
@@ -157,6 +158,7 @@ def loaded(net: str) -> Loaded:
         "steps": {"data": (4, 2, 3), "h": (2, 3), "w": (3, 3)},
         "dropping": {"x": (3, 3)},
         "typed": dict.fromkeys("inbdx", (3, 7)),
+        "decided": {"data": (3, 3)},
         "choice": {"a": (3,), "b": (3,)},
     }
     return symbol_input(getattr(nets, net)(), shapes[net])
