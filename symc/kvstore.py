@@ -110,8 +110,9 @@ class KVStore(KVStoreBase):
         `ignore_sparse` is False: `row_sparse_pull` is for them."""
         for k, target in _pairs(key, out):
             for one in target if isinstance(target, (list, tuple)) else [target]:
-                if one.stype == "default" or not ignore_sparse:
-                    self._value(k).copyto(one)
+                held = self._value(k)
+                if one is not held and (one.stype == "default" or not ignore_sparse):  # an adopted one is the value
+                    held.copyto(one)
 
     def row_sparse_pull(self, key: Any, out: Any = None, priority: int = 0, row_ids: Any = None) -> None:
         """Put rows of a key's value into `out`, a row_sparse array or a list of them. `row_ids` says which, in any

@@ -30,6 +30,19 @@ def batches():
     return mx.io.NDArrayIter({"data": X}, {"label": Y}, 5)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_store_whose_values_are_the_parameters_pulls_in_silence():
+    """They need not be copied onto themselves, which is warned of where programs do it."""
+    mod, data = regression(), batches()
+    mod.bind(data.provide_data, data.provide_label)
+    mod.init_params()
+    mod.init_optimizer(kvstore=mx.kv.create("local"))
+    mod.update_full_grads(data)
+    data.reset()
+    mod.forward_backward(next(data))
+    mod.update()
+
+
 def gradient(x, y, w):
     return ((x @ w.T - y).T @ x).astype("f")
 
