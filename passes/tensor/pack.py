@@ -25,13 +25,14 @@ from symc.passes.manager.watching import Refused
 from symc.passes.tensor.parameters import of_parameters
 
 
-@register_pass("pack", numerics="reassoc", optional=True, requires=("inlined",))
+@register_pass("pack", numerics="reassoc", optional=True)
 class Pack(Pass):
     """Weights that are parameters lie packed for the convolutions that run faster so."""
 
     vector_bytes: int = option(32, "bytes of a vector register", choices=(8, 16, 32, 64, 128))
     registers: int = option(16, "vector registers", min=3)
     least: int = option(1 << 18, "multiply-adds of the smallest convolution whose weights are packed", min=0)
+    least_product: int = option(1 << 12, "multiply-adds of the smallest product whose weights are turned", min=0)
     most: int = option(1 << 21, "bytes of weights; more come from memory, and reading them is what takes time", min=0)
     gain: int = option(6, "percent that a convolution has to become faster by: packed weights take memory", min=0)
 
@@ -83,6 +84,8 @@ class Pack(Pass):
             return Refused("its weights are no parameters")
         if w.tensor.nbytes > self.most:
             return Refused(f"its weights have {w.tensor.nbytes} bytes, more than most={self.most}")
+        if op.multiply_adds(node) < self.least_product:
+            return Refused(f"its {op.multiply_adds(node)} multiply-adds are fewer than {self.least_product}")
         rows, steps = node.shape[0], w.shape[1]
         if rows < 2 or rows >= ROWS and steps >= STEPS:
             return Refused(f"it has {rows} rows of {steps} products: turning its weights gains nothing")
