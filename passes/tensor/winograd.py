@@ -10,7 +10,7 @@ enough to use a weight often, small enough to stay in a core's cache, and there 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -24,7 +24,7 @@ from symc.passes.cost import CORE, FETCHING, FOLLOWING, HANDLING, MOVING, SHARES
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter, Rule, rewrite
 from symc.passes.manager.watching import Refused
-from symc.passes.tensor.parameters import has_prologue
+from symc.passes.tensor.parameters import of_parameters
 
 #: a form is chosen if it takes at most this part of the direct form's time: what it costs is known less well
 GAIN = 0.85
@@ -66,15 +66,17 @@ class WinogradConvolutions(Pass):
     tile: int = option(
         0, "results of a tile along each axis: more of them round more; 0: what costs least", choices=TILES
     )
-    kept: bool = option(True, "a program of parameters and data keeps transformed weights from run to run (hoist)")
+    kept: bool = option(
+        True, "what depends on parameters only is kept from run to run (hoist), so that it costs little"
+    )
     least: int = option(1 << 23, "multiply-adds of the smallest convolution that is worth the longer code", min=0)
     always: bool = option(False, "take this form wherever there is one, faster or not")
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
-        kept = self.kept and has_prologue(graph)
-        return rewrite(graph, [Rule("minimal-filter", lambda node: self._filtered(node, kept), (Conv,))], rw)
+        fixed = of_parameters(graph) if self.kept else set()
+        return rewrite(graph, [Rule("minimal-filter", lambda node: self._filtered(node, fixed), (Conv,))], rw)
 
-    def _filtered(self, node: Node, kept: bool) -> Node | Refused | None:
+    def _filtered(self, node: Node, fixed: Collection[Node]) -> Node | Refused | None:
         """conv(pad(x), w) -> winograd(x, winograd_weights(w))."""
         op = node.op
         if not isinstance(op, Conv) or node.rank != 4 or not node.tensor.size:
@@ -87,7 +89,7 @@ class WinogradConvolutions(Pass):
         work = _Work(x.shape[0], x.shape[1], w.shape[0], node.shape[2:])
         if work.direct < self.least and not self.always:
             return Refused(f"its {work.direct:.3g} multiply-adds are fewer than least={self.least}")
-        plans = [p for tile in POINTS if self.tile in (0, tile) for p in self._plans(work, tile, kept)]
+        plans = [p for tile in POINTS if self.tile in (0, tile) for p in self._plans(work, tile, w in fixed)]
         best = min(plans, key=lambda p: p.cost)
         if best.cost > GAIN * work.direct and not self.always:
             return Refused(f"tiles of {best.tile} would take {best.cost / work.direct:.0%} of the direct form's time")
