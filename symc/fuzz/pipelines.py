@@ -21,14 +21,16 @@ FIXED = {("simplify", "rounds"), ("tile", "vector_bytes"), ("decompose", "train"
 
 def other_value(rng: np.random.Generator, field: dataclasses.Field[Any]) -> Any:
     """A value of an option within what it declares, mostly near the least."""
-    default, least, choices = field.default, field.metadata["min"], field.metadata["choices"]
+    default = field.default
+    least, most, choices = (field.metadata[word] for word in ("min", "max", "choices"))
     if isinstance(default, bool):
         return not default
     if isinstance(default, tuple):
         return tuple(name for name in choices or () if flip(rng, 0.1))
     if choices is not None:
         return one_of(rng, *choices)
-    return int(least) + int(rng.geometric(0.3)) - 1
+    made = int(least) + int(rng.geometric(0.3)) - 1
+    return made if most is None else min(made, int(most))
 
 
 def varied(rng: np.random.Generator, pass_: Pass) -> Pass:
