@@ -72,7 +72,10 @@ _SMOOTH: list[tuple[str, Function, str]] = [
     ("sinh", ew.sinh, "Hyperbolic sine."),
     ("cosh", ew.cosh, "Hyperbolic cosine."),
     ("tanh", ew.tanh, "Hyperbolic tangent."),
-    ("arcsinh", ew.asinh, "Inverse hyperbolic sine."),
+    (
+        "arcsinh", ew.asinh,
+        "Inverse hyperbolic sine.\n\nDiffers from MXNet: the gradient of its gradient has its sign; MXNet's is turned.",
+    ),
     ("arccosh", ew.acosh, "Inverse hyperbolic cosine; nan below 1."),
     ("arctanh", ew.atanh, "Inverse hyperbolic tangent; nan outside [-1, 1]."),
     ("erf", ew.erf, "Error function."),

@@ -138,7 +138,8 @@ def ramp(start: float, step: float, count: int, repeat: int, dtype: str) -> Node
 
 @operator("_arange", inputs="")
 class Arange(Operator):
-    """start, start + step, ... below stop (without stop: 0 up to start), each number `repeat` times."""
+    """start, start + step, ... below stop (without stop: 0 up to start), each number `repeat` times. With infer_range
+    and without stop there are as many as the users of the output need."""
 
     start: float
     stop: float | None = None
@@ -151,15 +152,19 @@ class Arange(Operator):
     def check(self) -> None:
         if self.step == 0 or self.repeat < 1:
             raise MXNetError(f"_arange: step={self.step} must not be 0 and repeat={self.repeat} must be positive")
-        if self.infer_range and self.stop is None:
-            raise MXNetError("_arange: infer_range without stop is not supported; give stop")
+
+    @property
+    def _open(self) -> bool:
+        return self.infer_range and self.stop is None
 
     def _range(self) -> tuple[float, int]:
         start, stop = (0.0, self.start) if self.stop is None else (self.start, self.stop)
         return start, max(0, ceil((stop - start) / self.step)) * self.repeat
 
     def complete(self, s: Shapes) -> None:
-        """(count of the numbers * repeat,)."""
+        """(count of the numbers * repeat,); what its users need where infer_range leaves it open."""
+        if self._open:
+            return
         start, count = self._range()
         if not count:
             raise ShapeError(f"the range from {start} in steps of {self.step} is empty")
@@ -169,6 +174,9 @@ class Arange(Operator):
         t.set_out(0, element_type(self, self.dtype))
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
+        if self._open:
+            shape = complete_shape(ctx, ())
+            return mv.reshape(ramp(self.start, self.step, prod(shape), self.repeat, self.dtype), shape)
         start, count = self._range()
         return ramp(start, self.step, count, self.repeat, self.dtype)
 
