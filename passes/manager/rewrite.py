@@ -209,6 +209,9 @@ def _at_node(
                 continue
             if replaced is None or replaced is made:
                 continue
+            if not isinstance(replaced, Node):
+                where = f"{state.rw.pass_name}: rule {rule.name} replaces {_called(graph, old)}"
+                raise VerifyError("M1", f"{where} by {replaced!r}, which is no node")
             matched = [old, *(i for i in old.inputs if i.inputs)]
             parents = [graph.origins[n] for n in matched if n in graph.origins]
             origin = state.rw.act(rule.name, parents, _shown, made, replaced, old, graph)
