@@ -24,7 +24,7 @@ from symc.ir.process import once
 from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.tensor.graph import Graph, Update, finish, topological
 from symc.ir.tensor.interp import evaluate
-from symc.ir.types import BOOL, F32, F64, Array, TensorType, TupleType, dtype_of
+from symc.ir.types import BOOL, F32, F64, I32, I64, Array, TensorType, TupleType, dtype_of
 from symc.ndarray.pool import Pool
 from symc.ops.base import Operator
 from symc.ops.shared.inferred import output_types
@@ -46,11 +46,13 @@ _PLAIN = frozenset(f"symc.ir.prims.{m}" for m in ("elementwise", "indexing", "mo
 
 #: calls of an operator on few elements that numpy answers before a program is compiled, where the bits are the same
 FIRST = 16
-#: primitives that move, choose and compare values; and those that round once, as IEEE 754 says
+#: primitives that move, choose, compare and convert values
 _MOVED = frozenset((
     "input", "const", "reshape", "transpose", "slice", "pad", "concat", "broadcast", "iota", "gather", "gather_along",
-    "gather_nd", "select", "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not",
+    "gather_nd", "select", "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "cast",
 ))  # fmt: skip
+#: those that are exact of whole numbers, and those that round once, as IEEE 754 says
+_WHOLE = frozenset(("add", "sub", "mul", "neg", "abs", "maximum", "minimum"))
 _ROUNDED = frozenset(("add", "sub", "mul", "div", "neg", "abs", "sqrt", "floor", "ceil", "trunc"))
 
 #: an input's value after the backward half, and the same for another value before it (BuildContext.update)
@@ -135,13 +137,15 @@ class Function:
 
     @once
     def _exact(self) -> bool:
-        """Whether numpy gives the very bits that a program would: few elements in all, which are moved, chosen and
-        compared, and rounded by one operation at most, so that no pass can round in another order."""
-        rounded = [node for node in self.graph.nodes() if node.op.name in _ROUNDED]
-        if len(rounded) > 1 or any(node.dtype not in (F32, F64) for node in rounded):
+        """Whether numpy gives the very bits that a program would: few elements in all, which are moved, chosen,
+        compared and converted, or rounded by one operation, so that no pass can round in another order."""
+        nodes = [n for n in self.graph.nodes() if not (n.op.name in _WHOLE and n.dtype in (I32, I64))]
+        moved = [n for n in nodes if n.op.name in _MOVED]
+        left = [n for n in nodes if n.op.name not in _MOVED]
+        once_rounded = len(left) == 1 and left[0].op.name in _ROUNDED and left[0].dtype in (F32, F64)
+        if left and (not once_rounded or any(n.op.name == "cast" for n in moved)):
             return False
-        others = all(node.op.name in _MOVED or node in rounded for node in self.graph.nodes())
-        return others and _elements(self.graph) <= QUICK
+        return _elements(self.graph) <= QUICK
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         """The results for these inputs; the inputs that change are changed in place."""

@@ -30,6 +30,13 @@ EXACT: dict[str, Callable[[Any], Any]] = {
         x.reshape((1, 1, 3, 4)), mode="constant", pad_width=(0, 0, 0, 0, 1, 2, 0, 1), constant_value=3
     ),
     "take": lambda x: nd.take(x, nd.array([2, 0, 5, -1]), mode="clip"),
+    "take strangely": lambda x: nd.take(x, x, mode="clip"),
+    "take around": lambda x: nd.take(x, x, axis=1, mode="wrap"),
+    "one_hot": lambda x: nd.one_hot(x, 3),
+    "pick": lambda x: nd.pick(x, nd.array([3, -1, 9]), axis=1),
+    "to integers": lambda x: nd.cast(x, "int32"),
+    "to bytes": lambda x: nd.cast(x, "uint8"),
+    "to halves": lambda x: nd.cast(x, "float16"),
     "where": lambda x: nd.where(x > 0, x, -x),
     "flip": lambda x: nd.flip(x, axis=1),
     "split": lambda x: nd.split(x, num_outputs=2, axis=1),
