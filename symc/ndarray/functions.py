@@ -28,6 +28,7 @@ from symc.ir.types import BOOL, F32, F64, I32, I64, Array, TensorType, TupleType
 from symc.ndarray.pool import Pool
 from symc.ops.base import Operator
 from symc.ops.shared.inferred import output_types
+from symc.ops.stochastic.sampling import beginning_of
 from symc.passes.tensor.decompose import Context, built_results
 from symc.runtime.keys import next_key
 from symc.runtime.memory import aligned, empty
@@ -304,6 +305,11 @@ def run_operator(
 ) -> tuple[list[Array], Function, list[Array]]:
     """An operator on arrays: its outputs, the function that made them, and what that was given (a key besides).
     Inputs that the operator changes are changed in place."""
+    if (more := beginning_of(op)) is not None:
+        (made,), function, given = run_operator(more[0], arrays, train)
+        result = empty(more[1], made.dtype)
+        result.reshape(-1)[...] = made[: result.size]
+        return [result], function, given
     function = function_for(op, arrays, train)
     given = [*arrays, next_key()] if function.keyed else list(arrays)
     by_numpy = op.is_update and function.interpreted < AGAIN

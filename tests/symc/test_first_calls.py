@@ -101,3 +101,25 @@ def test_whatever_may_differ_is_compiled_at_once(call: Callable[[], Any], monkey
 
     monkeypatch.setattr(Function, "interpret", refused)
     call()
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (64,), (8, 8), (7, 11, 2), (1, 129)])
+@pytest.mark.parametrize("name", ["uniform", "normal", "exponential"])
+def test_draws_of_any_shape_are_those_of_its_own_program(
+    name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = getattr(nd.random, name)
+    mx.random.seed(11)
+    first = [draw(shape=shape).asnumpy() for _ in range(2)]
+    monkeypatch.setattr(functions, "beginning_of", lambda op: None)
+    mx.random.seed(11)
+    for array in first:
+        np.testing.assert_array_equal(draw(shape=shape).asnumpy(), array)
+    assert first[0].shape == shape and not np.array_equal(first[0], first[1])
+
+
+def test_shapes_have_a_program_in_common() -> None:
+    functions.function_of.cache_clear()
+    for rows in range(1, 60):
+        nd.random.normal(shape=(rows, 3))
+    assert functions.function_of.cache_info().misses <= 3  # of 64, 128 and 256 draws

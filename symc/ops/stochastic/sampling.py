@@ -7,7 +7,7 @@ Uniform, normal, exponential and integer draws are computed by the program itsel
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, ClassVar, Literal
 
@@ -95,6 +95,10 @@ _DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], tuple[float, ...], tuple[str, .
 }  # fmt: skip
 
 
+#: draws that a call makes at least, and up to which it makes as many as the next power of two
+FEWEST, MOST = 64, 1 << 14
+
+
 def _wide(dtype: DType) -> DType:
     return F32 if dtype == F16 else dtype
 
@@ -144,6 +148,17 @@ class _Free(_Drawn):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         return self.drawn(ctx, complete_shape(ctx, self.shape), F32 if self.dtype == "None" else ir_type(self.dtype))
+
+
+def beginning_of(op: Operator) -> tuple[Operator, tuple[int, ...]] | None:
+    """An operator of which the first draws, in row-major order, are those of `op`, and the shape of `op`: draws of many
+    shapes are then one program. Bits follow from the key and the position; None for those of numpy's generators, and
+    for many draws."""
+    if not isinstance(op, _Free) or not op.shape or type(op).draw not in (_uniform, _normal, _exponential):
+        return None
+    shape = wanted_shape(op.shape)
+    more = max(FEWEST, 1 << (prod(shape) - 1).bit_length())
+    return (replace(op, shape=(more,)), shape) if 0 < prod(shape) <= MOST and shape != (more,) else None
 
 
 class _Like(_Drawn):
