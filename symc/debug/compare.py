@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Union
@@ -15,6 +14,7 @@ from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule
 from symc.ir.op import Node
 from symc.ir.prims.elementwise import Const
+from symc.ir.process import once
 from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import Program
 from symc.ir.tensor.graph import Graph, in_order
@@ -45,7 +45,7 @@ class Reference:
     whole: bool
     judge: Callable[[], tuple[Results, Bounds]]
 
-    @functools.cached_property
+    @once
     def _judged(self) -> tuple[Results, Bounds]:
         return self.judge()
 
