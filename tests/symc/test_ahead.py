@@ -35,7 +35,7 @@ def texts(function, name: str, width: int, registers: int, **operands: TensorTyp
 
 @pytest.mark.parametrize(("name", "width", "registers"), [("baseline", 16, 16), ("baseline", 64, 32)])
 def test_large_weights_are_asked_for_and_small_ones_are_not(name: str, width: int, registers: int) -> None:
-    large, small = types(256, 512, 3), types(16, 48, 3)
+    large, small = types(256, 512, 3, 14), types(16, 48, 3)
     assert large["w"].nbytes >= FAR > small["w"].nbytes
     assert any("llvm.prefetch" in text for text in texts(layer, name, width, registers, **large))
     assert not any("llvm.prefetch" in text for text in texts(layer, name, width, registers, **small))

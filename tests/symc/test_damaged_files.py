@@ -275,7 +275,8 @@ def test_arrays_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_zeros_are_zeros() -> None:
     """Large ones come as fresh pages and are not written."""
     for shape in ((3,), (1 << 20,), (0, 5)):
-        array = mx.nd.zeros(shape, dtype="float64")
+        with mx.np_shape(0 in shape):
+            array = mx.nd.zeros(shape, dtype="float64")
         assert not array.asnumpy().any() and array.shape == shape
         array[:] = 1
         assert array.asnumpy().sum() == array.size

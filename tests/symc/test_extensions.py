@@ -49,7 +49,7 @@ def test_the_default_pipeline_can_be_seen_and_edited(files, outside, capsys) -> 
     load = ["--load", str(files / "mine.py")]
     edits = ["--insert", f"simplify+{outside}{{n=2}}", "--disable", "layout"]
     edited, _ = ran(capsys, "opt", *model, *load, *edits, "--print-pipeline")
-    assert f",{outside}{{n=2}},fuse" in edited and "layout" not in edited
+    assert f",{outside}{{n=2}},winograd{{" in edited and "layout" not in edited
     dumped, _ = ran(capsys, "dump", *model, *load, "--insert", f"simplify+{outside}", "--after", outside)
     assert "level=tensor" in dumped
 
