@@ -199,7 +199,9 @@ def _perturbed(
         # elementary functions may be off by a few units in the last place; a constant is what it is
         exact = not given or isinstance(node.op, _EXACT) or node.op.name in _EXACT_NAMES
         times = 0.0 if exact else 4.0 if isinstance(node.op, Elementwise) and node.op.cost > 2 else 1.0
-        values[node] = _wrong(np.asarray(made), size, node.dtype.numpy, times, rng)
+        # what is whole comes of exact operations, or a function is near a limit: tanh of 19.05 is 1, or just below
+        whole = np.logical_and.reduce(np.broadcast_arrays(*map(_whole, given))) if times > 1.0 else np.True_
+        values[node] = _wrong(np.asarray(made), size, node.dtype.numpy, times, rng, whole)
     return {node: values[node] for node in dict.fromkeys(graph.roots)}
 
 
@@ -214,11 +216,16 @@ def _types(node: Node) -> Any:
     return node.type.items  # type: ignore[union-attr]
 
 
-def _wrong(value: Array, size: Any, dtype: Any, times: float, rng: np.random.Generator) -> Array:
-    """The value with errors of up to `times` what rounding a number of `size` to an element type may cost."""
+def _whole(value: Any) -> Array:
+    return np.asarray(value == np.rint(value))
+
+
+def _wrong(value: Array, size: Any, dtype: Any, times: float, rng: np.random.Generator, exact: Any = np.True_) -> Array:
+    """The value with errors of up to `times` what rounding a number of `size` to an element type may cost; whole
+    numbers have none where they may be `exact`."""
     if value.dtype.kind != "f" or not times:
         return value
     with np.errstate(all="ignore"):
         far = times * (_unit(dtype) * np.abs(np.asarray(size)) + _least(dtype))
         wrong = value + far * rng.uniform(-1.0, 1.0, value.shape)
-    return np.where(value == np.rint(value), value, wrong)  # whole numbers come of exact operations
+    return np.where(_whole(value) & exact, value, wrong)
