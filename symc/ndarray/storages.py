@@ -35,7 +35,8 @@ def ones(shape: Any, ctx: Context | None = None, dtype: Any = None, **kwargs: An
 
 
 def _check_shape(called: str, shape: Any) -> None:
-    if not is_np_shape() and np.size(shape) * np.all(shape) == 0:
+    sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
+    if (not sizes or 0 in sizes) and not is_np_shape():
         raise MXNetError(f"{called}: the shape {shape} means that sizes are not known; under mx.np_shape it is a shape")
 
 
