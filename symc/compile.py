@@ -118,7 +118,7 @@ def tensor_passes(target: Target | None = None, train: bool = False) -> list[Pas
     # an element that is spread over a register serves as many vectors as multiply-adds begin in a cycle
     steps = PackSteps(vector_bytes=target.vector_bytes, vectors=target.ports)
     return [
-        Inline(), Prune(), Simplify(), Layout(), *(filtered if filtering() else []), packing, steps,
+        Inline(), Prune(), Simplify(), Layout(), *(filtered if filtering(train) else []), packing, steps,
         Fuse(), Schedule(), OwnResults(), Hoist(), PlanMemory(),
     ]  # fmt: skip
 
@@ -228,7 +228,7 @@ def compile_symbol(
     with refusals(module.name), compiling(module.name):
         if manager is not None:
             return emit(manager.run(passes, module), target)
-        options = (train, filtering())
+        options = (train, filtering(train or bool(wrt)))
         return program_of(
             module,
             (tuple(wrt), tuple(add), *options, target, active()),

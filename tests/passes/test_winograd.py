@@ -237,7 +237,7 @@ def test_other_convolutions_stay(rule) -> None:
 
 
 def test_switches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prediction takes tiles of 4, training those of 2, SYMC_WINOGRAD=0 and an edited pipeline none."""
+    """Prediction takes tiles of 4, training those of 2 if asked to, SYMC_WINOGRAD=0 and an edited pipeline none."""
     x = mx.sym.Convolution(mx.sym.Variable("data"), name="c", kernel=(3, 3), pad=(1, 1), num_filter=64, no_bias=True)
 
     def tiles(train: bool) -> list[int]:
@@ -246,7 +246,10 @@ def test_switches(monkeypatch: pytest.MonkeyPatch) -> None:
         passes = [p for p in remaining(module, train, wrt) if p.takes in ("symbol", "tensor") and p.gives == "tensor"]
         return [op.tile for op in forms(Manager().run(passes, module))]
 
-    assert tiles(False) == [4] and tiles(True) == [2, 2]
+    assert tiles(False) == [4] and tiles(True) == []
+    with monkeypatch.context() as asked:
+        asked.setenv("SYMC_WINOGRAD", "1")
+        assert tiles(False) == [4] and tiles(True) == [2, 2]
     exe = x.simple_bind(mx.cpu(), grad_req="null", data=(1, 64, 28, 28))
     rs = np.random.RandomState(0)
     for array in exe.arg_dict.values():
