@@ -26,6 +26,7 @@ from symc.passes.tensor.decompose import Decompose
 from symc.passes.tensor.inline import Inline
 from symc.runtime.memory import empty
 from symc.runtime.table import num_threads, set_num_threads
+from symc.sparse_binding import StoredExecutor
 from symc.symbol import Symbol
 
 
@@ -179,7 +180,8 @@ class _Bound:
         updates |= {u.input: exe.arg_dict[u.input].asnumpy() for u in graph.updates if u.input in exe.arg_dict}
         for name, role, _ in inputs_of(graph):
             if role == "key":
-                arrays[name] = exe._key.copy()
+                dense = exe._inner if isinstance(exe, StoredExecutor) else exe
+                arrays[name] = dense._key.copy()
         return Results(outputs, updates), reference_of(self.trial, graph, arrays)
 
     def graph(self, train: bool) -> Graph:

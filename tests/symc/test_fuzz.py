@@ -186,3 +186,26 @@ def test_a_campaign_counts_what_it_did(tmp_path: Path) -> None:
     totals = Campaign(Settings(seed=1, graphs=6, jobs=2, folder=tmp_path)).run()
     assert totals.graphs == 6 and totals.checks > 50 and not totals.failures
     assert "failures  0" in totals.summary()
+
+
+SPARSE_AND_DRAWN = """
+// RUN: symc replay trial.sir
+// trial: {"seed": 3, "whole": true, "native": true, "train": true, "bound": true, "requests": {}, "passes": "PASSES"}
+// value: ["rows", "int32", [2], [0, 3]]
+symc ir 1 level=symbol
+graph @net -> (dropout0_output, _sparse_retain0_output) {
+  %x: f32[2,5] = variable {__shape__="(2, 5)"}
+  %dropout0 = Dropout(%x) {p="0.5"}
+  %w: f32[4,2] = variable {__shape__="(4, 2)"}
+  %rows: i32[2] = variable {__shape__="(2,)", __dtype__="4"}
+  %_sparse_retain0 = _sparse_retain(%w, %rows)
+  return %dropout0, %_sparse_retain0
+}
+"""
+
+
+def test_executors_with_sparse_results_say_what_they_drew() -> None:
+    """The fuzzer compares them with what the same random numbers give."""
+    text = SPARSE_AND_DRAWN.lstrip().replace("PASSES", "decompose{train=true},inline,fuse,plan_memory,lower")
+    trial, _ = read_text(text)
+    assert check(trial).failure is None
