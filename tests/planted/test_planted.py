@@ -12,12 +12,14 @@ from planted import nets
 import symc
 from symc.cli.inputs import Loaded, passes_for, symbol_input
 from symc.cli.numdiff import verdict_of
+from symc.codegen.jit import compile as jit
 from symc.debug import numdiff
 from symc.debug.numdiff import CODE, KINDS, Search, trials
 from symc.debug.reading import operators_of
 from symc.ir.loop.nodes import walk
 from symc.passes.edits import Edits, insertion
 from symc.passes.pipeline import PASSES, Manager
+from symc.runtime import known
 
 #: the net, the pass behind which the broken one runs, the verdict, and the value (or "" where nobody can tell)
 PLANTED = {
@@ -228,6 +230,8 @@ def test_what_only_machine_code_shows_is_traced(monkeypatch, always: bool, place
     """To code generation, or to the pass whose loops it takes for others; with the value, and made small."""
     wrong_code = importlib.import_module("planted.adverse").wrong_code
     monkeypatch.setenv("SYMC_CACHE", "0")
+    monkeypatch.setattr(jit, "_addresses", {})  # no other test meets the wrong code
+    monkeypatch.setattr(known, "_known", {})
     monkeypatch.setattr(symc.compile, "emit_kernel", wrong_code(always))
     x = symc.sym.Variable("x")
     act = symc.sym.relu(symc.sym.FullyConnected(x, num_hidden=4, name="fc"), name="act")
