@@ -55,16 +55,17 @@ def compiled(case: Case) -> Any:
 
     with mx.name.NameManager():
         net = case.build(mx)
+    arguments, _, states = net.infer_shape(**case.shapes)
+    names = [*net.list_arguments(), *net.list_auxiliary_states()]
     if case.kind == "train":
         labels = [n for n in case.shapes if n.endswith("label")]
         module = mx.mod.Module(net, data_names=[n for n in case.shapes if n not in labels], label_names=labels)
         given = [[(n, s) for n, s in case.shapes.items() if (n in labels) == wanted] for wanted in (False, True)]
         module.bind(*given)
-        module.init_params(mx.init.Uniform(0.05))
+        arrays = {n: mx.nd.zeros(s) for n, s in zip(names, [*arguments, *states])}
+        module.init_params(arg_params=arrays, aux_params=arrays, allow_extra=True)
         module.init_optimizer(optimizer="sgd", optimizer_params={"learning_rate": 0.001, "momentum": 0.9})
         return module._fused_step().executable
-    arguments, _, states = net.infer_shape(**case.shapes)
-    names = [*net.list_arguments(), *net.list_auxiliary_states()]
     types = {n: TensorType(F32, s) for n, s in zip(names, [*arguments, *states])}
     if case.kind == "grad":
         return compile_symbol(module_of(net, types), wrt=net.list_arguments())

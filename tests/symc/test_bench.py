@@ -6,11 +6,13 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import symc as mx
+from symc.bench import nets
 from symc.bench.cases import CASES, CONVOLUTIONS, LAYERS, Case
 from symc.bench.cli import main
 from symc.bench.description import compiled, write
@@ -25,6 +27,17 @@ def test_the_work_of_a_convolution_is_that_of_its_program(name: str) -> None:
     places = (size + 2 * (kernel // 2) - kernel) // stride + 1
     batch = CASES[name].shapes["data"][0]
     assert flops_of(compiled(CASES[name]).program) == 2 * batch * places**2 * filters * channels // groups * kernel**2
+
+
+def test_recurrent_nets_are_compiled_as_they_are_trained() -> None:
+    """Their parameters have no name that initializers know."""
+
+    def build(mx: Any) -> Any:
+        return nets.loss(mx, nets.lstm(mx, batch=2, words=9, width=4, layers=1), flat=True)
+
+    both = ("data", "softmax_label")
+    case = Case("train/lstm-b2", "train", build, dict.fromkeys(both, (3, 2)), dict.fromkeys(both, 9))
+    assert "rnn_parameters" in {u.input for u in compiled(case).program.updates}
 
 
 def test_every_case_can_be_described(tmp_path: Path) -> None:
