@@ -57,11 +57,7 @@ class ImageDetRecordIter(ImageRecordIter):
                 yield np.atleast_1d(unpack(record)[0].label)
 
     def _label_of(self, header: Any) -> Array:
-        labels = np.atleast_1d(np.asarray(header.label, np.float32))
-        if self._labels is not None:
-            if header.id not in self._labels:
-                raise MXNetError(f"{self._path}: record {header.id} is not in path_imglist")
-            labels = self._labels[header.id]
+        labels = self._given_labels(header)
         if self._label_width > 0 and len(labels) != self._label_width:
             raise MXNetError(
                 f"{self._path}: record {header.id} has {len(labels)} labels, but label_width={self._label_width}"

@@ -224,14 +224,18 @@ class ImageRecordIter(MXDataIter):
             raise MXNetError(f"{self._path}, record {header.id}: not {self.data_shape[0]} channels: {pixels.shape}")
         return pixels, self._label_of(header), header.id
 
+    def _given_labels(self, header: Any) -> Array:
+        """All labels of a record: its own, or those that path_imglist has for it."""
+        if self._labels is None:
+            return np.atleast_1d(np.asarray(header.label, np.float32))
+        if header.id not in self._labels:
+            raise MXNetError(f"{self._path}: record {header.id} is not in path_imglist")
+        return self._labels[header.id]
+
     def _label_of(self, header: Any) -> Array:
-        labels = np.atleast_1d(np.asarray(header.label, np.float32))
-        if self._labels is not None:
-            if header.id not in self._labels:
-                raise MXNetError(f"{self._path}: record {header.id} is not in path_imglist")
-            labels = self._labels[header.id]
-            if self._width == 1:
-                labels = labels[:1]
+        labels = self._given_labels(header)
+        if self._labels is not None and self._width == 1:
+            labels = labels[:1]
         if len(labels) != self._width:
             raise MXNetError(
                 f"{self._path}: record {header.id} has {len(labels)} labels, but label_width={self._width}"
