@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from symc.compile import pipeline, refusals
+from symc.ir.modules import SymbolModule
 from symc.ir.program.nodes import Program
 from symc.ir.symbol.nodes import SymNode
 from symc.ops.base import OPERATORS
+from symc.passes.edits import active
+from symc.passes.manager.manager import Manager
+from symc.progress import compiling
+from symc.settings import verification
 
 Entry = tuple[SymNode, int]
 
@@ -37,13 +43,21 @@ def merged(symbol: Any) -> Any:
     return type(symbol)(outputs)
 
 
+def planned(module: SymbolModule, train: bool, wrt: Sequence[str], add: Sequence[str]) -> Program:
+    """The program that `compile_symbol` makes machine code of, with its memory planned. MXNetError as there."""
+    passes = [pass_ for pass_ in active().apply(pipeline(train, wrt, add)) if pass_.gives != "loop"]
+    with refusals(module.name), compiling(module.name):
+        program: Program = Manager(verify=verification()).run(passes, module)
+    return program
+
+
 def listing(outputs: Sequence[str], programs: Mapping[bool, Program]) -> str:
     """Programs, by whether they train: steps, places and the planned memory. The last lines are MXNet's, which programs
     parse: whole MB, and how many operators ask for scratch space (here it lies in the arena)."""
     from symc.ir.text import print_program
 
     parts = [f"Symbol Outputs:\n\toutput[0]={', '.join(outputs)}"]
-    for train, program in programs.items():
+    for train, program in sorted(programs.items()):
         parts.append(f"// {'training' if train else 'prediction'}\n{print_program(program)}")
         parts.append(f"// an arena of {program.arena} bytes; the largest live set has {program.lower_bound}")
     largest = max(program.arena for program in programs.values())

@@ -15,8 +15,9 @@ import numpy as np
 from symc.base import MXNetError, those
 from symc.compile import Executable, Instance, compile_symbol
 from symc.context import Context
-from symc.described import listing, merged
+from symc.described import listing, merged, planned
 from symc.inference import infer_shapes
+from symc.ir.modules import SymbolModule
 from symc.ir.process import turns
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.monitoring import Observer
@@ -326,14 +327,18 @@ class Executor:
             found = self._instances[train] = self._compile(train)
         return found
 
-    def _compile(self, train: bool) -> Instance:
+    def _to_compile(self, train: bool) -> tuple[SymbolModule, bool, list[str], list[str]]:
+        """What the compiler takes: the graph with its types, and whose gradients are written and added to."""
         reqs = dict(zip(self._arg_names, self._reqs))
         wrt = [n for n, r in reqs.items() if r != "null"] if train else []
         add = [n for n in wrt if reqs[n] == "add" and n not in self._overwritten()]
         roles = {} if train else roles_of_parameters(self._symbol)
-        module = module_of(self._symbol, self._types, roles, self._rows)
+        return module_of(self._symbol, self._types, roles, self._rows), train, wrt, add
+
+    def _compile(self, train: bool) -> Instance:
+        _, _, wrt, _ = asked = self._to_compile(train)
         with using(self._edits):
-            executable = compile_symbol(module, train, wrt, add)
+            executable = compile_symbol(*asked)
         if self._budget and wrt and executable.program.arena > self._budget:
             raise MXNetError(
                 f"{self._label()}: memory_budget={self._budget}, but training needs {executable.program.arena} bytes "
@@ -479,10 +484,12 @@ class Executor:
         return f"<div>{escape(repr(self))}</div>{table}{svg_of(self._symbol.graph)}"
 
     def debug_str(self) -> str:
-        """The compiled programs (see symc.described); that of training among them where gradients are kept."""
-        with self._lock:
-            self._instance(any(r != "null" for r in self._reqs))
-            programs = {train: made.executable.program for train, made in sorted(self._instances.items())}
+        """The programs (see symc.described); that of training among them where gradients are kept. One that has not run
+        yet is planned, without machine code."""
+        with self._lock, using(self._edits):
+            programs = {half: made.executable.program for half, made in self._instances.items()}
+            if (train := any(r != "null" for r in self._reqs)) not in programs:
+                programs[train] = planned(*self._to_compile(train))
         return listing(self._output_names, programs)
 
 
