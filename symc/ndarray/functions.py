@@ -1,15 +1,14 @@
 """Operators as functions from arrays to arrays, and the pullbacks of such functions, which are functions again.
 
-A call of `mx.nd` runs the compiled program of one operator, kept by operator and types; first calls that only move
-values, say, are answered by numpy, which needs no program for the same bits. Its gradient is made of the same graph, by
-the same sweep as a Symbol's: a program that takes what the call took and gave, and the cotangents of what it gave. That
-program has a pullback in turn, which is how gradients of gradients come to be.
+A call of `mx.nd` runs the compiled program of one operator, kept by operator and types; the first few calls with new
+types are answered by numpy, as long as that takes less time than compiling would (symc.ndarray.first). Its gradient is
+made of the same graph, by the same sweep as a Symbol's: a program that takes what the call took and gave, and the
+cotangents of what it gave. That program has a pullback in turn, which is how gradients of gradients come to be.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -24,7 +23,8 @@ from symc.ir.process import once
 from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.tensor.graph import Graph, Update, finish, topological
 from symc.ir.tensor.interp import evaluate
-from symc.ir.types import BOOL, F32, F64, I32, I64, Array, TensorType, TupleType, dtype_of
+from symc.ir.types import BOOL, Array, TensorType, dtype_of
+from symc.ndarray.first import elements_of, first_calls
 from symc.ndarray.pool import Pool
 from symc.ops.base import Operator
 from symc.ops.shared.inferred import output_types
@@ -44,17 +44,6 @@ QUICK = 1 << 13
 LARGE, AGAIN, STEPS = 1 << 16, 2, 256
 #: the modules of the primitives that numpy has a function for
 _PLAIN = frozenset(f"symc.ir.prims.{m}" for m in ("elementwise", "indexing", "movement", "random", "reduce", "tuples"))
-
-#: calls of an operator on few elements that numpy answers before a program is compiled, where the bits are the same
-FIRST = 16
-#: primitives that move, choose, compare and convert values
-_MOVED = frozenset((
-    "input", "const", "reshape", "transpose", "slice", "pad", "concat", "broadcast", "iota", "gather", "gather_along",
-    "gather_nd", "select", "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "cast",
-))  # fmt: skip
-#: those that are exact of whole numbers, and those that round once, as IEEE 754 says
-_WHOLE = frozenset(("add", "sub", "mul", "neg", "abs", "maximum", "minimum"))
-_ROUNDED = frozenset(("add", "sub", "mul", "div", "neg", "abs", "sqrt", "floor", "ceil", "trunc"))
 
 #: an input's value after the backward half, and the same for another value before it (BuildContext.update)
 Later = tuple[Node, "Callable[[Node], Node] | None"]
@@ -134,25 +123,18 @@ class Function:
         if not self.order:
             return False
         plain = all(isinstance(n.op, CustomGrad) or type(n.op).__module__ in _PLAIN for n in self.graph.nodes())
-        return plain and _elements(self.graph) <= QUICK
+        return plain and elements_of(self.graph) <= QUICK
 
     @once
-    def _exact(self) -> bool:
-        """Whether numpy gives the very bits that a program would: few elements in all, which are moved, chosen,
-        compared and converted, or rounded by one operation, so that no pass can round in another order."""
-        nodes = [n for n in self.graph.nodes() if not (n.op.name in _WHOLE and n.dtype in (I32, I64))]
-        moved = [n for n in nodes if n.op.name in _MOVED]
-        left = [n for n in nodes if n.op.name not in _MOVED]
-        once_rounded = len(left) == 1 and left[0].op.name in _ROUNDED and left[0].dtype in (F32, F64)
-        if left and (not once_rounded or any(n.op.name == "cast" for n in moved)):
-            return False
-        return _elements(self.graph) <= QUICK
+    def _first(self) -> int:
+        """How many calls numpy answers before there is a program."""
+        return first_calls(self.graph)
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         """The results for these inputs; the inputs that change are changed in place."""
         if self._quick:
             return self.interpret(arrays)
-        if self._calls < FIRST and self._exact:
+        if self._calls < self._first:
             self._calls += 1
             return self.interpret(arrays)
         pool, names, types = self._compiled
@@ -181,12 +163,6 @@ class Function:
             except IRError as problem:
                 raise MXNetError(f"the gradient of {self.name}: {problem}") from None
         return found
-
-
-def _elements(graph: Graph) -> int:
-    """How many elements all values of a graph have."""
-    types = [t for n in graph.nodes() for t in (n.type.items if isinstance(n.type, TupleType) else (n.type,))]
-    return sum(math.prod(t.shape) for t in types)
 
 
 class Pullback(NamedTuple):
