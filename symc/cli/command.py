@@ -175,6 +175,12 @@ def _report(options: argparse.Namespace) -> int:
     return report(options)
 
 
+def _trace(options: argparse.Namespace) -> int:
+    from symc.cli.trace import trace
+
+    return trace(options)
+
+
 def _passes(options: argparse.Namespace) -> int:
     from symc.cli.info import show_passes
 
@@ -293,6 +299,11 @@ def _parser() -> _Parser:
     )
     numdiff.add_argument("--out", default="numdiff-found", metavar="DIR", help="where the reproducer is written")
 
+    numdiff.add_argument(
+        "--split-tests", metavar="DIR",
+        help="instead: a test of every kind of kernel, on the values that it has in the program, for symc test",
+    )  # fmt: skip
+
     bisect = command("bisect", _bisect, "the smallest set of passes and actions with which a program fails")
     _checked(bisect)
     bisect.add_argument(
@@ -346,6 +357,10 @@ def _parser() -> _Parser:
         help="run the program, and show the time of every kernel beside the machine's limits",
     )
 
+    trace = command("trace", _trace, "run a program, and write what it compiles, level by level")
+    trace.add_argument("-o", "--output", default="symc-trace", metavar="DIR", help="where to (default: symc-trace)")
+    trace.add_argument("program", nargs=argparse.REMAINDER, metavar="COMMAND", help="such as train.py --epochs 1")
+
     passes = command("passes", _passes, "list the passes, or describe one")
     passes.add_argument("name", nargs="?")
     passes.add_argument(
@@ -368,6 +383,7 @@ def _parser() -> _Parser:
         help="values of what is not given: seed=N, ones or exact-int; or FILE.npz with arrays by name (repeatable; "
         "default: seed=0 for a .sir file, none for a model)",
     )  # fmt: skip
+    run.add_argument("--save-inputs", metavar="FILE.npz", help="write all values that it ran on there, for --inputs")
     run.add_argument("--backend", choices=("native", "ref"), default="native", help="machine code or the interpreter")
     run.add_argument("--f64", action="store_true", help="interpret floats in double precision (with --backend=ref)")
     run.add_argument("--compare", choices=("ref",), help="exit code 1 if outputs are not those of the interpreter")

@@ -95,9 +95,11 @@ class Job:
 
     def __post_init__(self) -> None:
         types = {name: tensor for name, _, tensor in inputs_of_module(self.loaded.module)}
+        if not set(self.given) <= set(types):  # keys and head gradients of a Symbol, which only its program has
+            types |= {name: tensor for name, _, tensor in inputs_of_module(self.graph())}
         for name, array in self.given.items():
             if name not in types:
-                raise CliError(f"--input: the program has no input {name}; it has {those(types, name, 6)}")
+                raise CliError(f"--inputs: the program has no input {name}; it has {those(types, name, 6)}")
             if array.shape != types[name].shape:
                 raise CliError(f"--input: {name} has shape {array.shape}; the program needs {types[name]}", INPUT)
 

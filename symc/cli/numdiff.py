@@ -16,6 +16,7 @@ from symc.cli.report import BAD, FINE, INTERNAL, PASS, VERIFIER, CliError
 from symc.debug.apart import unmoved
 from symc.debug.numdiff import KINDS, Search, kind_of, trials
 from symc.debug.reading import operators_of
+from symc.debug.split import write_units
 from symc.debug.trial import Failure, Trial
 from symc.extensions import files_of, loaded_files
 from symc.ir.loop.nodes import walk
@@ -39,6 +40,8 @@ def numdiff(options: argparse.Namespace) -> int:
     loaded = load(options.input, options.shapes)
     passes = chosen(options.passes, loaded, options.train)
     search = Search(trials_of(options, loaded, passes), [*loaded_files(), *files_of(passes)])
+    if options.split_tests:
+        return _split(options, search)
     failure = search.check()
     say = _Lines(search, options.diagnostics == "json")
     say.passes(passes)
@@ -56,6 +59,15 @@ def numdiff(options: argparse.Namespace) -> int:
         say.line("wrote", f"{path}   # symc replay {path}")
     say.verdict(verdict_of(failure), path)
     return BAD if options.bisect_exit else code_of(failure)
+
+
+def _split(options: argparse.Namespace, search: Search) -> int:
+    """Write a test of every kernel instead of checking the whole."""
+    folder = Path(options.split_tests)
+    with unmoved():
+        paths = write_units(search.given[0], folder, options.input, search.loads)
+    print(f"wrote {len(paths)} tests into {folder}   # symc test {folder}")
+    return FINE
 
 
 def _size(search: Search, operators: int) -> str:

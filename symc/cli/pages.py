@@ -23,6 +23,10 @@ def report(options: argparse.Namespace) -> int:
     if folder.is_dir():
         if options.profile:
             raise CliError(f"--profile runs the program that a report compiles; {folder} has texts only")
+        traced = sorted(path.parent for path in folder.glob("[0-9]*/program.json"))
+        if len(traced) > 1:
+            raise CliError(f"{folder} has {len(traced)} programs: report one of them, such as {traced[0]}")
+        folder = traced[0] if traced else folder
         files = sorted(folder.glob("*.sir"))
         if not files:
             raise CliError(f"{folder} has no .sir files; `symc opt --print-ir-tree-dir` writes them", INPUT)

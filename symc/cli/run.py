@@ -27,6 +27,9 @@ NAMED = 6
 def run(options: argparse.Namespace) -> int:
     """Run a model or a program once, print its outputs; exit code 1 if `--compare` finds them wrong."""
     kind, arrays = kind_of(options.inputs)
+    if options.save_inputs and (options.summary or not options.save_inputs.endswith(".npz")):
+        reason = "nothing is run for a --summary" if options.summary else "expected a name that ends in .npz"
+        raise CliError(f"--save-inputs {options.save_inputs}: {reason}")
     if options.f64 and options.backend != "ref":
         raise CliError("--f64 is for the interpreter: give --backend=ref, too")
     shapes: dict[str, Shape] = dict(options.shapes)
@@ -52,10 +55,11 @@ def _model(
     parameters = read_parameters(options.params) if options.params else {}
     known = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
     open_names = [n for n in known if n not in parameters and n not in arrays and not n.endswith("label")]
-    inputs = {**arrays, **read_inputs(options.values, shapes, open_names)}
+    # what a file has beside may be for inputs of the program that is made of the model: keys, head gradients
+    inputs = {**{n: a for n, a in arrays.items() if n in known}, **read_inputs(options.values, shapes, open_names)}
     unknown = sorted({*inputs, *shapes} - set(known))
     if unknown:
-        option = "--shapes" if unknown[0] in options.shapes else "--inputs" if unknown[0] in arrays else "--input"
+        option = "--shapes" if unknown[0] in options.shapes else "--input"
         raise CliError(
             f"{option}: the model has no argument {', '.join(unknown)}; it has {those(known, unknown[0], NAMED)}"
         )
@@ -63,11 +67,15 @@ def _model(
         return _summarise(symbol, {**shapes, **_shapes_of(inputs)}, _shapes_of(parameters))
     executor = _bound(symbol, parameters, inputs, shapes, kind)
     plain = options.backend == "native" and not (options.train or options.compare or options.nan_guard)
-    if plain and not options.probe and options.profile is None:
+    plain = plain and not (options.probe or options.save_inputs) and set(arrays) <= set(known)
+    if plain and options.profile is None:
         outputs = executor.forward(is_train=False)
         return _show(options, {n: a.asnumpy() for n, a in zip(symbol.list_outputs(), outputs)})
     values = {n: a.asnumpy() for n, a in {**executor.arg_dict, **executor.aux_dict}.items()}
-    loaded = typed_input(symbol, values, [n for n in inputs if n not in parameters] + list(options.shapes))
+    values = {**arrays, **values}
+    named = [*options.shapes, *(n for n in inputs if n not in parameters and n not in arrays)]
+    # a file that holds everything does not say what is data
+    loaded = typed_input(symbol, values, named or [n for n in inputs if n not in parameters])
     return _program(options, Job(loaded, options.train, values, kind or Kind(), options.probe))
 
 
@@ -75,6 +83,8 @@ def _program(options: argparse.Namespace, job: Job) -> int:
     """Run a program as the options ask."""
     if options.probe and options.backend != "native":
         raise CliError("--probe shows what machine code computes; leave --backend=ref out")
+    if options.save_inputs:
+        np.savez(options.save_inputs, **job.values(job.graph()))  # type: ignore[arg-type]
     if options.nan_guard:
         problem = job.guarded()
         print(report(problem) if problem else "every result is finite, before and after all passes")

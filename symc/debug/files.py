@@ -104,8 +104,11 @@ def read_text(text: str, constants: Mapping[str, Array] | None = None) -> tuple[
     return Trial(parse(text, constants or {}, definition), passes, given=given, **facts), expected
 
 
-def write(trial: Trial, failure: Failure, folder: Path, stem: str, source: str = "", loads: Sequence[str] = ()) -> Path:
-    """Write the file into a folder (made if missing); returns its path. `loads` are found from there."""
+def write(
+    trial: Trial, failure: Failure | None, folder: Path, stem: str, source: str = "", loads: Sequence[str] = ()
+) -> Path:
+    """Write the file into a folder (made if missing); returns its path. `loads` are found from there. Without a failure
+    it is a test that must pass."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem}.sir"
     loads = [os.path.relpath(name, folder) if name.endswith(".py") else name for name in loads]

@@ -304,3 +304,28 @@ def test_names_that_do_not_exist_are_told_by_their_option(capsys, tmp_path: Path
         err = ran(capsys, *command, "--shapes", "dat=2x3", code=2)[1]
         assert err.startswith("symc: --shapes: ") and "did you mean data?" in err
         assert err.count("_weight") + err.count("_bias") == 5 and "13 others" in err
+
+
+def test_what_a_run_was_given_is_saved_and_gives_it_again(capsys, tmp_path: Path) -> None:
+    """Random bits and head gradients as well."""
+    (tmp_path / "net.py").write_text(
+        "import symc as mx\n"
+        "x = mx.sym.FullyConnected(mx.sym.Variable('data'), num_hidden=3, name='fc')\n"
+        "net = mx.sym.Dropout(x, p=0.5, name='drop')\n"
+    )
+    model = ["run", f"{tmp_path}/net.py:net", "--train", "--stats"]
+    saved = str(tmp_path / "saved.npz")
+    first, _ = ran(capsys, *model, "--shapes", "data=4x5", "--inputs", "seed=7", "--save-inputs", saved)
+    with np.load(saved) as found:
+        assert {"data", "fc_weight", "fc_bias", "random.key", "drop_output.head"} == set(found.files)
+    again, _ = ran(capsys, *model, "--shapes", "data=4x5", "--inputs", saved)
+    assert again == first
+    assert ran(capsys, *model, "--shapes", "data=4x5", "--inputs", "seed=8")[0] != first
+    for wrong, says in (("x.npy", "ends in .npz"), ("nowhere/x.npz", "nowhere")):
+        given = ["--shapes", "data=4x5", "--inputs", "seed=0", "--save-inputs", f"{tmp_path}/{wrong}"]
+        assert says in ran(capsys, *model, *given, code=2 if "npy" in wrong else 3)[1]
+    np.savez(tmp_path / "odd.npz", dat=np.ones(3))
+    _, err = ran(
+        capsys, *model, "--shapes", "data=4x5", "--inputs", "seed=0", "--inputs", f"{tmp_path}/odd.npz", code=2
+    )
+    assert "--inputs: the program has no input dat; it has data" in err

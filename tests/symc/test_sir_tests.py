@@ -3,6 +3,7 @@ wrong numbers are seen and never written down as right."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -128,3 +129,33 @@ def test_pytest_collects_them(tmp_path: Path) -> None:
     assert "bad.sir: line 2: CHECK: log" in ran_.stdout and "1 failed, 1 passed" in ran_.stdout
     again = subprocess.run([*command, "--sir-update"], cwd=ROOT, capture_output=True, text=True)
     assert "2 passed" in again.stdout, again.stdout
+
+
+def test_a_model_is_split_into_tests_of_its_kernels(capsys, tmp_path: Path, wrong: None) -> None:
+    """Every kind of kernel once, on the values that it has in the model; a wrong pass makes those fail that it is wrong
+    in."""
+    (tmp_path / "net.py").write_text(
+        "import symc as mx\n"
+        "x = mx.sym.Variable('data')\n"
+        "for at in range(4):\n"
+        "    x = mx.sym.FullyConnected(x, num_hidden=4, name=f'fc{at}')\n"
+        "net = mx.sym.softmax(x, name='s')\n"
+    )
+    units = tmp_path / "units"
+    model = [f"{tmp_path}/net.py:net", "--shapes", "data=2x4"]
+    out, _ = ran(capsys, "numdiff", *model, "--split-tests", str(units))
+    files = sorted(units.glob("*.sir"))
+    assert f"wrote {len(files)} tests into {units}" in out
+    first, second = (file.read_text() for file in files[:2])
+    assert "the kernel of %fc0 in " in first and '// value: ["data", "float32", [2, 4]' in first
+    assert "and 2 more like it" in first and "the kernel of %fc3.dot in " in second
+    assert "3 of 3 pass" in ran(capsys, "test", str(units))[1]
+    ran(capsys, "numdiff", *model, "--train", "--insert", "inline+wrong_exp", "--split-tests", str(units))
+    out, _ = ran(capsys, "test", str(units), code=1)
+    assert re.search(r"FAIL  .*exp.*\n.*values after wrong_exp", out) and "ok    " in out
+    program = tmp_path / "program.sir"
+    ran(capsys, "dump", *model, "--level=loop", "-o", str(program))
+    ran(capsys, "numdiff", str(program), "--split-tests", str(tmp_path / "loops"))
+    ran(capsys, "test", str(tmp_path / "loops"))
+    out, err = ran(capsys, "numdiff", *model, "-p", "decompose", "--split-tests", str(units), code=2)
+    assert "--split-tests needs fuse" in err

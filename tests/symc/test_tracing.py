@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ran
 
 import symc as mx
 from symc import tracing
@@ -129,3 +130,22 @@ def test_directories_have_an_end(tmp_path, monkeypatch):
             mx.compile(program())
     assert len(index(tmp_path)) == 2 and "left out" in index(tmp_path)[0]
     assert not list(tmp_path.rglob("*.sir"))
+
+
+def test_a_command_is_traced(tmp_path, capsys):
+    (tmp_path / "train.py").write_text(
+        "import sys\nimport symc as mx\n"
+        "exe = mx.sym.tanh(mx.sym.Variable('x'), name='t').simple_bind(mx.cpu(), x=(3,))\n"
+        "exe.forward()\nsys.exit(int(sys.argv[2]))\n"
+    )
+    (tmp_path / "empty.py").write_text("")
+    folder = str(tmp_path / "traced")
+    _, err = ran(capsys, "trace", "-o", folder, str(tmp_path / "train.py"), "--code", "7", code=7)
+    assert "1 kernels  compiled" in err and f"1 program in {folder}; symc report {folder}/0000-t" in err
+    out, _ = ran(capsys, "report", folder, "--native=0")
+    assert out.startswith("<!DOCTYPE html>")
+    _, err = ran(capsys, "trace", "-o", folder, sys.executable, "-c", "pass")
+    assert "compiled nothing" in err
+    assert "nowhere.sh: No such file" in ran(capsys, "trace", "nowhere.sh", code=2)[1]
+    assert "give the command to run" in ran(capsys, "trace", code=2)[1]
+    assert "--load is for" in ran(capsys, "trace", "--load", f"{tmp_path}/empty.py", "true", code=2)[1]
