@@ -111,3 +111,18 @@ def product(n: Node, a: str, b: str) -> str:
     """A product of matrices that may lie turned."""
     a, b = (f"{x}.mT" if n.get("transpose_" + key) else x for key, x in (("a", a), ("b", b)))
     return f"{a} @ {b}"
+
+
+def cells(parameters: Any, layers: int, inputs: int, width: int) -> list[list[Any]]:
+    """The parts of an LSTM's parameters, in any library's arrays, a layer each: the weights of inputs and of states,
+    (4 width, what they read), and the bias of each. MXNet keeps the weights of all layers, then the biases of all."""
+    found: list[list[Any]] = [[] for _ in range(layers)]
+    at, rows = 0, 4 * width
+    for weights in (True, False):
+        for layer, parts in enumerate(found):
+            for columns in (inputs if layer == 0 else width, width):
+                count = rows * columns if weights else rows
+                part = parameters[at : at + count]
+                parts.append(part.reshape(rows, columns) if weights else part)
+                at += count
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from graph import ARITHMETIC, Graph, Node, product
+from graph import ARITHMETIC, Graph, Node, cells, product
 from jax import lax
 
 _ACTIVATIONS = {"relu": "jnp.maximum(%s, 0)", "tanh": "jnp.tanh(%s)", "sigmoid": "jax.nn.sigmoid(%s)"}
@@ -49,19 +49,8 @@ def _pool(n: Node, x: str) -> str:
 
 
 def lstm(x: Any, parameters: Any, state: Any, cell: Any, layers: int, width: int) -> Any:
-    """MXNet keeps the weights of all layers, then their biases, in one vector."""
-    at = 0
-
-    def take(*shape: int) -> Any:
-        nonlocal at
-        at += int(np.prod(shape))
-        return parameters[at - int(np.prod(shape)) : at].reshape(shape)
-
-    wide = x.shape[-1]
-    weights = [(take(4 * width, width if k else wide), take(4 * width, width)) for k in range(layers)]
-    biases = [take(4 * width) + take(4 * width) for _ in range(layers)]
-    for k in range(layers):
-        (inner, outer), bias = weights[k], biases[k]
+    """A loop a layer, behind the products of its inputs."""
+    for k, (inner, outer, *biases) in enumerate(cells(parameters, layers, x.shape[-1], width)):
 
         def step(carry: Any, z: Any, outer: Any = outer) -> Any:
             h, c = carry
@@ -70,7 +59,7 @@ def lstm(x: Any, parameters: Any, state: Any, cell: Any, layers: int, width: int
             h = jax.nn.sigmoid(o) * jnp.tanh(c)
             return (h, c), h
 
-        _, x = lax.scan(step, (state[k], cell[k]), x @ inner.T + bias)
+        _, x = lax.scan(step, (state[k], cell[k]), x @ inner.T + sum(biases))
     return x
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from graph import Graph, Node, Unsupported
+from graph import Graph, Node, Unsupported, cells
 from onnx import TensorProto, helper, numpy_helper
 
 _ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
@@ -134,19 +134,11 @@ class Model:
     def add_rnn(self, n: Node, names: list[str], out: str) -> None:
         """A layer each; ONNX orders the gates input, output, forget, cell."""
         layers, width = n.get("num_layers"), n.get("state_size")
-        flat, at = self.arrays[n.inputs[1].name], 0
-        parts: dict[tuple[str, int], list[np.ndarray]] = {}
-        for kind in ("weight", "bias"):
-            for layer in range(layers):
-                for inputs in (n.inputs[0].shape[-1] if layer == 0 else width, width):
-                    shape = (4, width, inputs) if kind == "weight" else (4, width)
-                    part = flat[at : at + int(np.prod(shape))].reshape(shape)[[0, 3, 1, 2]]
-                    parts.setdefault((kind, layer), []).append(part.reshape(4 * width, -1).squeeze())
-                    at += part.size
         x = names[0]
-        for layer in range(layers):
-            inner, outer = (self.const(w[None]) for w in parts["weight", layer])
-            bias = self.const(np.concatenate(parts["bias", layer])[None])
+        for layer, parts in enumerate(cells(self.arrays[n.inputs[1].name], layers, n.inputs[0].shape[-1], width)):
+            gates = [part.reshape(4, width, -1)[[0, 3, 1, 2]].reshape(part.shape) for part in parts]
+            inner, outer = (self.const(w[None]) for w in gates[:2])
+            bias = self.const(np.concatenate(gates[2:])[None])
             y = self.node("LSTM", [x, inner, outer, bias], hidden_size=width)
             last = layer == layers - 1
             x = self.node("Squeeze", [y, self.const(np.array([1], np.int64))], out if last else "")

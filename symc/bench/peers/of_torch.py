@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from graph import ARITHMETIC, Graph, Node, Unsupported, product
+from graph import ARITHMETIC, Graph, Node, Unsupported, cells, product
 
 _ACTIVATIONS = {"relu": "F.relu(%s)", "tanh": "torch.tanh(%s)", "sigmoid": "torch.sigmoid(%s)"}
 
@@ -42,18 +42,9 @@ def _rnn(n: Node, x: str, parameters: str, state: str, cell: str) -> str:
 
 
 def lstm(x: Any, parameters: Any, state: Any, cell: Any, layers: int, width: int, training: bool) -> Any:
-    """MXNet keeps the weights of all layers, then their biases, in one vector; the gates' order is PyTorch's."""
-    weights: list[list[Any]] = [[] for _ in range(layers)]
-    at, wide = 0, x.shape[-1]
-    for kind in ("weight", "bias"):
-        for layer in range(layers):
-            for inputs in (wide if layer == 0 else width, width):
-                shape = (4 * width, inputs) if kind == "weight" else (4 * width,)
-                count = int(np.prod(shape))
-                weights[layer].append(parameters[at : at + count].view(shape))
-                at += count
-    flat = [w for layer in weights for w in layer]
-    return torch._VF.lstm(x, (state, cell), flat, True, layers, 0.0, training, False, False)[0]
+    """The gates' order is MXNet's."""
+    weights = [part for layer in cells(parameters, layers, x.shape[-1], width) for part in layer]
+    return torch._VF.lstm(x, (state, cell), weights, True, layers, 0.0, training, False, False)[0]
 
 
 #: operator -> what writes it
