@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 #: every variable that symc reads, and what it means (printed by `symc --help`; see docs/settings.md)
 VARIABLES: Mapping[str, str] = {
     "SYMC_NUM_THREADS": "threads that kernels are divided among (default: the processors this process may use)",
-    "SYMC_TARGET": "avx512, avx2 or baseline: the instructions that code may use (default: the best the host has)",
+    "SYMC_TARGET": "avx512, avx2, aarch64 or baseline: instructions to use (default: the best the host has)",
     "SYMC_CACHE": "0: compiled kernels and programs are not kept on disk",
     "SYMC_CACHE_DIR": "where they are kept (default: symc in $XDG_CACHE_HOME or in ~/.cache)",
     "SYMC_DUMP": "a directory that all compiled programs are written into, level by level, with an index",

@@ -18,6 +18,7 @@ from symc import __version__
 from symc.base import those
 from symc.cli.arguments import watching
 from symc.cli.report import INTERNAL, USAGE, explain
+from symc.codegen.target import TARGET_NAMES
 from symc.settings import VARIABLES, whole
 
 Command = Callable[[argparse.Namespace], int]
@@ -271,6 +272,7 @@ def _parser() -> _Parser:
     dump.add_argument("--after", metavar="PASS[#N]", help="stop after this pass (its N-th run, counted from 0)")
     formats = ("text", "json", "table", "dot", "svg", "png", "html")
     dump.add_argument("--format", choices=formats, help="default: text; of --memory: table (svg, png and html draw it)")
+    dump.add_argument("--target", choices=TARGET_NAMES, help="compile for this machine (default: the host)")
     dump.add_argument("--memory", action="store_true", help="the memory plan instead of the program")
     dump.add_argument("--select", metavar="GLOB", help="only values and kernels whose name, or Symbol, matches")
     dump.add_argument("--locs", choices=("none", "short", "full"), help="origins (default: full)")

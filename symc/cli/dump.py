@@ -42,6 +42,15 @@ _MEMORY_FORMATS = ("table", "svg", "png", "html")
 
 def dump(options: argparse.Namespace) -> int:
     """Compile as far as asked and print."""
+    if options.target is None:
+        return _dump(options)
+    from symc.codegen.target import aimed_at
+
+    with aimed_at(options.target):
+        return _dump(options)
+
+
+def _dump(options: argparse.Namespace) -> int:
     level = options.level
     native = level in _NATIVE
     _refuse(options, native)

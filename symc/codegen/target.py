@@ -1,16 +1,19 @@
 """Which machine the code is made for: vector width, registers and the exact instruction sets LLVM may use.
 
-Three x86 levels exist (`avx512`, `avx2`, `baseline`); every other machine is `baseline`. The level is chosen from the
-host's feature flags, never from its CPU name, because LLVM's name detection is wrong on some virtual machines while its
-feature detection is right. `SYMC_TARGET` forces a lower level, for example to reproduce another machine's results.
+x86 has three levels (`avx512`, `avx2`, `baseline`), 64-bit ARM is `aarch64`, and every other machine is `baseline`. The
+level is chosen from the host's feature flags, never from its CPU name, because LLVM's name detection is wrong on some
+virtual machines while its feature detection is right. `SYMC_TARGET` forces a lower level, for example to reproduce
+another machine's results. Code for machines that this host is not can be made and looked at, not run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from symc.codegen.errors import TargetError
@@ -20,7 +23,8 @@ from symc.settings import count
 
 @dataclass(frozen=True)
 class Target:
-    """A machine to generate code for. `cpu` and `features` are passed to LLVM as they are."""
+    """A machine to generate code for. `cpu`, `features` and `triple` (empty: this host's) are passed to LLVM as they
+    are; has_f16c: instructions convert halves."""
 
     name: str
     cpu: str
@@ -31,6 +35,9 @@ class Target:
     registers: int
     #: multiply-adds of whole vectors that begin in a cycle
     ports: int = 2
+    #: how inline assembly calls a vector register; empty where nobody has tried
+    register: str = ""
+    triple: str = ""
 
     def lanes(self, item_bytes: int) -> int:
         """How many elements of `item_bytes` bytes fit one vector register."""
@@ -41,7 +48,12 @@ _AVX2_REQUIRED = ("avx", "avx2", "fma")
 _AVX2_EXTRAS = ("bmi", "bmi2", "cx16", "f16c", "lzcnt", "movbe", "popcnt", "sahf", "sse3", "ssse3", "sse4.1", "sse4.2")
 _AVX512_REQUIRED = (*_AVX2_REQUIRED, "avx512f", "avx512vl", "avx512dq", "avx512bw")
 _AVX512_EXTRAS = (*_AVX2_EXTRAS, "avx512cd")
-_REQUIRED: dict[str, tuple[str, ...]] = {"avx512": _AVX512_REQUIRED, "avx2": _AVX2_REQUIRED, "baseline": ()}
+_REQUIRED: dict[str, tuple[str, ...]] = {
+    "avx512": _AVX512_REQUIRED,
+    "avx2": _AVX2_REQUIRED,
+    "aarch64": (),
+    "baseline": (),
+}
 
 #: processors that execute an instruction on 64 bytes in two halves
 _HALVED = ("znver4",)
@@ -52,6 +64,10 @@ TARGET_NAMES = tuple(_REQUIRED)
 def is_x86() -> bool:
     """True if this process runs on a 64-bit x86 processor."""
     return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def _is_arm() -> bool:
+    return platform.machine().lower() in ("aarch64", "arm64")
 
 
 @functools.cache
@@ -85,18 +101,19 @@ def named_target(name: str) -> Target:
     """The target called `name`, whether or not this host could run its code (the dump tool prints code for any).
 
     Optional instructions (f16c, bmi...) are left out if the host supports the level but lacks them.
-    Raises TargetError for an unknown name, and for an x86 level on another architecture.
+    Raises TargetError for an unknown name.
     """
     if name not in _REQUIRED:
         raise TargetError(f"unknown target {name!r}: expected one of {', '.join(TARGET_NAMES)}; correct SYMC_TARGET")
-    if not is_x86():
-        if name != "baseline":
-            machine = platform.machine()
-            raise TargetError(f"target {name!r} needs an x86 processor, this is {machine}; unset SYMC_TARGET")
-        arm = platform.machine().lower() in ("aarch64", "arm64")
-        return Target("baseline", "generic", "", 16, has_fma=arm, has_f16c=False, registers=32 if arm else 16)
+    if name == "aarch64":
+        triple = "" if _is_arm() else "aarch64-unknown-linux-gnu"
+        return Target(
+            name, "generic", "+neon", 16, has_fma=True, has_f16c=True, registers=32, register="w", triple=triple
+        )
     if name == "baseline":
-        return Target("baseline", "x86-64", "", 16, has_fma=False, has_f16c=False, registers=16)
+        cpu, register = ("x86-64", "x") if is_x86() else ("generic", "")
+        return Target(name, cpu, "", 16, has_fma=False, has_f16c=False, registers=16, register=register)
+    triple = "" if is_x86() else "x86_64-unknown-linux-gnu"
     required = _REQUIRED[name]
     extras = _AVX512_EXTRAS if name == "avx512" else _AVX2_EXTRAS
     supported = all(host_features().get(feature, False) for feature in required)
@@ -104,22 +121,40 @@ def named_target(name: str) -> Target:
     features = _flags((*required, *extras), available)
     has_f16c = available.get("f16c", False)
     if name == "avx2":
-        return Target(name, "x86-64-v3", features, 32, has_fma=True, has_f16c=has_f16c, registers=16)
+        return Target(name, "x86-64-v3", features, 32, True, has_f16c, registers=16, register="x", triple=triple)
     # The generic level prefers 256-bit operations; the emitter chooses widths itself and means them.
     features += ",-prefer-256-bit"
     ports = 1 if host_name() in _HALVED else 2
-    return Target(name, "x86-64-v4", features, 64, has_fma=True, has_f16c=has_f16c, registers=32, ports=ports)
+    return Target(name, "x86-64-v4", features, 64, True, has_f16c, 32, ports=ports, register="v", triple=triple)
+
+
+_aim: ContextVar[Target | None] = ContextVar("aim", default=None)
+
+
+@contextlib.contextmanager
+def aimed_at(name: str) -> Iterator[None]:
+    """Programs of this thread are compiled for the named target while the block runs, to be looked at: this host may
+    lack what it takes to run them. Raises TargetError for an unknown name."""
+    token = _aim.set(named_target(name))
+    try:
+        yield
+    finally:
+        _aim.reset(token)
 
 
 def host_target() -> Target:
-    """The best target this host can run, or the one `SYMC_TARGET` names.
+    """The best target this host can run, or the one `SYMC_TARGET` (or `aimed_at`) names.
 
     Raises TargetError if `SYMC_TARGET` is no target's name or needs instructions the host lacks.
     """
+    if (aim := _aim.get()) is not None:
+        return aim
     wanted = os.environ.get("SYMC_TARGET", "")
     if not wanted:
         return named_target(_best_name())
     target = named_target(wanted)
+    if target.triple:
+        raise TargetError(f"SYMC_TARGET={wanted}: this host is {platform.machine()}; unset it")
     missing = [feature for feature in _REQUIRED[wanted] if not host_features().get(feature, False)]
     if missing:
         raise TargetError(
@@ -130,10 +165,13 @@ def host_target() -> Target:
 
 @functools.cache
 def _best_name() -> str:
+    if _is_arm():
+        return "aarch64"
     if not is_x86():
         return "baseline"
     features = host_features()
-    return next(name for name, required in _REQUIRED.items() if all(features.get(f, False) for f in required))
+    levels = ("avx512", "avx2", "baseline")
+    return next(name for name in levels if all(features.get(f, False) for f in _REQUIRED[name]))
 
 
 def default_threads() -> int:

@@ -55,6 +55,15 @@ def test_train_has_gradients_of_the_parameters_only(capsys, net: str) -> None:
     assert re.findall(r"^ +(\w+)\.grad: ", out, re.M) == ["fc1_weight", "fc1_bias", "fc2_weight", "fc2_bias"]
 
 
+def test_the_code_of_another_machine_is_printed(capsys, net) -> None:
+    arm, _ = ran(capsys, "dump", net, "--level=asm", "--target=aarch64", *SHAPES)
+    assert "fmla" in arm and "mm0" not in arm
+    narrow, _ = ran(capsys, "dump", net, "--level=loop", "--target=baseline", *SHAPES)
+    assert "vector=4" in narrow and "vector=8" not in narrow
+    _, err = ran(capsys, "dump", net, "--target=vax", *SHAPES, code=2)
+    assert "avx512" in err
+
+
 def test_dump_native_code(capsys, net: str) -> None:
     out, _ = ran(capsys, "dump", net, "--level=llvm", *SHAPES)
     assert "define" in out and "; ----- k0" in out

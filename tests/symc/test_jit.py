@@ -55,7 +55,7 @@ def test_target_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYMC_TARGET", "baseline")
     assert host_target().name == "baseline" and host_target().vector_bytes == 16
     monkeypatch.setenv("SYMC_TARGET", "avx1024")
-    with pytest.raises(TargetError, match="unknown target 'avx1024': expected one of avx512, avx2, baseline"):
+    with pytest.raises(TargetError, match="unknown target 'avx1024': expected one of avx512, avx2, aarch64, baseline"):
         host_target()
 
 
@@ -88,10 +88,16 @@ def test_a_target_emits_its_own_registers_only(name: str, register: str) -> None
 
 def test_targets_without_x86(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("symc.codegen.target.platform.machine", lambda: "aarch64")
-    arm = named_target.__wrapped__("baseline")
-    assert (arm.features, arm.cpu, arm.vector_bytes, arm.has_fma) == ("", "generic", 16, True)
-    with pytest.raises(TargetError, match="needs an x86 processor"):
-        named_target.__wrapped__("avx2")
+    arm = named_target.__wrapped__("aarch64")
+    assert (arm.cpu, arm.vector_bytes, arm.has_fma, arm.registers, arm.triple) == ("generic", 16, True, 32, "")
+    x86 = named_target.__wrapped__("avx2")
+    assert x86.triple.startswith("x86_64")  # code to look at
+    monkeypatch.setenv("SYMC_TARGET", "avx2")
+    monkeypatch.setattr("symc.codegen.target.named_target", named_target.__wrapped__)
+    with pytest.raises(TargetError, match="SYMC_TARGET=avx2: this host is aarch64"):
+        host_target()
+    monkeypatch.setattr("symc.codegen.target.platform.machine", lambda: "riscv64")
+    assert named_target.__wrapped__("baseline").cpu == "generic"
 
 
 # ---- jit

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,10 +18,10 @@ from loading import module_at
 
 import symc as mx
 from symc.codegen.emit.kernel import emit_kernel
-from symc.codegen.jit.compile import assembly
+from symc.codegen.jit.compile import _compile, assembly
 from symc.codegen.target import Target, host_features, host_target, is_x86, named_target
-from symc.compile import emit, pipeline
-from symc.ir.prims import cast, relu, tanh
+from symc.compile import emit, loop_passes, pipeline
+from symc.ir.prims import cast, dot, relu, tanh
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F16, F32, F64, TensorType, dtype_of
 from symc.passes.loop.lower import Lower
@@ -101,17 +102,51 @@ def training_kernels(target: Target) -> Iterator[str]:
         yield assembly(emit_kernel(kernel, target), target)
 
 
+#: of targets how a register of their width is written, and those of wider ones
+REGISTERS = {
+    "avx512": (r"%zmm\d", r"\bv\d+\.4s"),
+    "avx2": (r"%ymm\d", r"%zmm\d"),
+    "baseline": (r"%xmm\d", r"%[yz]mm\d"),
+    "aarch64": (r"\b(?:v\d+\.4s|q\d+)", r"%[xyz]mm\d|\bz\d+\.s"),
+}
+
+
 @x86_only
-@pytest.mark.parametrize(("name", "register"), [("avx512", "zmm"), ("avx2", "ymm"), ("baseline", "xmm")])
-def test_training_steps_use_their_registers_and_call_nothing(name: str, register: str) -> None:
+@pytest.mark.parametrize("name", REGISTERS)
+def test_training_steps_use_their_registers_and_call_nothing(name: str) -> None:
     texts = list(training_kernels(named_target(name)))
-    assert sum(register in text for text in texts) >= len(texts) // 2
-    wider = {"avx512": [], "avx2": ["zmm"], "baseline": ["ymm", "zmm"]}[name]
+    own, others = REGISTERS[name]
+    assert sum(re.search(own, text) is not None for text in texts) >= len(texts) // 2
     for text in texts:
-        assert not any(word in text for word in wider)
+        assert re.search(others, text) is None
         defined = set(re.findall(r"^([\w.$]+):", text, re.M))
-        called = set(re.findall(r"\b(?:callq?|jmp)\s+\*?([A-Za-z_][\w.$]*)(?:@\w+(?:\(%rip\))?)?\s*$", text, re.M))
+        called = set(re.findall(r"\b(?:callq?|jmp|bl?)\s+\*?([A-Za-z_][\w.$]*)(?:@\w+(?:\(%rip\))?)?\s*$", text, re.M))
         assert called - defined - {"memset", "memcpy", "memmove"} == set()
+
+
+def test_objects_for_arm_are_what_an_arm_machine_links() -> None:
+    """ELF for AArch64: the kernel is the one global function, and nothing is left to find but the C library's own."""
+    target = named_target("aarch64")
+    graph = graph_of(lambda a, b: tanh(dot(a, b)), a=TensorType(F32, (9, 40)), b=TensorType(F32, (40, 33)))
+    (kernel,) = Manager().run(loop_passes(target), to_program(graph)).kernels
+    code = _compile("arm", "kernel", emit_kernel(kernel, target), "exported", target)
+    assert code[:6] == b"\x7fELF\x02\x01" and struct.unpack_from("<H", code, 18) == (183,)
+    symbols = {name: section for name, section, info in elf_symbols(code) if info >> 4 == 1}
+    assert [n for n, section in symbols.items() if section] == ["exported"]
+    assert {n for n, section in symbols.items() if not section} <= {"memset", "memcpy", "memmove"}
+
+
+def elf_symbols(code: bytes) -> Iterator[tuple[str, int, int]]:
+    """Of every symbol of an ELF object (64 bits, little endian) its name, section and kind."""
+    at, size, count = (struct.unpack_from(f, code, o)[0] for f, o in (("<Q", 40), ("<H", 58), ("<H", 60)))
+    headers = [struct.unpack_from("<IIQQQQIIQQ", code, at + i * size) for i in range(count)]
+    for kind, offset, length, link in ((h[1], h[4], h[5], h[6]) for h in headers):
+        if kind != 2:
+            continue
+        names = headers[link][4]
+        for entry in range(offset, offset + length, 24):
+            name, info, _, section = struct.unpack_from("<IBBH", code, entry)
+            yield code[names + name : code.index(b"\0", names + name)].decode(), section, info
 
 
 # --------------------------------------------------------------------------------------------- half precision

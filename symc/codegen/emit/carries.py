@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from symc.codegen.emit.lanes import Lane, Val, mask_text
 from symc.codegen.emit.operations import Operations
 from symc.codegen.emit.text import Lines, literal, type_name
-from symc.codegen.target import Target, is_x86
+from symc.codegen.target import Target
 from symc.ir.errors import IRError
 from symc.ir.loop.nodes import Carry
 from symc.ir.op import Primitive
@@ -58,8 +58,8 @@ def settle(lines: Lines, target: Target, values: Sequence[Val]) -> None:
     elements: kept for each other, they would take the registers that the accumulators need."""
     held = [(v, item) for v in values for item in v.items.values()]
     whole = all(v.dtype.is_float and 16 <= v.lanes * v.dtype.itemsize <= target.vector_bytes for v in values)
-    if not whole or not target.registers <= 2 * len(held) < 2 * target.registers or not is_x86():
+    if not whole or not target.registers <= 2 * len(held) < 2 * target.registers or not target.register:
         return
-    uses = ",".join(["v" if target.vector_bytes == 64 else "x"] * len(held))
+    uses = ",".join([target.register] * len(held))
     operands = ", ".join(f"{type_name(v.dtype, v.lanes)} {item}" for v, item in held)
     lines.do(f'call void asm sideeffect "", "{uses},~{{memory}}"({operands})')

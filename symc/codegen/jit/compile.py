@@ -136,7 +136,7 @@ def target_fingerprint(target: Target) -> bytes:
     from llvmlite import __version__
 
     tools = (__version__, binding().llvm_version_info, binding().get_default_triple())
-    machine = (target.name, target.features, target.cpu)
+    machine = (target.name, target.features, target.cpu, target.triple)
     return hashlib.sha256(repr((tools, machine)).encode() + generator_fingerprint()).digest()
 
 

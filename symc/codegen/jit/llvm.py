@@ -66,14 +66,24 @@ def parsed(text: str) -> Iterator[ModuleRef]:
         yield module
 
 
+@functools.cache
+def _all_targets() -> None:
+    """Make every machine known to LLVM, for code that is only looked at."""
+    binding().initialize_all_targets()
+    binding().initialize_all_asmprinters()
+
+
 class Compiler:
     """A target machine and its passes. Not to be shared: `compiler` lends it to one thread at a time."""
 
     def __init__(self, target: Target) -> None:
         llvm = binding()
+        if target.triple:
+            _all_targets()
+        triple = target.triple or llvm.get_default_triple()
         # Position-independent small-model code reaches its constants relative to the program counter. The JIT's
         # default, the large model, spends an instruction and a register on each address.
-        self.machine = llvm.Target.from_default_triple().create_target_machine(
+        self.machine = llvm.Target.from_triple(triple).create_target_machine(
             cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small", jit=True
         )
         self._builder = llvm.create_pass_builder(self.machine, llvm.create_pipeline_tuning_options(speed_level=1))
