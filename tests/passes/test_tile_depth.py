@@ -1,4 +1,4 @@
-"""Deep products: parts whose panels stay in the cache add up to the whole sum, epilogue and all."""
+"""Deep sums: parts whose panels stay in the cache add up to the whole sum, epilogue and all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from compiling import arrays_for, graph_of, to_program
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.loop.nodes import Alloc, walk
 from symc.ir.prims import broadcast, dot, maximum
+from symc.ir.prims.linear import conv_dw, output_spatial
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, F64, DType, TensorType
 from symc.passes.loop.lower import Lower
@@ -58,3 +59,41 @@ def test_threads_keep_a_loop_to_share() -> None:
     made = Manager(verify=True).run([Lower(), Tile(vector_bytes=16)], to_program(graph))
     (outer,) = made.kernels[0].body
     assert outer.kind == "parallel"
+
+
+@pytest.mark.parametrize("largest", [1 << 20, 1_900, 500, 50])
+@pytest.mark.parametrize(("kernel", "stride", "images"), [((1, 1), 1, 4), ((3, 2), 1, 3), ((3, 3), 2, 5)])
+def test_parts_of_several_loops(
+    monkeypatch: pytest.MonkeyPatch, largest: int, kernel: tuple[int, int], stride: int, images: int
+) -> None:
+    """A convolution's gradient in its weights is cut at its images, rows or positions, epilogue and all."""
+    for module in (depth, panels, tile):
+        monkeypatch.setattr(module, "LARGEST", largest)
+    for other in ("DENSE", "SPARSE", "FOLDED"):
+        monkeypatch.setattr(panels, other, 0.0)
+    size = (10, 13)
+    places = output_spatial(size, kernel, (stride,) * 2, (1, 1))
+
+    def updated(x, ct, w):  # type: ignore[no-untyped-def]
+        return [w - conv_dw(x, ct, (stride,) * 2, (1, 1), 1, kernel) * 2.0]
+
+    types = {"x": (images, 18, *size), "ct": (images, 10, *places), "w": (10, 18, *kernel)}
+    graph = graph_of(updated, **{name: TensorType(F32, shape) for name, shape in types.items()})
+    arrays = arrays_for(graph, kind="int")
+    made = Manager(verify=True).run([Lower(), Tile(vector_bytes=16)], to_program(graph))
+    held = [s.buffer.name for s in walk(made.kernels[0].body) if isinstance(s, Alloc)]
+    assert any(name.startswith("sums") for name in held) == (largest < 1 << 20)
+    assert made.kernels[0].body[0].kind == "parallel"
+    want, got = evaluate(graph, arrays).outputs, run_loop_module(made, arrays).outputs
+    np.testing.assert_array_equal(got["out0"], want["out0"])
+
+
+def test_short_maps_are_packed() -> None:
+    """Lanes along channels that lie apart would gather: positions too few for lanes are packed instead."""
+    types = {"x": (8, 40, 7, 7), "ct": (8, 64, 7, 7)}
+    graph = graph_of(
+        lambda x, ct: [conv_dw(x, ct, (1, 1), (1, 1), 1, (1, 1))],
+        **{name: TensorType(F32, shape) for name, shape in types.items()},
+    )
+    made = Manager(verify=True).run([Lower(), Tile()], to_program(graph))
+    assert any(isinstance(s, Alloc) and s.buffer.name.startswith("panel") for s in walk(made.kernels[0].body))

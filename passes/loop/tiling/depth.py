@@ -2,6 +2,9 @@
 
 Every part has a panel of its own, and the results of the panel's columns add it to what they have so far, which waits
 in scratch memory. (Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008.)
+
+A sum over several loops (images and positions, of a convolution's gradient in its weights) is cut at the first loop of
+which some turns fit: every turn of those outside of it has parts of its own.
 """
 
 from __future__ import annotations
@@ -16,27 +19,31 @@ from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import TensorType
 from symc.passes.cost import LARGEST, WAITING
-from symc.passes.loop.tiling.nests import trips
+from symc.passes.loop.tiling.nests import nest_of, trips
 from symc.passes.loop.tiling.strides import substitute
 
 
 @dataclass(frozen=True)
 class Parts:
     """Bodies that together do what one did, over the same loops: `clear` lets every result begin with 0 in the buffer
-    `held`, `part` adds part `number` of its sum, and `last` adds the last part and goes on with the sum."""
+    `held`, `part` adds the part of its sum that `numbers` say, and `last` goes on with the sum, having added the last
+    part where `part` does not (`rest`)."""
 
     held: Buffer
     clear: tuple[Stmt, ...]
-    number: Var
+    numbers: tuple[Var, ...]
     part: tuple[Stmt, ...]
     last: tuple[Stmt, ...]
+    rest: bool
 
 
 def divisible(loops: Sequence[For], free: Sequence[For], vector: For, columns: int, inner: For) -> bool:
     """Whether the reduction `inner` may be taken in parts for panels of so many columns along `vector`, which the
     loops `free` share: what waits is small, and threads have other loops to share."""
     (carry, *more) = inner.carries
-    if more or carry.combine != ew.add or not carry.init.is_literal or carry.init.value != 0 or inner.lo:
+    if more or carry.combine != ew.add or not carry.init.is_literal or carry.init.value != 0:
+        return False
+    if any(x.lo for x in nest_of(inner)[0]):
         return False
     outside = trips([x for x in loops if x is not vector and x not in free])
     several = outside > 1 or vector.trips > columns
@@ -49,32 +56,49 @@ def in_parts(
     """The parts of a body whose sum reads `panel`; its results lie along the loops `free` and at a `column` of so many.
     None where the whole panel stays in the cache."""
     (inner,) = (s for s in body if isinstance(s, For))
-    count = -(-inner.trips * columns * panel.dtype.itemsize // LARGEST)
-    if count < 2:
+    nest, _ = nest_of(inner)
+    row = columns * panel.dtype.itemsize
+    if trips(nest) * row <= LARGEST:
         return None
-    turns = -(-inner.trips // count)
-    whole = (inner.trips - 1) // turns
-    (carry,) = inner.carries
+    at = next((k for k in range(len(nest)) if trips(nest[k + 1 :]) * row <= LARGEST), len(nest) - 1)
+    cut, outer = nest[at], nest[:at]
+    most = max(1, LARGEST // (trips(nest[at + 1 :]) * row))
+    single = len(nest) == 1
+    if not single:
+        # parts of the same length, of which code is written once: that of a convolution is long
+        turns = next(n for n in range(min(most, cut.trips), 0, -1) if cut.trips % n == 0)
+        whole = cut.trips // turns
+    else:
+        turns = -(-cut.trips // -(-cut.trips // most))
+        whole = (cut.trips - 1) // turns
+    carry, sum_of = inner.carries[0], cut.carries[0]
     dtype, origin = carry.init.dtype, inner.origin
     held = Buffer(fresh("sums"), TensorType(dtype, (*(x.trips for x in free), columns)), "scratch")
-    at = (*(Affine.of(Var(x.var, 0, x.trips)) for x in free), column)
+    place = (*(Affine.of(Var(x.var, 0, x.trips)) for x in free), column)
+
+    def loaded(name: str) -> Load:
+        return Load(name, held.name, dtype, place, origin=origin)
 
     def added(begin: Affine, many: int, result: str) -> tuple[Stmt, ...]:
         """The sum of these turns, added to what is held."""
         own = Ref(fresh("part"), dtype)
-        turn = {inner.var: begin + Affine.of(Var(inner.var, 0, many))}
-        loop = replace(inner, hi=many, body=substitute(inner.body, turn), carries=(replace(carry, result=own.name),))
-        before = Load(fresh("held"), held.name, dtype, at, origin=origin)
+        turn = {cut.var: begin + Affine.of(Var(cut.var, 0, many))}
+        carries = (replace(sum_of, init=carry.init, result=own.name),)
+        loop = replace(cut, hi=many, body=substitute(cut.body, turn), carries=carries)
+        before = loaded(fresh("held"))
         return loop, before, Let(result, dtype, ew.add, (before.ref, own), origin)
 
-    number = Var(fresh(f"{inner.var}.part"), 0, whole)
+    number = Var(fresh(f"{cut.var}.part"), 0, whole)
     now = Ref(fresh("now"), dtype)
-    where = body.index(inner)
-    last = added(Affine.of(whole * turns), inner.trips - whole * turns, carry.result)
+    turned = {x.var: Affine.of(Var(fresh(f"{x.var}.part"), 0, x.trips)) for x in outer}
+    part = substitute(added(Affine.of(number) * turns, turns, now.name), turned)
+    before, after = body[: body.index(inner)], body[body.index(inner) + 1 :]
+    rest = added(Affine.of(whole * turns), cut.trips - whole * turns, carry.result) if single else ()
     return Parts(
         held,
-        (Store(carry.init, held.name, at, origin=origin),),
-        number,
-        (*added(Affine.of(number) * turns, turns, now.name), Store(now, held.name, at, origin=origin)),
-        (*body[:where], *last, *body[where + 1 :]),
+        (Store(carry.init, held.name, place, origin=origin),),
+        (*(v for i in turned.values() for v in i.variables()), number),
+        (*part, Store(now, held.name, place, origin=origin)),
+        (*before, *(rest or (loaded(carry.result),)), *after),
+        bool(rest),
     )

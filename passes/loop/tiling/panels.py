@@ -20,6 +20,7 @@ from symc.passes.cost import (
     CROWD,
     DENSE,
     ENTERING,
+    FAR,
     FOLDED,
     LARGEST,
     LINE,
@@ -59,8 +60,8 @@ def packed_tile(
     found = list(accesses(last, buffers))
     if steps < 2 * STORING or len(found) != 2 or any(isinstance(s, For) for s in last):
         return None
-    best = DENSE if all(a.stride(loops[-1].var) in (0, 1) for a in found) else SPARSE
-    best *= share(loops[-1].trips, width)
+    apart = max(abs(FAR if step is None else step) for step in (a.stride(loops[-1].var) for a in found))
+    best = share(loops[-1].trips, width) * (DENSE if apart < 2 else SPARSE if apart == 2 else 0.0)
     if all(a.stride(nest[-1].var) in (0, 1) for a in found):
         whole, rest = divmod(nest[-1].trips, width)
         best = max(best, FOLDED * nest[-1].trips / width / (whole + (RAGGED if rest else 0)))
@@ -83,8 +84,10 @@ def packed_tile(
         if trips(free) < 2 * PACKING or not jams:
             continue
         most = LARGEST // (steps * width * load.dtype.itemsize)
-        if most < 2 and len(nest) == 1 and divisible(loops, free, vector, 6 * width, nest[0]):
-            most = 6
+        # a convolution's panels come of maps that are long, and its channels are few: two panels are enough to share
+        wide = 6 if len(nest) == 1 else min(6, vector.trips // (2 * width))
+        if most < 2 and divisible(loops, free, vector, wide * width, nest[0]):
+            most = wide
         across = abs(still.stride(nest[-1].var) or 0) * load.dtype.itemsize >= LINE
         crowds = [_crowd(still.stride(j.var) or 0, load.dtype.itemsize) for j in jams]
         efficiency, sizes = _sizes([j.trips for j in jams], vector.trips, width, core, most, across, crowds)

@@ -341,10 +341,14 @@ class _Tiler:
                     return packed(body, panel)
                 self.buffers[parts.held.name] = parts.held
                 clear = level(at + 1, inside, nested, parts.clear)
-                turn = tuple(packed(parts.part, _same(panel, parts.part)))
-                around = For(parts.number.name, 0, parts.number.hi, turn, (), "serial", origin=loop.origin)
-                last = packed(parts.last, _same(panel, parts.last))
-                return [Alloc(parts.held, panel.origin), *clear, around, *last]
+                turn = packed(parts.part, _same(panel, parts.part))
+                for number in reversed(parts.numbers):
+                    turn = [For(number.name, 0, number.hi, tuple(turn), (), "serial", origin=loop.origin)]
+                if parts.rest:
+                    last = packed(parts.last, _same(panel, parts.last))
+                else:
+                    last = level(at + 1, inside, nested, parts.last)
+                return [Alloc(parts.held, panel.origin), *clear, *turn, *last]
 
             whole, rest = divmod(loop.trips, size)
             if whole + bool(rest) == 1:
