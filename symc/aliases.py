@@ -123,12 +123,17 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
 
 
 def standing_elsewhere(module: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a module of `ELSEWHERE`: looks where the name is, once somebody asks."""
-    places = {name: place for place, names in ELSEWHERE[module].items() for name in names.split()}
+    """The `__getattr__` of a module: looks where `ELSEWHERE` says the name is, or gives what stands for one that symc
+    does not have, once somebody asks."""
+    places = {name: place for place, names in ELSEWHERE.get(module, {}).items() for name in names.split()}
+    package, _, below = module.partition(".")
 
     def find(name: str) -> Any:
-        if name not in places:
+        if name in places:
+            return getattr(importlib.import_module(places[name]), name)
+        found = importlib.import_module("symc.ghosts").ghost(package, f"{below}.{name}")
+        if found is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(places[name]), name)
+        return found
 
     return find

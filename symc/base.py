@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from symc.aliases import standing_elsewhere
+
 __all__ = [
     "MXNetError", "NDArrayHandle", "NotImplementedForSymbol", "ShapeError", "data_dir", "data_dir_default",
     "numeric_types", "py_str", "string_types", "those",
@@ -118,9 +120,12 @@ def those(known: Iterable[str], wanted: str = "", most: int = 12) -> str:
     return (", ".join(names[:most]) or "none") + more + (f"; did you mean {close[0]}?" if close else "")
 
 
+_missing = standing_elsewhere(__name__)
+
+
 def __getattr__(name: str) -> Any:
     if name == "mx_real_t":  # the element type of arrays when none is given; numpy takes long to import
         import numpy as np
 
         return np.float32
-    raise AttributeError(f"module 'symc.base' has no attribute {name!r}")
+    return _missing(name)

@@ -18,6 +18,14 @@ from symc.base import MXNetError
 
 _NUMPY = "symc has no NumPy-like arrays; use mx.nd arrays and mx.sym, or numpy itself with asnumpy()"
 _RTC = "symc compiles Symbols itself; write the computation as a Symbol, or as an mx.operator.CustomOp"
+_LIBRARY = "there is no library of C functions below symc; say it with arrays, Symbols and executors"
+#: what programs import from mx.base to call MXNet's library
+_OF_LIBRARY = (
+    "_LIB", "check_call", "c_str", "c_str_array", "c_array", "c_array_buf", "c_handle_array", "ctypes2buffer",
+    "ctypes2numpy_shared", "mx_int", "mx_int64", "mx_uint", "mx_float", "mx_float_p", "CachedOpHandle",
+    "DataIterCreatorHandle", "DataIterHandle", "ExecutorHandle", "FunctionHandle", "KVStoreHandle", "MXCallbackList",
+    "OpHandle", "ProfileHandle", "RecordIOHandle", "RtcHandle", "SymbolHandle",
+)  # fmt: skip
 
 #: name below `mx` -> what to do instead
 GHOSTS: Mapping[str, str] = {
@@ -31,6 +39,9 @@ GHOSTS: Mapping[str, str] = {
     "library": "operators for symc are written in Python: see docs/adding-an-operator.md",
     "onnx": "symc neither reads nor writes ONNX; keep the net as Symbol JSON",
     "contrib.onnx": "symc neither reads nor writes ONNX; keep the net as Symbol JSON",
+    **{f"base.{name}": _LIBRARY for name in _OF_LIBRARY},
+    "model._train_multi_device": "train with fit of an mx.mod.Module, which takes several contexts",
+    "contrib.quant": "symc computes in the net's own types; run the net that is not quantized",
     "contrib.quantization": "symc computes in the net's own types; run the net that is not quantized",
     "contrib.amp": "symc computes in the net's own types; cast the data and parameters, or leave them in float32",
     "contrib.tensorboard": "log from a batch_end_callback",

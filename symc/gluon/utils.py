@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from symc.base import MXNetError
 from symc.context import Context
-from symc.ghosts import Ghost
 from symc.ndarray import NDArray, array
 
 
@@ -100,4 +102,24 @@ def indented(text: str, spaces: int = 2) -> str:
     return text.replace("\n", "\n" + " " * spaces)
 
 
-download = Ghost("symc.gluon.utils.download", "symc fetches nothing from the network; download the file beforehand")
+def check_sha1(filename: str, sha1_hash: str) -> bool:
+    """Whether the content of a file has this SHA-1, in hexadecimal digits."""
+    with open(filename, "rb") as file:
+        return hashlib.sha1(file.read()).hexdigest() == sha1_hash
+
+
+def download(
+    url: str, path: str | None = None, overwrite: bool = False, sha1_hash: str | None = None, retries: int = 5,
+    verify_ssl: bool = True,
+) -> str:  # fmt: skip
+    """The path at which a file of this URL is kept: below `path` where that is a folder, at `path` otherwise.
+    MXNetError where none is there, or one of another hash, or it is to be fetched again: symc downloads nothing."""
+    name = url.split("/")[-1]
+    place = name if path is None else os.path.expanduser(path)
+    if path is not None and os.path.isdir(place):
+        place = os.path.join(place, name)
+    if overwrite or not os.path.exists(place):
+        raise MXNetError(f"symc fetches nothing from the network; put {url} at {place} beforehand")
+    if sha1_hash is not None and not check_sha1(place, sha1_hash):
+        raise MXNetError(f"{place} is not the file that is wanted: its SHA-1 is not {sha1_hash}")
+    return place

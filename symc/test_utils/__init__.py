@@ -45,6 +45,7 @@ from symc.test_utils.comparing import (
 )
 from symc.test_utils.datasets import (
     download,
+    download_model,
     get_bz2_data,
     get_cifar10,
     get_mnist,
@@ -102,9 +103,10 @@ __all__ = [
     "check_numeric_gradient", "check_speed", "check_symbolic_backward", "check_symbolic_forward", "chi_square_check",
     "collapse_sum_like", "compare_ndarray_tuple", "compare_optimizer", "create_2d_tensor", "create_sparse_array",
     "create_sparse_array_zd", "create_vector", "default_atols", "default_context", "default_dtype",
-    "default_numeric_eps", "default_rtols", "discard_stderr", "download", "effective_dtype", "environment",
-    "gen_buckets_probs_with_ppf", "get_atol", "get_bz2_data", "get_cifar10", "get_etol", "get_identity_mat",
-    "get_identity_mat_batch", "get_im2rec_path", "get_mnist", "get_mnist_iterator", "get_mnist_pkl", "get_mnist_ubyte",
+    "default_numeric_eps", "default_rtols", "discard_stderr", "download", "download_model", "effective_dtype",
+    "environment", "gen_buckets_probs_with_ppf", "get_atol", "get_bz2_data", "get_cifar10", "get_etol",
+    "get_identity_mat", "get_identity_mat_batch", "get_im2rec_path", "get_mnist", "get_mnist_iterator", "get_mnist_pkl",
+    "get_mnist_ubyte",
     "get_rtol", "get_tolerance", "get_tols", "get_zip_data", "getenv", "has_tvm_ops", "is_aarch64_run", "is_cd_run",
     "is_op_runnable", "list_gpus", "mean_check", "new_matrix_with_real_eigvals_2d", "new_matrix_with_real_eigvals_nd",
     "new_orthonormal_matrix_2d", "new_sym_matrix_with_real_eigvals_2d", "new_sym_matrix_with_real_eigvals_nd",

@@ -7,7 +7,7 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -135,6 +135,22 @@ def download(
     if not os.path.exists(path) or overwrite:
         _refuse(f"download of {url} to {path}")
     return path
+
+
+def download_model(
+    model_name: str, dst_dir: str = "./", meta_info: Mapping[str, Mapping[str, str]] | None = None
+) -> tuple[str | None, int]:
+    """The prefix and the epoch of a checkpoint, whose two files are in the folder; (None, 0) for a model that is not in
+    `meta_info`. MXNetError where a file is missing: symc downloads nothing."""
+    if meta_info is not None and model_name not in meta_info:
+        return None, 0
+    addresses = meta_info[model_name] if meta_info is not None else {}
+    prefix = os.path.join(dst_dir, model_name)
+    for kind, end in (("symbol", "-symbol.json"), ("params", "-0000.params")):
+        if meta_info is not None and kind not in addresses:
+            raise AssertionError(f"meta_info has no {kind} of {model_name}")
+        download(addresses.get(kind, f"the {kind} of {model_name}"), prefix + end)
+    return prefix, 0
 
 
 def get_zip_data(data_dir: str, url: str, data_origin_name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import subprocess
 import sys
@@ -204,7 +205,12 @@ def test_what_programs_call_inside_of_modules_does_what_they_expect():
 @pytest.mark.parametrize("name", GHOSTS)
 def test_what_is_absent_says_what_to_do(name):
     """It can be imported, asked isinstance of and derived from; using it raises."""
-    ghost = __import__(f"symc.{name}.something", fromlist=["x"])
+    above, _, last = name.rpartition(".")
+    module = operator.attrgetter(above)(mx) if above else mx
+    if hasattr(module, "__path__"):  # below a package it is a module, too
+        ghost = __import__(f"symc.{name}.something", fromlist=["x"])
+    else:
+        ghost = getattr(module, last).something
     assert not isinstance(3, ghost.Class)
     with pytest.raises(mx.MXNetError, match=f"symc has no mx.{name}.something: .* "):
         ghost()
@@ -222,6 +228,14 @@ def test_what_is_absent_says_what_to_do(name):
     assert function.__name__ == "function"
     with pytest.raises(mx.MXNetError, match="decorator: "):
         function(3)
+
+
+def test_modules_have_stand_ins_for_what_programs_import_from_there_only():
+    with pytest.raises(AttributeError, match=r"module 'symc.base' has no attribute '_NOTHING'"):
+        mx.base._NOTHING()
+    assert not hasattr(mx.model, "_LIB") and not hasattr(mx.base, "contrib") and hasattr(mx.base, "_LIB")
+    with pytest.raises(mx.MXNetError, match=r"symc has no mx.base._LIB.MXGetVersion: there is no library"):
+        mx.base._LIB.MXGetVersion(3)
 
 
 def test_every_listed_name_exists():

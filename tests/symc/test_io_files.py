@@ -3,7 +3,9 @@ mean pictures, refusals; MNIST's files and what stands in for them; training fro
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -217,6 +219,37 @@ def test_nothing_is_downloaded(tmp_path, monkeypatch):
             asked()
     (tmp_path / "b.zip").write_bytes(b"here")
     assert mx.test_utils.download("http://a/b.zip") == "b.zip"
+
+
+def test_files_that_were_fetched_beforehand_are_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    download, sha1 = mx.gluon.utils.download, hashlib.sha1(b"here").hexdigest()
+    for place in ("b.zip", "other", "folder/b.zip"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(b"here")
+    assert download("http://a/b.zip") == "b.zip" and download("http://a/b.zip", "other", sha1_hash=sha1) == "other"
+    assert download("http://a/b.zip", "folder") == os.path.join("folder", "b.zip")
+    for words, asked in (
+        ("put http://a/c.zip at c.zip", lambda: download("http://a/c.zip")),
+        ("nothing from the network", lambda: download("http://a/b.zip", overwrite=True)),
+        ("its SHA-1 is not 12", lambda: download("http://a/b.zip", sha1_hash="12")),
+    ):
+        with pytest.raises(mx.MXNetError, match=words):
+            asked()
+
+
+def test_checkpoints_of_models_are_found_by_name(tmp_path):
+    found, folder = mx.test_utils.download_model, str(tmp_path)
+    net = {"net": {"symbol": "http://a/x.json", "params": "http://a/x.params"}}
+    assert found("other", folder, net) == (None, 0)
+    with pytest.raises(mx.MXNetError, match="symc downloads nothing"):
+        found("net", folder, net)
+    for end in ("-symbol.json", "-0000.params"):
+        (tmp_path / f"net{end}").write_bytes(b"here")
+    prefix = os.path.join(folder, "net")
+    assert found("net", folder, net) == found("net", folder) == (prefix, 0)
+    with pytest.raises(AssertionError, match="no params of net"):
+        found("net", folder, {"net": {"symbol": "http://a/x.json"}})
 
 
 def test_the_stand_in_can_be_learned():

@@ -404,7 +404,7 @@ def test_factors_of_parameters_count():
 # ----------------------------------------------------------------------------------------------- what is not there
 
 
-@pytest.mark.parametrize("name", ["data.DataLoader", "model_zoo.vision", "contrib.nn", "utils.download"])
+@pytest.mark.parametrize("name", ["data.DataLoader", "model_zoo.vision", "contrib.nn"])
 def test_what_is_missing_says_so_where_it_is_used(name):
     found = gluon
     for part in name.split("."):
