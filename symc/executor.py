@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from symc.base import MXNetError, those
+from symc.base import LateError, MXNetError, those, user_line
 from symc.compile import Executable, Instance, compile_symbol
 from symc.context import Context
 from symc.described import listing, merged, planned
@@ -22,13 +22,14 @@ from symc.ir.process import turns
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.monitoring import Observer
 from symc.ndarray import NDArray
+from symc.ndarray.late import failed
 from symc.passes.edits import active, using
 from symc.passes.program.recompute import Recompute
 from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty, zeros
 from symc.settings import switch
 from symc.sharing import arrays_for, copy_all, resized
-from symc.typed import check_names, distinct, module_of, roles_of_parameters
+from symc.typed import check_names, distinct, module_of, overwritten, refuse_gradients, roles_of_parameters
 from symc.views.notebook import html_table, svg_of
 
 
@@ -79,14 +80,17 @@ class Executor:
             name: TensorType(dtype_of(a.dtype), a.shape)
             for name, a in zip([*self._arg_names, *self._aux_names], [*self.arg_arrays, *self.aux_arrays])
         }
-        self._check_gradients()
+        refuse_gradients(symbol, {n for n, r in zip(self._arg_names, self._reqs) if r != "null"})
         self._merges = switch("MXNET_ELIMINATE_COMMON_EXPR") is not False
         #: the nodes whose outputs' sizes are known only from values, and the rows they have had last
         self._choosers = [n for n in symbol.graph.nodes() if n.definition and n.definition.row_chooser is not None]
         self._rows: dict[str, int] = {}
         self._monitor: Observer | None = None
-        self._instances: dict[bool, Instance] = {}
+        #: by whether they train; None: that of gradients as in prediction
+        self._instances: dict[bool | None, Instance] = {}
         self._outputs: list[NDArray] | None = None
+        #: the outputs, while others stand for them because values were refused
+        self._sound: list[NDArray] | None = None
         self._lock = turns()
         #: the training program's forward half has run, and no backward half has reused its memory since
         self._fresh = False
@@ -136,6 +140,8 @@ class Executor:
         with self._lock:
             if kwargs:
                 self._assign(kwargs)
+            if self._sound is not None:
+                self._outputs, self._sound = self._sound, None
             train = bool(is_train)
             # calls of small programs are as cheap as this is short
             if self._choosers:
@@ -145,8 +151,12 @@ class Executor:
                 self._key[:] = next_key()
             if self._monitor is not None:
                 self._monitor.before()
-            instance.run_forward()
-            self._fresh = self._trained = train
+            self._trained = train
+            try:
+                instance.run_forward()
+            except (LateError, np.linalg.LinAlgError) as problem:
+                return self._refused(problem)
+            self._fresh = train
             if self._monitor is not None:
                 self._monitor.after_forward(train)
             return self._outputs or self.outputs
@@ -157,16 +167,19 @@ class Executor:
 
         Needs no forward(is_train=True) right before it, but is cheaper after one: otherwise it computes the values
         that it needs from the arguments as they are now. Outputs stay as they are, and so do auxiliary states if the
-        last forward was not for training.
+        last forward was not for training. `is_train=False`: the gradients of what forward(is_train=False) computes.
         """
         with self._lock:
-            if not self._fresh:
-                self._count_rows(True)
-            instance = self._instance(True)
+            if self._sound is not None:
+                self._outputs, self._sound = self._sound, None
+            fresh = self._fresh and bool(is_train)
+            if not fresh:
+                self._count_rows(bool(is_train))
+            instance = self._instance(True if is_train else None)
             if self._heads:
                 self._set_heads(out_grads)
             states = [] if self._trained else [(a._data, a._data.copy()) for a in self.aux_arrays]
-            if not self._fresh:
+            if not fresh:
                 self._recompute(instance)
             for name, buffer in self._staged.items():
                 if self._reqs[self._arg_names.index(name)] == "add":
@@ -177,7 +190,20 @@ class Executor:
             for array, before in states:
                 array[...] = before
             if self._monitor is not None:
-                self._monitor.after_backward(out_grads)
+                self._monitor.after_backward(out_grads, bool(is_train))
+
+    def _refused(self, problem: Exception) -> list[NDArray]:
+        """What stands for the outputs of a run that refused values, and says so to whoever looks at it. The outputs'
+        own memory holds nan, or 0 in whole numbers."""
+        self._fresh = False
+        self._sound = self.outputs
+        for output in self._sound:
+            output._data[...] = np.nan if output._data.dtype.kind == "f" else 0
+        file, line = user_line()
+        remark = f"{self._label()}: {problem} (run at {file}:{line})"
+        kinds = [(output.shape, output.dtype) for output in self._sound]
+        self._outputs = list(failed(kinds, self._ctx, remark, getattr(problem, "failure", None), False))
+        return self._outputs
 
     def _recompute(self, instance: Instance) -> None:
         """Run the forward half for the values that the backward half reads, and for nothing else."""
@@ -251,40 +277,6 @@ class Executor:
     def _label(self) -> str:
         return f"Executor of {self._symbol.name or 'Group'}"
 
-    def _check_gradients(self) -> None:
-        """Operators that have no gradient refuse to be bound where one arrives at them that is wanted, before anything
-        runs."""
-        wanted = {n for n, r in zip(self._arg_names, self._reqs) if r != "null"}
-        if not wanted:
-            return
-        nodes = self._symbol.graph.nodes()
-        arrives = {node for node, _ in self._symbol.graph.outputs}
-        for node in reversed(nodes):
-            if node in arrives and not node.is_variable and node.definition.gradient != "zero":
-                arrives.update(source for source, _ in node.inputs)
-        reached: set[Any] = set()
-        for node in nodes:
-            if node.is_variable:
-                if node.name in wanted:
-                    reached.add(node)
-            elif any(source in reached for source, _ in node.inputs):
-                if node.definition.gradient == "none" and node in arrives:
-                    raise MXNetError(
-                        f"operator {node.op} {node.name!r} has no gradient, but one is wanted through it; "
-                        f"bind with grad_req='null' for its inputs, or put BlockGrad before it or after it"
-                    )
-                if node.definition.gradient == "yes":
-                    reached.add(node)
-
-    def _overwritten(self) -> set[str]:
-        """Arguments whose only reader overwrites their gradient whatever was asked (Operator.overwritten_gradients)."""
-        readers: dict[str, list[bool]] = {}
-        for node in self._symbol.graph.nodes():
-            for at, (source, _) in enumerate(node.inputs):
-                if source.is_variable:
-                    readers.setdefault(source.name, []).append(at in node.definition.overwritten_gradients())
-        return {name for name, found in readers.items() if found == [True]}
-
     def _make_outputs(self) -> list[NDArray]:
         instance = self._instance(False)
         return [self._result(i, a) for i, a in enumerate(instance.outputs[: len(self._output_names)])]
@@ -321,21 +313,21 @@ class Executor:
             )
         return part.forward(train)[0]._read
 
-    def _instance(self, train: bool) -> Instance:
+    def _instance(self, train: bool | None) -> Instance:
         found = self._instances.get(train)
         if found is None:
             found = self._instances[train] = self._compile(train)
         return found
 
-    def _to_compile(self, train: bool) -> tuple[SymbolModule, bool, list[str], list[str]]:
+    def _to_compile(self, train: bool | None) -> tuple[SymbolModule, bool, list[str], list[str]]:
         """What the compiler takes: the graph with its types, and whose gradients are written and added to."""
         reqs = dict(zip(self._arg_names, self._reqs))
-        wrt = [n for n, r in reqs.items() if r != "null"] if train else []
-        add = [n for n in wrt if reqs[n] == "add" and n not in self._overwritten()]
-        roles = {} if train else roles_of_parameters(self._symbol)
-        return module_of(self._symbol, self._types, roles, self._rows), train, wrt, add
+        wrt = [n for n, r in reqs.items() if r != "null"] if train is not False else []
+        add = [n for n in wrt if reqs[n] == "add" and n not in overwritten(self._symbol)]
+        roles = {} if train is not False else roles_of_parameters(self._symbol)
+        return module_of(self._symbol, self._types, roles, self._rows), bool(train), wrt, add
 
-    def _compile(self, train: bool) -> Instance:
+    def _compile(self, train: bool | None) -> Instance:
         _, _, wrt, _ = asked = self._to_compile(train)
         with using(self._edits):
             executable = compile_symbol(*asked)
@@ -355,7 +347,7 @@ class Executor:
             elif p.role == "grad":
                 buffers[p.name] = grads[p.of]
             elif p.role == "head":
-                self._heads[p.of] = buffers[p.name] = np.zeros(p.type.shape, p.type.dtype.numpy)
+                buffers[p.name] = self._heads.setdefault(p.of, np.zeros(p.type.shape, p.type.dtype.numpy))
         types = executable.program.value_types()
         outputs: list[Array] = []
         shared = [o._read for o in self._outputs] if self._outputs is not None else None
@@ -370,7 +362,8 @@ class Executor:
         return executable.bind(buffers, outputs, kept=executable.kept_of(buffers))
 
     def _gradient_buffers(self, wrt: Sequence[str]) -> dict[str, Array]:
-        """Where the program puts gradients: into their arrays, or beside those whose memory something else uses too."""
+        """Where the program puts gradients: into their arrays, or beside those of another type, or whose memory
+        something else uses too."""
         grads = {n: g._read for n, g in self.grad_dict.items() if n in wrt and g is not None}
         held = [(("arg", n), a._read) for n, a in self.arg_dict.items()]
         held += [(("aux", n), a._read) for n, a in self.aux_dict.items()]
@@ -392,9 +385,10 @@ class Executor:
                     f"{self._label()}: the array of the auxiliary state {name!r} is also bound to something else; "
                     "give each its own"
                 )
-        for name in grads:
-            if ("grad", name) in shared:
-                grads[name] = self._staged[name] = empty(grads[name].shape, grads[name].dtype)
+        for name, array in grads.items():
+            kind = self._types[name].dtype.numpy
+            if ("grad", name) in shared or array.dtype != kind:
+                grads[name] = self._staged.setdefault(name, empty(array.shape, kind))
         return grads
 
     # -- the rest of MXNet's interface
@@ -487,7 +481,7 @@ class Executor:
         """The programs (see symc.described); that of training among them where gradients are kept. One that has not run
         yet is planned, without machine code."""
         with self._lock, using(self._edits):
-            programs = {half: made.executable.program for half, made in self._instances.items()}
+            programs = {half: i.executable.program for half, i in self._instances.items() if half is not None}
             if (train := any(r != "null" for r in self._reqs)) not in programs:
                 programs[train] = planned(*self._to_compile(train))
         return listing(self._output_names, programs)

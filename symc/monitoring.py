@@ -138,7 +138,7 @@ class Observer:
 
     # -- backward
 
-    def after_backward(self, heads: Any) -> None:
+    def after_backward(self, heads: Any, train: bool) -> None:
         """Show the gradients of the backward that has just run with these head gradients."""
         if not self.awake:
             return
@@ -148,10 +148,11 @@ class Observer:
         if not self._shown:
             return
         self._prepare(inner)
-        inner._count_rows(True)
-        inner._instance(True).run_forward()
-        inner._fresh = True
-        inner.backward(heads)
+        inner._count_rows(train)
+        if train:
+            inner._instance(True).run_forward()
+            inner._fresh = True
+        inner.backward(heads, train)
         for name, (node, at) in self._shown.items():
             word = backward_labels(node.definition)[at]
             self.callback(f"{node.name}_backward_{word}", inner.grad_dict[name])

@@ -101,3 +101,38 @@ def distinct(names: Sequence[str]) -> list[str]:
             found = f"{name}_{count}"
         made.append(found)
     return made
+
+
+def refuse_gradients(symbol: Any, wanted: set[str]) -> None:
+    """MXNetError for an operator that has no gradient where one arrives at it that is wanted for these arguments: told
+    when the Symbol is bound, before anything runs."""
+    if not wanted:
+        return
+    nodes = symbol.graph.nodes()
+    arrives = {node for node, _ in symbol.graph.outputs}
+    for node in reversed(nodes):
+        if node in arrives and not node.is_variable and node.definition.gradient != "zero":
+            arrives.update(source for source, _ in node.inputs)
+    reached: set[Any] = set()
+    for node in nodes:
+        if node.is_variable:
+            if node.name in wanted:
+                reached.add(node)
+        elif any(source in reached for source, _ in node.inputs):
+            if node.definition.gradient == "none" and node in arrives:
+                raise MXNetError(
+                    f"operator {node.op} {node.name!r} has no gradient, but one is wanted through it; "
+                    f"bind with grad_req='null' for its inputs, or put BlockGrad before it or after it"
+                )
+            if node.definition.gradient == "yes":
+                reached.add(node)
+
+
+def overwritten(symbol: Any) -> set[str]:
+    """Arguments whose only reader overwrites their gradient whatever was asked (Operator.overwritten_gradients)."""
+    readers: dict[str, list[bool]] = {}
+    for node in symbol.graph.nodes():
+        for at, (source, _) in enumerate(node.inputs):
+            if source.is_variable:
+                readers.setdefault(source.name, []).append(at in node.definition.overwritten_gradients())
+    return {name for name, found in readers.items() if found == [True]}

@@ -28,6 +28,7 @@ from symc.runtime.memory import empty
 from symc.runtime.table import num_threads, set_num_threads
 from symc.sparse_binding import StoredExecutor
 from symc.symbol import Symbol
+from symc.typed import overwritten
 
 
 class _Native:
@@ -187,7 +188,7 @@ class _Bound:
     def graph(self, train: bool) -> Graph:
         """The program that the Executor should run, over primitives."""
         wrt = [n for n, r in self.requests.items() if r != "null"] if train else []
-        add = [n for n in wrt if self.requests[n] == "add" and n not in self.exe._overwritten()]
+        add = [n for n in wrt if self.requests[n] == "add" and n not in overwritten(self.exe._symbol)]
         gradients: list[Pass] = [Autodiff(wrt=tuple(wrt), add=tuple(add))] if wrt else []
         decompose = Decompose(train=train, backward=bool(wrt), wrt=tuple(wrt))
         made: Graph = Manager(verify=True).run([decompose, *gradients, Inline()], self.module)

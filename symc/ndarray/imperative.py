@@ -121,7 +121,7 @@ def _failed(op: Operator, called: str, given: Sequence[NDArray], ctx: Any, probl
     op.complete(shapes)
     op.bind_types(types)
     file, line = user_line()
-    remark = f"{called}: {problem} (called at {file}:{line})"
+    remark = f"{called}: {str(problem).removeprefix(f'{called}: ')} (called at {file}:{line})"
     found = list(zip(shapes.outs, types.outs))[: op.num_visible_outputs()]
     if any(shape is None or dtype is None or not is_known(shape) for shape, dtype in found):
         raise LateError(remark) from None

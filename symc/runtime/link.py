@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symc.base import MXNetError, UserCodeError
+from symc.base import LateError, MXNetError, UserCodeError
 from symc.codegen.emit.description import NativeKernel
 from symc.ir.modules import Calls
 from symc.ir.op import Node, parameter
@@ -267,7 +267,8 @@ def _host_entry(step: KernelStep, values: Sequence[Held]) -> Entry:
             raise
         except MXNetError as problem:
             whose = called(step.origin)
-            raise MXNetError(f"{whose}: {problem}" if whose else str(problem)) from problem
+            kind = LateError if isinstance(problem, LateError) else MXNetError
+            raise kind(f"{whose}: {problem}" if whose else str(problem)) from problem
         for name, array in zip(results, arrays[len(inputs) :]):
             array[...] = made[name]
 

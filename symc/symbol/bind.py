@@ -93,7 +93,11 @@ def bind(
         if shape and all(shape):
             keep("bind", symbol, name, array, shape, None, "it is what the other arrays' shapes tell")
     for name, array, gradient, req in zip(names, arrays, grads, reqs):
-        if gradient is not None and req != "null" and (gradient.shape != array.shape or gradient.dtype != array.dtype):
+        if gradient is None or req == "null":
+            continue
+        # what the gradient is computed in is converted into another floating type
+        kinds = {np.dtype(gradient.dtype).kind, np.dtype(array.dtype).kind}
+        if gradient.shape != array.shape or (gradient.dtype != array.dtype and kinds != {"f"}):
             raise MXNetError(
                 f"bind: the gradient of {name!r} is {np.dtype(gradient.dtype).name}{gradient.shape}, "
                 f"but the argument is {np.dtype(array.dtype).name}{array.shape}"

@@ -396,3 +396,59 @@ def test_a_gradient_array_that_is_not_asked_for_stays_as_it_is() -> None:
     exe.forward(is_train=True)
     exe.backward([mx.nd.ones(2)])
     assert exe.grad_dict["x"] is given and given.asnumpy().tolist() == [7.0, 8.0]
+
+
+def test_gradients_as_in_prediction() -> None:
+    """backward(is_train=False) differentiates what forward(is_train=False) computes: dropout passes on, batch norm
+    takes its states, and what always draws keeps what it has drawn."""
+    x = mx.sym.Variable("x")
+    exe = mx.sym.Dropout(x, p=0.5).simple_bind(mx.cpu(), x=(20, 10))
+    exe.arg_dict["x"][:] = 1
+    head = mx.nd.array(np.arange(200).reshape(20, 10))
+    exe.forward(is_train=True)
+    mask = exe.outputs[0].asnumpy()
+    exe.backward(head)
+    np.testing.assert_array_equal(exe.grad_dict["x"].asnumpy(), head.asnumpy() * mask)
+    exe.forward(is_train=False)
+    exe.backward(head, is_train=False)
+    np.testing.assert_array_equal(exe.grad_dict["x"].asnumpy(), head.asnumpy())
+    np.testing.assert_array_equal(exe.outputs[0].asnumpy(), 1)
+    exe.forward(is_train=True)
+    mask = exe.outputs[0].asnumpy()
+    exe.backward(head)
+    np.testing.assert_array_equal(exe.grad_dict["x"].asnumpy(), head.asnumpy() * mask)
+
+    exe = mx.sym.Dropout(x, p=0.5, mode="always").simple_bind(mx.cpu(), x=(20, 10))
+    exe.arg_dict["x"][:] = 1
+    exe.forward(is_train=False)
+    mask = exe.outputs[0].asnumpy()
+    assert set(mask.ravel()) == {0, 2}
+    exe.backward(head, is_train=False)
+    np.testing.assert_array_equal(exe.grad_dict["x"].asnumpy(), head.asnumpy() * mask)
+
+    exe = mx.sym.BatchNorm(x, eps=1e-9, fix_gamma=False, name="bn").simple_bind(mx.cpu(), x=(4, 2))
+    exe.copy_params_from(
+        {"x": mx.nd.array(np.eye(4)[:, :2]), "bn_gamma": mx.nd.array([3, 1])},
+        {"bn_moving_var": mx.nd.array([4, 4])}, allow_extra_params=True,
+    )  # fmt: skip
+    before = {n: a.asnumpy() for n, a in exe.aux_dict.items()}
+    exe.forward(is_train=False)
+    exe.backward(mx.nd.ones((4, 2)), is_train=False)
+    np.testing.assert_allclose(exe.grad_dict["x"].asnumpy(), [[1.5, 0.5]] * 4, rtol=1e-6)
+    for name, array in exe.aux_dict.items():
+        np.testing.assert_array_equal(array.asnumpy(), before[name])
+
+
+@pytest.mark.parametrize("kinds", [("float32", "float64"), ("float16", "float64"), ("float64", "float32")])
+@pytest.mark.parametrize("req", ["write", "add"])
+def test_gradients_are_converted_into_their_arrays(kinds: tuple[str, str], req: str) -> None:
+    x = mx.nd.array([1, 2, 3], dtype=kinds[0])
+    grad = mx.nd.array([5, 5, 5], dtype=kinds[1])
+    exe = mx.sym.square(mx.sym.Variable("x")).bind(mx.cpu(), {"x": x}, {"x": grad}, req)
+    for turn in (1, 2):
+        exe.forward(is_train=True)
+        exe.backward(mx.nd.ones(3, dtype=kinds[0]))
+        assert grad.dtype == np.dtype(kinds[1])
+        assert grad.asnumpy().tolist() == ([2, 4, 6] if req == "write" else [5 + 2 * turn, 5 + 4 * turn, 5 + 6 * turn])
+    with pytest.raises(mx.MXNetError, match="gradient of 'x'"):
+        mx.sym.square(mx.sym.Variable("x")).bind(mx.cpu(), {"x": x}, {"x": grad.astype("int32")})

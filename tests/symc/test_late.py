@@ -30,6 +30,9 @@ def nothing_is_left():
     lambda: nd.random.normal_like(nd.ones((2, 2)), loc=0, scale=-1),
     lambda: nd.linalg.potrf(-nd.ones((2, 2))),
     lambda: nd.linalg.inverse(nd.zeros((2, 2))),
+    lambda: nd.take(nd.ones((4, 2)), nd.array([1, 7]), mode="raise"),
+    lambda: nd.gather_nd(nd.ones((4, 2)), nd.array([[1, 4]])),
+    lambda: nd.scatter_nd(nd.ones((1, 2)), nd.array([[2]]), shape=(2, 2)),
 ])  # fmt: skip
 def test_it_is_told_once_by_whoever_looks(make):
     for look in (lambda a: a.asnumpy(), lambda a: a.wait_to_read(), lambda a: nd.waitall(), str, np.array):
@@ -103,3 +106,31 @@ def test_symbols_say_it_when_they_run():
     assert drawn.infer_shape()[1] == [(2, 2)]
     with pytest.raises(mx.MXNetError, match="positive"):
         drawn.simple_bind(mx.cpu()).forward()
+
+
+@pytest.mark.parametrize("name", ["take", "gather_nd", "potrf"])
+def test_executors_tell_it_where_their_outputs_are_looked_at(name):
+    a, i = mx.sym.Variable("a"), mx.sym.Variable("i")
+    symbol, bad, good = {
+        "take": (mx.sym.take(a, i, mode="raise"), [0, 9], [0, 1]),
+        "gather_nd": (mx.sym.gather_nd(a, i), [[0, 9]], [[0, 1]]),
+        "potrf": (mx.sym.linalg.potrf(mx.sym.broadcast_mul(a, i)), [[-1]], [[1]]),
+    }[name]
+    exe = symbol.bind(mx.cpu(), {"a": nd.array([[2, 1], [1, 2]]), "i": nd.array(bad)}, {"a": nd.zeros((2, 2))})
+    kept = exe.outputs
+    for train in (True, False):
+        (made,) = exe.forward(is_train=train)
+        assert made.shape == exe.outputs[0].shape
+        with pytest.raises(LateError, match=r"Executor of .*run at .*test_late.py"):
+            exe.outputs[0].asnumpy()
+        assert np.isnan(made.asnumpy()).all() and np.isnan(kept[0].asnumpy()).all()
+        with pytest.raises((LateError, np.linalg.LinAlgError)):
+            exe.backward(nd.ones(made.shape))
+    exe.forward()
+    exe.arg_dict["i"][:] = nd.array(good)
+    (made,) = exe.forward(is_train=True)
+    assert np.isfinite(made.asnumpy()).all() and made is kept[0]
+    with pytest.raises(LateError):
+        nd.waitall()
+    exe.backward(nd.ones(made.shape))
+    assert np.isfinite(exe.grad_dict["a"].asnumpy()).all()

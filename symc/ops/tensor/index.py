@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from symc.base import LateError
 from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
@@ -53,7 +54,7 @@ def wrapped(index: Node, extent: int) -> Node:
 def _check_positions(index: Array, extents: Array) -> Array:
     limits = extents.reshape(-1, *(1,) * (index.ndim - 1)) if extents.size > 1 else extents
     if index.size and bool(np.any((index < -limits) | (index >= limits))):
-        raise IndexError(f"index {index.min()} to {index.max()} is outside of the extents {extents.tolist()}")
+        raise LateError(f"index {index.min()} to {index.max()} is outside of the extents {extents.tolist()}")
     return index
 
 
