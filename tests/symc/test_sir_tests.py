@@ -31,6 +31,19 @@ func @f(%x: f32[2,3] data) -> (y: f32[2,3]) {
 """
 
 
+OUTSIDE = """
+from symc.ir.prims import elementwise as ew
+from symc.passes.manager.rewrite import Rule, rewrite
+from symc.passes.pipeline import Pass, register_pass
+
+
+@register_pass("wrong_exp")
+class WrongExp(Pass):
+    def run(self, module, rw):
+        return rewrite(module, [Rule("wrong", lambda node: ew.log(node.inputs[0]), (type(ew.exp),))], rw)
+"""
+
+
 def text(*lines: str, run: str = "opt -p simplify") -> str:
     return "\n".join([f"// RUN: {run}", *(f"// {line}" for line in lines), BODY])
 
@@ -131,7 +144,7 @@ def test_pytest_collects_them(tmp_path: Path) -> None:
     assert "2 passed" in again.stdout, again.stdout
 
 
-def test_a_model_is_split_into_tests_of_its_kernels(capsys, tmp_path: Path, wrong: None) -> None:
+def test_a_model_is_split_into_tests_of_its_kernels(capsys, tmp_path: Path) -> None:
     """Every kind of kernel once, on the values that it has in the model; a wrong pass makes those fail that it is wrong
     in."""
     (tmp_path / "net.py").write_text(
@@ -150,8 +163,13 @@ def test_a_model_is_split_into_tests_of_its_kernels(capsys, tmp_path: Path, wron
     assert "the kernel of %fc0 in " in first and '// value: ["data", "float32", [2, 4]' in first
     assert "and 2 more like it" in first and "the kernel of %fc3.dot in " in second
     assert "3 of 3 pass" in ran(capsys, "test", str(units))[1]
-    ran(capsys, "numdiff", *model, "--train", "--insert", "inline+wrong_exp", "--split-tests", str(units))
-    out, _ = ran(capsys, "test", str(units), code=1)
+    (tmp_path / "outside.py").write_text(OUTSIDE)
+    given = ["--load", f"{tmp_path}/outside.py", "--insert", "inline+wrong_exp", "--split-tests", str(units)]
+    try:
+        ran(capsys, "numdiff", *model, "--train", *given)
+        out, _ = ran(capsys, "test", str(units), code=1)
+    finally:
+        PASSES.pop("wrong_exp", None)
     assert re.search(r"FAIL  .*exp.*\n.*values after wrong_exp", out) and "ok    " in out
     program = tmp_path / "program.sir"
     ran(capsys, "dump", *model, "--level=loop", "-o", str(program))
