@@ -66,6 +66,7 @@ Across a pass (the rewriter and the manager, symc.passes.manager; M6: decompose)
   M6  an operator's program gives the outputs that the operator lists, of the types that were inferred
   M7  properties that a pass establishes hold after it; those that held before hold still, unless it says it breaks them
   M8  a pass leaves the program that it is given as it is: what changes is another one
+  M9  values that stay keep their names, or get new ones: no two exchange them
 """
 
 from __future__ import annotations

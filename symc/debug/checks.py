@@ -36,14 +36,14 @@ from symc.debug.compare import (
 )
 from symc.debug.conduct import Conduct
 from symc.debug.kernels_near import kernels_too_far
-from symc.debug.reading import definition, gradients_of, inputs_of
+from symc.debug.operator_fault import look_at_operators
+from symc.debug.reading import definition, gradients_of, inputs_of, turns
 from symc.debug.running import check_executor, check_native
 from symc.debug.smooth import check_gradients
 from symc.debug.trial import Failure, Trial, Wrong
 from symc.extensions import files_of
 from symc.ir.errors import IRError, VerifyError, message_of
 from symc.ir.loop.interp import run_loop_module
-from symc.ir.loop.nodes import For, If, Stmt
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.op import Node
 from symc.ir.parse import parse
@@ -67,17 +67,6 @@ GRACE = 5.0
 #: how much longer the values of what a pass from outside gives may take than those of what it was given, and the
 #: seconds that they may take in any case
 SLOWER, LEAST = 20.0, 60.0
-
-
-def turns(body: Sequence[Stmt]) -> int:
-    """Statements of a loop nest, as often as they run."""
-    total = 0
-    for stmt in body:
-        if isinstance(stmt, For):
-            total += stmt.trips * turns(stmt.body)
-        else:
-            total += 1 + (turns(stmt.body) if isinstance(stmt, If) else 0)
-    return total
 
 
 class Veto(Instrument):
@@ -209,6 +198,8 @@ class _Run:
                 continue
             start = time.monotonic()
             self._judge(module, pass_)
+            if isinstance(scene.before, SymbolModule) and isinstance(module, Graph):
+                self._operators(scene.before, module)
             spent = time.monotonic() - start
         if trial.native and isinstance(module, LoopModule):
             scene.at, scene.before, scene.after = len(trial.passes), module, None
@@ -235,6 +226,16 @@ class _Run:
                     raise
             except Wrong:
                 self.scene.judges = [before[number], *before[:number], *before[number + 1 :]]
+                raise
+
+    def _operators(self, module: SymbolModule, graph: Graph) -> None:
+        """Operators from outside are what they say of themselves."""
+        for judge in list(self.scene.judges):
+            try:
+                found = attempt("interpreter", "decompose", partial(look_at_operators, judge.trial, module, graph))
+                self.report.checks += found
+            except Wrong:
+                self.scene.judges.sort(key=lambda other: other is not judge)
                 raise
 
     def _text(self, module: Module, pass_: Pass) -> None:

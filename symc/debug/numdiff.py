@@ -13,6 +13,7 @@ from symc.debug.blame import Blame, Few, blame, mentioned, native_blame
 from symc.debug.checks import Scene, check
 from symc.debug.files import write
 from symc.debug.native_fault import fault_of
+from symc.debug.operator_fault import OPERATOR
 from symc.debug.reading import operators_of
 from symc.debug.reduce import reduce
 from symc.debug.trial import Failure, Trial
@@ -110,7 +111,7 @@ class Search:
             number = self.given.index(scene.judges[0].trial)
         if failure is None or failure.check == "hang":
             found = Blame()
-        elif has_effects(failure):
+        elif has_effects(failure) and not failure.rule.startswith(OPERATOR):
             found = mentioned(scene.before, failure)
         else:
             found = blame(self.given[0], scene, failure)
@@ -144,7 +145,8 @@ class Search:
         """The file that shows it again."""
         assert self.failure is not None
         trial, shown = self.small or self.trial, self.shown or self.failure
-        stem = re.sub(r"[^\w]+", "_", f"{self.place}_{self.blame.rule or self.failure.rule}").strip("_")
+        words = dict.fromkeys((self.place, self.blame.rule or self.failure.rule))
+        stem = re.sub(r"[^\w]+", "_", "_".join(words)).strip("_")
         # the last one of so many is written again and again
         number = next((n for n in range(KEPT) if not (folder / f"{stem}_{n}.sir").exists()), KEPT - 1)
         return write(trial, shown, folder, f"{stem}_{number}", source, self.loads)

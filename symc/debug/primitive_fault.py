@@ -1,5 +1,5 @@
-"""Faults of primitives: a wrong gradient shows only when somebody differentiates. Whoever put the primitive into the
-program is at fault then, not the pass that asked it."""
+"""Faults of primitives: a wrong gradient shows only when somebody differentiates, a wrong element when somebody writes
+loops. Whoever put the primitive into the program is at fault then, not the pass that asked it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from pathlib import Path
 import numpy as np
 
 import symc
+from symc.debug.compare import compare, reference_of
 from symc.debug.reading import inputs_of
 from symc.debug.smooth import check_gradients
 from symc.debug.trial import Trial, Wrong
 from symc.ir.errors import IRError
+from symc.ir.loop.interp import run_loop_module
 from symc.ir.op import Node, input_node
 from symc.ir.origins import DerivedOrigin
+from symc.ir.program.nodes import KernelStep, Program
 from symc.ir.tensor.graph import Graph, finish, with_origins
 from symc.ir.tensor.interp import values_of
 from symc.ir.types import Array, TensorType
 from symc.passes.manager.manager import Manager
+from symc.passes.pipeline import parse_pipeline
 from symc.passes.tensor.autodiff import Autodiff
 from symc.passes.tensor.inline import Inline
 
+#: the passes that make loops of a graph
+TO_LOOPS = "fuse,schedule,own_results,plan_memory,lower"
 _ROOT = Path(symc.__file__).resolve().parents[1]
 
 
@@ -58,6 +64,36 @@ def wrong_gradient(trial: Trial, graph: Graph) -> tuple[Node, str] | None:
             if problem:
                 return node, problem
     return None
+
+
+def wrong_element(trial: Trial, program: Program) -> tuple[str, Node, Graph, str] | None:
+    """The first value in the kernels of a program whose primitive, from outside, is wrong: alone, as loops, it is not
+    what its `value` gives. Its name, its node in the body of its kernel, and how it differs."""
+    for step in program.steps:
+        if isinstance(step, KernelStep):
+            for node in step.body.nodes():
+                if (
+                    node.inputs
+                    and is_outside(node)
+                    and all(isinstance(v.type, TensorType) for v in (node, *node.inputs))
+                ):
+                    problem = _as_loops(trial, node)
+                    if problem:
+                        return step.body.names.get(node, step.results[0].name), node, step.body, problem
+    return None
+
+
+def _as_loops(trial: Trial, node: Node) -> str:
+    """How one node, as loops, differs from what its primitive says; empty if it does not."""
+    inputs = [input_node(f"in{at}", i.tensor) for at, i in enumerate(node.inputs)]
+    plain = with_origins(finish("alone", inputs, [("out", node.on(inputs))]))
+    alone = replace(trial, module=plain, given={})
+    arrays = {name: alone.value(name, role, t) for name, role, t in inputs_of(plain)}
+    try:
+        loops = Manager(verify=False).run(parse_pipeline(TO_LOOPS), plain)
+        return compare(alone, reference_of(alone, plain, arrays), run_loop_module(loops, arrays))[0]
+    except (IRError, ArithmeticError, LookupError, TypeError, ValueError):
+        return ""
 
 
 def _alone(trial: Trial, node: Node, values: Mapping[Node, Array]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import symc.ops  # noqa: F401  (registers every operator)
+from symc.ir.loop.nodes import For, If, Stmt
 from symc.ir.op import parameter
 from symc.ir.syntax.printing import regions_of
 from symc.ir.tensor.graph import Graph
@@ -52,3 +53,14 @@ def operators_of(module: Module) -> int:
     if hasattr(program, "steps"):
         return len(program.steps)
     return len([n for n in program.graph.nodes() if not n.is_variable])
+
+
+def turns(body: Sequence[Stmt]) -> int:
+    """Statements of a loop nest, as often as they run."""
+    total = 0
+    for stmt in body:
+        if isinstance(stmt, For):
+            total += stmt.trips * turns(stmt.body)
+        else:
+            total += 1 + (turns(stmt.body) if isinstance(stmt, If) else 0)
+    return total

@@ -1,0 +1,151 @@
+"""Faults of operators from outside: nothing that follows can tell that the program of one is wrong, for it is what the
+others are compared with. What can be looked at is whether it is the same when it is built again, what the operator says
+of itself (`reference`), and whether a gradient of its own is a derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import symc
+from symc.debug.compare import difference, near
+from symc.debug.reading import gradients_of, heads_of, inputs_of
+from symc.debug.smooth import check_gradients
+from symc.debug.trial import Trial, Wrong
+from symc.ir.errors import IRError
+from symc.ir.modules import SymbolModule
+from symc.ir.prims.control import CustomGrad
+from symc.ir.symbol.nodes import SymGraph, SymNode
+from symc.ir.tensor.graph import Graph
+from symc.ir.tensor.interp import evaluate, values_of
+from symc.ir.text import print_module
+from symc.ir.types import Array, TensorType, dtype_of
+from symc.passes.manager.manager import Manager
+from symc.passes.tensor.autodiff import Autodiff
+from symc.passes.tensor.decompose import Decompose
+
+_ROOT = Path(symc.__file__).resolve().parents[1]
+#: how far, of the largest element, a program in double precision may be from what its operator's `reference` gives
+FAR = 1e-6
+#: the same in its own types, which are no half precision, of inputs of ordinary sizes
+ROUGH = 1e-4
+#: what begins the rule of such a failure
+OPERATOR = "operator "
+
+
+def look_at_operators(trial: Trial, module: SymbolModule, graph: Graph) -> int:
+    """Every operator from outside alone, on the values that it has in the graph that was made of a Symbol: the number
+    of checks. Wrong, with the Symbol's name, for one that is wrong."""
+    checks = 0
+    for node, alone in _alone(trial, module, graph):
+        checks += _same_again(node, alone) + _reference(node, alone)
+        if trial.rules:
+            checks += _gradient(node, alone)
+    return checks
+
+
+def file_of(node: SymNode) -> str:
+    """FILE:LINE of the program of a node's operator; "" where it is one of this project's own."""
+    code = type(node.definition).build.__code__
+    found = Path(code.co_filename).resolve()
+    own = any(found.is_relative_to(_ROOT / part) for part in ("ir", "passes", "symc"))
+    return "" if own else f"{found}:{code.co_firstlineno}"
+
+
+def _alone(trial: Trial, module: SymbolModule, graph: Graph) -> Iterator[tuple[SymNode, Trial]]:
+    """The operators from outside, each kind once, as Symbols of variables that have the values of its operands."""
+    nodes = [n for n in module.graph.nodes() if not n.is_variable and not n.subgraphs and file_of(n)]
+    if not nodes:
+        return
+    arrays = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+    inner = [n for n in graph.nodes() if isinstance(n.type, TensorType)]
+    values = {graph.names[n]: v for n, v in values_of(graph, arrays, inner).items() if n in graph.names}
+    seen = []
+    for node in nodes:
+        known = [values.get(n.name if n.num_outputs == 1 else f"{n.name}.{at}") for n, at in node.inputs]
+        if any(v is None for v in known):
+            continue  # an operand that is no tensor, or that is called otherwise
+        given = {f"in{at}": v for at, v in enumerate(known) if v is not None}
+        kind = (node.op, node.definition, [(v.shape, v.dtype) for v in given.values()])
+        if kind not in seen:
+            seen.append(kind)
+            yield node, _trial_of(trial, module, node, given)
+
+
+def _trial_of(trial: Trial, module: SymbolModule, node: SymNode, given: dict[str, Array]) -> Trial:
+    """A Symbol of one operator."""
+    inputs = [(SymNode("null", name), 0) for name in given]
+    alone = SymNode(node.op, node.name, node.attrs, inputs, node.definition, node.where)
+    types = {name: TensorType(dtype_of(v.dtype), v.shape) for name, v in given.items()}
+    ends = tuple((alone, at) for at in range(node.num_outputs))
+    names = tuple(f"out{at}" for at in range(node.num_outputs))
+    shapes = {node.name: module.shapes[node.name]} if node.name in module.shapes else {}
+    made = SymbolModule(node.name, SymGraph(ends), types, names, {}, shapes)
+    return replace(trial, module=made, passes=(), given=given, whole=False)
+
+
+def _built(trial: Trial) -> Graph:
+    made: Graph = Manager(verify=False).step(Decompose(train=trial.train, backward=False), trial.module)
+    return made
+
+
+def _wrong(node: SymNode, check: str, problem: str) -> Wrong:
+    message = f"{problem}\nthe operator is defined at {file_of(node)}"
+    return Wrong(check, "decompose", f"{OPERATOR}{node.op}", message, node.name)
+
+
+def _same_again(node: SymNode, alone: Trial) -> int:
+    """Two times the same program."""
+    if print_module(_built(alone)) != print_module(_built(alone)):
+        raise _wrong(node, "again", "when its program is built again it is another one")
+    return 1
+
+
+def _reference(node: SymNode, alone: Trial) -> int:
+    """Its program in double precision gives what its `reference` does, if it has one."""
+    reference = getattr(node.definition, "reference", None)
+    graph = _built(alone)
+    if reference is None or len(graph.inputs) > len(alone.given):  # what is random has none
+        return 0
+    arrays = {name: alone.value(name, role, t) for name, role, t in inputs_of(graph)}
+    floats = [v.astype(np.float64) if v.dtype.kind == "f" else v for v in alone.given.values()]
+    with np.errstate(all="ignore"):
+        wanted = reference(*floats)
+    wanted = [np.asarray(v) for v in (wanted if isinstance(wanted, (tuple, list)) else (wanted,))]
+    # inputs of ordinary sizes lose little to rounding; of others nobody knows
+    for precision, far in (("f64", FAR), *((("declared", ROUGH),) if alone.rules else ())):
+        for at, (got, want) in enumerate(zip(evaluate(graph, arrays, precision).outputs.values(), wanted)):
+            which = f" {at}" if len(wanted) > 1 else ""
+            if want.shape != got.shape:
+                raise _wrong(node, "values", f"output{which} is {got.shape}, its reference gives {want.shape}")
+            size = float(np.abs(want[np.isfinite(want)]).max(initial=0.0)) if want.dtype.kind == "f" else 0.0
+            if got.dtype != np.float16 and not near(got, want, far * size):
+                raise _wrong(node, "values", f"output{which} is not its reference's: {difference(got, want)}")
+    return 1
+
+
+def _gradient(node: SymNode, alone: Trial) -> int:
+    """A gradient of its own is a derivative, unless the operator says that it is none."""
+    graph = _built(alone)
+    own = any(isinstance(n.op, CustomGrad) for n in graph.nodes())
+    wrt = tuple(n for n, v in alone.given.items() if v.dtype.kind == "f")
+    if not own or not wrt or not getattr(node.definition, "is_derivative", True):
+        return 0
+    try:
+        made = Manager(verify=False).step(Autodiff(wrt=wrt), graph)
+    except IRError:
+        return 0  # whoever asks for the gradient is told
+    smooth = replace(alone, smooth=True)
+    arrays = {name: smooth.value(name, role, t) for name, role, t in inputs_of(made)}
+    hint = "where that is meant, as of a loss, its class says is_derivative = False"
+    found = evaluate(made, arrays, "f64").outputs
+    if not heads_of(made) and any(found[name].any() for kind, name in gradients_of(made).values() if kind == "output"):
+        raise _wrong(node, "gradient", f"its gradient ignores what comes from above; {hint}")
+    try:
+        return check_gradients(smooth, made, arrays, "decompose")
+    except Wrong as wrong:
+        problem = f"its gradient is no derivative: {wrong.failure.message}; {hint}"
+        raise _wrong(node, "gradient", problem) from None

@@ -1,0 +1,173 @@
+"""Protects what `symc numdiff` says of code from outside that nothing else can show to be wrong: operators by what they
+say of themselves, primitives, and passes that exchange names or make a program explode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import ran
+
+from symc.ops.base import OPERATORS
+from symc.passes.manager.manager import PASSES
+
+OUTSIDE = """
+import numpy as np
+
+import symc as mx
+from symc.ir.op import Node, Primitive, primitive
+from symc.ir.prims import elementwise as ew
+from symc.ir.prims.control import custom_grad
+from symc.ir.prims.movement import broadcast
+from symc.ir.prims.reduce import reduce_max
+from symc.ir.tensor.graph import Graph
+from symc.ir.types import F16
+from symc.ops.base import Operator, operator
+from symc.passes.manager.rewrite import Rule, rewrite
+from symc.passes.pipeline import Pass, register_pass
+
+drawn = np.random.default_rng()
+
+
+def act(name, build, reference=None, grad=None, **more):
+    def program(self, ctx, data):
+        if grad is None:
+            return build(data)
+        return custom_grad([data], build, lambda ins, outs, cts: [grad(ins[0], outs[0], cts[0])])
+
+    body = {"build": program, "complete": lambda self, s: s.all_alike(), **more}
+    if reference:
+        body["reference"] = lambda self, x: reference(x)
+    operator(name, inputs="data")(type(name, (Operator,), body))
+    fc = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=4, name="fc")
+    return lambda: mx.sym.tanh(getattr(mx.sym, name)(fc, name="act"), name="end")
+
+
+def swish(x):
+    return ew.mul(x, ew.sigmoid(x))
+
+
+def of_swish(x):
+    return x / (1 + np.exp(-x))
+
+
+right = act(
+    "OutRight", swish, of_swish,
+    lambda x, y, ct: ew.mul(ct, ew.add(ew.sigmoid(x), ew.mul(y, ew.sub(1.0, ew.sigmoid(x))))),
+)
+loss = act("OutLoss", ew.tanh, None, lambda x, y, ct: ew.sub(y, 1.0), is_derivative=False)
+other = act("OutOther", ew.sigmoid, of_swish)
+tail = act("OutTail", lambda x: ew.select(ew.gt(x, 30.0), ew.mul(x, 0.9), swish(x)), of_swish)
+rounded = act("OutRounded", lambda x: ew.cast(ew.cast(x, F16), x.dtype), lambda x: x)
+sign = act("OutSign", swish, None, lambda x, y, ct: ew.neg(ct))
+headless = act("OutHeadless", ew.tanh, None, lambda x, y, ct: ew.sub(1.0, ew.mul(y, y)))
+unsteady = act("OutUnsteady", lambda x: ew.mul(x, float(drawn.random())))
+
+plain = mx.sym.Activation(
+    mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=4, name="fc"), act_type="relu", name="relu"
+)
+
+
+@primitive("out_relu")
+class OutRelu(Primitive):
+    elementwise = True
+
+    def type(self, ins):
+        return ins[0]
+
+    def value(self, args, out):
+        return np.maximum(args[0], 0)
+
+    def grad(self, node, ct):
+        return [ct[0]]
+
+    def element(self, k, node, index, reads):
+        return k.apply(ew.abs_, [reads[0](index)])
+
+
+@register_pass("own_relu")
+class OwnRelu(Pass):
+    def run(self, graph, rw):
+        return rewrite(graph, [Rule("p", lambda n: Node.make(OutRelu(), n.inputs) if n.op == ew.relu else None)], rw)
+
+
+@register_pass("exchanging")
+class Exchanging(Pass):
+    def run(self, graph, rw):
+        one, other = [n for n in graph.nodes() if n.inputs and n in graph.names][:2]
+        names = {**graph.names, one: graph.names[other], other: graph.names[one]}
+        return Graph(graph.name, graph.inputs, graph.outputs, graph.updates, names, graph.origins)
+
+
+@register_pass("exploding")
+class Exploding(Pass):
+    def run(self, graph, rw):
+        done = set()
+
+        def larger(node):
+            if node.op != ew.relu or node in done:
+                return None
+            done.add(node)
+            return reduce_max(broadcast(node, (10000, 10000, *node.shape), (2, 3)), (0, 1))
+
+        return rewrite(graph, [Rule("larger", larger)], rw)
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Iterator[Path]:
+    passes, operators = dict(PASSES), dict(OPERATORS)
+    path = tmp_path_factory.mktemp("outside") / "outside.py"
+    path.write_text(OUTSIDE)
+    yield path
+    for table, before in ((PASSES, passes), (OPERATORS, operators)):
+        for name in set(table) - set(before):
+            del table[name]
+
+
+def told(capsys, file: Path, name: str, *more: str, code: int) -> dict[str, object]:
+    given = [f"{file}:{name}", "--shapes", "data=5x3", "--train", "--diagnostics=json", "--reduce=5"]
+    out, _ = ran(capsys, "numdiff", *given, "--out", str(file.parent / "out"), *more, code=code)
+    found: dict[str, object] = json.loads(out)
+    return found
+
+
+@pytest.mark.parametrize("name", ["right", "loss"])
+def test_operators_that_are_what_they_say(capsys, file, name) -> None:
+    assert told(capsys, file, name, code=0)["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "operator", "says"),
+    [
+        ("other", "OutOther", "is not its reference's"),
+        ("tail", "OutTail", "is not its reference's"),
+        ("rounded", "OutRounded", "is not its reference's"),
+        ("sign", "OutSign", "its gradient is no derivative"),
+        ("headless", "OutHeadless", "ignores what comes from above"),
+        ("unsteady", "OutUnsteady", "built again"),
+    ],
+)
+def test_an_operator_that_is_wrong_is_named_with_its_symbol_and_its_file(capsys, file, name, operator, says) -> None:
+    found = told(capsys, file, name, code=1)
+    assert (found["pass"], found["value"], found["symbol"]) == (f"operator {operator}", "act", "act")
+    assert says in str(found["message"]) and f"defined at {file}:" in str(found["message"])
+    text = Path(str(found["reproducer"])).read_text()
+    lines = [line for line in text.splitlines() if line.startswith("  %")]
+    assert len(lines) == 2 and f"{operator}(" in lines[1]  # a variable and the operator
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "value", "says"),
+    [
+        ("own_relu", 1, "relu", "elements differ"),
+        ("exchanging", 4, "fc.dot", "M9: %fc.dot is called %fc.broadcast now"),
+        ("exploding", 5, "relu.broadcast", "computes 2e+09 elements"),
+    ],
+)
+def test_a_pass_from_outside_that_is_wrong_where_nobody_looks(capsys, file, name, code, value, says) -> None:
+    found = told(capsys, file, "plain", "--load", str(file), "--insert", f"inline+{name}", code=code)
+    assert (found["pass"], found["value"], found["action"]) == (name, value, None if name == "exchanging" else 0)
+    assert says in str(found["message"])
