@@ -113,12 +113,15 @@ def gradient_passes(wrt: Sequence[str], add: Sequence[str] = ()) -> list[Pass]:
 def tensor_passes(target: Target | None = None, train: bool = False) -> list[Pass]:
     """From a tensor graph to a planned program."""
     target = target or host_target()
-    filtered = [WinogradConvolutions(vector_bytes=target.vector_bytes, tile=2 if train else 0)]
+    asked = filtering()
+    filtered = WinogradConvolutions(
+        vector_bytes=target.vector_bytes, tile=2 if train else 0, gradients=train and asked is None
+    )
     packing = Pack(vector_bytes=target.vector_bytes, registers=target.registers)
     # an element that is spread over a register serves as many vectors as multiply-adds begin in a cycle
     steps = PackSteps(vector_bytes=target.vector_bytes, vectors=target.ports)
     return [
-        Inline(), Prune(), Simplify(), Layout(), *(filtered if filtering(train) else []), packing, steps,
+        Inline(), Prune(), Simplify(), Layout(), *([filtered] if asked is not False else []), packing, steps,
         Fuse(), Schedule(), OwnResults(), Hoist(), PlanMemory(),
     ]  # fmt: skip
 
@@ -228,7 +231,7 @@ def compile_symbol(
     with refusals(module.name), compiling(module.name):
         if manager is not None:
             return emit(manager.run(passes, module), target)
-        options = (train, filtering(train or bool(wrt)))
+        options = (train, filtering())
         return program_of(
             module,
             (tuple(wrt), tuple(add), *options, target, active()),

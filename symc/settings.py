@@ -14,7 +14,7 @@ VARIABLES: Mapping[str, str] = {
     "SYMC_CACHE_DIR": "where they are kept (default: symc in $XDG_CACHE_HOME or in ~/.cache)",
     "SYMC_DUMP": "a directory that all compiled programs are written into, level by level, with an index",
     "SYMC_VERIFY": "1: programs are verified after every pass; 0: not at all (default: at the end of every level)",
-    "SYMC_WINOGRAD": "convolutions by fewer products; 1: in training, too; 0: never (default: predictions)",
+    "SYMC_WINOGRAD": "convolutions by fewer products; 1: in training forward, too; 0: never (default: others)",
     "SYMC_GPU": "cpu: mx.gpu(i) means the CPU, with one warning (default: making an array there is an error)",
     "MXNET_BACKWARD_DO_MIRROR": "1: training computes values again rather than to keep them (memory_budget=0)",
     "MXNET_ELIMINATE_COMMON_EXPR": "0: Executor.get_optimized_symbol shows operators that compute the same, too",
@@ -40,11 +40,11 @@ def verification() -> bool | None:
     return switch("SYMC_VERIFY")
 
 
-def filtering(training: bool) -> bool:
-    """Whether convolutions may be computed by minimal filtering (SYMC_WINOGRAD), which rounds more: where nothing is
-    said, those of predictions. On which side of its bend a relu is turns gradients by more than rounding."""
-    asked = switch("SYMC_WINOGRAD")
-    return asked is True if training else asked is not False
+def filtering() -> bool | None:
+    """Whether convolutions may be computed by minimal filtering (SYMC_WINOGRAD), which rounds more. None where nothing
+    is said: those of predictions and of gradients. On which side of its bend a relu is turns gradients by more than
+    rounding, so that training goes forward without."""
+    return switch("SYMC_WINOGRAD")
 
 
 def gpu() -> str | None:

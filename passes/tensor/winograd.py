@@ -6,6 +6,10 @@ What is paid for it are transforms of maps, products and weights, four times as 
 beyond the edge of a map that no tile divides. Both sides are reckoned in multiply-adds, the unit of the arithmetic
 limit, as are the ways to cut a convolution into blocks (images, rows of tiles, output channels): a block is large
 enough to use a weight often, small enough to stay in a core's cache, and there is one for every thread.
+
+What is saved costs digits. Where gradients are wanted, a little rounding on the way forward may put a relu on the other
+side of its bend, and turns them by more than rounding; on the way back it stays what it is. `gradients` leaves the way
+forward as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from dataclasses import dataclass
 from math import prod
 
 from symc.ir.op import Node
+from symc.ir.origins import passed
 from symc.ir.prims.linear import Conv
 from symc.ir.prims.movement import Pad
 from symc.ir.prims.winograd import POINTS, TAPS, winograd, winograd_weights
@@ -70,11 +75,20 @@ class WinogradConvolutions(Pass):
         True, "what depends on parameters only is kept from run to run (hoist), so that it costs little"
     )
     least: int = option(1 << 23, "multiply-adds of the smallest convolution that is worth the longer code", min=0)
+    gradients: bool = option(False, "only convolutions on the way back, which autodiff has made")
     always: bool = option(False, "take this form wherever there is one, faster or not")
 
     def run(self, graph: Graph, rw: Rewriter) -> Graph:
         fixed = of_parameters(graph) if self.kept else set()
-        return rewrite(graph, [Rule("minimal-filter", lambda node: self._filtered(node, fixed), (Conv,))], rw)
+
+        def filtered(node: Node) -> Node | Refused | None:
+            # on the way back weights are turned round: that is autodiff's doing, too
+            back = node.inputs[1] in graph.origins and passed(graph.origins[node.inputs[1]], "autodiff")
+            if self.gradients and not back:
+                return Refused("it is no gradient's")
+            return self._filtered(node, fixed)
+
+        return rewrite(graph, [Rule("minimal-filter", filtered, (Conv,))], rw)
 
     def _filtered(self, node: Node, fixed: Collection[Node]) -> Node | Refused | None:
         """conv(pad(x), w) -> winograd(x, winograd_weights(w))."""

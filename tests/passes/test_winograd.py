@@ -19,7 +19,7 @@ from symc.ir.op import Node, Recorder, input_node
 from symc.ir.parse import parse
 from symc.ir.prims import add, conv, conv_dw, conv_dx, maximum, pad, winograd, winograd_weights
 from symc.ir.prims.winograd import FURTHER, Winograd, WinogradWeights, matrices
-from symc.ir.tensor.graph import Graph, finish
+from symc.ir.tensor.graph import Graph, finish, topological
 from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_graph
 from symc.ir.types import F32, TensorType
@@ -237,7 +237,7 @@ def test_other_convolutions_stay(rule) -> None:
 
 
 def test_switches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prediction takes tiles of 4, training those of 2 if asked to, SYMC_WINOGRAD=0 and an edited pipeline none."""
+    """Prediction takes tiles of 4, training those of 2, on the way forward if asked to; SYMC_WINOGRAD=0 takes none."""
     x = mx.sym.Convolution(mx.sym.Variable("data"), name="c", kernel=(3, 3), pad=(1, 1), num_filter=64, no_bias=True)
 
     def tiles(train: bool) -> list[int]:
@@ -246,7 +246,7 @@ def test_switches(monkeypatch: pytest.MonkeyPatch) -> None:
         passes = [p for p in remaining(module, train, wrt) if p.takes in ("symbol", "tensor") and p.gives == "tensor"]
         return [op.tile for op in forms(Manager().run(passes, module))]
 
-    assert tiles(False) == [4] and tiles(True) == []
+    assert tiles(False) == [4] and tiles(True) == [2]
     with monkeypatch.context() as asked:
         asked.setenv("SYMC_WINOGRAD", "1")
         assert tiles(False) == [4] and tiles(True) == [2, 2]
@@ -272,3 +272,17 @@ def test_switches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYMC_WINOGRAD", "fast")
     with pytest.raises(SettingError, match="SYMC_WINOGRAD='fast': expected 0 or 1"):
         value()
+
+
+def test_training_goes_forward_with_all_products() -> None:
+    """Deconvolutions too, which are convolutions turned round as gradients in maps are; theirs are not."""
+    made = []
+    for layer in (mx.sym.Convolution, mx.sym.Deconvolution):
+        y = layer(mx.sym.Variable("data"), name="c", kernel=(3, 3), pad=(1, 1), num_filter=64, no_bias=True)
+        module = module_of(y, complete(y, {"data": (2, 64, 28, 28)})[0])
+        graphs = [p for p in remaining(module, True, ("data", "c_weight")) if p.gives == "tensor"]
+        graph = Manager().run(graphs, module)
+        assert isinstance(graph, Graph)
+        forward = topological([o.node for o in graph.outputs if o.phase == "forward"])
+        made.append([len(forms(graph)), sum(isinstance(n.op, Winograd) for n in forward)])
+    assert made == [[1, 0], [0, 0]]
