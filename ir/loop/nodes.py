@@ -16,6 +16,9 @@ group starting from the operation's neutral value. Without `combine` a turn need
 may run on other threads, the turns of a vector loop are taken `width` at a time in the lanes of a vector, and the turns
 of a jam loop all at once, each statement of the body for every turn before the next statement (unroll and jam: with a
 vector loop inside, values become register tiles).
+
+The turns of a `given` loop are an argument of the kernel's machine code: kernels that differ in them alone share it.
+What the loop level says and proves of such a loop is about the extent that stands in it.
 """
 
 from __future__ import annotations
@@ -128,6 +131,8 @@ class For:
     #: a vector loop taken this many vectors at a time (independent accumulators for reductions)
     unroll: int = 1
     origin: Origin | None = None
+    #: how often it turns (and `lo`, where that is not 0) is an argument of the machine code
+    given: bool = False
 
     @property
     def trips(self) -> int:

@@ -279,7 +279,7 @@ class KernelParser:
             p.list_of(")", carry)
         if len(carried) != len(results):
             raise p.error(f"the loop carries {len(carried)} values, but has {len(results)} results", start)
-        kind, width, unroll = self._hints()
+        kind, width, unroll, given = self._hints()
         origin = p.loc()
         p.expect("{")
         outer = self.ranges.get(var)
@@ -305,7 +305,7 @@ class KernelParser:
             Carry(name, init, value, result, combine)
             for (_, name, _, init, combine), value, (_, result, _) in zip(carried, yields, results)
         )
-        return For(var, lo, hi, body, carries, kind, width, step, unroll, origin)
+        return For(var, lo, hi, body, carries, kind, width, step, unroll, origin, given)
 
     def _combine(self, dtype: DType) -> Primitive | None:
         """`combine=add`, if it is there."""
@@ -319,18 +319,21 @@ class KernelParser:
             raise p.error(f"{cls.name} does not combine partial results of {dtype}", p.at - 1)
         return op
 
-    def _hints(self) -> tuple[str, int, int]:
-        """`{kind=width, unroll=n}`, if it is there."""
+    def _hints(self) -> tuple[str, int, int, bool]:
+        """`{kind=width, unroll=n, given}`, if it is there."""
         p = self.p
         if p.peek != "{" or p.ahead(1) not in KINDS or p.ahead(2) not in ("=", ",", "}"):
-            return "serial", 0, 1
+            return "serial", 0, 1, False
         p.at += 1
-        kind, width, unroll = p.word(), 0, 1
+        kind, width, unroll, given = p.word(), 0, 1, False
         if p.accept("="):
             width = p.integer()
-        if p.accept(","):
+        while p.accept(","):
+            given = p.accept("given")
+            if given:
+                break
             for token in ("unroll", "="):
                 p.expect(token)
             unroll = p.integer()
         p.expect("}")
-        return kind, width, unroll
+        return kind, width, unroll, given

@@ -13,7 +13,7 @@
     } !2
 
 `scheduled` behind the parameters says that a pass has chosen how the loops run. Hints of a loop: `{kind=width,
-unroll=n}`. An index is affine, with `floordiv(e, n)` and `mod(e, n)`; a variable whose range is not that of its loop
+unroll=n, given}`. An index is affine, with `floordiv(e, n)` and `mod(e, n)`; a variable whose range is not that of its loop
 carries it: `%i:0..4`. What a called kernel's body was before it became loops is not part of this level.
 """
 
@@ -148,11 +148,13 @@ def _carry_text(carry: Carry) -> str:
 
 
 def _hints(loop: For) -> str:
-    if (loop.kind, loop.width, loop.unroll) == ("serial", 0, 1):
+    if (loop.kind, loop.width, loop.unroll, loop.given) == ("serial", 0, 1, False):
         return ""
     parts = [f"{loop.kind}={loop.width}" if loop.width else loop.kind]
     if loop.unroll != 1:
         parts.append(f"unroll={loop.unroll}")
+    if loop.given:
+        parts.append("given")
     return f" {{{', '.join(parts)}}}"
 
 

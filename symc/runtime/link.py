@@ -120,7 +120,7 @@ class Linker:
                         args[i] += elements * values[i].type.dtype.itemsize
                     shared = kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN
                     grain = max(1, GRAIN // max(kernel.work, 1)) if shared else 0
-                    entry = Entry(self.addresses[call], args, kernel.extent, grain)
+                    entry = Entry(self.addresses[call], [*args, *kernel.numbers], kernel.extent, grain)
                     scratch = max(scratch, kernel.scratch)
             entries.append(entry)
             read.append(values)

@@ -164,7 +164,7 @@ def load(key: Key) -> tuple[Program, Calls, tuple[NativeKernel, ...]] | None:
         return None
     end = int.from_bytes(data[:8], "little")
     facts, names, symbols = json.loads(data[8:end])
-    kernels = tuple(NativeKernel(*words, tuple(shifts)) for *words, shifts in facts)
+    kernels = tuple(NativeKernel(*words, tuple(shifts), tuple(numbers)) for *words, shifts, numbers in facts)
     renaming = None
     before, after = [tuple(symbol) for symbol in symbols], key.symbols
     try:

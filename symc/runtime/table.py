@@ -27,7 +27,7 @@ ENTRY = np.dtype([("fn", "<u8"), ("args", "<u8"), ("extent", "<i8"), ("grain", "
 """One kernel call in a table, as the native runner reads it.
 
 fn      address of `i32 (ptr args, i64 lo, i64 hi, ptr scratch)`
-args    address of the array of buffer addresses
+args    address of the array of buffer addresses, and the numbers behind them
 extent  iterations of the outermost parallel loop (1 if there is none)
 grain   least iterations worth a thread; 0 runs the kernel on the calling thread (host callbacks must)
 """
@@ -38,7 +38,8 @@ _pending = threading.local()  # .error: what a callback raised while this thread
 
 
 class Entry(NamedTuple):
-    """One kernel call: the kernel's address, its buffers' addresses, and how its outermost loop may be divided."""
+    """One kernel call: the kernel's address, its buffers' addresses and numbers, and how its outermost loop may be
+    divided."""
 
     fn: int
     args: Sequence[int]

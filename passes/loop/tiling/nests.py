@@ -163,5 +163,9 @@ def unroll_small(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
 def map_unroll(body: tuple[Stmt, ...], trips: int, width: int) -> int:
     """Vectors a turn: several for cheap bodies, so that loop overhead and latency vanish."""
     work = sum(s.op.cost for s in walk(body) if isinstance(s, Let))
-    wanted = 4 if work <= 8 else 2 if work <= 24 else 1
-    return max(1, min(wanted, trips // width))
+    return max(1, min(vectors_a_turn(work), trips // width))
+
+
+def vectors_a_turn(work: int) -> int:
+    """... of a loop with turns enough, by the cost of its operations."""
+    return 4 if work <= 8 else 2 if work <= 24 else 1

@@ -65,9 +65,11 @@ def _in_blocks(loop: For, terms: int, size: int) -> list[Stmt]:
     begin = Affine.of(block) * (turns * loop.step)
     parts = tuple(replace(c, init=Ref("", c.init.dtype, 0.0), result=f"{c.result}.part") for c in loop.carries)
     end = loop.lo + turns * loop.step
+    left_over = bool(rest) or loop.given  # of turns that are given there may be some left, or none
     moved = {loop.var: begin + Affine.of(Var(loop.var, loop.lo, end))}
-    inner = replace(loop, hi=end, body=blocked_sums(substitute(loop.body, moved), size), carries=parts)
-    after = [f"{c.result}.blocks" if rest else c.result for c in loop.carries]
+    within = blocked_sums(substitute(loop.body, moved), size)
+    inner = replace(loop, hi=end, body=within, carries=parts, given=False)
+    after = [f"{c.result}.blocks" if left_over else c.result for c in loop.carries]
     running = [Ref(f"{c.name}.total", c.init.dtype) for c in loop.carries]
     adds = tuple(
         Let(f"{c.result}.sum", c.init.dtype, ew.add, (total, Ref(part.result, c.init.dtype)), loop.origin)
@@ -77,9 +79,9 @@ def _in_blocks(loop: For, terms: int, size: int) -> list[Stmt]:
         Carry(total.name, c.init, add.ref, result, ew.add)
         for c, total, add, result in zip(loop.carries, running, adds, after)
     )
-    blocks = For(block.name, 0, whole, (inner, *adds), carries, "serial", origin=loop.origin)
+    blocks = For(block.name, 0, whole, (inner, *adds), carries, "serial", origin=loop.origin, given=loop.given)
     made = list(blocked_sums((blocks,), size))  # the sums of the blocks are a sum, too
-    if rest:
+    if left_over:
         starts = tuple(replace(c, init=Ref(name, c.init.dtype)) for c, name in zip(loop.carries, after))
         begin_rest = loop.lo + whole * turns * loop.step
         left = {loop.var: Affine.of(Var(loop.var, begin_rest, loop.hi))}

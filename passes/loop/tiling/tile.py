@@ -26,6 +26,7 @@ from symc.ir.types import BOOL, I64
 from symc.passes.cost import APART, LARGEST, LINE, SET, SEVERAL, STREAM
 from symc.passes.loop.lower import LoopModule
 from symc.passes.loop.tiling.depth import divisible, in_parts
+from symc.passes.loop.tiling.given import with_given_turns
 from symc.passes.loop.tiling.lanes import spread_over_lanes
 from symc.passes.loop.tiling.nests import (
     Core,
@@ -102,7 +103,8 @@ class Tile(Pass):
         # large tiles of a kernel of few turns take LLVM longer than they ever save
         registers = min(self.registers, FEW) if turns(kernel.body) <= self.small else self.registers
         tiler = _Tiler(kernel, self.vector_bytes, Core(registers, self.ports, self.block))
-        return replace(kernel, body=blocked_sums(tiler.statements(kernel.body), self.block), scheduled=True)
+        body = with_given_turns(tiler.statements(kernel.body), tiler.buffers)
+        return replace(kernel, body=blocked_sums(body, self.block), scheduled=True)
 
 
 def _same(load: Load, body: tuple[Stmt, ...]) -> Load:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from symc.codegen.emit.description import is_far
 from symc.ir.index import linear
 from symc.ir.loop.nodes import For, If, Load, Stmt, walk
 from symc.ir.types import strides_of
-from symc.passes.cost import ASKED, FAR, FURTHER, LINE
+from symc.passes.cost import ASKED, FURTHER, LINE
 
 if TYPE_CHECKING:
     from symc.codegen.emit.kernel import _Emitter
@@ -32,7 +33,8 @@ class _Piece:
 
 
 class Ahead:
-    """The counted loops that are open, as (turn, turns) from the outermost, and the pieces that are to come."""
+    """The counted loops that are open, as (turn, turns; 0: they are given) from the outermost, and the pieces that are
+    to come."""
 
     def __init__(self, emitter: _Emitter) -> None:
         self.e = emitter
@@ -43,7 +45,7 @@ class Ahead:
 
     def enter(self, loop: For, turn: str) -> None:
         """A counted loop's turn begins."""
-        self._open.append((turn, max(loop.trips, 1)))
+        self._open.append((turn, 0 if loop.given else max(loop.trips, 1)))
         if not (loop.carries or any(_carries(stmt) for stmt in walk(loop.body))):
             return
         found = list(self._read_in_turns(loop)) if loop.kind == "parallel" else []
@@ -75,14 +77,14 @@ class Ahead:
 
     def _bytes(self, load: Load, loop: For, inside: dict[str, For]) -> int:
         buffer = self.e.memory.buffers.get(load.buffer)
-        if buffer is None or buffer.mode != "in" or load.guard or buffer.type.nbytes < FAR:
+        if buffer is None or load.guard or not is_far(buffer):
             return 0
         offset = linear(load.index, strides_of(buffer.type.shape))
         step, span = offset.factor_of(loop.var), 1
         for var in offset.variables():
             if var.name in inside:
                 factor = offset.factor_of(var.name)
-                if factor is None or factor < 0:
+                if factor is None or factor < 0 or inside[var.name].given:
                     return 0
                 span += factor * (inside[var.name].trips - 1)
             elif var.name != loop.var:
@@ -94,6 +96,8 @@ class Ahead:
         turns that they would be many."""
         v, inside = self.e.lines.value, self._open[piece.depth :]
         turns = prod(trips for _, trips in inside)
+        if not turns:  # they are given
+            return
         count = -(-piece.lines // turns)
         if count > ASKED or turns > FURTHER * piece.lines:
             return

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from symc.codegen.target import Target
 from symc.ir.index import Affine, linear
-from symc.ir.loop.nodes import Alloc, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
+from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
 from symc.ir.op import Ref
 from symc.ir.types import strides_of
+from symc.passes.cost import FAR
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class NativeKernel:
     work: int
     #: bytes by which the caller moves the address of each parameter (see shifts_of)
     shifts: tuple[int, ...]
+    #: what stands behind the addresses among the arguments (see numbers_of)
+    numbers: tuple[int, ...] = ()
 
 
 def describe(kernel: LoopKernel, target: Target) -> NativeKernel:
@@ -33,7 +36,8 @@ def describe(kernel: LoopKernel, target: Target) -> NativeKernel:
     found = _shifts(kernel, offsets)
     shifts = tuple(found.get(b.name, 0) * b.type.dtype.itemsize for b in kernel.buffers)
     key = _fingerprint(kernel, target, offsets, found)
-    return NativeKernel(key, extent, scratch_layout(kernel)[1], work_of(kernel, extent), shifts)
+    numbers = tuple(number for _, number in numbers_of(kernel))
+    return NativeKernel(key, extent, scratch_layout(kernel)[1], work_of(kernel, extent), shifts, numbers)
 
 
 def outermost_loop(kernel: LoopKernel) -> For | None:
@@ -42,6 +46,19 @@ def outermost_loop(kernel: LoopKernel) -> For | None:
     if len(body) == 1 and isinstance(body[0], For) and body[0].kind in ("parallel", "vector") and not body[0].carries:
         return body[0]
     return None
+
+
+def numbers_of(kernel: LoopKernel) -> list[tuple[For, int]]:
+    """Numbers that are arguments of the machine code, behind the addresses: of every given loop its turns and, where
+    that is not 0, its `lo`. The range of the outermost parallel loop is one that threads are told anyway."""
+    found: list[tuple[For, int]] = []
+    outermost = outermost_loop(kernel)
+    for stmt in walk(kernel.body):
+        if isinstance(stmt, For) and stmt.given and (stmt is not outermost or stmt.kind == "vector"):
+            found.append((stmt, stmt.trips))
+            if stmt.lo:
+                found.append((stmt, stmt.lo))
+    return found
 
 
 def _extent(kernel: LoopKernel) -> int:
@@ -75,14 +92,17 @@ def _fingerprint(kernel: LoopKernel, target: Target, offsets: Mapping[int, Affin
     numbers: dict[str, str] = {}
     for buffer in (*kernel.buffers, *(s.buffer for s in walk(kernel.body) if isinstance(s, Alloc))):
         numbers.setdefault(buffer.name, f"b{len(numbers)}")
-    parts = [target.name, *(f"{numbers[b.name]}:{b.type.dtype}:{b.mode}" for b in kernel.buffers)]
-    _write(kernel.body, parts, offsets, shifts, numbers)
+    far = {b.name for b in kernel.buffers if is_far(b)} if any(_carries(s) for s in walk(kernel.body)) else set()
+    parts = [target.name]
+    for b in kernel.buffers:
+        parts.append(f"{numbers[b.name]}:{b.type.dtype}:{b.mode}{':far' if b.name in far else ''}")
+    _write(kernel.body, parts, offsets, shifts, numbers, scratch_layout(kernel)[0])
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _write(
     body: tuple[Stmt, ...], parts: list[str], offsets: Mapping[int, Affine], shifts: Mapping[str, int],
-    numbers: Mapping[str, str],
+    numbers: Mapping[str, str], scratch: Mapping[str, int],
 ) -> None:  # fmt: skip
     def ref(r: Ref) -> str:
         return f"%{r.name}" if r.name else f"{r.value!r}:{r.dtype}"
@@ -105,15 +125,26 @@ def _write(
             parts.append(f"{s.name}={s.index}:{s.dtype}")
         elif isinstance(s, For):
             carries = ",".join(f"{c.name}={ref(c.init)}>{ref(c.yields)}>{c.result}{c.combine or ''}" for c in s.carries)
-            parts.append(f"for {s.var} {s.lo} {s.hi} {s.step} {s.kind} {s.width} {s.unroll} {carries}{{")
-            _write(s.body, parts, offsets, shifts, numbers)
+            turns = f"{s.lo} {s.hi}" if not s.given else "given" if not s.lo else "given from"
+            parts.append(f"for {s.var} {turns} {s.step} {s.kind} {s.width} {s.unroll} {carries}{{")
+            _write(s.body, parts, offsets, shifts, numbers, scratch)
             parts.append("}")
         elif isinstance(s, If):
             parts.append(f"if {ref(s.cond)}{{")
-            _write(s.body, parts, offsets, shifts, numbers)
+            _write(s.body, parts, offsets, shifts, numbers, scratch)
             parts.append("}")
         else:
-            parts.append(f"{numbers[s.buffer.name]}:{s.buffer.type}")
+            t = s.buffer.type
+            parts.append(f"{numbers[s.buffer.name]}:{t.dtype}{strides_of(t.shape)} at {scratch[s.buffer.name]}")
+
+
+def is_far(buffer: Buffer) -> bool:
+    """Whether an operand is so large that memory is asked for what will be read of it."""
+    return buffer.mode == "in" and buffer.type.nbytes >= FAR
+
+
+def _carries(stmt: Stmt) -> bool:
+    return isinstance(stmt, For) and bool(stmt.carries)
 
 
 def work_of(kernel: LoopKernel, extent: int) -> int:

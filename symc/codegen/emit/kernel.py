@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from symc.codegen.emit.ahead import Ahead
 from symc.codegen.emit.carries import across, combination, folded, masked_out, settle
-from symc.codegen.emit.description import outermost_loop
+from symc.codegen.emit.description import numbers_of, outermost_loop
 from symc.codegen.emit.lanes import Lane, Val, coordinates, project, scalar
 from symc.codegen.emit.memory import Memory
 from symc.codegen.emit.operations import Operations
@@ -53,10 +53,14 @@ class _Emitter:
         self.open: tuple[Lane, ...] = ()
         self.memory = Memory(self)
         self.ahead = Ahead(self)
+        #: of given loops, by their ids: the turns and, where that is not 0, `lo`
+        self.numbers: dict[int, list[str]] = {}
         self.at_block = "entry"
 
     def run(self) -> None:
         self.memory.parameters(self.kernel.buffers)
+        for at, (given, _) in enumerate(numbers_of(self.kernel), len(self.kernel.buffers)):
+            self.numbers.setdefault(id(given), []).append(self.memory.argument(at, "i64"))
         loop = outermost_loop(self.kernel)
         if loop is None:
             self.statements(self.kernel.body)
@@ -97,40 +101,54 @@ class _Emitter:
 
     def _outermost(self, loop: For) -> None:
         lines = self.lines
-        some, none = lines.label("some"), lines.label("none")
-        check = lines.value("icmp slt i64 %lo, %hi")
-        lines.do(f"br i1 {check}, label %{some}, label %{none}")
-        self.block(some)
-        self._counted(loop, "%lo", "%hi", loop.lo, loop.step)
-        lines.do(f"br label %{none}")
-        self.block(none)
+        self._where("slt", "%lo", "%hi", lambda: self._counted(loop, "%lo", "%hi", str(loop.lo), loop.step))
 
     def _outermost_vector(self, loop: For) -> None:
         """Threads share the chunks of a vector loop; who has the last one does the turns that fill no chunk."""
         lines = self.lines
         chunk = loop.width * loop.unroll
+        if loop.given:
+            self._given_chunks(loop, chunk)
+            return
         whole, rest = divmod(loop.trips, chunk)
         if whole:
-            some, none = lines.label("some"), lines.label("none")
             end = (
                 lines.value(self.lines.intrinsic("llvm.smin.i64", "i64", ["i64 %hi", f"i64 {whole}"]))
                 if rest
                 else "%hi"
             )
-            check = lines.value(f"icmp slt i64 %lo, {end}")
-            lines.do(f"br i1 {check}, label %{some}, label %{none}")
-            self.block(some)
-            self._chunks(loop, "%lo", end, lambda: self.statements(loop.body))
-            lines.do(f"br label %{none}")
-            self.block(none)
+            self._where("slt", "%lo", end, lambda: self._chunks(loop, "%lo", end, lambda: self.statements(loop.body)))
         if rest:
-            tail, done = lines.label("tail"), lines.label("end")
-            mine = lines.value(f"icmp sgt i64 %hi, {whole}")
-            lines.do(f"br i1 {mine}, label %{tail}, label %{done}")
-            self.block(tail)
-            self._rest(loop, whole * chunk, rest)
-            lines.do(f"br label %{done}")
-            self.block(done)
+            self._where("sgt", "%hi", str(whole), lambda: self._rest(loop, whole * chunk, rest))
+
+    def _given_chunks(self, loop: For, chunk: int) -> None:
+        """As many chunks as there are, then single vectors, then single turns."""
+        lines, (turns,) = self.lines, self.numbers[id(loop)]
+        whole = lines.value(f"udiv i64 {turns}, {chunk}")
+        end = lines.value(lines.intrinsic("llvm.smin.i64", "i64", ["i64 %hi", f"i64 {whole}"]))
+        self._where("slt", "%lo", end, lambda: self._chunks(loop, "%lo", end, lambda: self.statements(loop.body)))
+
+        def rest() -> None:
+            done = lines.value(f"mul nuw nsw i64 {whole}, {loop.unroll}")
+            vectors = lines.value(f"udiv i64 {turns}, {loop.width}")
+            single = replace(loop, unroll=1)
+            body = lambda: self.statements(loop.body)  # noqa: E731
+            if loop.unroll > 1:
+                self._where("slt", done, vectors, lambda: self._chunks(single, done, vectors, body))
+            first = lines.value(f"mul nuw nsw i64 {vectors}, {loop.width}")
+            self._where("slt", first, turns, lambda: self._counted(loop, first, turns, str(loop.lo), loop.step))
+
+        self._where("sgt", "%hi", whole, rest)
+
+    def _where(self, comparison: str, one: str, other: str, body: Callable[[], None]) -> None:
+        """The statements of `body` where two numbers compare so."""
+        lines = self.lines
+        yes, after = lines.label("some"), lines.label("none")
+        lines.do(f"br i1 {lines.value(f'icmp {comparison} i64 {one}, {other}')}, label %{yes}, label %{after}")
+        self.block(yes)
+        body()
+        lines.do(f"br label %{after}")
+        self.block(after)
 
     def _chunks(self, loop: For, first: str, last: str, body: Callable[[], None]) -> None:
         """A counted loop over the chunks [first, last) of a vector loop without carries."""
@@ -151,11 +169,13 @@ class _Emitter:
             body()
             self.open = outer
 
-        self._counted(chunks, first, last, 0, 1, turn)
+        self._counted(chunks, first, last, "0", 1, turn)
         self.depth.pop(loop.var, None)
 
     def _for(self, loop: For) -> None:
-        if loop.trips == 0:
+        if loop.given:
+            self._given(loop)
+        elif loop.trips == 0:
             for carry in loop.carries:
                 self.values[carry.result] = self.operand(carry.init)
         elif loop.kind == "jam":
@@ -166,7 +186,32 @@ class _Emitter:
         elif loop.kind == "unroll" or loop.trips == 1:
             self._unrolled(loop)
         else:
-            self._counted(loop, "0", str(loop.trips), loop.lo, loop.step)
+            self._counted(loop, "0", str(loop.trips), str(loop.lo), loop.step)
+
+    def _given(self, loop: For) -> None:
+        """A counted loop whose turns are an argument: at least one, unless it begins where another one ended."""
+        turns, *begin = self.numbers[id(loop)]
+        if not begin:
+            self._counted(loop, "0", turns, "0", loop.step)
+            return
+        dims = self._carry_dims(loop)
+        starts = [self.spread(self.operand(c.init), d) for c, d in zip(loop.carries, dims)]
+        before, last = self.at_block, ""
+
+        def some() -> None:
+            nonlocal last
+            self._counted(loop, "0", turns, begin[0], loop.step)
+            last = self.at_block
+
+        self._where("slt", "0", turns, some)
+        for carry, start in zip(loop.carries, starts):
+            made = self.values[carry.result]
+            t = type_name(made.dtype, made.lanes)
+            phis = {
+                at: self.lines.value(f"phi {t} [ {start.items[at]}, %{before} ], [ {item}, %{last} ]")
+                for at, item in made.items.items()
+            }
+            self.values[carry.result] = Val(made.dtype, made.dims, phis)
 
     def _unrolled(self, loop: For) -> None:
         carried = {c.name: self.operand(c.init) for c in loop.carries}
@@ -181,7 +226,7 @@ class _Emitter:
             self.values[c.result] = carried[c.name]
 
     def _counted(
-        self, loop: For, first: str, last: str, lo: int, step: int, body: Callable[[], None] | None = None
+        self, loop: For, first: str, last: str, lo: str, step: int, body: Callable[[], None] | None = None
     ) -> None:
         """A loop over the turns [first, last), at least one, with carried registers as phis."""
         lines = self.lines
@@ -222,10 +267,10 @@ class _Emitter:
             self.values[carry.result] = made
         self.depth.pop(loop.var, None)
 
-    def _variable(self, turn: str, lo: int, step: int) -> str:
+    def _variable(self, turn: str, lo: str, step: int) -> str:
         if step != 1:
             turn = self.lines.value(f"mul nuw nsw i64 {turn}, {step}")
-        return self.lines.value(f"add nsw i64 {turn}, {lo}") if lo else turn
+        return self.lines.value(f"add nsw i64 {turn}, {lo}") if lo != "0" else turn
 
     def _lockstep(self, loop: For, lane: Lane, body: Callable[[], None]) -> None:
         """The body for all turns of `lane` at once; carries become partial results, combined afterwards."""

@@ -38,10 +38,14 @@ class Memory:
 
     def parameters(self, buffers: tuple[Buffer, ...]) -> None:
         for at, buffer in enumerate(buffers):
-            slot = "%args" if at == 0 else self.lines.value(f"getelementptr i8, ptr %args, i64 {8 * at}")
-            self.pointers[buffer.name] = self.lines.value(f"load ptr, ptr {slot}, align 8, !invariant.load !0")
+            self.pointers[buffer.name] = self.argument(at, "ptr")
             self.buffers[buffer.name] = buffer
         self.lines.externals["!0"] = "!0 = !{}"
+
+    def argument(self, at: int, of: str) -> str:
+        """A word of the kernel's arguments."""
+        slot = "%args" if at == 0 else self.lines.value(f"getelementptr i8, ptr %args, i64 {8 * at}")
+        return self.lines.value(f"load {of}, ptr {slot}, align 8, !invariant.load !0")
 
     def alloc(self, buffer: Buffer) -> None:
         """Scratch for every open lane: lanes are the innermost axis, so that a vector's lanes lie side by side."""
