@@ -50,7 +50,7 @@ Loop level (verify_loops)
       another stores
   L7  loads, stores and operations have an origin that reaches a Symbol
   L8  loops, buffers and hints are well formed; an index variable has the range of its loop, or that which the
-      conditions around leave of it
+      conditions around leave of it; what is divided or tested does not depend on turns that are given
   L9  a step and the kernel it calls agree on buffers, and on those that share memory; the program is planned
   L10 a carry combines what it says: a turn yields that operation of the carried value and of something that does not
       depend on it, and nothing else reads the carried value

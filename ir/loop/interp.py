@@ -15,7 +15,7 @@ are kept: memory is not touched where they fail, and an access outside of a buff
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -242,8 +242,7 @@ class _Machine:
         outer = self.lanes
         totals = [self.ref(c.init) for c in loop.carries]
         parts: list[Array] = []
-        for start in range(0, len(turns), at_once):
-            some = turns[start : start + at_once]
+        for some in _pieces(loop, turns, at_once):
             self.lanes = (*outer, len(some))
             self.variables[loop.var] = some.reshape((1,) * len(outer) + (len(some),))
             if parts and len(some) < at_once:
@@ -285,6 +284,15 @@ class _Machine:
                 lanes = both(lanes[..., :half], lanes[..., half:])
             made.append(both(total, lanes[..., 0]))
         return made
+
+
+def _pieces(loop: For, turns: Array, at_once: int) -> Iterator[Array]:
+    """The turns that go together. Of a given vector loop, those that fill no chunk go as vectors, then one by one."""
+    sizes = [at_once, loop.width, 1] if loop.given and loop.kind == "vector" else [at_once]
+    for size in sizes:
+        end = len(turns) // size * size if size != sizes[-1] else len(turns)
+        yield from (turns[at : at + size] for at in range(0, end, size))
+        turns = turns[end:]
 
 
 def _neutral(carry: Carry) -> float | int | bool:

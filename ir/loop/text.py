@@ -13,8 +13,8 @@
     } !2
 
 `scheduled` behind the parameters says that a pass has chosen how the loops run. Hints of a loop: `{kind=width,
-unroll=n, given}`. An index is affine, with `floordiv(e, n)` and `mod(e, n)`; a variable whose range is not that of its loop
-carries it: `%i:0..4`. What a called kernel's body was before it became loops is not part of this level.
+unroll=n, given}`. An index is affine, with `floordiv(e, n)` and `mod(e, n)`; a variable whose range is not that of its
+loop carries it: `%i:0..4`. What a called kernel's body was before it became loops is not part of this level.
 """
 
 from __future__ import annotations

@@ -225,6 +225,8 @@ class _Kernel:
             raise self.fail("L8", f"{where}: {hints}")
         if loop.var in self.loops:
             raise self.fail("L8", f"{where}: a loop around it has that variable")
+        if loop.given and not self._may_be_given(loop):
+            raise self.fail("L8", f"{where}: the turns of such a {loop.kind} loop cannot be given")
         inside: dict[str, DType] = {}
         for c in loop.carries:
             self._ref(c.init, where)
@@ -242,6 +244,13 @@ class _Kernel:
         if broken:
             raise self.fail(*broken)
         return [(c.result, c.init.dtype) for c in loop.carries]
+
+    def _may_be_given(self, loop: For) -> bool:
+        """Whether machine code can be told the turns of a loop: one that is counted, with a turn at least if it begins
+        at 0, or a vector loop that is all of the kernel."""
+        if loop.kind == "vector":
+            return self.kernel.body == (loop,) and not loop.carries and not loop.lo
+        return loop.kind in ("serial", "parallel") and (loop.trips > 0 or loop.lo > 0)
 
     def _facts(self, condition: Ref) -> list[Fact]:
         """What a condition that holds says of index expressions."""
@@ -280,6 +289,13 @@ class _Kernel:
             if (v.lo, v.hi) != (loop.lo, loop.hi) and not self._runs(loop, v.lo, v.hi):
                 ranges = f"{v.lo}..{v.hi}, but its loop runs {loop.lo}..{loop.hi}"
                 raise self.fail("L8", f"{where}: %{v.name} in {ranges}")
+        self._decided([atom.expr for atom, _ in index.terms if not isinstance(atom, Var)], where)
+
+    def _decided(self, expressions: Sequence[Affine], where: str) -> None:
+        """Machine code for what is divided and for a guard depends on the ranges of variables, so none may be given."""
+        for v in (v for e in expressions for v in e.variables()):
+            if not v.dynamic and self.loops[v.name].given:
+                raise self.fail("L8", f"{where} divides or tests %{v.name}, whose turns are given")
 
     def _runs(self, loop: For, lo: int, hi: int) -> bool:
         """Whether a loop's variable lies in lo..hi by its loop and the conditions around."""
@@ -299,6 +315,7 @@ class _Kernel:
             raise self.fail("L3", f"{where}: {len(stmt.index)} indices for %{buffer.name}: {buffer.type}")
         for index in (*stmt.index, *(e for e, _, _ in stmt.guard)):
             self._index(index, where)
+        self._decided([e for e, _, _ in stmt.guard], where)
         loops = tuple(self.loops.values())
         if any(loop.trips == 0 for loop in loops):
             return buffer

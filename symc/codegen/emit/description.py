@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from symc.codegen.emit.pieces import contracts, read_in_turns
 from symc.codegen.target import Target
 from symc.ir.index import Affine, linear
-from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
+from symc.ir.loop.nodes import Alloc, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
 from symc.ir.op import Ref
 from symc.ir.types import strides_of
-from symc.passes.cost import FAR
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,13 @@ def outermost_loop(kernel: LoopKernel) -> For | None:
 
 def numbers_of(kernel: LoopKernel) -> list[tuple[For, int]]:
     """Numbers that are arguments of the machine code, behind the addresses: of every given loop its turns and, where
-    that is not 0, its `lo`. The range of the outermost parallel loop is one that threads are told anyway."""
+    that is not 0, its `lo`. Of the outermost parallel loop threads are told the turns anyway."""
     found: list[tuple[For, int]] = []
     outermost = outermost_loop(kernel)
     for stmt in walk(kernel.body):
-        if isinstance(stmt, For) and stmt.given and (stmt is not outermost or stmt.kind == "vector"):
-            found.append((stmt, stmt.trips))
+        if isinstance(stmt, For) and stmt.given:
+            if stmt is not outermost or stmt.kind == "vector":
+                found.append((stmt, stmt.trips))
             if stmt.lo:
                 found.append((stmt, stmt.lo))
     return found
@@ -92,10 +93,11 @@ def _fingerprint(kernel: LoopKernel, target: Target, offsets: Mapping[int, Affin
     numbers: dict[str, str] = {}
     for buffer in (*kernel.buffers, *(s.buffer for s in walk(kernel.body) if isinstance(s, Alloc))):
         numbers.setdefault(buffer.name, f"b{len(numbers)}")
-    far = {b.name for b in kernel.buffers if is_far(b)} if any(_carries(s) for s in walk(kernel.body)) else set()
-    parts = [target.name]
-    for b in kernel.buffers:
-        parts.append(f"{numbers[b.name]}:{b.type.dtype}:{b.mode}{':far' if b.name in far else ''}")
+    parts = [target.name, *(f"{numbers[b.name]}:{b.type.dtype}:{b.mode}" for b in kernel.buffers)]
+    buffers = {b.name: b for b in kernel.buffers}
+    for stmt in walk(kernel.body):  # memory is asked for large operands only, and how large one is depends on turns
+        if isinstance(stmt, For) and stmt.given and contracts(stmt):
+            parts += [f"{stmt.var}:{numbers[name]}" for name in read_in_turns(stmt, buffers)]
     _write(kernel.body, parts, offsets, shifts, numbers, scratch_layout(kernel)[0])
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -136,15 +138,6 @@ def _write(
         else:
             t = s.buffer.type
             parts.append(f"{numbers[s.buffer.name]}:{t.dtype}{strides_of(t.shape)} at {scratch[s.buffer.name]}")
-
-
-def is_far(buffer: Buffer) -> bool:
-    """Whether an operand is so large that memory is asked for what will be read of it."""
-    return buffer.mode == "in" and buffer.type.nbytes >= FAR
-
-
-def _carries(stmt: Stmt) -> bool:
-    return isinstance(stmt, For) and bool(stmt.carries)
 
 
 def work_of(kernel: LoopKernel, extent: int) -> int:

@@ -19,6 +19,7 @@ from symc.codegen.emit.description import numbers_of, outermost_loop
 from symc.codegen.emit.lanes import Lane, Val, coordinates, project, scalar
 from symc.codegen.emit.memory import Memory
 from symc.codegen.emit.operations import Operations
+from symc.codegen.emit.outermost import emit_outermost
 from symc.codegen.emit.pairs import load_pair, store_pair
 from symc.codegen.emit.text import Lines, literal, splat, type_name
 from symc.codegen.target import Target
@@ -64,10 +65,8 @@ class _Emitter:
         loop = outermost_loop(self.kernel)
         if loop is None:
             self.statements(self.kernel.body)
-        elif loop.kind == "parallel":
-            self._outermost(loop)
         else:
-            self._outermost_vector(loop)
+            emit_outermost(self, loop)
 
     # -- control
 
@@ -99,48 +98,7 @@ class _Emitter:
             elif isinstance(stmt, Alloc):
                 self.memory.alloc(stmt.buffer)
 
-    def _outermost(self, loop: For) -> None:
-        lines = self.lines
-        self._where("slt", "%lo", "%hi", lambda: self._counted(loop, "%lo", "%hi", str(loop.lo), loop.step))
-
-    def _outermost_vector(self, loop: For) -> None:
-        """Threads share the chunks of a vector loop; who has the last one does the turns that fill no chunk."""
-        lines = self.lines
-        chunk = loop.width * loop.unroll
-        if loop.given:
-            self._given_chunks(loop, chunk)
-            return
-        whole, rest = divmod(loop.trips, chunk)
-        if whole:
-            end = (
-                lines.value(self.lines.intrinsic("llvm.smin.i64", "i64", ["i64 %hi", f"i64 {whole}"]))
-                if rest
-                else "%hi"
-            )
-            self._where("slt", "%lo", end, lambda: self._chunks(loop, "%lo", end, lambda: self.statements(loop.body)))
-        if rest:
-            self._where("sgt", "%hi", str(whole), lambda: self._rest(loop, whole * chunk, rest))
-
-    def _given_chunks(self, loop: For, chunk: int) -> None:
-        """As many chunks as there are, then single vectors, then single turns."""
-        lines, (turns,) = self.lines, self.numbers[id(loop)]
-        whole = lines.value(f"udiv i64 {turns}, {chunk}")
-        end = lines.value(lines.intrinsic("llvm.smin.i64", "i64", ["i64 %hi", f"i64 {whole}"]))
-        self._where("slt", "%lo", end, lambda: self._chunks(loop, "%lo", end, lambda: self.statements(loop.body)))
-
-        def rest() -> None:
-            done = lines.value(f"mul nuw nsw i64 {whole}, {loop.unroll}")
-            vectors = lines.value(f"udiv i64 {turns}, {loop.width}")
-            single = replace(loop, unroll=1)
-            body = lambda: self.statements(loop.body)  # noqa: E731
-            if loop.unroll > 1:
-                self._where("slt", done, vectors, lambda: self._chunks(single, done, vectors, body))
-            first = lines.value(f"mul nuw nsw i64 {vectors}, {loop.width}")
-            self._where("slt", first, turns, lambda: self._counted(loop, first, turns, str(loop.lo), loop.step))
-
-        self._where("sgt", "%hi", whole, rest)
-
-    def _where(self, comparison: str, one: str, other: str, body: Callable[[], None]) -> None:
+    def where(self, comparison: str, one: str, other: str, body: Callable[[], None]) -> None:
         """The statements of `body` where two numbers compare so."""
         lines = self.lines
         yes, after = lines.label("some"), lines.label("none")
@@ -149,28 +107,6 @@ class _Emitter:
         body()
         lines.do(f"br label %{after}")
         self.block(after)
-
-    def _chunks(self, loop: For, first: str, last: str, body: Callable[[], None]) -> None:
-        """A counted loop over the chunks [first, last) of a vector loop without carries."""
-        lines = self.lines
-        chunk = loop.width * loop.unroll
-        base = lines.name("b")
-        lane = Lane(loop.var, loop.unroll, loop.width, base, chunk, loop.step)
-        chunks = For(f"{loop.var}.chunk", 0, 1, (), (), "serial", origin=loop.origin)
-        outer = self.open
-
-        def turn() -> None:
-            start = self.vars[chunks.var]
-            assert isinstance(start, str)
-            scaled = lines.value(f"mul nsw i64 {start}, {chunk * loop.step}")
-            lines.do(f"{base} = add nsw i64 {scaled}, {loop.lo}")
-            self.open, self.vars[loop.var] = (*outer, lane), lane
-            self.depth[loop.var] = self.depth[chunks.var]
-            body()
-            self.open = outer
-
-        self._counted(chunks, first, last, "0", 1, turn)
-        self.depth.pop(loop.var, None)
 
     def _for(self, loop: For) -> None:
         if loop.given:
@@ -186,13 +122,13 @@ class _Emitter:
         elif loop.kind == "unroll" or loop.trips == 1:
             self._unrolled(loop)
         else:
-            self._counted(loop, "0", str(loop.trips), str(loop.lo), loop.step)
+            self.counted(loop, "0", str(loop.trips), str(loop.lo), loop.step)
 
     def _given(self, loop: For) -> None:
         """A counted loop whose turns are an argument: at least one, unless it begins where another one ended."""
         turns, *begin = self.numbers[id(loop)]
         if not begin:
-            self._counted(loop, "0", turns, "0", loop.step)
+            self.counted(loop, "0", turns, "0", loop.step)
             return
         dims = self._carry_dims(loop)
         starts = [self.spread(self.operand(c.init), d) for c, d in zip(loop.carries, dims)]
@@ -200,10 +136,10 @@ class _Emitter:
 
         def some() -> None:
             nonlocal last
-            self._counted(loop, "0", turns, begin[0], loop.step)
+            self.counted(loop, "0", turns, begin[0], loop.step)
             last = self.at_block
 
-        self._where("slt", "0", turns, some)
+        self.where("slt", "0", turns, some)
         for carry, start in zip(loop.carries, starts):
             made = self.values[carry.result]
             t = type_name(made.dtype, made.lanes)
@@ -225,7 +161,7 @@ class _Emitter:
         for c in loop.carries:
             self.values[c.result] = carried[c.name]
 
-    def _counted(
+    def counted(
         self, loop: For, first: str, last: str, lo: str, step: int, body: Callable[[], None] | None = None
     ) -> None:
         """A loop over the turns [first, last), at least one, with carried registers as phis."""
@@ -332,9 +268,9 @@ class _Emitter:
         self.open = outer
         self.values.update(results)
         if rest:
-            self._rest(loop, whole * chunk, rest)
+            self.rest(loop, whole * chunk, rest)
 
-    def _rest(self, loop: For, done: int, rest: int) -> None:
+    def rest(self, loop: For, done: int, rest: int) -> None:
         """The turns after the whole chunks, continuing from the combined carries."""
         lo = loop.lo + done * loop.step
         lane = Lane(loop.var, -(-rest // loop.width), loop.width, str(lo), rest, loop.step)
