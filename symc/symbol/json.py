@@ -296,8 +296,7 @@ _PLUGIN = "from a plugin: compose the same layer of MXNet's own operators"
 #: beginnings of the names of operators that MXNet has or had, but symc does not: what they are, and what to do
 _FOREIGN = {
     "_sg_": _FUSED, "_TensorRT": _FUSED, "_subgraph_exec": _FUSED, "_CachedOp": _FUSED, "_FusedOp": _FUSED,
-    "_contrib_quantize": _FLOATING, "_contrib_requantize": _FLOATING, "_contrib_dequantize": _FLOATING,
-    "_contrib_intgemm": _FLOATING, "_contrib_calibrate_entropy": _FLOATING,
+    "_contrib_quantized": _FLOATING, "_contrib_intgemm": _FLOATING, "_contrib_calibrate_entropy": _FLOATING,
     "_contrib_dgl": _GRAPH, "_contrib_edge_id": _GRAPH,
     "_np": "of MXNet's numpy interface: build the model of the classic operators",
     "_Native": "a Python operator of before 0.9: write it as a CustomOp", "_NDArray": "a Python operator of before "

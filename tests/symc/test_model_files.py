@@ -119,7 +119,7 @@ FOREIGN = {
     "_sg_mkldnn_conv": "save the model again without",
     "_TensorRT": "save the model again without",
     "_contrib_quantized_conv": "use the floating-point model",
-    "_contrib_requantize": "use the floating-point model",
+    "_contrib_intgemm_fully_connected": "use the floating-point model",
     "_contrib_dgl_subgraph": "outside of the model",
     "_npi_add": "classic operators",
     "_Native": "CustomOp",

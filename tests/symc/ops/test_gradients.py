@@ -28,13 +28,13 @@ EXCLUDED: dict[str, str] = {
     "its values are steps or do not depend on the data: the gradient is 0": """
         BlockGrad ceil fix floor rint round sign trunc logical_not ones_like zeros_like argmax argmin argsort one_hot
         shape_array size_array _contrib_arange_like _contrib_index_array _ravel_multi_index _unravel_index
-        _contrib_MultiProposal _contrib_Proposal""",
+        _contrib_MultiProposal _contrib_Proposal _contrib_quantize _contrib_quantize_v2 _contrib_requantize""",
     "MXNet has no gradient of it: refused when bound for one": """
         _grad_add _histogram batch_take fill_element_0index _contrib_allclose khatri_rao _contrib_RROIAlign all_finite
         argmax_channel multi_all_finite multi_sum_sq _slice_assign _slice_assign_scalar _contrib_getnnz""",
     "MXNet's gradient of it is 0 though its values vary": """
         _contrib_box_iou _contrib_box_encode _contrib_box_decode _contrib_bipartite_matching _contrib_MultiBoxPrior
-        _contrib_MultiBoxTarget _contrib_MultiBoxDetection""",
+        _contrib_MultiBoxTarget _contrib_MultiBoxDetection _contrib_dequantize""",
     "there is nothing to differentiate": """
         _arange _eye _full _linspace _ones _zeros _zeros_without_dtype""",
     "it runs what users give; checked in tests/symc/ops/test_control.py and test_custom.py": """
