@@ -39,7 +39,6 @@ import numpy as np
 from symc.base import MXNetError, those
 from symc.codegen.emit.description import NativeKernel, describe
 from symc.codegen.emit.kernel import emit_kernel
-from symc.codegen.jit.compile import compile_kernels
 from symc.codegen.target import Target, host_target
 from symc.ir.errors import TypeMismatch, VerifyError
 from symc.ir.loop.verify import verify_kernel
@@ -81,7 +80,7 @@ from symc.runtime.memory import constant, empty, need_for
 from symc.runtime.programs import program_of
 from symc.runtime.recording import RECORDING
 from symc.runtime.stored import Key, key_of, key_of_graph, load, save
-from symc.runtime.table import Table, aligned_empty
+from symc.runtime.table import Table, aligned_empty, link_kernels
 from symc.runtime.versions import give_away, touch
 from symc.settings import filtering, verification
 from symc.tracing import dumping, tracing
@@ -378,7 +377,7 @@ def _linked(
     once_made = functools.cache(loops)
     # the text is written only where neither this process nor the cache has the code
     wanted = [(k.key, "kernel", functools.partial(_text, once_made, at, target)) for at, k in enumerate(kernels)]
-    found = compile_kernels(wanted, target) if wanted else {}
+    found = link_kernels(wanted, target) if wanted else {}
     return Executable(program, called, target, kernels, tuple(found[k.key] for k in kernels), once_made)
 
 

@@ -19,51 +19,11 @@ from symc.ir.types import Array
 from symc.ndarray import NDArray, zeros
 from symc.ndarray.sparse import BaseSparseNDArray, CSRNDArray, RowSparseNDArray
 from symc.ndarray.sparse.kernels import warn_fallback
-from symc.ops.shared.storage import ATTRIBUTE, CSR, DEFAULT, NUMBERS, ROW_SPARSE
+from symc.ops.shared.storage import DEFAULT, ROW_SPARSE
 from symc.runtime.versions import give_away
+from symc.typed import output_stypes, variables_stored
 
-_NAMES = {str(number): stype for stype, number in NUMBERS.items()}
 _EMBEDDINGS = ("Embedding", "_contrib_SparseEmbedding")
-
-
-def declared(symbol: Any, given: Mapping[str, str] | None) -> dict[str, str]:
-    """The storage types of variables that are not dense: given by name, or declared by `Variable(stype=...)`."""
-    found = {}
-    for node in symbol.graph.nodes():
-        if node.is_variable:
-            stype = (given or {}).get(node.name) or _NAMES.get(node.attrs.get(ATTRIBUTE, ""), DEFAULT)
-            if stype in (CSR, ROW_SPARSE):
-                found[node.name] = stype
-    return found
-
-
-def output_stypes(symbol: Any, arguments: Mapping[str, str]) -> list[str]:
-    """The storage types of a Symbol's outputs, given those of variables that are not dense."""
-    if not arguments and not any(not n.is_variable and n.definition.sparse_of_dense for n in symbol.graph.nodes()):
-        return [DEFAULT] * len(symbol.graph.outputs)
-    known: dict[tuple[Any, int], str] = {}
-    for node in symbol.graph.nodes():
-        if node.is_variable:
-            known[node, 0] = arguments.get(node.name, DEFAULT)
-        else:
-            known[node, 0] = node.definition.storage_of([known.get(e, DEFAULT) for e in node.inputs])
-    return [known.get(entry, DEFAULT) for entry in symbol.graph.outputs]
-
-
-def _variables_stored(node: Any, given: Mapping[str, str]) -> list[str]:
-    """The storage types of a node's inputs that are variables; the others count as dense."""
-    return [given.get(n.name, DEFAULT) if n.is_variable else DEFAULT for n, _ in node.inputs]
-
-
-def gradient_stypes(symbol: Any, arguments: Mapping[str, str]) -> dict[str, str]:
-    """The variables whose gradient is row_sparse: all that read them give such gradients."""
-    kinds: dict[str, set[bool]] = {}
-    for node in symbol.graph.nodes():
-        stypes = _variables_stored(node, arguments)
-        for at, (source, _) in enumerate(node.inputs):
-            if source.is_variable:
-                kinds.setdefault(source.name, set()).add(node.definition.rows_in_gradient(at, stypes))
-    return {name: ROW_SPARSE for name, found in kinds.items() if found == {True}}
 
 
 class StoredExecutor(Executor):
@@ -95,7 +55,7 @@ class StoredExecutor(Executor):
         self._rows_of = _row_sources(symbol, stypes)
         self._shown: list[NDArray] | None = None
         for node in symbol.graph.nodes():
-            kinds = _variables_stored(node, stypes)
+            kinds = variables_stored(node, stypes)
             if set(kinds) - {DEFAULT} and node.op not in (*_EMBEDDINGS, "cast_storage"):
                 warn_fallback(node.op, kinds)
 
@@ -209,7 +169,7 @@ def _row_sources(symbol: Any, arguments: Mapping[str, str]) -> dict[str, list[st
     found: dict[str, list[str]] = {}
     silent: set[str] = set()
     for node in symbol.graph.nodes():
-        stypes = _variables_stored(node, arguments)
+        stypes = variables_stored(node, arguments)
         for at, (source, _) in enumerate(node.inputs):
             teller = node.inputs[0][0]
             if at == 1 and node.definition.rows_in_gradient(at, stypes) and teller.is_variable:
@@ -224,13 +184,3 @@ def _rows(teller: NDArray, count: int) -> Array:
     if isinstance(teller, CSRNDArray):
         return teller._aux[1]
     return np.clip(teller._read.reshape(-1).astype(np.int64), 0, count - 1)
-
-
-def executor_for(
-    symbol: Any, ctx: Context, args: Sequence[NDArray], grads: Sequence[NDArray | None], reqs: Sequence[str],
-    aux: Sequence[NDArray], group2ctx: Mapping[str, Context] | None = None, memory_budget: int | None = None,
-) -> Executor:  # fmt: skip
-    """An Executor for arrays of any storage types."""
-    sparse = any(a is not None and a._sparse for a in (*args, *grads, *aux))
-    kind = StoredExecutor if sparse or set(output_stypes(symbol, {})) != {DEFAULT} else Executor
-    return kind(symbol, ctx, args, grads, reqs, aux, group2ctx, memory_budget)

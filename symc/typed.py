@@ -10,9 +10,12 @@ from symc.ir.modules import SymbolModule
 from symc.ir.symbol.nodes import SymGraph
 from symc.ir.types import TensorType, dtype_of
 from symc.ops.shared.inferred import output_types
+from symc.ops.shared.storage import ATTRIBUTE, CSR, DEFAULT, NUMBERS, ROW_SPARSE
 
 #: what is known of a variable: its type, or its shape alone
 Known = Union[TensorType, Sequence[int]]
+#: storage types by the numbers that `Variable(stype=...)` writes
+_NAMES = {str(number): stype for stype, number in NUMBERS.items()}
 
 
 class HasGraph(Protocol):
@@ -136,3 +139,43 @@ def overwritten(symbol: Any) -> set[str]:
             if source.is_variable:
                 readers.setdefault(source.name, []).append(at in node.definition.overwritten_gradients())
     return {name for name, found in readers.items() if found == [True]}
+
+
+def declared(symbol: Any, given: Mapping[str, str] | None) -> dict[str, str]:
+    """The storage types of variables that are not dense: given by name, or declared by `Variable(stype=...)`."""
+    found = {}
+    for node in symbol.graph.nodes():
+        if node.is_variable:
+            stype = (given or {}).get(node.name) or _NAMES.get(node.attrs.get(ATTRIBUTE, ""), DEFAULT)
+            if stype in (CSR, ROW_SPARSE):
+                found[node.name] = stype
+    return found
+
+
+def output_stypes(symbol: Any, arguments: Mapping[str, str]) -> list[str]:
+    """The storage types of a Symbol's outputs, given those of variables that are not dense."""
+    if not arguments and not any(not n.is_variable and n.definition.sparse_of_dense for n in symbol.graph.nodes()):
+        return [DEFAULT] * len(symbol.graph.outputs)
+    known: dict[tuple[Any, int], str] = {}
+    for node in symbol.graph.nodes():
+        if node.is_variable:
+            known[node, 0] = arguments.get(node.name, DEFAULT)
+        else:
+            known[node, 0] = node.definition.storage_of([known.get(e, DEFAULT) for e in node.inputs])
+    return [known.get(entry, DEFAULT) for entry in symbol.graph.outputs]
+
+
+def variables_stored(node: Any, given: Mapping[str, str]) -> list[str]:
+    """The storage types of a node's inputs that are variables; the others count as dense."""
+    return [given.get(n.name, DEFAULT) if n.is_variable else DEFAULT for n, _ in node.inputs]
+
+
+def gradient_stypes(symbol: Any, arguments: Mapping[str, str]) -> dict[str, str]:
+    """The variables whose gradient is row_sparse: all that read them give such gradients."""
+    kinds: dict[str, set[bool]] = {}
+    for node in symbol.graph.nodes():
+        stypes = variables_stored(node, arguments)
+        for at, (source, _) in enumerate(node.inputs):
+            if source.is_variable:
+                kinds.setdefault(source.name, set()).add(node.definition.rows_in_gradient(at, stypes))
+    return {name: ROW_SPARSE for name, found in kinds.items() if found == {True}}

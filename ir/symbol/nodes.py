@@ -7,7 +7,7 @@ come with each node (`definition`), so that nothing here knows an operator by na
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional, Protocol
 
 from symc.ir.op import Node
@@ -44,7 +44,8 @@ class Definition(Protocol):
 class SymNode:
     """A variable (op "null", no definition) or an operator applied to outputs of other nodes.
 
-    `attrs` are MXNet's text attributes (hidden ones spelled __like_this__); `inputs` are (node, output number);
+    `attrs` are MXNet's text attributes (hidden ones spelled __like_this__); `inputs` are (node, output number), a list
+    that others may take the place of, and that nobody changes;
     `aux_from` is the position of the first auxiliary state among the inputs; `where` is the user's (file, line).
     `versions` are those of the inputs in the file the node was loaded from (only what is saved again tells them).
     """
@@ -99,6 +100,10 @@ class SymGraph:
     """Outputs (node, output number) of a symbol graph; nodes are found from them."""
 
     outputs: tuple[tuple[SymNode, int], ...]
+    #: what `nodes` and `variables` have found last, and what it follows from: whoever binds asks dozens of times
+    _last: dict[str, tuple[tuple[list[SymNode], ...], list[object]]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __repr__(self) -> str:
         """`<SymGraph: 5 nodes, outputs fc2, fc1[1]>`."""
@@ -107,6 +112,15 @@ class SymGraph:
 
     def nodes(self) -> list[SymNode]:
         """All nodes, depth first from the outputs, inputs before users: MXNet's order; no recursion."""
+        if (last := self._last.get("nodes")) is not None:
+            (order,), inputs = last
+            if [node.inputs for node in order] == inputs:
+                return [*order]
+        order = self._ordered()
+        self._last["nodes"] = (order,), [node.inputs for node in order]
+        return [*order]
+
+    def _ordered(self) -> list[SymNode]:
         order: list[SymNode] = []
         seen: set[SymNode] = set()
         for root, _ in self.outputs:
@@ -129,6 +143,13 @@ class SymGraph:
     def variables(self) -> tuple[list[SymNode], list[SymNode]]:
         """(arguments, auxiliary states) in MXNet's order; a variable used as a state anywhere is a state."""
         nodes = self.nodes()
-        states = {entry[0] for n in nodes if n.definition is not None for entry in n.inputs[n.aux_from :]}
+        follows: list[object] = [(node.inputs, node.definition) for node in nodes]
+        if (last := self._last.get("variables")) is not None:
+            (arguments, states), known = last
+            if follows == known:
+                return [*arguments], [*states]
+        written = {entry[0] for n in nodes if n.definition is not None for entry in n.inputs[n.aux_from :]}
         variables = [n for n in nodes if n.is_variable]
-        return [n for n in variables if n not in states], [n for n in variables if n in states]
+        arguments, states = [n for n in variables if n not in written], [n for n in variables if n in written]
+        self._last["variables"] = (arguments, states), follows
+        return [*arguments], [*states]

@@ -61,7 +61,9 @@ class Pass:
     def __post_init__(self) -> None:
         """OptionError for an option that is not what `option` declares."""
         for field in dataclasses.fields(self):
-            problem = option_problem(field, getattr(self, field.name))
+            value = getattr(self, field.name)
+            # every program makes its passes anew, most of whose options are what `option` was given
+            problem = "" if value is field.default else option_problem(field, value)
             if problem:
                 raise OptionError(f"option {dashed(field.name)} of pass {self.name} {problem}")
 

@@ -20,12 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import symc.codegen
 import symc.ir
 import symc.ops
 import symc.passes
 from symc.codegen.emit.description import NativeKernel
-from symc.codegen.jit.cache import default_cache
+from symc.codegen.jit.cache import default_cache, sources
 from symc.codegen.jit.compile import target_fingerprint
 from symc.codegen.target import Target
 from symc.ir.modules import Calls, SymbolModule
@@ -137,21 +136,12 @@ def _plain(value: object) -> bool:
 
 @functools.cache
 def _compiler() -> bytes:
-    """A digest of the compiler: the sizes and times of its sources, and the versions of what it computes with."""
-    found: list[tuple[str, int, int]] = []
-    waiting = [os.path.dirname(str(module.__file__)) for module in (symc.ir, symc.passes, symc.ops, symc.codegen)]
+    """A digest of the compiler: the sizes and times of its sources, and the versions of what it computes with. Those
+    of code generation are in the fingerprint of the target."""
+    found = [sources(os.path.dirname(str(module.__file__))) for module in (symc.ir, symc.passes, symc.ops)]
     own = os.path.dirname(__file__)
-    files = [__file__, os.path.join(os.path.dirname(own), "compile.py")]
-    for folder in waiting:
-        with os.scandir(folder) as listing:
-            for entry in listing:
-                if entry.name.endswith(".py"):
-                    files.append(entry.path)
-                elif entry.name != "__pycache__" and entry.is_dir():
-                    waiting.append(entry.path)
-    for path in sorted(files):
-        status = os.stat(path)
-        found.append((os.path.basename(path), status.st_size, status.st_mtime_ns))
+    status = [os.stat(path) for path in (__file__, os.path.join(os.path.dirname(own), "compile.py"))]
+    found.append([("", s.st_size, s.st_mtime_ns) for s in status])
     return hashlib.sha256(repr((sys.version, np.__version__, found)).encode()).digest()
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symc.codegen.errors import KernelError
-from symc.codegen.jit.compile import compile_kernels, keep_forever
-from symc.codegen.target import default_threads, host_target
+from symc.codegen.jit.compile import KernelModule, compile_kernels, keep_forever
+from symc.codegen.target import Target, default_threads, host_target
 from symc.ir.process import in_child
 from symc.runtime import runner
 
@@ -155,12 +155,26 @@ def set_num_threads(threads: int) -> None:
     _pool.threads = threads
 
 
+def _runner() -> tuple[KernelModule, dict[str, int]]:
+    """The native runner's text, and what it imports."""
+    imports = {"symc_pool": _pool.address} if runner.has_pool() else {}
+    return ("program runner", "symc_launch", runner.runner_text()), imports
+
+
 @functools.cache
 def launch_address() -> int:
     """Address of the native `symc_launch`."""
-    imports = {"symc_pool": _pool.address} if runner.has_pool() else {}
-    module = ("program runner", "symc_launch", runner.runner_text())
-    return compile_kernels([module], host_target(), imports)["program runner"]
+    module, imports = _runner()
+    return compile_kernels([module], host_target(), imports)[module[0]]
+
+
+def link_kernels(modules: Sequence[KernelModule], target: Target) -> dict[str, int]:
+    """As compile_kernels. The first ones of a process are linked together with the runner, which they need to run: a
+    link takes its time whatever is in it."""
+    if launch_address.cache_info().currsize or target != host_target():
+        return compile_kernels(modules, target)
+    module, imports = _runner()
+    return compile_kernels([*modules, module], target, imports)
 
 
 @functools.cache

@@ -10,8 +10,10 @@ import numpy as np
 from symc.base import MXNetError, those
 from symc.context import Context
 from symc.inference import infer_shapes, infer_types
+from symc.ops.shared.storage import DEFAULT
 from symc.sharing import Pool, Wanted, keep
 from symc.symbol.symbol import Symbol
+from symc.typed import declared, gradient_stypes, output_stypes
 
 if TYPE_CHECKING:
     from symc.executor import Executor
@@ -76,8 +78,6 @@ def bind(
     shared_exec: Any,
 ) -> Executor:
     """See Symbol.bind."""
-    from symc.sparse_binding import executor_for
-
     if not isinstance(ctx, Context):
         raise TypeError("Context type error: bind needs a Context, as mx.cpu()")
     ctx.check()
@@ -104,7 +104,7 @@ def bind(
             )
     types = {n: a.dtype for n, a in zip([*names, *states], [*arrays, *aux])}
     infer_types(symbol, True, (), types, bound=True)
-    return executor_for(symbol, ctx, arrays, grads, reqs, aux, group2ctx)
+    return _executor(symbol, ctx, arrays, grads, reqs, aux, group2ctx)
 
 
 def _places(symbol: Symbol, group2ctx: Mapping[str, Context]) -> dict[str, Context]:
@@ -125,7 +125,6 @@ def simple_bind(
 ) -> Executor:  # fmt: skip
     """See Symbol.simple_bind."""
     from symc.ndarray import zeros
-    from symc.sparse_binding import declared, executor_for, gradient_stypes
 
     if not isinstance(ctx, Context):
         raise TypeError("Context type error: simple_bind needs a Context, as mx.cpu()")
@@ -168,4 +167,19 @@ def simple_bind(
     args = [stored(w, stypes, pool.argument) for w in wanted]
     grads = [stored(w, gradients, pool.gradient) if r != "null" else None for w, r in zip(wanted, reqs)]
     aux = [pool.state(w) for w in kept]
-    return executor_for(symbol, ctx, args, grads, reqs, aux, group2ctx, memory_budget)
+    return _executor(symbol, ctx, args, grads, reqs, aux, group2ctx, memory_budget)
+
+
+def _executor(
+    symbol: Symbol, ctx: Context, args: Sequence[NDArray], grads: Sequence[NDArray | None], reqs: Sequence[str],
+    aux: Sequence[NDArray], group2ctx: Any, memory_budget: int | None = None,
+) -> Executor:  # fmt: skip
+    """An Executor for arrays of any storage types."""
+    from symc.executor import Executor as Dense
+
+    kind: type[Executor] = Dense
+    if any(a is not None and a._sparse for a in (*args, *grads, *aux)) or set(output_stypes(symbol, {})) != {DEFAULT}:
+        from symc.sparse_binding import StoredExecutor
+
+        kind = StoredExecutor
+    return kind(symbol, ctx, args, grads, reqs, aux, group2ctx, memory_budget)

@@ -44,17 +44,21 @@ def hidden_spelling(key: str) -> str:
 class Symbol:
     """Outputs of a graph of operators. Compose with the functions of `mx.sym`, bind to run."""
 
-    __slots__ = ("_outputs",)
+    __slots__ = ("_outputs", "_graph")
     # numpy's numbers and arrays leave operators with a Symbol on the right to the Symbol
     __array_ufunc__ = None
 
     def __init__(self, outputs: Sequence[tuple[SymNode, int]]) -> None:
         self._outputs = tuple(outputs)
+        self._graph: SymGraph | None = None
 
     @property
     def graph(self) -> SymGraph:
         """The graph below the outputs, as the compiler takes it."""
-        return SymGraph(self._outputs)
+        graph = self._graph
+        if graph is None or graph.outputs is not self._outputs:  # composing gives a Symbol other outputs
+            graph = self._graph = SymGraph(self._outputs)
+        return graph
 
     # -- identity and structure
 
@@ -128,7 +132,7 @@ class Symbol:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         from symc.symbol.json import load_json
 
-        self._outputs = load_json(state["handle"])._outputs
+        self._outputs, self._graph = load_json(state["handle"])._outputs, None
 
     def get_internals(self) -> Symbol:
         """A group of every output of every node below, in order."""

@@ -107,7 +107,7 @@ def test_binding_again_compiles_nothing(monkeypatch) -> None:
     def refuse(*_):
         raise AssertionError("a bind compiles")
 
-    for name in ("emit", "compile_kernels"):
+    for name in ("emit", "link_kernels"):
         monkeypatch.setattr(compiler, name, refuse)
     buffers = {"x": np.ones((4, 8), np.float32), "h": np.ones(8, np.float32)}
     for _ in range(2):

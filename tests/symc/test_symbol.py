@@ -318,3 +318,31 @@ class TestWrongNames:
         with pytest.raises((MXNetError, ValueError, TypeError), match=hint) as found:
             act(self.net)
         assert len(str(found.value)) < 700
+
+
+def test_a_graph_that_was_looked_at_shows_what_is_composed_later() -> None:
+    """What a graph's nodes and variables are is remembered, and follows from the nodes as they are now."""
+    x, y = mx.sym.Variable("x"), mx.sym.Variable("y")
+    inner = mx.sym.FullyConnected(x, num_hidden=3, name="fc")
+    outer = mx.sym.Activation(inner, act_type="relu", name="act")
+    held = outer.graph
+    assert outer.list_arguments() == ["x", "fc_weight", "fc_bias"]
+    inner._compose(x=y * 2)
+    for graph in (held, outer.graph):
+        assert [n.name for n in graph.variables()[0]] == ["y", "fc_weight", "fc_bias"]
+        assert len(graph.nodes()) == 6
+    held.nodes().clear()
+    held.variables()[0].clear()
+    assert len(held.nodes()) == 6 and outer.list_arguments() == ["y", "fc_weight", "fc_bias"]
+    x._compose(x=y)
+    assert x.list_arguments() == ["y"] and pickle.loads(pickle.dumps(outer)).list_arguments()[0] == "y"
+
+
+def test_a_variable_that_becomes_a_state_is_one() -> None:
+    """The node is the same, and what reads it is another."""
+    x, mean = mx.sym.Variable("x"), mx.sym.Variable("mean")
+    norm = mx.sym.BatchNorm(x, moving_mean=mean, name="bn")
+    both = mx.sym.Group([norm, mx.sym.identity(mx.sym.Variable("other"), name="same")])
+    assert both.list_auxiliary_states() == ["mean", "bn_moving_var"]
+    both[1]._compose(other=mean)
+    assert both.list_auxiliary_states() == ["mean", "bn_moving_var"] and "mean" not in both.list_arguments()

@@ -189,15 +189,39 @@ def default_cache() -> ObjectCache | None:
     return None if switch("SYMC_CACHE") is False else _cache_at(cache_directory())
 
 
+def sources(package: str) -> list[tuple[str, int, int]]:
+    """The Python files below a folder in order: their paths in it, sizes and times."""
+    found: list[tuple[str, int, int]] = []
+    waiting = [package]
+    # every process does this before its first kernel: one listing of a folder tells all of its files
+    for folder in waiting:
+        with os.scandir(folder) as listing:
+            for entry in listing:
+                name = entry.name
+                if name.endswith(".py"):
+                    status = entry.stat()
+                    found.append((entry.path[len(package) :], status.st_size, status.st_mtime_ns))
+                elif name != "__pycache__" and entry.is_dir():
+                    waiting.append(entry.path)
+    return sorted(found)
+
+
 @functools.cache
 def generator_fingerprint() -> bytes:
-    """A digest of symc.codegen's source and `GENERATOR_VERSION`: an edited emitter must not meet its old output."""
-    digest = hashlib.sha256(str(GENERATOR_VERSION).encode())
+    """A digest of symc.codegen's source and `GENERATOR_VERSION`: an edited emitter must not meet its old output. The
+    cache keeps the digest of files of these sizes and times, as reading them all takes longer."""
     package = os.path.dirname(os.path.dirname(__file__))
-    # every process does this once before its first kernel: names as text take a quarter of the time of paths
-    paths = [os.path.join(folder, f) for folder, _, files in os.walk(package) for f in files if f.endswith(".py")]
-    for path in sorted(paths):
-        digest.update(path[len(package) :].encode())
-        with open(path, "rb") as source:
+    files = sources(package)
+    known_by = hashlib.sha256(repr(("generator", GENERATOR_VERSION, package, files)).encode()).digest()
+    cache = default_cache()
+    found = cache.get(known_by) if cache is not None else None
+    if found is not None:
+        return found
+    digest = hashlib.sha256(str(GENERATOR_VERSION).encode())
+    for path, _, _ in files:
+        digest.update(path.encode())
+        with open(package + path, "rb") as source:
             digest.update(source.read())
+    if cache is not None:
+        cache.put(known_by, digest.digest())
     return digest.digest()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from symc.codegen.errors import CompileError
 from symc.codegen.jit.cache import default_cache, generator_fingerprint
-from symc.codegen.jit.llvm import Compiler, binding, compiler, parsed
+from symc.codegen.jit.llvm import binding, compiler, machine_for, parsed
 from symc.codegen.jit.threads import share
 from symc.codegen.target import Target, host_target
 from symc.ir.process import forks_wait, in_child, lock
@@ -50,7 +50,7 @@ in_child(_making.clear)  # whoever made them is not there: the child makes them 
 
 @functools.cache
 def _linker(target: Target) -> Any:
-    return keep_forever(binding().create_lljit_compiler(keep_forever(Compiler(target)).machine, use_jit_link=True))
+    return keep_forever(binding().create_lljit_compiler(keep_forever(machine_for(target)), use_jit_link=True))
 
 
 def keep_forever(thing: Any) -> Any:

@@ -73,19 +73,24 @@ def _all_targets() -> None:
     binding().initialize_all_asmprinters()
 
 
+def machine_for(target: Target) -> Any:
+    """LLVM's target machine."""
+    if target.triple:
+        _all_targets()
+    llvm = binding()
+    # Position-independent small-model code reaches its constants relative to the program counter. The JIT's
+    # default, the large model, spends an instruction and a register on each address.
+    return llvm.Target.from_triple(target.triple or llvm.get_default_triple()).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small", jit=True
+    )
+
+
 class Compiler:
     """A target machine and its passes. Not to be shared: `compiler` lends it to one thread at a time."""
 
     def __init__(self, target: Target) -> None:
         llvm = binding()
-        if target.triple:
-            _all_targets()
-        triple = target.triple or llvm.get_default_triple()
-        # Position-independent small-model code reaches its constants relative to the program counter. The JIT's
-        # default, the large model, spends an instruction and a register on each address.
-        self.machine = llvm.Target.from_triple(triple).create_target_machine(
-            cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small", jit=True
-        )
+        self.machine = machine_for(target)
         self._builder = llvm.create_pass_builder(self.machine, llvm.create_pipeline_tuning_options(speed_level=1))
         # made once: llvmlite never frees what it builds for a pipeline, some 20 KiB
         self._inline = llvm.create_new_module_pass_manager()
