@@ -50,3 +50,5 @@ SET, CROWD = 4096, 7
 ANEW = 0.9
 #: rows of a product, and products of a result, from which on its kernel packs weights that are stored output by output
 ROWS, STEPS = 32, 128
+#: elements of a row that are read before the next row's, and rows that are read at once, of what no cache holds
+RUN, ABREAST = 1 << 10, 16

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Buffer, For, Let, Load, Stmt, Store
+from symc.ir.loop.nodes import Alloc, Buffer, For, Let, Load, Stmt, Store
 from symc.ir.op import Ref
+from symc.ir.origins import Origin
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import TensorType
 from symc.passes.cost import LARGEST, WAITING
@@ -61,16 +62,25 @@ def in_parts(
     if trips(nest) * row <= LARGEST:
         return None
     at = next((k for k in range(len(nest)) if trips(nest[k + 1 :]) * row <= LARGEST), len(nest) - 1)
-    cut, outer = nest[at], nest[:at]
+    cut = nest[at]
     most = max(1, LARGEST // (trips(nest[at + 1 :]) * row))
-    single = len(nest) == 1
-    if not single:
+    if len(nest) == 1:
+        turns = -(-cut.trips // -(-cut.trips // most))
+    else:
         # parts of the same length, of which code is written once: that of a convolution is long
         turns = next(n for n in range(min(most, cut.trips), 0, -1) if cut.trips % n == 0)
-        whole = cut.trips // turns
-    else:
-        turns = -(-cut.trips // -(-cut.trips // most))
-        whole = (cut.trips - 1) // turns
+    return parts_of(body, at, turns, free, column, columns, fresh)
+
+
+def parts_of(
+    body: tuple[Stmt, ...], at: int, turns: int, free: Sequence[For], column: Affine, columns: int,
+    fresh: Callable[[str], str],
+) -> Parts:  # fmt: skip
+    """The parts of a body, of so many turns of loop `at` of its reduction."""
+    (inner,) = (s for s in body if isinstance(s, For))
+    nest, _ = nest_of(inner)
+    cut, outer, single = nest[at], nest[:at], len(nest) == 1
+    whole = (cut.trips - 1) // turns if single else cut.trips // turns
     carry, sum_of = inner.carries[0], cut.carries[0]
     dtype, origin = carry.init.dtype, inner.origin
     held = Buffer(fresh("sums"), TensorType(dtype, (*(x.trips for x in free), columns)), "scratch")
@@ -102,3 +112,10 @@ def in_parts(
         (*before, *(rest or (loaded(carry.result),)), *after),
         bool(rest),
     )
+
+
+def in_turn(parts: Parts, clear: list[Stmt], part: list[Stmt], last: list[Stmt], origin: Origin | None) -> list[Stmt]:
+    """The parts one after the other; `clear`, `part` and `last`: the loops around each body."""
+    for number in reversed(parts.numbers):
+        part = [For(number.name, 0, number.hi, tuple(part), (), "serial", origin=origin)]
+    return [Alloc(parts.held, origin), *clear, *part, *last]

@@ -19,13 +19,13 @@ from math import prod
 
 from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Alloc, Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
+from symc.ir.loop.nodes import Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
 from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64
-from symc.passes.cost import APART, LARGEST, LINE, SET, SEVERAL, STREAM
+from symc.passes.cost import ABREAST, APART, FAR, LARGEST, LINE, SET, SEVERAL, STREAM
 from symc.passes.loop.lower import LoopModule
-from symc.passes.loop.tiling.depth import divisible, in_parts
+from symc.passes.loop.tiling.depth import Parts, divisible, in_parts, in_turn, parts_of
 from symc.passes.loop.tiling.given import with_given_turns
 from symc.passes.loop.tiling.lanes import spread_over_lanes
 from symc.passes.loop.tiling.nests import (
@@ -48,6 +48,7 @@ from symc.passes.loop.tiling.nests import (
     with_vector_last,
 )
 from symc.passes.loop.tiling.panels import laid_tile, pack, packed_tile
+from symc.passes.loop.tiling.streams import row_by_row, streamed
 from symc.passes.loop.tiling.strides import Access, accesses, scratch_buffers, substitute
 from symc.passes.loop.tiling.sums import blocked_sums
 from symc.passes.manager.manager import Pass, option, register_pass
@@ -213,7 +214,10 @@ class _Tiler:
         body = unroll_small(body)
         turned = self._turned(loops, body, var) if not inner else None
         if turned is not None:
-            return self._tiled(loops, body, vector, {turned.var: min(TURNED, turned.trips)}, width, width)
+            # of what comes from far every line is read once, and whole
+            far = any(self._bytes(a.stmt) >= FAR for a in accesses(body, self.buffers))
+            together = min(LINE // TURNED_BYTES, self.core.registers // 2) if far else TURNED
+            return self._tiled(loops, body, vector, {turned.var: min(together, turned.trips)}, width, width)
         if not inner:
             unroll = map_unroll(body, vector.trips, width)
             others = [x for x in loops if x is not vector]
@@ -224,6 +228,9 @@ class _Tiler:
             # what is written out keeps its operands in registers, too
             short = any(isinstance(s, For) and s.kind == "unroll" for s in body)
             budget = max(3, self.core.registers // 2) if short else self.core.registers
+            columns = streamed(loops, body, vector, self.buffers, width)
+            if columns:
+                return self._tiled(loops, body, vector, {}, columns, width, abreast=ABREAST)
             return self._register_tile(loops, body, vector, jams, width, budget)
         others = [x for x in loops if x is not vector]
         return rebuild([*others, replace(vector, kind="vector", width=width)], body)
@@ -301,10 +308,12 @@ class _Tiler:
         width: int,
         panel: Load | None = None,
         lies: bool = False,
+        abreast: int = 0,
     ) -> list[Stmt]:
         """Split the loops into tiles: outer loops in their order, then the jam loops and the vector loop. `panel`: an
-        operand to pack for every tile of the vector loop, if it does not lie packed already."""
-        if panel is None and vector is not None and any(isinstance(s, For) for s in body):
+        operand to pack for every tile of the vector loop, if it does not lie packed already. `abreast`: turns of the
+        reduction that a tile of the vector loop, long then, takes at once."""
+        if panel is None and not abreast and vector is not None and any(isinstance(s, For) for s in body):
             panel = self._panel(loops, body, vector, jams, chunk)
         if panel is not None:
             # the packed panel serves all turns of the loops that do not move it, which therefore stand inside
@@ -325,10 +334,17 @@ class _Tiler:
             def piece(tile: Affine, trips: int) -> list[Stmt]:
                 kind = "vector" if loop is vector else "jam"
                 lanes = narrowed(width, trips) if loop is vector else 0
-                unroll = -(-trips // lanes) if loop is vector else 1
+                unroll = -(-trips // lanes) if loop is vector and not abreast else 1
                 made = For(loop.var, 0, trips, (), (), kind, lanes, 1, unroll, loop.origin)
                 inside = {**values, loop.var: tile + Var(loop.var, 0, trips)}
                 nested = with_vector_last(inner, made)
+                column = Affine.of(Var(loop.var, 0, trips)) - tile
+
+                def cut(body: tuple[Stmt, ...], terms: int) -> Parts:
+                    return parts_of(body, 0, terms, order[at + 1 :], column, trips, self._fresh)
+
+                if loop is vector and abreast:
+                    return row_by_row(body, abreast, self.core.block, cut, lambda b: level(at + 1, inside, nested, b))
                 if loop is not vector or panel is None or lies:
                     return level(at + 1, inside, nested, body)
 
@@ -337,20 +353,16 @@ class _Tiler:
                     self.buffers[buffer.name] = buffer
                     return [*substitute(tuple(packing), values), *level(at + 1, inside, nested, reading)]
 
-                column = Affine.of(Var(loop.var, 0, trips)) - tile
                 parts = in_parts(body, panel, order[at + 1 :], column, trips, self._fresh)
                 if parts is None:
                     return packed(body, panel)
-                self.buffers[parts.held.name] = parts.held
                 clear = level(at + 1, inside, nested, parts.clear)
-                turn = packed(parts.part, _same(panel, parts.part))
-                for number in reversed(parts.numbers):
-                    turn = [For(number.name, 0, number.hi, tuple(turn), (), "serial", origin=loop.origin)]
+                part = packed(parts.part, _same(panel, parts.part))
                 if parts.rest:
                     last = packed(parts.last, _same(panel, parts.last))
                 else:
                     last = level(at + 1, inside, nested, parts.last)
-                return [Alloc(parts.held, panel.origin), *clear, *turn, *last]
+                return in_turn(parts, clear, part, last, loop.origin)
 
             whole, rest = divmod(loop.trips, size)
             if whole + bool(rest) == 1:
