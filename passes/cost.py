@@ -26,6 +26,8 @@ STREAM, SEVERAL = 128, 10
 LINE, FAR = 64, 1 << 18
 #: lines that one turn of a loop asks memory for at most, and how many panels ahead all turns may go
 ASKED, FURTHER = 64, 4
+#: bytes from a tile's strip of a line to the next one's, up to which that is asked for
+BESIDE = 256
 #: how often a dear value has to be repeated for a kernel of its own to pay, and elements of the result
 REPEATED, WIDE = 16, 1 << 13
 #: turns that calling a kernel costs, and asking whether a parameter has changed (in Python)

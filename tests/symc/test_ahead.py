@@ -8,7 +8,7 @@ from compiling import arrays_for, graph_of, run_native, to_program
 
 from symc.codegen.emit.kernel import emit_kernel
 from symc.codegen.target import named_target
-from symc.ir.prims import conv, pad, relu, tanh
+from symc.ir.prims import conv, dot, pad, relu, tanh
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, TensorType
 from symc.passes.cost import FAR
@@ -47,6 +47,19 @@ def test_large_weights_are_asked_for_and_small_ones_are_not(name: str, width: in
 def test_the_answers_are_exact(channels: int, filters: int, kernel: int) -> None:
     """Sums of small whole numbers: every bit must agree, whatever is asked for beyond the operands' ends."""
     graph = graph_of(layer, **types(channels, filters, kernel))
+    arrays = arrays_for(graph, kind="int")
+    got = run_native(to_program(graph), arrays)
+    np.testing.assert_array_equal(got["out0"], evaluate(graph, arrays).outputs["out0"])
+
+
+def test_strips_of_the_next_tile_are_asked_for() -> None:
+    """Where a tile goes across the lines of a map, and not where it reads its operands in order."""
+    across = types(256, 64, 1, 9)
+    assert across["w"].nbytes < FAR
+    assert any("llvm.prefetch" in text for text in texts(layer, "baseline", 32, 16, **across))
+    rows = {"a": TensorType(F32, (128, 400)), "b": TensorType(F32, (64, 400))}
+    assert not any("llvm.prefetch" in t for t in texts(lambda a, b: dot(a, b, tb=True), "baseline", 32, 16, **rows))
+    graph = graph_of(layer, **across)
     arrays = arrays_for(graph, kind="int")
     got = run_native(to_program(graph), arrays)
     np.testing.assert_array_equal(got["out0"], evaluate(graph, arrays).outputs["out0"])
