@@ -17,13 +17,14 @@ from symc.passes.pipeline import PASSES, check_order, few_names, parse_pipeline
 
 @dataclass(frozen=True)
 class Edits:
-    """`insert`: (name of a pass, what runs right behind it); `disable`: names of passes that do not run."""
+    """`insert`: (name of a pass, what runs right behind it), or ("", what runs before all others); `disable`: names of
+    passes that do not run."""
 
     insert: tuple[tuple[str, Pass], ...] = ()
     disable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (*self.disable, *(after for after, _ in self.insert)):
+        for name in (*self.disable, *(after for after, _ in self.insert if after)):
             if name not in PASSES:
                 close = difflib.get_close_matches(name, PASSES, 1)
                 raise PipelineError(f"there is no pass {name}; " + (f"did you mean {close[0]}?" if close else _known()))
@@ -42,10 +43,12 @@ class Edits:
         if not self.insert and not self.disable:
             return list(passes)
         names = [p.name for p in passes]
-        for name in (*self.disable, *(after for after, _ in self.insert)):
+        for name in (*self.disable, *(after for after, _ in self.insert if after)):
             if strict and name not in names:
                 raise PipelineError(f"pass {name} does not run here; these do: {few_names(names, 20)}")
-        made: list[Pass] = []
+        # one of Symbols has no place before the passes of what never was one
+        level = passes[0].takes if passes else ""
+        made = [new for after, new in self.insert if not after and (strict or new.takes == level)]
         for pass_ in passes:
             if pass_.name not in self.disable:
                 made.append(pass_)
@@ -59,10 +62,11 @@ def _known() -> str:
 
 
 def insertion(text: str) -> tuple[tuple[str, Pass], ...]:
-    """`simplify+mypass{n=2}`: what runs right behind a pass; more may follow, with a + before each."""
+    """`simplify+mypass{n=2}`: what runs right behind a pass; more may follow, with a + before each. `+mypass`: what
+    runs before all others."""
     after, plus, rest = text.partition("+")
     if not plus or not rest.strip():
-        raise PipelineError(f"insertion {text!r}: expected PASS+NEW, such as simplify+mypass{{n=2}}")
+        raise PipelineError(f"insertion {text!r}: expected PASS+NEW, such as simplify+mypass{{n=2}}, or +NEW")
     name = after.strip().replace("-", "_")
     try:
         return tuple((name, pass_) for one in rest.split("+") for pass_ in parse_pipeline(one))
@@ -96,9 +100,9 @@ def using(edits: Edits) -> Iterator[None]:
 def pipeline(insert: Mapping[str, Insertion] | None = None, disable: Sequence[str] = ()) -> Iterator[Edits]:
     """Executors, Modules and Predictors that are made in the block compile with other passes.
 
-    `insert` maps the name of a pass to what runs right behind it: a pass, or text such as "mypass{n=2}". `disable`
-    names passes that do not run (optional ones only). Blocks nest: the inner one adds to the outer one. PipelineError
-    for what does not fit.
+    `insert` maps the name of a pass to what runs right behind it: a pass, or text such as "mypass{n=2}"; "" stands for
+    the beginning, where passes of Symbols have their place. `disable` names passes that do not run (optional ones
+    only). Blocks nest: the inner one adds to the outer one. PipelineError for what does not fit.
 
         with symc.pipeline(insert={"simplify": MyPass()}, disable=["layout"]):
             exe = net.simple_bind(mx.cpu(), data=(32, 784))

@@ -94,8 +94,10 @@ def _inputs(pass_name: str, before: Signature, after: Signature, adds: bool, key
     for name, (tensor, role) in after.inputs.items():
         if name not in before.inputs and not adds and not (keys and role[0] == "key"):
             raise VerifyError("M3", f"pass {pass_name} adds the input %{name}: {tensor}{parameter_text(*role)}")
-    if [n for n in after.inputs if n in before.inputs] != list(before.inputs):
-        raise VerifyError("M3", f"pass {pass_name} puts the inputs in another order")
+    order = [n for n in after.inputs if n in before.inputs]
+    if order != list(before.inputs):
+        name, instead = _first_apart(list(before.inputs), order)
+        raise VerifyError("M3", f"pass {pass_name} puts the inputs in another order: %{instead} where %{name} was")
 
 
 def _outputs(pass_name: str, before: Signature, after: Signature, adds: bool) -> None:
@@ -117,5 +119,12 @@ def _outputs(pass_name: str, before: Signature, after: Signature, adds: bool) ->
     more = [name for name in names if name not in known]
     if more and not adds:
         raise VerifyError("M4", f"pass {pass_name} adds the output {more[0]}: {found[more[0]]}")
-    if names[: len(before.outputs)] != [name for name, _, _ in before.outputs]:
-        raise VerifyError("M4", f"pass {pass_name} puts the outputs in another order")
+    wanted = [name for name, _, _ in before.outputs]
+    if names[: len(wanted)] != wanted:
+        name, instead = _first_apart(wanted, names)
+        raise VerifyError("M4", f"pass {pass_name} puts the outputs in another order: {instead} where {name} was")
+
+
+def _first_apart(wanted: Sequence[str], found: Sequence[str]) -> tuple[str, str]:
+    """The first names that differ."""
+    return next((a, b) for a, b in zip(wanted, found) if a != b)

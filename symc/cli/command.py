@@ -450,6 +450,7 @@ def _given(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", action="store_true", help="the training program: with gradients of the parameters")
     parser.add_argument(
         "--insert", action="append", default=[], metavar="PASS+NEW",
-        help="run a pass right behind one of the pipeline, such as 'simplify+mypass{n=2}' (repeatable)",
+        help="run a pass right behind one of the pipeline, such as 'simplify+mypass{n=2}', or with +NEW before all of "
+        "them (repeatable)",
     )  # fmt: skip
     parser.add_argument("--disable", action="append", default=[], metavar="PASS", help="leave a pass out (repeatable)")

@@ -38,7 +38,7 @@ from symc.passes.manager.manager import Instrument, Manager, Module, Pass, toler
 from symc.passes.tensor.inline import Inline
 
 #: failures that no value shows, but what a pass does to names and sizes
-CONDUCT = ("M9", "size")
+CONDUCT = ("M9", "M10", "size")
 #: how far, of the largest element, a value of the same name may be off after a pass that does not promise exact values
 ROUGH = {"f2": 3e-2, "f4": 1e-3, "f8": 1e-6}
 
@@ -182,15 +182,22 @@ class _Search:
             old, new = (dict(values_by_name(m, self.scene.judges[0], self.trial)) for m in (before, after))
         except (IRError, ArithmeticError, ValueError, TypeError, IndexError, KeyError):
             return "", ""  # a wrong program need not run
-        shared = [n for n, value in new.items() if n in old and old[n].shape == value.shape]
+        # passes of tensors may give a name that they make up to something else
+        any_shape = isinstance(before, SymbolModule)
+        shared = [n for n, value in new.items() if n in old and (any_shape or old[n].shape == value.shape)]
         far = tolerance(self.pass_.numerics)
-        wrong = [n for n in shared if self.pass_.numerics != "exact" and not near(new[n], old[n], _rough(old[n], far))]
+        wrong = [n for n in shared if self.pass_.numerics != "exact" and not _close(new[n], old[n], far)]
         # where none is far off, those that differ at all
         wrong = wrong or [n for n in shared if not identical(new[n], old[n])]
         if not wrong:
             return "", ""
         name = _inside(before, after, _replaced_operand(before, after, wrong[0]))
-        return name, difference(new[name], old[name]) if name in new and name in old else ""
+        if name not in new or name not in old:
+            return name, ""
+        shapes = new[name].shape, old[name].shape
+        return name, difference(new[name], old[name]) if shapes[0] == shapes[
+            1
+        ] else f"{shapes[0]} instead of {shapes[1]}"
 
 
 def _value_of(module: Module, end: str) -> str:
@@ -234,6 +241,10 @@ def _inside(before: Module, after: Module, name: str) -> str:
     return name
 
 
+def _close(new: Array, old: Array, far: float) -> bool:
+    return new.shape == old.shape and near(new, old, _rough(old, far))
+
+
 def _rough(value: Array, far: float) -> float:
     """How far a value may be off after a pass that does not promise exact values; `far`: of what it approximates."""
     if value.dtype.kind != "f":
@@ -270,8 +281,8 @@ def _mentioned(message: str, module: Module) -> str:
     program = module.program if isinstance(module, LoopModule) else module
     if step and isinstance(program, Program) and int(step[1]) < len(program.steps):
         return results_of(program.steps[int(step[1])])[0].name
-    found = re.search(r"(?:%|(?:the|but) output )([A-Za-z_][\w.]*)", message)
-    return found[1] if found else ""
+    found = re.search(r"(?:%|(?:the|but) output )([A-Za-z_][\w.]*)|in operator \w+ '([^']+)'", message)
+    return (found[1] or found[2]) if found else ""
 
 
 def _named(found: Blame, *modules: Module) -> Blame:
@@ -292,6 +303,9 @@ def origin_of(module: Module, value: str) -> Origin | None:
         ends = {name: node for name, (node, _) in zip(module.output_names, module.graph.outputs)}
         nodes = {node.name: node for node in module.graph.nodes()}
         found = nodes.get(value, ends.get(value))
+        while found is None and "." in value:  # one of the values that an operator is made of
+            value = value.rpartition(".")[0]
+            found = nodes.get(value)
         return None if found is None else found.origin()
     if isinstance(module, Graph):
         ends = {o.name: o.node for o in module.outputs} | {u.input: u.value for u in module.updates}

@@ -276,17 +276,19 @@ class Judge:
             self.reference, self.last, self.kernels = made, made.declared, module
             self.report.whole = made.whole
         elif any(p.takes == p.gives == "symbol" for p in self.trial.passes):
-            graph = self.decomposed(module)
+            graph = attempt("interpreter", "input", lambda: self.decomposed(module), self.trial.refusable)
             if graph is not None:
                 self._begin(graph, "input")
 
     def look(self, pass_: Pass, module: Module) -> None:
         """Wrong if the module that a pass gave has other values than the one before it."""
         if isinstance(module, SymbolModule):
-            graph = self.decomposed(module)
+            graph = attempt("pass", pass_.name, lambda: self.decomposed(module), self.trial.refusable)
             if graph is not None:
                 self._graph(graph, pass_)
         elif isinstance(module, Graph):
+            if pass_.takes == "symbol":
+                self.reference = None  # Symbols are compared with their gradients
             self._graph(module, pass_)
         elif isinstance(module, Program):
             self._program(module, pass_)
@@ -294,11 +296,12 @@ class Judge:
             self._loops(module, pass_)
 
     def decomposed(self, module: Module) -> Graph | None:
-        """The graph of a Symbol, by the trial's own pass."""
+        """The graph of a Symbol with the gradients that follow, by the trial's own passes."""
         passes = [p for p in self.trial.passes if p.takes == "symbol" and p.gives == "tensor"]
+        gradients = [p for p in self.trial.passes if p.numerics == "extends" and p.takes == "tensor"]
         if not passes:
             return None
-        made: Graph = Manager(verify=False).step(passes[0], module)
+        made: Graph = Manager(verify=False).run([*passes[:1], *gradients], module)
         return made
 
     # -- levels

@@ -251,6 +251,8 @@ def near(got: Array, want: Array, bound: float | Array) -> bool:
 
 def difference(got: Array, want: Array) -> str:
     """Where two arrays differ most."""
+    if got.shape != want.shape:
+        return f"{got.shape} instead of {want.shape}"
     with np.errstate(all="ignore"):
         error = np.abs(got.astype(np.float64) - want.astype(np.float64))
     error = np.where(np.isnan(error) & (np.isnan(got) != np.isnan(want)), np.inf, np.nan_to_num(error, nan=0.0))

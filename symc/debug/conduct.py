@@ -10,12 +10,14 @@ from itertools import zip_longest
 
 from symc.debug.reading import turns
 from symc.debug.trial import Wrong
-from symc.ir.modules import LoopModule
+from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.program.nodes import KernelStep, Program
 from symc.ir.syntax.printing import regions_of
 from symc.ir.tensor.graph import Graph
 from symc.ir.text import print_module
+from symc.ops.base import OPERATORS, parse
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass
+from symc.symbol.compose import split_attributes
 
 #: how often a pass runs again
 AGAIN = 2
@@ -36,14 +38,18 @@ class Conduct:
         values have exchanged their names, "refused" where the program explodes, and "again" where it gives another
         program the next time."""
         name = self.pass_.name
-        if print_module(self.before) != self._given:
-            raise Wrong("verifier", name, "M8", "M8: it changes the very program that it is given")
+        now = print_module(self.before)
+        if now != self._given:
+            had, has = _first_change(self._given, now)
+            raise Wrong("verifier", name, "M8", f"M8: it changes the very program that it is given:\n{had}\n{has}")
         few, many = elements_of(self.before), elements_of(after)
         if many > max(ELEMENTS, TIMES * few):
             largest = _largest(after)
             alone = f" (%{largest} most of them)" if largest else ""
             message = f"what it gives computes {many:.2g} elements{alone}, what it was given {few:.2g}: nothing is run"
             raise Wrong("refused", name, "size", message, largest)
+        if isinstance(after, SymbolModule):
+            self._operators(after)
         exchanged = exchanged_names(self.before, after)
         if exchanged:
             raise Wrong(
@@ -53,10 +59,21 @@ class Conduct:
         for manager in self._managers:
             other = print_module(manager.step(self.pass_, self.before))
             if other != text:
-                had, has = next((a, b) for a, b in zip_longest(text.splitlines(), other.splitlines()) if a != b)
+                had, has = _first_change(text, other)
                 message = f"when it runs again, on the same program, it gives another one:\n{had}\n{has}"
                 raise Wrong("again", name, "program", message)
         return text != self._given
+
+    def _operators(self, after: SymbolModule) -> None:
+        """Wrong where an operator that the pass made computes something else than its text says."""
+        known = set(self.before.graph.nodes()) if isinstance(self.before, SymbolModule) else set()
+        for node in after.graph.nodes():
+            if node.is_variable or node in known or node.subgraphs or node.op not in OPERATORS:
+                continue
+            own, _ = split_attributes(OPERATORS[node.op], node.attrs)
+            if parse(OPERATORS[node.op], own) != node.definition:
+                message = f"M10: the definition of %{node.name} is another {node.op} than its attributes say"
+                raise Wrong("verifier", self.pass_.name, "M10", message, node.name)
 
 
 def exchanged_names(before: Module, after: Module) -> tuple[str, str] | None:
@@ -91,3 +108,8 @@ def _largest(module: Module) -> str:
         return ""
     sizes = {name: math.prod(n.shape) for n, name in module.names.items() if n.inputs and hasattr(n.type, "shape")}
     return max(sizes, key=sizes.__getitem__, default="")
+
+
+def _first_change(one: str, other: str) -> tuple[str | None, str | None]:
+    """The first lines in which two texts differ."""
+    return next((a, b) for a, b in zip_longest(one.splitlines(), other.splitlines()) if a != b)

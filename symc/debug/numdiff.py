@@ -123,6 +123,9 @@ class Search:
         tries = 0
         hangs = self.failure.check == "hang"
         passes = self.trial.passes[: self.at + 1]
+        if passes and passes[-1].gives == "symbol":  # a Symbol has values once it is decomposed and differentiated
+            tensors = [p for p in self.trial.passes if p.gives == "tensor"]
+            passes = (*passes, *(p for p in tensors if p.takes == "symbol" or p.numerics == "extends"))
         limit = HANG_LIMIT if hangs else TRY_LIMIT
 
         def fails(trial: Trial) -> Failure | None:

@@ -13,16 +13,16 @@ import numpy as np
 import symc
 from symc.debug.compare import difference, near
 from symc.debug.reading import gradients_of, heads_of, inputs_of
+from symc.debug.shrink import operands_in, operator_alone
 from symc.debug.smooth import check_gradients
 from symc.debug.trial import Trial, Wrong
 from symc.ir.errors import IRError
 from symc.ir.modules import SymbolModule
 from symc.ir.prims.control import CustomGrad
-from symc.ir.symbol.nodes import SymGraph, SymNode
+from symc.ir.symbol.nodes import SymNode
 from symc.ir.tensor.graph import Graph
-from symc.ir.tensor.interp import evaluate, values_of
+from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_module
-from symc.ir.types import Array, TensorType, dtype_of
 from symc.passes.manager.manager import Manager
 from symc.passes.tensor.autodiff import Autodiff
 from symc.passes.tensor.decompose import Decompose
@@ -57,34 +57,12 @@ def file_of(node: SymNode) -> str:
 
 def _alone(trial: Trial, module: SymbolModule, graph: Graph) -> Iterator[tuple[SymNode, Trial]]:
     """The operators from outside, each kind once, as Symbols of variables that have the values of its operands."""
-    nodes = [n for n in module.graph.nodes() if not n.is_variable and not n.subgraphs and file_of(n)]
-    if not nodes:
-        return
-    arrays = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}
-    inner = [n for n in graph.nodes() if isinstance(n.type, TensorType)]
-    values = {graph.names[n]: v for n, v in values_of(graph, arrays, inner).items() if n in graph.names}
     seen = []
-    for node in nodes:
-        known = [values.get(n.name if n.num_outputs == 1 else f"{n.name}.{at}") for n, at in node.inputs]
-        if any(v is None for v in known):
-            continue  # an operand that is no tensor, or that is called otherwise
-        given = {f"in{at}": v for at, v in enumerate(known) if v is not None}
-        kind = (node.op, node.definition, [(v.shape, v.dtype) for v in given.values()])
+    for node, given in operands_in(trial, module, graph, lambda n: bool(file_of(n))):
+        kind = (node.op, node.definition, [(v.shape, v.dtype) for v in given])
         if kind not in seen:
             seen.append(kind)
-            yield node, _trial_of(trial, module, node, given)
-
-
-def _trial_of(trial: Trial, module: SymbolModule, node: SymNode, given: dict[str, Array]) -> Trial:
-    """A Symbol of one operator."""
-    inputs = [(SymNode("null", name), 0) for name in given]
-    alone = SymNode(node.op, node.name, node.attrs, inputs, node.definition, node.where)
-    types = {name: TensorType(dtype_of(v.dtype), v.shape) for name, v in given.items()}
-    ends = tuple((alone, at) for at in range(node.num_outputs))
-    names = tuple(f"out{at}" for at in range(node.num_outputs))
-    shapes = {node.name: module.shapes[node.name]} if node.name in module.shapes else {}
-    made = SymbolModule(node.name, SymGraph(ends), types, names, {}, shapes)
-    return replace(trial, module=made, passes=(), given=given, whole=False)
+            yield node, replace(operator_alone(trial, module, node, given), passes=(), whole=False)
 
 
 def _built(trial: Trial) -> Graph:

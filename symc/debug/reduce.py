@@ -9,8 +9,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from symc.base import MXNetError
 from symc.debug.reading import inputs_of, operators_of
-from symc.debug.shrink import halves, neighbourhoods, parts, shrunk_graphs, smaller_symbols
+from symc.debug.shrink import halves, neighbourhoods, parts, shrunk_graphs, single_operators, smaller_symbols
 from symc.debug.shrink_bodies import shrunk_bodies
 from symc.debug.shrink_programs import program_of, shrunk_programs
 from symc.debug.trial import Failure, Trial
@@ -40,7 +41,10 @@ class _Reduction:
     def smallest(self) -> tuple[Trial, Failure]:
         """Shortest pipelines first, which makes every later try cheaper; until nothing gets smaller, or Ctrl-C."""
         try:
-            self._first(_over_primitives(self.trial))
+            if not any(p.name == self.failure.where and p.gives == "symbol" for p in self.trial.passes):
+                self._first(_over_primitives(self.trial))
+            if isinstance(self.trial.module, SymbolModule):
+                self._first(single_operators(self.trial))
             if isinstance(self.trial.module, Graph):
                 self._first(halves(self.trial))
                 self._all(parts)
@@ -59,7 +63,7 @@ class _Reduction:
         """Whether the candidate fails as before; then it is the trial from now on."""
         try:
             found = self.fails(candidate)
-        except (IRError, ArithmeticError, ValueError, TypeError, KeyError):
+        except (IRError, MXNetError, ArithmeticError, ValueError, TypeError, KeyError):
             return False  # not a trial at all: a candidate is made without looking at all that it breaks
         if found is None or found.signature != self.failure.signature:
             return False

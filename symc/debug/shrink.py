@@ -21,7 +21,8 @@ from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.syntax.printing import regions_of
 from symc.ir.tensor.graph import Graph, Output, Update, finish
 from symc.ir.tensor.interp import values_of
-from symc.ir.types import BOOL, Array, TensorType
+from symc.ir.types import BOOL, Array, TensorType, dtype_of
+from symc.passes.manager.manager import Manager
 
 #: nodes of a graph of which parts are tried before single nodes
 MANY = 12
@@ -309,6 +310,66 @@ def smaller_symbols(trial: Trial) -> Iterator[Trial]:
 Entry = tuple[SymNode, int]
 
 
+def single_operators(trial: Trial) -> Iterator[Trial]:
+    """Trials of one operator of a Symbol, of variables that have the values that it has in the whole."""
+    module = trial.module
+    assert isinstance(module, SymbolModule)
+    made_by = [p for p in trial.passes if p.takes == "symbol" and p.gives == "tensor"]
+    if made_by and len([n for n in module.graph.nodes() if not n.is_variable]) > 1:
+        try:
+            graph = Manager(verify=False).step(made_by[0], module)
+            for node, given in operands_in(trial, module, graph, lambda _: True):
+                yield operator_alone(trial, module, node, given)
+                if len(node.inputs) > 1:
+                    yield operator_alone(trial, module, node, given, in_order=True)
+        except (IRError, ArithmeticError, IndexError):
+            return
+
+
+def operands_in(
+    trial: Trial, module: SymbolModule, graph: Graph, wanted: Callable[[SymNode], bool]
+) -> Iterator[tuple[SymNode, list[Array]]]:
+    """Operators of a Symbol, and the values of their operands in the graph that was made of it; those whose operands
+    are not all called as the Symbol calls them, and those that hold graphs, are left out."""
+    nodes = [n for n in module.graph.nodes() if not n.is_variable and not n.subgraphs and wanted(n)]
+    if not nodes:
+        return
+    arrays = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+    inner = [n for n in graph.nodes() if isinstance(n.type, TensorType)]
+    values = {graph.names[n]: v for n, v in values_of(graph, arrays, inner).items() if n in graph.names}
+    for node in nodes:
+        names = [n.name if n.num_outputs == 1 else f"{n.name}.{at}" for n, at in node.inputs]
+        if all(name in values for name in names):
+            yield node, [values[name] for name in names]
+
+
+def operator_alone(
+    trial: Trial, module: SymbolModule, node: SymNode, values: Sequence[Array], in_order: bool = False
+) -> Trial:
+    """A trial of a Symbol of one operator, whose operands are variables that have these values. They are outputs, too,
+    where they shall keep their order whatever a pass makes of the operator."""
+    variables: dict[str, SymNode] = {}
+    given: dict[str, Array] = {}
+    inputs = []
+    for at, ((operand, _), value) in enumerate(zip(node.inputs, values)):
+        name = operand.name if operand.is_variable else f"in{at}"
+        variables.setdefault(name, operand if operand.is_variable else SymNode("null", name, where=operand.where))
+        given[name] = value
+        inputs.append((variables[name], 0))
+    alone = SymNode(node.op, node.name, node.attrs, inputs, node.definition, node.where)
+    types = {name: TensorType(dtype_of(v.dtype), v.shape) for name, v in given.items()}
+    numbers = range(node.definition.num_visible_outputs() if node.definition is not None else 1)
+    ends = {f"{node.name}_output{at or ''}": (alone, at) for at in numbers}
+    if in_order:
+        ends = {**{f"{name}.kept": (variable, 0) for name, variable in variables.items()}, **ends}
+    roles = {name: role for name, role in module.roles.items() if name in variables}
+    shapes = {name: shape for name, shape in module.shapes.items() if name == node.name}
+    made = SymbolModule(node.name, SymGraph(tuple(ends.values())), types, tuple(ends), roles, shapes)
+    floats = tuple(name for name, t in types.items() if t.dtype.is_float)
+    passes = tuple(_asking(p, floats) for p in trial.passes)
+    return dataclasses.replace(trial, module=made, passes=passes, given=given, requests={})
+
+
 def _symbols(trial: Trial, named: Sequence[tuple[str, Entry]], without: Mapping[SymNode, Entry]) -> Trial:
     """With these outputs; the nodes in `without` are replaced by the entries there."""
     module = trial.module
@@ -358,3 +419,9 @@ def _fitting(pass_: Any, names: Sequence[str]) -> Any:
     }
     changed = {f.name: fits[f.name](getattr(pass_, f.name)) for f in dataclasses.fields(pass_) if f.name in fits}
     return dataclasses.replace(pass_, **changed) if changed else pass_
+
+
+def _asking(pass_: Any, names: Sequence[str]) -> Any:
+    """A pass that is asked for gradients asked for these."""
+    plain = _fitting(pass_, ())
+    return dataclasses.replace(plain, wrt=tuple(names)) if getattr(pass_, "wrt", ()) else plain

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from commands import ran
 
+import symc as mx
 from symc.ops.base import OPERATORS
 from symc.passes.manager.manager import PASSES
 
 OUTSIDE = """
+from dataclasses import replace
+
 import numpy as np
 
 import symc as mx
@@ -22,6 +25,7 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.prims.control import custom_grad
 from symc.ir.prims.movement import broadcast
 from symc.ir.prims.reduce import reduce_max
+from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ir.tensor.graph import Graph
 from symc.ir.types import F16
 from symc.ops.base import Operator, operator
@@ -65,6 +69,9 @@ sign = act("OutSign", swish, None, lambda x, y, ct: ew.neg(ct))
 headless = act("OutHeadless", ew.tanh, None, lambda x, y, ct: ew.sub(1.0, ew.mul(y, y)))
 unsteady = act("OutUnsteady", lambda x: ew.mul(x, float(drawn.random())))
 
+d = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3, name="fc")
+difference = mx.sym.elemwise_sub(mx.sym.tanh(d, name="t"), mx.sym.BatchNorm(d, name="bn"), name="sub")
+classes = mx.sym.SoftmaxOutput(difference, name="softmax")
 plain = mx.sym.Activation(
     mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=4, name="fc"), act_type="relu", name="relu"
 )
@@ -113,6 +120,44 @@ class Exploding(Pass):
             return reduce_max(broadcast(node, (10000, 10000, *node.shape), (2, 3)), (0, 1))
 
         return rewrite(graph, [Rule("larger", larger)], rw)
+
+
+def of_symbols(name, change, text_only=False):
+    class OfSymbols(Pass):
+        def run(self, module, rw):
+            new = {}
+            for node in module.graph.nodes():
+                inputs = [(new[n], at) for n, at in node.inputs]
+                attrs, inputs = change(node, node.attrs, inputs)
+                said = node.attrs if text_only else attrs
+                definition = node.definition and type(node.definition).from_attributes(said)
+                new[node] = SymNode(node.op, node.name, attrs, inputs, definition, node.where)
+            made = SymGraph(tuple((new[n], at) for n, at in module.graph.outputs))
+            return replace(module, graph=made, inferred={})
+
+    register_pass(name, takes="symbol", gives="symbol")(OfSymbols)
+
+
+def given(op, **attrs):
+    return lambda n, old, ins: ({**old, **attrs} if n.op == op else old, ins)
+
+
+of_symbols("same_symbols", lambda n, old, ins: (old, ins))
+of_symbols("other_eps", given("BatchNorm", eps="0.1"))
+of_symbols("other_momentum", given("BatchNorm", momentum="0.5"))
+of_symbols("other_scale", given("SoftmaxOutput", grad_scale="2.0"))
+of_symbols("other_width", given("FullyConnected", num_hidden="7"))
+of_symbols("other_text", given("FullyConnected", num_hidden="7"), text_only=True)
+of_symbols("swapped", lambda n, old, ins: (old, ins[::-1] if n.op == "elemwise_sub" else ins))
+
+
+@register_pass("overwriting", takes="symbol", gives="symbol")
+class Overwriting(Pass):
+    def run(self, module, rw):
+        for node in module.graph.nodes():
+            if node.op == "BatchNorm":
+                node.attrs["eps"] = "0.5"
+        return module
 """
 
 
@@ -171,3 +216,48 @@ def test_a_pass_from_outside_that_is_wrong_where_nobody_looks(capsys, file, name
     found = told(capsys, file, "plain", "--load", str(file), "--insert", f"inline+{name}", code=code)
     assert (found["pass"], found["value"], found["action"]) == (name, value, None if name == "exchanging" else 0)
     assert says in str(found["message"])
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "value", "symbol"),
+    [
+        ("other_eps", 1, "bn.0", "bn"),
+        ("other_momentum", 1, "bn.mul", "bn"),
+        ("other_scale", 1, "softmax.mul", "softmax"),
+        ("swapped", 1, "sub", "sub"),
+        ("other_width", 5, "fc", "fc"),
+        ("other_text", 4, "fc", "fc"),
+        ("overwriting", 4, "bn", "bn"),
+    ],
+)
+def test_passes_of_symbols_that_are_wrong(capsys, file, name, code, value, symbol) -> None:
+    """Before all others; their gradients are compared, too."""
+    found = told(capsys, file, "classes", "--load", str(file), "--insert", f"+{name}", code=code)
+    assert (found["pass"], found["value"], found["symbol"]) == (name, value, symbol)
+    text = Path(str(found["reproducer"])).read_text()
+    operators = [line for line in text.splitlines() if line.startswith("  %") and "variable" not in line]
+    assert len(operators) == 1
+
+
+def test_a_pass_of_symbols_runs_before_all_others(capsys, file) -> None:
+    assert told(capsys, file, "classes", "--load", str(file), "--insert", "+same_symbols", code=0)["verdict"] == "ok"
+    out, _ = ran(capsys, "opt", f"{file}:classes", "--shapes", "data=5x3", "--insert=+other_eps", "--print-pipeline")
+    assert out.startswith("other_eps,decompose{")
+    given = ["--shapes", "data=5x3", "--insert=+other_eps", "--after=other_eps"]
+    assert 'eps="0.1"' in ran(capsys, "dump", f"{file}:classes", *given)[0]
+
+
+def test_executors_run_a_pass_of_symbols(file) -> None:
+    x = mx.sym.Variable("x")
+    net = mx.sym.BatchNorm(x, name="b", eps=1e-3)
+    ones = mx.nd.ones((2, 3))
+
+    def run() -> float:
+        exe = net.simple_bind(mx.cpu(), x=(2, 3))
+        exe.aux_dict["b_moving_var"][:] = 1
+        return float(exe.forward(x=ones)[0].asnumpy()[0, 0])
+
+    with mx.pipeline(insert={"": "other_eps"}):
+        assert abs(run() - 1.1**-0.5) < 1e-6
+        assert abs(float(mx.nd.exp(ones).asnumpy()[0, 0]) - 2.7182817) < 1e-6
+    assert abs(run() - 1.001**-0.5) < 1e-6
