@@ -54,3 +54,5 @@ ANEW = 0.9
 ROWS, STEPS = 32, 128
 #: elements of a row that are read before the next row's, and rows that are read at once, of what no cache holds
 RUN, ABREAST = 1 << 10, 16
+#: rows, terms and columns of a product from which on a left operand that is stored term by term is turned first
+LEAST_ROWS, LEAST_TERMS, SERVED = 64, 256, 1 << 10
