@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,11 +99,11 @@ def assign(array: NDArray, key: Any, value: Any) -> None:
     whole = isinstance(where, slice) and where == slice(None)
     if STATE.recording and not (whole and isinstance(value, np.ndarray)):
         refuse_written(array, not whole and records([value]))
+    data = array._read
     if not isinstance(source, np.ndarray):
         source = np.asarray(source)
     if source.dtype.kind not in "fiub":
-        raise TypeError(f"an array of {array._read.dtype} cannot hold {source.dtype} (value {value!r})")
-    data = array._read
+        source = numbers_of(source, data.dtype)
     if source.dtype != data.dtype:
         source = cast_numpy(source, data.dtype)
     target = data[where]
@@ -114,6 +115,17 @@ def assign(array: NDArray, key: Any, value: Any) -> None:
         touch(data)
     if STATE.recording and whole and records([value]):
         _record_assigned(array, value)
+
+
+def numbers_of(source: Any, dtype: Any) -> Array:
+    """What numpy makes of text and of objects ("0.5", None) as numbers. TypeError for what is none."""
+    made = np.asarray(source)
+    if made.dtype.kind in "OSU":
+        with suppress(ValueError, TypeError, OverflowError):
+            return np.array(source, dtype)
+    if made.dtype.kind not in "fiub":
+        raise TypeError(f"an array of {dtype} cannot hold {made.dtype} (value {source!r})")
+    return made
 
 
 def _record_assigned(array: NDArray, value: NDArray) -> None:

@@ -434,7 +434,7 @@ def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> N
     except ValueError:
         raise TypeError("source_array must be array like object") from None
     if data.dtype.kind not in "fiub":
-        raise TypeError(f"source_array must be array like object of numbers, got {data.dtype}")
+        data = indexing.numbers_of(source_array, dtype)
     made = empty(data.shape, ctx, dtype)
     made._read[...] = data
     return made
