@@ -187,7 +187,7 @@ class Builder:
 
     def load_fresh(self, buffer: Buffer, index: Index) -> Ref:
         """A load of memory that this kernel also writes: never shared with an earlier one."""
-        stmt = Load(self.fresh(self.stem), buffer.name, buffer.type.dtype, index, origin=self.origin)
+        stmt = Load(self.fresh(self.stem), buffer.name, buffer.type.dtype, index, self._guard, origin=self.origin)
         self._emit(stmt)
         return stmt.ref
 

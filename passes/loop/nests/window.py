@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import product
 
-from symc.ir.index import Affine, unravel
+from symc.ir.index import Affine, linear, unravel
 from symc.ir.op import Index, Node, Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.reduce import ArgMax, ArgMin
 from symc.ir.prims.window import WindowMax, WindowMaxGrad, WindowPick, WindowSpread, WindowSum
-from symc.ir.types import I64, Shape, TensorType
+from symc.ir.types import I32, I64, Shape, TensorType, strides_of
 from symc.passes.loop.build import Builder
 from symc.passes.loop.nests.common import Read, Store, accumulator, nest
 
@@ -98,13 +98,15 @@ def _window_top(b: Builder, values: Sequence[Ref]) -> Ref:
 
 @nest(WindowMaxGrad)
 def window_max_grad_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> None:
-    """Windows that do not overlap write their places directly; others add into a cleared plane, window by window."""
+    """Windows that do not overlap write their places directly; places of others gather from them. Large windows add
+    into a cleared plane, one by one."""
     op = node.op
     assert isinstance(op, WindowMaxGrad)
     r = len(op.size)
     lead = node.shape[: node.rank - r]
-    apart = all(k <= s for k, s in zip(op.size, op.stride)) and math.prod(op.size) <= _UNROLLED
-    nest_of = _windows_apart if apart else _windows_together
+    small = math.prod(op.size) <= _UNROLLED
+    apart = all(k <= s for k, s in zip(op.size, op.stride))
+    nest_of = _large_windows_together if not small else _windows_apart if apart else _windows_together
     b.nest(lead, lambda index: nest_of(b, node, index, reads, store))
 
 
@@ -160,7 +162,46 @@ def _windows_apart(b: Builder, node: Node, lead: Index, reads: Sequence[Read], s
 
 
 def _windows_together(b: Builder, node: Node, lead: Index, reads: Sequence[Read], store: Store) -> None:
-    """The windows add into a plane of their own, one after the other, as several may share a place."""
+    """Windows that share places: which of its places each takes is noted first. A place then adds up, in their order,
+    the windows that took it; those are at a fixed distance for all places that leave the same residue by the stride."""
+    op = node.op
+    assert isinstance(op, WindowMaxGrad)
+    r = len(op.size)
+    spatial, places = node.shape[node.rank - r :], node.inputs[1].shape[node.rank - r :]
+    taken = b.alloc("taken", TensorType(I32, places))
+
+    def note(place: Index) -> None:
+        values = [reads[0]((*lead, *(p * s + t for p, s, t in zip(place, op.stride, tap)))) for tap in _taps(op.size)]
+        top, free, tap = _window_top(b, values), None, b.const(0, I32)
+        for at, value in enumerate(values):
+            first, free = _first_hit(b, value, top, free)
+            tap = b.apply(ew.Select(), [first, b.const(at, I32), tap])
+        b.store(tap, taken, place)
+
+    b.nest(places, note)
+    zero = b.const(0, node.dtype)
+    for residue in product(*(range(min(s, n)) for s, n in zip(op.stride, spatial))):
+        backs = product(*(reversed(range(-(-(k - u) // s))) for k, s, u in zip(op.size, op.stride, residue)))
+        # (windows back, the place within that window), the first window first
+        met = [(back, tuple(u + t * s for u, t, s in zip(residue, back, op.stride))) for back in backs]
+
+        def gather(q: Index, residue: tuple[int, ...] = residue, met: list[tuple[Shape, Shape]] = met) -> None:
+            total = zero
+            for back, tap in met:
+                at = tuple(i - t for i, t in zip(q, back))
+                inside = [(w, 0, extent) for w, extent in zip(at, places)]
+                given = b.guard(inside, lambda at=at: reads[1]((*lead, *at)), zero)  # type: ignore[misc]
+                number = b.guard(inside, lambda at=at: b.load_fresh(taken, at), b.const(-1, I32))  # type: ignore[misc]
+                own = sum(t * s for t, s in zip(tap, strides_of(op.size)))
+                mine = b.apply(ew.eq, [number, b.const(own, I32)])
+                total = b.apply(ew.add, [total, b.apply(ew.Select(), [mine, given, zero])])
+            store((*lead, *(i * s + u for i, s, u in zip(q, op.stride, residue))), total)
+
+        b.nest([-(-(n - u) // s) for n, u, s in zip(spatial, residue, op.stride)], gather)
+
+
+def _large_windows_together(b: Builder, node: Node, lead: Index, reads: Sequence[Read], store: Store) -> None:
+    """Large windows add into a plane of their own, one after the other, as several may share a place."""
     op = node.op
     assert isinstance(op, WindowMaxGrad)
     r = len(op.size)
@@ -173,8 +214,7 @@ def _windows_together(b: Builder, node: Node, lead: Index, reads: Sequence[Read]
     def add(index: Index, value: Ref) -> None:
         b.store(value, scratch, index[with_lead:], add=True)
 
-    window = _window if math.prod(op.size) <= _UNROLLED else _large_window
-    b.nest(places, lambda place: window(b, op, lead, place, reads, add), kind="serial")
+    b.nest(places, lambda place: _large_window(b, op, lead, place, reads, add), kind="serial")
     b.nest(spatial, lambda q: store((*lead, *q), b.load_fresh(scratch, q)))
 
 
@@ -204,9 +244,6 @@ def _large_window(b: Builder, op: WindowMaxGrad, lead: Index, place: Index, read
 
 def _first_position(b: Builder, size: Shape, read: Callable[[Index], Ref], least: bool = False) -> Ref:
     """Row-major position (i64) of the first extremum; the first nan wins."""
-    from symc.ir.index import linear
-    from symc.ir.types import strides_of
-
     zero = tuple(Affine() for _ in size)
     start = read(zero)
 
