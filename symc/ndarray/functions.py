@@ -127,8 +127,9 @@ class Function:
 
     @once
     def _first(self) -> int:
-        """How many calls numpy answers before there is a program."""
-        return first_calls(self.graph)
+        """How many calls numpy answers before there is a program. (Those of an optimizer's step are counted by
+        run_operator.)"""
+        return 0 if self.operator is not None and self.operator.is_update else first_calls(self.graph)
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         """The results for these inputs; the inputs that change are changed in place."""
