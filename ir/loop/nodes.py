@@ -17,8 +17,8 @@ may run on other threads, the turns of a vector loop are taken `width` at a time
 of a jam loop all at once, each statement of the body for every turn before the next statement (unroll and jam: with a
 vector loop inside, values become register tiles).
 
-The turns of a `given` loop are an argument of the kernel's machine code: kernels that differ in them alone share it.
-What the loop level says and proves of such a loop is about the extent that stands in it.
+The turns of a `given` loop are an argument of the kernel's machine code, and so is the literal of a `given` operation:
+kernels that differ in them alone share it. What the loop level says and proves is about the numbers that stand in it.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class Let:
     op: Primitive
     args: tuple[Ref, ...]
     origin: Origin | None = None
+    #: its literal, a float, is an argument of the machine code
+    given: bool = False
 
     @property
     def ref(self) -> Ref:

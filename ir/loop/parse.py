@@ -247,7 +247,8 @@ class KernelParser:
             cls = operation(p)
             args = operands(p, self.scalars, lambda r: r.dtype, _literal)
             op = make_op(p, cls, TensorType(dtype, ()), at)
-            made = Let(name, dtype, op, tuple(args), p.loc())
+            given = p.accept("given")
+            made = Let(name, dtype, op, tuple(args), p.loc(), given)
         self._define(token, name, dtype)
         return made
 

@@ -13,8 +13,9 @@
     } !2
 
 `scheduled` behind the parameters says that a pass has chosen how the loops run. Hints of a loop: `{kind=width,
-unroll=n, given}`. An index is affine, with `floordiv(e, n)` and `mod(e, n)`; a variable whose range is not that of its
-loop carries it: `%i:0..4`. What a called kernel's body was before it became loops is not part of this level.
+unroll=n, given}`; `given` behind an operation is its literal. An index is affine, with `floordiv(e, n)` and
+`mod(e, n)`; a variable whose range is not that of its loop carries it: `%i:0..4`. What a called kernel's body was
+before it became loops is not part of this level.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ class KernelPrinter:
         if isinstance(stmt, Let):
             attributes = printer.attributes(stmt.op, TensorType(stmt.dtype, ()))
             right = f"{stmt.op.name}({args_text(stmt.args)}){attributes}"
-            emit(f"{indent}{value_name(stmt.name)}: {stmt.dtype} = {right}{loc}")
+            given = " given" if stmt.given else ""
+            emit(f"{indent}{value_name(stmt.name)}: {stmt.dtype} = {right}{given}{loc}")
         elif isinstance(stmt, Load):
             other = f" else {ref_text(stmt.other, stmt.dtype)}" if stmt.other is not None else ""
             access = self.access(stmt.buffer, stmt.index, stmt.guard)

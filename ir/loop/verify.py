@@ -18,7 +18,7 @@ from symc.ir.origins import Origin
 from symc.ir.program.nodes import KernelStep, regions_of_step
 from symc.ir.program.text import is_planned
 from symc.ir.tensor.verify import Checked
-from symc.ir.types import BOOL, DType, TensorType
+from symc.ir.types import BOOL, F32, F64, DType, TensorType
 
 
 def verify_loops(module: Any, origins: bool = True, checked: Checked | None = None) -> None:
@@ -206,6 +206,8 @@ class _Kernel:
     def _let(self, let: Let) -> None:
         for a in let.args:
             self._ref(a, f"%{let.name}")
+        if let.given and [a.dtype in (F32, F64) for a in let.args if a.is_literal] != [True]:
+            raise self.fail("L8", f"%{let.name} is given its literal, and has not one that is f32 or f64")
         try:
             right = let.op.type([TensorType(a.dtype, ()) for a in let.args])
         except IRError as problem:

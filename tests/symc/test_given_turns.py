@@ -17,7 +17,7 @@ from symc.ir.loop.nodes import For, walk
 from symc.ir.modules import LoopModule
 from symc.ir.op import Node
 from symc.ir.parse import parse
-from symc.ir.prims import add, conv, dot, exp, mul, reduce_sum, relu, sub, tanh
+from symc.ir.prims import add, const, conv, dot, exp, mul, reduce_sum, relu, sub, tanh
 from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_module
 from symc.ir.types import F16, F32, F64, I32, DType, TensorType
@@ -50,6 +50,7 @@ SHARED: dict[str, tuple[Function, Callable[[int], dict[str, tuple[int, ...]]], t
     "a batch of images": (layer, lambda n: {"x": (n, 8, 30, 30), "w": (16, 8, 3, 3)}, (4, 5, 8, 31)),
     "sums over a batch": (lambda x: reduce_sum(x, (0,)), lambda n: {"x": (n, 70)}, (48, 49, 71, 72, 96, 500)),
     "short sums": (lambda x: reduce_sum(x, (0,)), lambda n: {"x": (n, 70)}, (5, 24, 47)),
+    "means": (lambda x: mul(reduce_sum(x, (0,)), const(1.0 / x.shape[0], F32)), lambda n: {"x": (n, 70)}, (48, 500)),
     "gradients of weights": (
         lambda x, y: dot(y, x, True, False), lambda n: {"x": (n, 96), "y": (n, 64)}, (48, 64, 100),
     ),
@@ -151,6 +152,28 @@ def test_text_says_which_turns_are_given_and_all_levels_run_it(end: int) -> None
     for found in (native(x=x), run_loop_module(made, {"x": x}).outputs):
         np.testing.assert_array_equal(found["y"], x[:end].sum(0))
         np.testing.assert_array_equal(found["z"], x)
+
+
+def test_factors_are_given_with_the_turns() -> None:
+    """Also two that are equal, and those that single precision rounds."""
+
+    def function(x: Node, first: float, second: float) -> Node:
+        return add(mul(x, const(first, F32)), mul(exp(x), const(second, F32)))
+
+    found = set()
+    x = np.linspace(-2, 2, 77, dtype=np.float32)
+    for first, second in ((0.1, 3.0), (1 / 3, 1e30), (-7.0, 1e-45)):
+        graph = graph_of(lambda x, a=first, b=second: function(x, a, b), x=TensorType(F32, (77,)))
+        executable = to_executable(to_program(graph))
+        found |= codes(executable)
+        text = print_module(executable.loops)
+        assert text.count(" given !") == 2 and parse(text).kernels == parse(print_module(parse(text))).kernels
+        want = evaluate(graph, {"x": x}).outputs["out0"]
+        np.testing.assert_allclose(executable(x=x)["out0"], want, 1e-5, 1e-5)
+    assert len(found) == 1
+    same = graph_of(lambda x: function(x, 0.1, 0.1), x=TensorType(F32, (77,)))
+    executable = to_executable(to_program(same))
+    np.testing.assert_allclose(executable(x=x)["out0"], evaluate(same, {"x": x}).outputs["out0"], 1e-5, 1e-5)
 
 
 REFUSED = {

@@ -1,19 +1,25 @@
-"""Which loops' turns are given to machine code as arguments, so that kernels which differ in them alone are one.
+"""Which numbers are given to machine code as arguments, so that kernels which differ in them alone are one.
 
 The outermost extent of a tensor (its batch, its rows, or all of a flat one) says how often loops turn, and nothing
 else: no stride depends on it. So its loops can be the same code for every extent. Inner extents are strides of others,
-and constants are faster there: lanes, register tiles and windows keep theirs.
+and constants are faster there: lanes, register tiles and windows keep theirs. Factors of means go with the turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 
 from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Buffer, For, If, IndexValue, Let, Load, Stmt, Store, walk
+from symc.ir.loop.nodes import Buffer, For, If, IndexValue, Let, Load, Stmt, Store, map_body, walk
+from symc.ir.prims import elementwise as ew
+from symc.ir.types import F32, F64
 from symc.passes.cost import FAR
 from symc.passes.loop.tiling.nests import vectors_a_turn
+
+#: factors that machine code has better instructions for
+SPARED = (0.0, 0.5, 1.0, 2.0)
 
 
 def with_given_turns(body: tuple[Stmt, ...], buffers: Mapping[str, Buffer]) -> tuple[Stmt, ...]:
@@ -21,8 +27,10 @@ def with_given_turns(body: tuple[Stmt, ...], buffers: Mapping[str, Buffer]) -> t
     outer = _outermost(body)
     alone = len(body) == 1
     if alone and isinstance(body[0], For) and body[0].kind == "vector" and body[0].var in outer:
-        return (_flat(body[0]),)
-    return _given(body, outer, _waits(body, buffers, outer), alone) if outer else body
+        body = (_flat(body[0]),)
+    elif outer:
+        body = _given(body, outer, _waits(body, buffers, outer), alone)
+    return map_body(body, _with_given_factor) if any(isinstance(s, For) and s.given for s in walk(body)) else body
 
 
 def _outermost(body: tuple[Stmt, ...]) -> set[str]:
@@ -74,6 +82,16 @@ def _given(body: tuple[Stmt, ...], outer: set[str], waits: bool, first: bool) ->
             stmt = replace(stmt, body=_given(stmt.body, outer, waits, False))
         made.append(stmt)
     return tuple(made)
+
+
+def _with_given_factor(stmt: Stmt) -> Stmt:
+    """A product with a literal, or quotient by one, that no instruction is spared for."""
+    if not isinstance(stmt, Let) or stmt.op not in (ew.mul, ew.div) or stmt.dtype not in (F32, F64):
+        return stmt
+    literals = [a.value for a in stmt.args if a.is_literal]
+    if len(literals) != 1 or literals[0] is None or abs(literals[0]) in SPARED or not isfinite(literals[0]):
+        return stmt
+    return replace(stmt, given=True)
 
 
 def _flat(loop: For) -> For:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from symc.codegen.emit.pieces import contracts, read_in_turns
 from symc.codegen.target import Target
@@ -36,7 +39,7 @@ def describe(kernel: LoopKernel, target: Target) -> NativeKernel:
     found = _shifts(kernel, offsets)
     shifts = tuple(found.get(b.name, 0) * b.type.dtype.itemsize for b in kernel.buffers)
     key = _fingerprint(kernel, target, offsets, found)
-    numbers = tuple(number for _, number in numbers_of(kernel))
+    numbers = tuple(numbers_of(kernel).values())
     return NativeKernel(key, extent, scratch_layout(kernel)[1], work_of(kernel, extent), shifts, numbers)
 
 
@@ -48,18 +51,41 @@ def outermost_loop(kernel: LoopKernel) -> For | None:
     return None
 
 
-def numbers_of(kernel: LoopKernel) -> list[tuple[For, int]]:
-    """Numbers that are arguments of the machine code, behind the addresses: of every given loop its turns and, where
-    that is not 0, its `lo`. Of the outermost parallel loop threads are told the turns anyway."""
-    found: list[tuple[For, int]] = []
+#: a number that is given: "turns" or "begin", with the turns and `lo` of its loop, or "factor", with its type and bits
+Given = tuple[str, object, int]
+
+
+def numbers_of(kernel: LoopKernel) -> dict[Given, int]:
+    """Numbers that are arguments of the machine code, behind the addresses and in this order: of every given loop its
+    turns and, where that is not 0, its `lo`; of a given operation its literal's bits. Equal ones are one. Of the
+    outermost parallel loop threads are told the turns anyway."""
+    found: dict[Given, int] = {}
     outermost = outermost_loop(kernel)
     for stmt in walk(kernel.body):
         if isinstance(stmt, For) and stmt.given:
             if stmt is not outermost or stmt.kind == "vector":
-                found.append((stmt, stmt.trips))
+                found[given_turns(stmt)] = stmt.trips
             if stmt.lo:
-                found.append((stmt, stmt.lo))
+                found[given_begin(stmt)] = stmt.lo
+        elif isinstance(stmt, Let) and stmt.given:
+            factor = given_factor(stmt)
+            found[factor] = factor[2]
     return found
+
+
+def given_turns(loop: For) -> Given:
+    return "turns", loop.trips, loop.lo
+
+
+def given_begin(loop: For) -> Given:
+    return "begin", loop.trips, loop.lo
+
+
+def given_factor(let: Let) -> Given:
+    (literal,) = (a for a in let.args if a.is_literal)
+    with np.errstate(over="ignore"):
+        bits = np.asarray(literal.value, literal.dtype.numpy).tobytes()
+    return "factor", literal.dtype, int.from_bytes(bits, sys.byteorder)
 
 
 def _extent(kernel: LoopKernel) -> int:
@@ -98,13 +124,14 @@ def _fingerprint(kernel: LoopKernel, target: Target, offsets: Mapping[int, Affin
     for stmt in walk(kernel.body):  # memory is asked for large operands only, and how large one is depends on turns
         if isinstance(stmt, For) and stmt.given and contracts(stmt):
             parts += [f"{stmt.var}:{numbers[name]}" for name in read_in_turns(stmt, buffers)]
-    _write(kernel.body, parts, offsets, shifts, numbers, scratch_layout(kernel)[0])
+    given = {given: at for at, given in enumerate(numbers_of(kernel))}
+    _write(kernel.body, parts, offsets, shifts, numbers, scratch_layout(kernel)[0], given)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _write(
     body: tuple[Stmt, ...], parts: list[str], offsets: Mapping[int, Affine], shifts: Mapping[str, int],
-    numbers: Mapping[str, str], scratch: Mapping[str, int],
+    numbers: Mapping[str, str], scratch: Mapping[str, int], given: Mapping[Given, int],
 ) -> None:  # fmt: skip
     def ref(r: Ref) -> str:
         return f"%{r.name}" if r.name else f"{r.value!r}:{r.dtype}"
@@ -117,7 +144,8 @@ def _write(
 
     for s in body:
         if isinstance(s, Let):
-            parts.append(f"{s.name}={s.op!r}({','.join(map(ref, s.args))}){s.dtype}")
+            args = [f"given {given[given_factor(s)]}" if s.given and a.is_literal else ref(a) for a in s.args]
+            parts.append(f"{s.name}={s.op!r}({','.join(args)}){s.dtype}")
         elif isinstance(s, Load):
             other = ref(s.other) if s.other is not None else ""
             parts.append(f"{s.name}={place(s)}{s.dtype}{guards(s.guard)}{other}")
@@ -127,13 +155,15 @@ def _write(
             parts.append(f"{s.name}={s.index}:{s.dtype}")
         elif isinstance(s, For):
             carries = ",".join(f"{c.name}={ref(c.init)}>{ref(c.yields)}>{c.result}{c.combine or ''}" for c in s.carries)
-            turns = f"{s.lo} {s.hi}" if not s.given else "given" if not s.lo else "given from"
+            turns = f"{s.lo} {s.hi}"
+            if s.given:  # the outermost loop's turns are no argument
+                turns = f"given {given.get(given_turns(s), '')} from {given[given_begin(s)] if s.lo else ''}"
             parts.append(f"for {s.var} {turns} {s.step} {s.kind} {s.width} {s.unroll} {carries}{{")
-            _write(s.body, parts, offsets, shifts, numbers, scratch)
+            _write(s.body, parts, offsets, shifts, numbers, scratch, given)
             parts.append("}")
         elif isinstance(s, If):
             parts.append(f"if {ref(s.cond)}{{")
-            _write(s.body, parts, offsets, shifts, numbers, scratch)
+            _write(s.body, parts, offsets, shifts, numbers, scratch, given)
             parts.append("}")
         else:
             t = s.buffer.type

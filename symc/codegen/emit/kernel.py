@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from symc.codegen.emit.ahead import Ahead
 from symc.codegen.emit.carries import across, combination, folded, masked_out, settle
-from symc.codegen.emit.description import numbers_of, outermost_loop
+from symc.codegen.emit.description import Given, given_begin, given_factor, given_turns, numbers_of, outermost_loop
 from symc.codegen.emit.lanes import Lane, Val, coordinates, project, scalar
 from symc.codegen.emit.memory import Memory
 from symc.codegen.emit.operations import Operations
@@ -54,14 +54,15 @@ class _Emitter:
         self.open: tuple[Lane, ...] = ()
         self.memory = Memory(self)
         self.ahead = Ahead(self)
-        #: of given loops, by their ids: the turns and, where that is not 0, `lo`
-        self.numbers: dict[int, list[str]] = {}
+        #: what is given
+        self.numbers: dict[Given, str] = {}
         self.at_block = "entry"
 
     def run(self) -> None:
         self.memory.parameters(self.kernel.buffers)
-        for at, (given, _) in enumerate(numbers_of(self.kernel), len(self.kernel.buffers)):
-            self.numbers.setdefault(id(given), []).append(self.memory.argument(at, "i64"))
+        for at, given in enumerate(numbers_of(self.kernel), len(self.kernel.buffers)):
+            of = type_name(given[1]) if isinstance(given[1], DType) else "i64"
+            self.numbers[given] = self.memory.argument(at, of)
         loop = outermost_loop(self.kernel)
         if loop is None:
             self.statements(self.kernel.body)
@@ -80,7 +81,7 @@ class _Emitter:
             if paired:
                 paired = False
             elif isinstance(stmt, Let):
-                self.values[stmt.name] = self.apply(stmt.op, [self.operand(a) for a in stmt.args], stmt.dtype)
+                self.values[stmt.name] = self.apply(stmt.op, self._operands(stmt), stmt.dtype)
             elif isinstance(stmt, IndexValue):
                 self.values[stmt.name] = self._index_value(stmt.index, stmt.dtype)
             elif isinstance(stmt, Load):
@@ -126,17 +127,18 @@ class _Emitter:
 
     def _given(self, loop: For) -> None:
         """A counted loop whose turns are an argument: at least one, unless it begins where another one ended."""
-        turns, *begin = self.numbers[id(loop)]
-        if not begin:
+        turns = self.numbers[given_turns(loop)]
+        if not loop.lo:
             self.counted(loop, "0", turns, "0", loop.step)
             return
+        begin = self.numbers[given_begin(loop)]
         dims = self._carry_dims(loop)
         starts = [self.spread(self.operand(c.init), d) for c, d in zip(loop.carries, dims)]
         before, last = self.at_block, ""
 
         def some() -> None:
             nonlocal last
-            self.counted(loop, "0", turns, begin[0], loop.step)
+            self.counted(loop, "0", turns, begin, loop.step)
             last = self.at_block
 
         self.where("slt", "0", turns, some)
@@ -363,6 +365,13 @@ class _Emitter:
         if ref.is_literal:
             return scalar(ref.dtype, literal(ref.value, ref.dtype))
         return self.values[ref.name]
+
+    def _operands(self, let: Let) -> list[Val]:
+        """What an operation is applied to; a literal may be given."""
+        if not let.given:
+            return [self.operand(a) for a in let.args]
+        number = self.numbers[given_factor(let)]
+        return [scalar(a.dtype, number) if a.is_literal else self.operand(a) for a in let.args]
 
     def union(self, values: list[Val]) -> tuple[Lane, ...]:
         found = {d for v in values for d in v.dims}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from symc.codegen.emit.description import given_begin, given_turns
 from symc.codegen.emit.lanes import Lane
 from symc.ir.changed import replace
 from symc.ir.loop.nodes import For
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def emit_outermost(e: _Emitter, loop: For) -> None:
     """All of the kernel."""
     if loop.kind == "parallel":
-        (begin,) = e.numbers.get(id(loop), [str(loop.lo)])
+        begin = e.numbers.get(given_begin(loop), str(loop.lo)) if loop.given else str(loop.lo)
         e.where("slt", "%lo", "%hi", lambda: e.counted(loop, "%lo", "%hi", begin, loop.step))
     elif loop.given:
         _given(e, loop)
@@ -40,7 +41,7 @@ def _known(e: _Emitter, loop: For) -> None:
 
 def _given(e: _Emitter, loop: For) -> None:
     """As many chunks as there are, then single vectors, then single turns."""
-    value, (turns,) = e.lines.value, e.numbers[id(loop)]
+    value, turns = e.lines.value, e.numbers[given_turns(loop)]
     whole = value(f"udiv i64 {turns}, {loop.width * loop.unroll}")
     end = _least(e, whole)
     e.where("slt", "%lo", end, lambda: _chunks(e, loop, "%lo", end))
