@@ -16,8 +16,8 @@ DENSE = 0.8
 SPARSE = 0.5
 #: ... and a tile whose lanes run along the reduction and are folded at its end
 FOLDED = 0.65
-#: turns of such a tile that cost as much as one with some lanes masked
-RAGGED = 4
+#: turns of such a tile that cost as much as one with some lanes masked, and as folding the lanes
+RAGGED, FOLDING = 4, 2
 #: floating-point operations that take as long as moving a byte
 MOVING = 8
 #: bytes of a row that are enough to read it from where it lies, unless it serves so many tiles

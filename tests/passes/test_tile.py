@@ -127,3 +127,12 @@ def test_a_tile_reuses_its_vectors() -> None:
     for load in (s for s in found if isinstance(s, Load)):
         moved = {v.name for i in load.index for v in i.variables()}
         assert not moved & lanes or jams - moved
+
+
+@pytest.mark.parametrize(("rows", "terms", "folded"), [(24, 64, False), (64, 64, False), (17, 1024, True)])
+def test_lanes_are_not_folded_after_a_few_turns(rows: int, terms: int, folded: bool) -> None:
+    """Folding the lanes of every result takes as long as some turns: short sums pack an operand instead."""
+    types = {"x": TensorType(F32, (rows, terms)), "w": TensorType(F32, (64, terms))}
+    graph = graph_of(lambda x, w: [dot(x, w, tb=True)], **types)
+    made = Manager(verify=True).run([Lower(), Tile(vector_bytes=64, registers=32)], to_program(graph))
+    assert any(isinstance(s, For) and s.kind == "vector" and s.carries for s in walk(made.kernels[0].body)) == folded

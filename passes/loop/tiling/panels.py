@@ -22,6 +22,7 @@ from symc.passes.cost import (
     ENTERING,
     FAR,
     FOLDED,
+    FOLDING,
     LARGEST,
     LINE,
     PACKING,
@@ -64,7 +65,7 @@ def packed_tile(
     best = share(loops[-1].trips, width) * (DENSE if apart < 2 else SPARSE if apart == 2 else 0.0)
     if all(a.stride(nest[-1].var) in (0, 1) for a in found):
         whole, rest = divmod(nest[-1].trips, width)
-        best = max(best, FOLDED * nest[-1].trips / width / (whole + (RAGGED if rest else 0)))
+        best = max(best, FOLDED * nest[-1].trips / width / (whole + FOLDING + (RAGGED if rest else 0)))
     # what runs a few turns only is written out
     inner_turns = next((x.trips for x in reversed(nest) if x.trips > 4), steps)
     tile: PackedTile | None = None
