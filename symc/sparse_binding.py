@@ -54,6 +54,16 @@ class StoredExecutor(Executor):
         self._stypes = output_stypes(symbol, stypes)
         self._rows_of = _row_sources(symbol, stypes)
         self._shown: list[NDArray] | None = None
+        changed = {
+            node.inputs[at][0].name
+            for node in symbol.graph.nodes()
+            if not node.is_variable
+            for at in node.definition.written_inputs()
+        }
+        #: csr arguments that the program only reads, and where the values of each stand in its dense array
+        self._filled: dict[str, tuple[Array, ...]] = {
+            n: () for n, a in zip(self._arg_names, args) if isinstance(a, CSRNDArray) and n not in changed
+        }
         for node in symbol.graph.nodes():
             kinds = variables_stored(node, stypes)
             if set(kinds) - {DEFAULT} and node.op not in (*_EMBEDDINGS, "cast_storage"):
@@ -87,12 +97,22 @@ class StoredExecutor(Executor):
     def _load(self) -> None:
         """What is in the sparse arrays goes to where the program reads it."""
         pairs = [*zip(self.arg_arrays, self._inner.arg_arrays), *zip(self.aux_arrays, self._inner.aux_arrays)]
-        for array, twin in pairs:
-            if isinstance(array, BaseSparseNDArray) and array._values is not twin._data:
+        for name, (array, twin) in zip([*self._arg_names, *self._aux_names], pairs):
+            if name in self._filled:
+                self._scatter(name, array, twin._data)
+            elif isinstance(array, BaseSparseNDArray) and array._values is not twin._data:
                 array._dense_into(twin._data)
                 if isinstance(array, RowSparseNDArray) and len(array._values) == array.shape[0]:
                     array._values, array._aux = twin._data, [np.arange(array.shape[0])]
                     give_away(array._values)
+
+    def _scatter(self, name: str, array: Any, dense: Array) -> None:
+        """A csr batch in the place of the one before, whose few values are taken out: millions of columns are not set
+        to 0 again. Nothing else writes there, and zeros are what it begins with."""
+        if self._filled[name]:
+            dense[self._filled[name]] = 0
+        self._filled[name] = array._row_numbers(), array._aux[1].copy()
+        dense[self._filled[name]] = array._values
 
     # -- running
 

@@ -107,3 +107,22 @@ def test_a_gradient_array_that_is_not_asked_for_stays_as_it_is():
     exe.forward(is_train=True)
     exe.backward([mx.nd.ones((2, 2))])
     assert exe.grad_dict["w"] is kept and (kept.asnumpy() == 7).all()
+
+
+def test_nothing_of_a_csr_batch_is_left_in_the_next():
+    """Also where batches have nothing in common, no values, or more of them; and where the executor is reshaped."""
+    rng = np.random.default_rng(3)
+    x, w = mx.sym.Variable("x", stype="csr"), mx.sym.Variable("w")
+    net = mx.sym.broadcast_add(mx.sym.dot(x, w), mx.sym.sum(x))
+    exe = net.simple_bind(mx.cpu(), x=(4, 50), w=(50, 3), grad_req={"x": "null", "w": "write"})
+    weight = rng.standard_normal((50, 3)).astype("f")
+    exe.arg_dict["w"][:] = weight
+    for rows, density in ((4, 0.1), (4, 0.0), (4, 0.3), (2, 0.1), (4, 0.05)):
+        batch = rng.standard_normal((rows, 50)).astype("f") * (rng.random((rows, 50)) < density)
+        if rows != exe.arg_dict["x"].shape[0]:
+            exe = exe.reshape(x=(rows, 50), w=(50, 3), partial_shaping=True, allow_up_sizing=True)
+        (made,) = exe.forward(is_train=True, x=mx.nd.array(batch).tostype("csr"))
+        np.testing.assert_allclose(made.asnumpy(), batch @ weight + batch.sum(), rtol=1e-4, atol=1e-5)
+        exe.backward(mx.nd.ones(made.shape))
+        wanted = batch.T @ np.ones((rows, 3), "f")
+        np.testing.assert_allclose(exe.grad_dict["w"].asnumpy(), wanted, rtol=1e-4, atol=1e-5)
