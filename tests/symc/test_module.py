@@ -269,6 +269,27 @@ def test_shared_module():
     )
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_module_that_only_predicts_sees_what_the_one_that_trains_learned(optimizer):
+    """Between steps, too, whatever else the module that trains does. (MXNet's predicts with the first weights.)"""
+    first = made()
+    first.init_optimizer(optimizer=optimizer, optimizer_params={"learning_rate": 0.1}, force_init=True)
+    second = mx.mod.Module(mlp())
+    second.bind([("data", (5, 6))], [("softmax_label", (5,))], for_training=False, shared_module=first)
+    batch = mx.io.DataBatch([mx.nd.array(X[:4])], [mx.nd.array(Y[:4])])
+    before = None
+    for _ in range(3):
+        first.forward_backward(batch)
+        first.update()
+        seen = second.predict(mx.nd.array(X[:5])).asnumpy()
+        alone = mx.mod.Module(mlp())
+        alone.bind([("data", (5, 6))], [("softmax_label", (5,))], for_training=False)
+        alone.set_params(*first.get_params())
+        np.testing.assert_allclose(seen, alone.predict(mx.nd.array(X[:5])).asnumpy(), rtol=1e-5, atol=1e-6)
+        assert before is None or abs(seen - before).max() > 1e-4
+        before = seen
+
+
 def test_rebinding_keeps_parameters():
     module = made()
     trained(module, 2)
