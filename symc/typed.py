@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, Union
 
 from symc.base import MXNetError
@@ -43,6 +44,12 @@ def module_of(
     }
     outputs = tuple(distinct(symbol.list_outputs()))
     return SymbolModule(symbol.name or "net", graph, types, outputs, roles or {}, shapes, inferred)
+
+
+def with_inferred(module: SymbolModule) -> SymbolModule:
+    """The module with the types of its operators' outputs, which its text does not have."""
+    known = {(n, 0): module.types[n.name] for part in module.graph.variables() for n in part if n.name in module.types}
+    return module if module.inferred else replace(module, inferred=output_types(module.graph, known))
 
 
 def complete(symbol: Any, known: Mapping[str, Known]) -> tuple[dict[str, TensorType], list[str]]:

@@ -47,15 +47,16 @@ def apart(work: Callable[[Say], Any], seconds: float) -> Any:
                 break
             data += more
             since = time.monotonic()
-            kind, found, data = _parts(data, (stage, limit))
-            if kind == "stage":
-                stage, limit = found[0], found[1] or seconds
-            if kind == "answer":
-                return found
-            if kind == "interrupt":
-                return Failure("crash", stage, found, f"it raises {found}")
-            if kind == "error":
-                raise RuntimeError(found)
+            messages, data = _messages(data)
+            for kind, found in messages:
+                if kind == "stage":
+                    stage, limit = found[0], found[1] or seconds
+                if kind == "answer":
+                    return found
+                if kind == "interrupt":
+                    return Failure("crash", stage, found, f"it raises {found}")
+                if kind == "error":
+                    raise RuntimeError(found)
     finally:
         os.close(reading)
         if hung:
@@ -84,15 +85,14 @@ def unmoved() -> Iterator[None]:
         os.chdir(folder)
 
 
-def _parts(data: bytes, stage: tuple[str, float]) -> tuple[str, Any, bytes]:
-    """The last whole message in the bytes, and what is left of them."""
-    kind: str = "stage"
-    found: Any = stage
+def _messages(data: bytes) -> tuple[list[tuple[str, Any]], bytes]:
+    """The whole messages in the bytes, and what is left of them."""
+    found = []
     while len(data) >= 8 and len(data) >= 8 + int.from_bytes(data[:8], "little"):
         size = 8 + int.from_bytes(data[:8], "little")
-        kind, found = pickle.loads(data[8:size])
+        found.append(pickle.loads(data[8:size]))
         data = data[size:]
-    return kind, found, data
+    return found, data
 
 
 def _work(work: Callable[[Say], Any], pipe: int) -> None:

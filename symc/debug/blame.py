@@ -19,10 +19,11 @@ from symc.debug.checks import Judge, Scene, stepped
 from symc.debug.compare import changed_between, difference, identical, near
 from symc.debug.conduct import Conduct
 from symc.debug.native_fault import Fault
-from symc.debug.operator_fault import OPERATOR
-from symc.debug.primitive_fault import is_outside, maker_of, wrong_element, wrong_gradient
+from symc.debug.operator_fault import OPERATOR, file_of
+from symc.debug.primitive_fault import is_outside, maker_of, raising, wrong_element, wrong_gradient
 from symc.debug.reading import inputs_of
 from symc.debug.trial import Failure, Trial, Wrong
+from symc.extensions import files_of
 from symc.ir.errors import IRError
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule, SymbolModule
@@ -35,6 +36,7 @@ from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import values_of
 from symc.ir.types import Array
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, tolerance
+from symc.passes.tensor.decompose import Decompose
 from symc.passes.tensor.inline import Inline
 
 #: failures that no value shows, but what a pass does to names and sizes
@@ -77,8 +79,14 @@ def blame(trial: Trial, scene: Scene, failure: Failure) -> Blame:
     """The action and the value at fault, in the scene of a failure of the trial."""
     if failure.rule.startswith(OPERATOR):
         return _named(Blame(value=failure.value, maker=failure.rule), scene.before)
+    if isinstance(scene.before, SymbolModule) and isinstance(trial.passes[scene.at], Decompose):
+        name = _mentioned(failure.message, scene.before)
+        guilty = next((n for n in scene.before.graph.nodes() if n.name == name and not n.is_variable), None)
+        if guilty is not None and file_of(guilty):
+            return _named(Blame(value=name, maker=f"{OPERATOR}{guilty.op}"), scene.before)
     if scene.at >= len(trial.passes):
         return _named(Blame(value=failure.value), scene.before)
+    pass_ = trial.passes[scene.at]
     if failure.check == "gradient" and isinstance(scene.before, Graph):
         found = _of_primitive(scene.judges[0].trial, scene.before)
         if found is not None:
@@ -90,6 +98,16 @@ def blame(trial: Trial, scene: Scene, failure: Failure) -> Blame:
             maker, action = maker_of(body, node)
             detail = f"the element of {node.op.name} is not what its value is: {problem.removeprefix('output out: ')}"
             return _named(Blame(action, "", name, detail, maker=maker), scene.before)
+    if (
+        failure.check in ("pass", "refused", "verifier")
+        and isinstance(scene.before, (Graph, Program))
+        and not files_of([pass_])
+    ):
+        fault = raising(trial, scene.before, pass_.name)
+        if fault is not None:
+            name, node, body = fault
+            maker, action = maker_of(body, node)
+            return _named(Blame(action, "", name, f"its primitive is {node.op.name}", maker=maker), scene.before)
     return _Search(trial, scene, failure).found()
 
 
@@ -281,7 +299,7 @@ def _mentioned(message: str, module: Module) -> str:
     program = module.program if isinstance(module, LoopModule) else module
     if step and isinstance(program, Program) and int(step[1]) < len(program.steps):
         return results_of(program.steps[int(step[1])])[0].name
-    found = re.search(r"(?:%|(?:the|but) output )([A-Za-z_][\w.]*)|in operator \w+ '([^']+)'", message)
+    found = re.search(r"(?:%|(?:the|but) output )([A-Za-z_][\w.]*)|operator \w+ '([^']+)'", message)
     return (found[1] or found[2]) if found else ""
 
 

@@ -37,6 +37,7 @@ from symc.debug.compare import (
 from symc.debug.conduct import Conduct
 from symc.debug.kernels_near import kernels_too_far
 from symc.debug.operator_fault import look_at_operators
+from symc.debug.primitive_fault import wrong_gradient
 from symc.debug.reading import definition, gradients_of, inputs_of, turns
 from symc.debug.running import check_executor, check_native
 from symc.debug.smooth import check_gradients
@@ -55,6 +56,7 @@ from symc.ir.text import collect_constants, print_module
 from symc.ir.verify import verify
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, tolerance
 from symc.passes.tensor.inline import Inline
+from symc.typed import with_inferred
 
 #: where the code of this project is
 _ROOT = Path(symc.__file__).resolve().parents[1]
@@ -169,7 +171,7 @@ class _Run:
         vetoes = [Veto(trial.seed, trial.veto)] if trial.veto else []
         watching = [*vetoes, *instruments]
         manager = Manager(watching, verify=True)
-        module: Module = trial.module
+        module = self._typed(trial.module)
         attempt("verifier", "input", lambda: verify(module))
         for judge in scene.judges:
             judge.begin(module)
@@ -180,7 +182,7 @@ class _Run:
             self.at(pass_.name, trial.limit + min(trial.limit, GRACE))
             conduct = Conduct(pass_, module, watching) if files_of([pass_]) else None
             try:
-                module = stepped(manager, pass_, module, trial)
+                module = stepped(manager, pass_, self._typed(module), trial)
             except MXNetError:
                 return  # an operator does not take the net's type
             changed = module is not scene.before
@@ -227,6 +229,12 @@ class _Run:
             except Wrong:
                 self.scene.judges = [before[number], *before[:number], *before[number + 1 :]]
                 raise
+
+    def _typed(self, module: Module) -> Module:
+        """A Symbol with the types that its operators' programs must give."""
+        if not isinstance(module, SymbolModule):
+            return module
+        return attempt("pass", "types", partial(with_inferred, module), self.trial.refusable)
 
     def _operators(self, module: SymbolModule, graph: Graph) -> None:
         """Operators from outside are what they say of themselves."""
@@ -355,6 +363,9 @@ class Judge:
             return
         plain = Manager(verify=False).step(Inline(), before)
         graph = attempt("pass", pass_.name, lambda: Manager(verify=False).step(pass_, plain), self.trial.refusable)
+        wrong = attempt("interpreter", pass_.name, lambda: wrong_gradient(self.trial, plain, from_outside=True))
+        if wrong is not None:
+            raise Wrong("gradient", pass_.name, "differences", wrong[1], plain.names.get(wrong[0], ""))
         arrays = {name: self.trial.value(name, role, t) for name, role, t in inputs_of(graph)}
         self.report.checks += check_gradients(replace(self.trial, smooth=True), graph, arrays, pass_.name)
 

@@ -111,6 +111,6 @@ def write(
     it is a test that must pass."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem}.sir"
-    loads = [os.path.relpath(name, folder) if name.endswith(".py") else name for name in loads]
+    loads = list(dict.fromkeys(os.path.relpath(n, folder) if n.endswith(".py") else n for n in loads))
     path.write_text(text_of(trial, failure, path.name, source, loads), encoding="utf-8")
     return path

@@ -13,7 +13,7 @@ from symc.debug.blame import Blame, Few, blame, mentioned, native_blame
 from symc.debug.checks import Scene, check
 from symc.debug.files import write
 from symc.debug.native_fault import fault_of
-from symc.debug.operator_fault import OPERATOR
+from symc.debug.operator_fault import OPERATOR, files_of_operators
 from symc.debug.reading import operators_of
 from symc.debug.reduce import reduce
 from symc.debug.trial import Failure, Trial
@@ -61,7 +61,8 @@ class Search:
     """The steps of `symc numdiff`, one after the other, so that what is known already can be told."""
 
     def __init__(self, given: Sequence[Trial], loads: Sequence[str] = ()) -> None:
-        self.given, self.loads = list(given), tuple(dict.fromkeys(loads))
+        self.given = list(given)
+        self.loads = tuple(dict.fromkeys([*loads, *files_of_operators(self.given[0].module)]))
         self.trial = self.given[0]
         self.failure: Failure | None = None
         self.blame = Blame()

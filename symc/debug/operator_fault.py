@@ -4,6 +4,7 @@ of itself (`reference`), and whether a gradient of its own is a derivative."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 import symc
 from symc.debug.compare import difference, near
+from symc.debug.primitive_fault import moves
 from symc.debug.reading import gradients_of, heads_of, inputs_of
 from symc.debug.shrink import operands_in, operator_alone
 from symc.debug.smooth import check_gradients
@@ -55,6 +57,12 @@ def file_of(node: SymNode) -> str:
     return "" if own else f"{found}:{code.co_firstlineno}"
 
 
+def files_of_operators(module: object) -> list[str]:
+    """The files that a Symbol's operators from outside are from: they have to be loaded for them to be known."""
+    nodes = module.graph.nodes() if isinstance(module, SymbolModule) else []
+    return list(dict.fromkeys(file_of(n).rpartition(":")[0] for n in nodes if not n.is_variable and file_of(n)))
+
+
 def _alone(trial: Trial, module: SymbolModule, graph: Graph) -> Iterator[tuple[SymNode, Trial]]:
     """The operators from outside, each kind once, as Symbols of variables that have the values of its operands."""
     seen = []
@@ -90,8 +98,12 @@ def _reference(node: SymNode, alone: Trial) -> int:
         return 0
     arrays = {name: alone.value(name, role, t) for name, role, t in inputs_of(graph)}
     floats = [v.astype(np.float64) if v.dtype.kind == "f" else v for v in alone.given.values()]
-    with np.errstate(all="ignore"):
-        wanted = reference(*floats)
+    form = {"train": alone.train} if "train" in inspect.signature(reference).parameters else {}
+    try:
+        with np.errstate(all="ignore"):
+            wanted = reference(*floats, **form)
+    except Exception as problem:
+        raise _wrong(node, "values", f"its reference raises {type(problem).__name__}: {problem}") from problem
     wanted = [np.asarray(v) for v in (wanted if isinstance(wanted, (tuple, list)) else (wanted,))]
     # inputs of ordinary sizes lose little to rounding; of others nobody knows
     for precision, far in (("f64", FAR), *((("declared", ROUGH),) if alone.rules else ())):
@@ -108,6 +120,8 @@ def _reference(node: SymNode, alone: Trial) -> int:
 def _gradient(node: SymNode, alone: Trial) -> int:
     """A gradient of its own is a derivative, unless the operator says that it is none."""
     graph = _built(alone)
+    if len(graph.inputs) > len(alone.given):
+        return 0  # random
     own = any(isinstance(n.op, CustomGrad) for n in graph.nodes())
     wrt = tuple(n for n, v in alone.given.items() if v.dtype.kind == "f")
     if not own or not wrt or not getattr(node.definition, "is_derivative", True):
@@ -120,8 +134,12 @@ def _gradient(node: SymNode, alone: Trial) -> int:
     arrays = {name: smooth.value(name, role, t) for name, role, t in inputs_of(made)}
     hint = "where that is meant, as of a loss, its class says is_derivative = False"
     found = evaluate(made, arrays, "f64").outputs
-    if not heads_of(made) and any(found[name].any() for kind, name in gradients_of(made).values() if kind == "output"):
-        raise _wrong(node, "gradient", f"its gradient ignores what comes from above; {hint}")
+    if not heads_of(made):
+        if any(found[name].any() for kind, name in gradients_of(made).values() if kind == "output"):
+            raise _wrong(node, "gradient", f"its gradient ignores what comes from above; {hint}")
+        if moves(graph, {name: v for name, v in arrays.items() if name in alone.given}, alone.seed):
+            hint += ' or @operator(..., gradient="zero")'
+            raise _wrong(node, "gradient", f"it gives no gradient, but its outputs change with its operands; {hint}")
     try:
         return check_gradients(smooth, made, arrays, "decompose")
     except Wrong as wrong:

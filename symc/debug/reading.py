@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import symc.ops  # noqa: F401  (registers every operator)
+from symc.base import MXNetError
 from symc.ir.loop.nodes import For, If, Stmt
 from symc.ir.op import parameter
 from symc.ir.syntax.printing import regions_of
@@ -16,7 +17,9 @@ from symc.passes.manager.manager import Module
 
 
 def definition(op: str, attrs: Mapping[str, str]) -> Any:
-    """The rules of an operator that a symbol graph's text names. KeyError if there is none."""
+    """The rules of an operator that a symbol graph's text names. MXNetError if there is none."""
+    if op not in OPERATORS:
+        raise MXNetError(f"there is no operator {op}; one from outside is known once its file is loaded (--load)")
     return parse(OPERATORS[op], attrs)
 
 

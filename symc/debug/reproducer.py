@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from symc.debug.files import failure_line, text_of
+from symc.debug.operator_fault import files_of_operators
 from symc.debug.trial import Failure, Trial
 from symc.extensions import files_of
 from symc.ir.errors import IRError, VerifyError
@@ -53,7 +54,10 @@ class Reproducer(Watcher):
 
     def __init__(self, module: Module, passes: Sequence[Pass], loads: Sequence[str] = ()) -> None:
         self.module = module
-        self.passes, self.loads = tuple(passes), list(dict.fromkeys([*loads, *files_of(passes)]))
+        self.passes, self.loads = (
+            tuple(passes),
+            list(dict.fromkeys([*loads, *files_of(passes), *files_of_operators(module)])),
+        )
         self.path: Path | None = None
         self.failed = False
         self._file: BinaryIO | None = None

@@ -315,15 +315,32 @@ def single_operators(trial: Trial) -> Iterator[Trial]:
     module = trial.module
     assert isinstance(module, SymbolModule)
     made_by = [p for p in trial.passes if p.takes == "symbol" and p.gives == "tensor"]
-    if made_by and len([n for n in module.graph.nodes() if not n.is_variable]) > 1:
-        try:
-            graph = Manager(verify=False).step(made_by[0], module)
-            for node, given in operands_in(trial, module, graph, lambda _: True):
-                yield operator_alone(trial, module, node, given)
-                if len(node.inputs) > 1:
-                    yield operator_alone(trial, module, node, given, in_order=True)
-        except (IRError, ArithmeticError, IndexError):
-            return
+    if not made_by or len([n for n in module.graph.nodes() if not n.is_variable]) < 2:
+        return
+    try:
+        graph = Manager(verify=False).step(made_by[0], module)
+        found = list(operands_in(trial, module, graph, lambda _: True))
+    except (IRError, ArithmeticError, IndexError):
+        found = list(_drawn(trial, module))  # a Symbol that cannot be decomposed has no values
+    for node, given in found:
+        yield operator_alone(trial, module, node, given)
+        if len(node.inputs) > 1:
+            yield operator_alone(trial, module, node, given, in_order=True)
+
+
+def _drawn(trial: Trial, module: SymbolModule) -> Iterator[tuple[SymNode, list[Array]]]:
+    """Operators, and values of the types that their operands have."""
+    for node in module.graph.nodes():
+        if not node.is_variable and not node.subgraphs:
+            types = [_type_of(module, entry) for entry in node.inputs]
+            if all(types):
+                yield node, [trial.value(f"in{at}", "arg", t) for at, t in enumerate(types) if t is not None]
+
+
+def _type_of(module: SymbolModule, entry: Entry) -> TensorType | None:
+    node, at = entry
+    known = module.inferred.get(node) or ()
+    return module.types.get(node.name) if node.is_variable else known[at] if at < len(known) else None
 
 
 def operands_in(

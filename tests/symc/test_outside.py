@@ -67,6 +67,9 @@ tail = act("OutTail", lambda x: ew.select(ew.gt(x, 30.0), ew.mul(x, 0.9), swish(
 rounded = act("OutRounded", lambda x: ew.cast(ew.cast(x, F16), x.dtype), lambda x: x)
 sign = act("OutSign", swish, None, lambda x, y, ct: ew.neg(ct))
 headless = act("OutHeadless", ew.tanh, None, lambda x, y, ct: ew.sub(1.0, ew.mul(y, y)))
+silent = act("OutSilent", ew.tanh, None, lambda x, y, ct: None)
+raising = act("OutRaising", ew.tanh, lambda x: x.nothing)
+lying = act("OutLying", ew.tanh, complete=lambda self, s: s.set_out(0, s.ins[0] and (*s.ins[0], 2)))
 unsteady = act("OutUnsteady", lambda x: ew.mul(x, float(drawn.random())))
 
 d = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3, name="fc")
@@ -77,27 +80,28 @@ plain = mx.sym.Activation(
 )
 
 
-@primitive("out_relu")
-class OutRelu(Primitive):
-    elementwise = True
+def of_primitive(name, **more):
+    body = {
+        "elementwise": True,
+        "type": lambda self, ins: ins[0],
+        "value": lambda self, args, out: np.maximum(args[0], 0),
+        "grad": lambda self, node, ct: [ew.select(ew.gt(node.inputs[0], 0.0), ct[0], ew.mul(ct[0], 0.0))],
+        "element": lambda self, k, node, index, reads: k.apply(ew.relu, [reads[0](index)]),
+        "__annotations__": {},
+    }
+    made = primitive(name)(type(name, (Primitive,), {**body, **more}))()
 
-    def type(self, ins):
-        return ins[0]
+    class Putting(Pass):
+        def run(self, graph, rw):
+            return rewrite(graph, [Rule("p", lambda n: Node.make(made, n.inputs) if n.op == ew.relu else None)], rw)
 
-    def value(self, args, out):
-        return np.maximum(args[0], 0)
-
-    def grad(self, node, ct):
-        return [ct[0]]
-
-    def element(self, k, node, index, reads):
-        return k.apply(ew.abs_, [reads[0](index)])
+    register_pass(name)(Putting)
 
 
-@register_pass("own_relu")
-class OwnRelu(Pass):
-    def run(self, graph, rw):
-        return rewrite(graph, [Rule("p", lambda n: Node.make(OutRelu(), n.inputs) if n.op == ew.relu else None)], rw)
+of_primitive("other_element", element=lambda self, k, node, index, reads: k.apply(ew.abs_, [reads[0](index)]))
+of_primitive("raising_element", element=lambda self, k, node, index, reads: 1 / 0)
+of_primitive("raising_gradient", grad=lambda self, node, ct: 1 / 0)
+of_primitive("no_gradient", grad=lambda self, node, ct: [None])
 
 
 @register_pass("exchanging")
@@ -192,6 +196,8 @@ def test_operators_that_are_what_they_say(capsys, file, name) -> None:
         ("rounded", "OutRounded", "is not its reference's"),
         ("sign", "OutSign", "its gradient is no derivative"),
         ("headless", "OutHeadless", "ignores what comes from above"),
+        ("silent", "OutSilent", "gives no gradient"),
+        ("raising", "OutRaising", "its reference raises AttributeError"),
         ("unsteady", "OutUnsteady", "built again"),
     ],
 )
@@ -202,18 +208,28 @@ def test_an_operator_that_is_wrong_is_named_with_its_symbol_and_its_file(capsys,
     text = Path(str(found["reproducer"])).read_text()
     lines = [line for line in text.splitlines() if line.startswith("  %")]
     assert len(lines) == 2 and f"{operator}(" in lines[1]  # a variable and the operator
+    ran(capsys, "replay", str(found["reproducer"]), code=1)
+
+
+def test_an_operator_whose_shapes_are_not_its_program_s_is_named(capsys, file) -> None:
+    found = told(capsys, file, "lying", code=4)
+    assert (found["pass"], found["value"]) == ("operator OutLying", "act") and "M6" in str(found["message"])
+    ran(capsys, "replay", str(found["reproducer"]), code=1)  # the text has no types that were inferred
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "value", "says"),
+    ("after", "name", "code", "value", "says"),
     [
-        ("own_relu", 1, "relu", "elements differ"),
-        ("exchanging", 4, "fc.dot", "M9: %fc.dot is called %fc.broadcast now"),
-        ("exploding", 5, "relu.broadcast", "computes 2e+09 elements"),
+        ("inline", "other_element", 1, "relu", "elements differ"),
+        ("inline", "raising_element", 6, "relu", "ZeroDivisionError"),
+        ("decompose", "raising_gradient", 6, "relu", "ZeroDivisionError"),
+        ("decompose", "no_gradient", 1, "relu", "it gives none"),
+        ("inline", "exchanging", 4, "fc.dot", "M9: %fc.dot is called %fc.broadcast now"),
+        ("inline", "exploding", 5, "relu.broadcast", "computes 2e+09 elements"),
     ],
 )
-def test_a_pass_from_outside_that_is_wrong_where_nobody_looks(capsys, file, name, code, value, says) -> None:
-    found = told(capsys, file, "plain", "--load", str(file), "--insert", f"inline+{name}", code=code)
+def test_a_pass_from_outside_that_is_wrong_where_nobody_looks(capsys, file, after, name, code, value, says) -> None:
+    found = told(capsys, file, "plain", "--load", str(file), "--insert", f"{after}+{name}", code=code)
     assert (found["pass"], found["value"], found["action"]) == (name, value, None if name == "exchanging" else 0)
     assert says in str(found["message"])
 
