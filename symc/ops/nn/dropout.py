@@ -43,7 +43,7 @@ class Dropout(Operator):
         if self.p == 0 or not (ctx.train or self.mode == "always"):
             return x
         if self.p == 1:
-            return x * 0.0
+            return x * float("nan")  # nothing is kept, times 1 / 0
         shared = set(self.axes or ())
         shape = tuple(1 if a in shared else d for a, d in enumerate(x.shape))
         drawn = uniform(ctx.random_key(), shape, F32 if x.dtype == F16 else x.dtype)

@@ -58,7 +58,14 @@ def _check_positions(index: Array, extents: Array) -> Array:
     return index
 
 
+def _check_inside(index: Array, extents: Array) -> Array:
+    if index.size and not bool(np.all((index >= 0) & (index <= extents.item() - 1))):
+        raise LateError(f"index {index.min()} to {index.max()} is outside of 0 to {extents.item() - 1}")
+    return index
+
+
 register_host("check_positions", _check_positions)
+register_host("check_inside", _check_inside)
 
 
 def checked(index: Node, extents: tuple[int, ...]) -> Node:
@@ -75,7 +82,8 @@ def checked(index: Node, extents: tuple[int, ...]) -> Node:
 @operator("take", inputs="a indices")
 class Take(Operator):
     """a at positions `indices` along an axis: shape a[:axis] + indices + a[axis+1:]. Positions outside: the nearest
-    (clip), modulo (wrap), or an error (raise). Repeated positions add up in the gradient; indices have none."""
+    (clip), modulo (wrap), or an error (raise, where those below 0 are outside). Repeated positions add up in the
+    gradient; indices have none."""
 
     axis: int = 0
     mode: Literal["clip", "raise", "wrap"] = "clip"
@@ -98,7 +106,9 @@ class Take(Operator):
         axis = one_axis(self.axis, a.rank)
         extent = a.shape[axis]
         if self.mode == "raise":
-            at = checked(indices, (extent,))
+            same = host_call("check_inside", [indices, ew.const(np.array([extent], np.int64))], [indices.tensor])
+            assert isinstance(same, Node)
+            at = position(same)
         else:
             at = clipped(indices, extent) if self.mode == "clip" else wrapped(indices, extent)
         return gather(a, at, axis)
