@@ -63,6 +63,8 @@ def numdiff(options: argparse.Namespace) -> int:
 
 def _split(options: argparse.Namespace, search: Search) -> int:
     """Write a test of every kernel instead of checking the whole."""
+    if options.diagnostics == "json":
+        raise CliError("--diagnostics=json is of a verdict; --split-tests writes tests, and symc test judges them")
     folder = Path(options.split_tests)
     with unmoved():
         paths = write_units(search.given[0], folder, options.input, search.loads)

@@ -177,3 +177,5 @@ def test_a_model_is_split_into_tests_of_its_kernels(capsys, tmp_path: Path) -> N
     ran(capsys, "test", str(tmp_path / "loops"))
     out, err = ran(capsys, "numdiff", *model, "-p", "decompose", "--split-tests", str(units), code=2)
     assert "--split-tests needs fuse" in err
+    both = ["--split-tests", str(units), "--diagnostics=json"]
+    assert "--diagnostics=json is of a verdict" in ran(capsys, "numdiff", *model, *both, code=2)[1]
