@@ -13,6 +13,7 @@ import math
 
 from symc.ir.op import Input, Node
 from symc.ir.prims.control import CustomGrad
+from symc.ir.prims.elementwise import Elementwise
 from symc.ir.prims.flow import Branch, Loop
 from symc.ir.prims.linear import Contraction
 from symc.ir.prims.window import Window
@@ -23,6 +24,8 @@ from symc.ir.types import F32, F64, I32, I64, TensorType, TupleType
 FIRST, EXACT = 16, 1 << 13
 #: nanoseconds of numpy, about, before there is a program; and those of a step without elements
 BUDGET, STEP = 8_000_000, 3_000
+#: what an element of exp and its like costs at least
+FUNCTION = 10
 #: the modules of the primitives that numpy has functions for
 _KNOWN = frozenset(
     f"symc.ir.prims.{m}" for m in ("elementwise", "indexing", "linear", "movement", "reduce", "tuples", "window")
@@ -68,6 +71,10 @@ def elements_of(graph: Graph) -> int:
     return sum(math.prod(t.shape) for n in graph.nodes() for t in _types(n))
 
 
+def _single(node: Node) -> bool:
+    return any(t.dtype == F32 for t in _types(node))
+
+
 def _types(node: Node) -> tuple[TensorType, ...]:
     return node.type.items if isinstance(node.type, TupleType) else (node.type,)
 
@@ -81,7 +88,8 @@ def _nanoseconds(node: Node) -> int | None:
         parts = [nanoseconds(graph) for graph in held if graph is not None]
         turns = op.trips if isinstance(op, Loop) else 1
         return None if None in parts else STEP + turns * sum(part for part in parts if part is not None)
-    if type(op).__module__ not in _KNOWN:
+    # numpy's functions of single precision are units off where those of programs are not
+    if type(op).__module__ not in _KNOWN or (isinstance(op, Elementwise) and op.cost >= FUNCTION and _single(node)):
         return None
     if isinstance(op, Contraction):
         return STEP + op.multiply_adds(node)

@@ -107,13 +107,20 @@ CLOSE: dict[str, Callable[[str], Any]] = {
 }  # fmt: skip
 
 
+#: numpy's functions of single precision, in which halves are computed, too, are units off
+FUNCTIONS = ("exp", "softmax", "log_softmax", "gamma", "power")
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", CLOSE)
 def test_first_calls_answer_what_programs_answer(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     functions.function_of.cache_clear()
     compiled = Function._compiled
     with monkeypatch.context() as patch:
-        patch.setattr(Function, "_compiled", property(lambda self: pytest.fail(f"{self.name} is compiled")))
+        if dtype != "float64" and name in FUNCTIONS:
+            patch.setattr(Function, "interpret", lambda self, arrays: pytest.fail(f"{self.name} is interpreted"))
+        else:
+            patch.setattr(Function, "_compiled", property(lambda self: pytest.fail(f"{self.name} is compiled")))
         by_numpy = flat(CLOSE[name](dtype))
     functions.function_of.cache_clear()
     monkeypatch.setattr(functions, "first_calls", lambda graph: 0)
@@ -179,3 +186,8 @@ def test_shapes_have_a_program_in_common() -> None:
     for rows in range(1, 60):
         nd.random.normal(shape=(rows, 3))
     assert functions.function_of.cache_info().misses <= 3  # of 64, 128 and 256 draws
+
+
+def test_functions_of_single_precision_are_rounded_well() -> None:
+    functions.function_of.cache_clear()
+    assert nd.exp(nd.ones((1,))).asscalar() == np.float32(np.e)
