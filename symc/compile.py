@@ -112,13 +112,11 @@ def gradient_passes(wrt: Sequence[str], add: Sequence[str] = ()) -> list[Pass]:
 def tensor_passes(target: Target | None = None, train: bool = False) -> list[Pass]:
     """From a tensor graph to a planned program."""
     target = target or host_target()
-    asked = filtering()
-    filtered = WinogradConvolutions(
-        vector_bytes=target.vector_bytes, tile=2 if train else 0, gradients=train and asked is None
-    )
-    packing = Pack(vector_bytes=target.vector_bytes, registers=target.registers)
+    width, asked = target.vector_bytes, filtering()
+    filtered = WinogradConvolutions(vector_bytes=width, tile=2 if train else 0, gradients=train and asked is None)
+    packing = Pack(vector_bytes=width, registers=target.registers)
     # an element that is spread over a register serves as many vectors as multiply-adds begin in a cycle
-    steps = PackSteps(vector_bytes=target.vector_bytes, vectors=target.ports)
+    steps = PackSteps(vector_bytes=width, vectors=target.ports)
     return [
         Inline(), Prune(), Simplify(), Layout(), *([filtered] if asked is not False else []), packing, steps,
         Fuse(), Schedule(), OwnResults(), Hoist(), PlanMemory(),

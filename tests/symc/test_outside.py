@@ -235,21 +235,22 @@ def test_a_pass_from_outside_that_is_wrong_where_nobody_looks(capsys, file, afte
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "value", "symbol"),
+    ("name", "code", "value", "symbol", "says"),
     [
-        ("other_eps", 1, "bn.0", "bn"),
-        ("other_momentum", 1, "bn.mul", "bn"),
-        ("other_scale", 1, "softmax.mul", "softmax"),
-        ("swapped", 1, "sub", "sub"),
-        ("other_width", 5, "fc", "fc"),
-        ("other_text", 4, "fc", "fc"),
-        ("overwriting", 4, "bn", "bn"),
+        ("other_eps", 1, "bn.0", "bn", ""),
+        ("other_momentum", 1, "bn.mul", "bn", ""),
+        ("other_scale", 1, "softmax.mul", "softmax", ""),
+        ("swapped", 1, "sub", "sub", ""),
+        ("other_width", 5, "fc", "fc", ""),
+        ("other_text", 4, "fc", "fc", "M10: "),
+        ("overwriting", 4, "bn", "bn", "M8: "),
     ],
 )
-def test_passes_of_symbols_that_are_wrong(capsys, file, name, code, value, symbol) -> None:
+def test_passes_of_symbols_that_are_wrong(capsys, file, name, code, value, symbol, says) -> None:
     """Before all others; their gradients are compared, too."""
     found = told(capsys, file, "classes", "--load", str(file), "--insert", f"+{name}", code=code)
     assert (found["pass"], found["value"], found["symbol"]) == (name, value, symbol)
+    assert says in str(found["message"])
     text = Path(str(found["reproducer"])).read_text()
     operators = [line for line in text.splitlines() if line.startswith("  %") and "variable" not in line]
     assert len(operators) == 1
