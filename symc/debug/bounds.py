@@ -23,7 +23,7 @@ from symc.ir.prims.tuples import Get
 from symc.ir.prims.window import WindowMax, WindowSpread, WindowSum
 from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import result_types, values_of
-from symc.ir.types import Array, TupleType
+from symc.ir.types import F16, Array, TupleType
 
 #: primitives that add up products of their operands
 _SUMS = (Contraction, Reduction, CumSum, WindowSum, WindowSpread, ScatterAdd, ScatterAlongAdd, ScatterNd)
@@ -199,10 +199,19 @@ def _perturbed(
         # elementary functions may be off by a few units in the last place; a constant is what it is
         exact = not given or isinstance(node.op, _EXACT) or node.op.name in _EXACT_NAMES
         times = 0.0 if exact else 4.0 if isinstance(node.op, Elementwise) and node.op.cost > 2 else 1.0
+        if isinstance(node.op, CumSum):
+            times = _times_of_a_running_sum(node)
         # what is whole comes of exact operations, or a function is near a limit: tanh of 19.05 is 1, or just below
         whole = np.logical_and.reduce(np.broadcast_arrays(*map(_whole, given))) if times > 1.0 else np.True_
         values[node] = _wrong(np.asarray(made), size, node.dtype.numpy, times, rng, whole)
     return {node: values[node] for node in dict.fromkeys(graph.roots)}
+
+
+def _times_of_a_running_sum(node: Node) -> float:
+    """A running sum is rounded at every term, and of terms that are alike always to the same side. Other sums are made
+    of short parts. Halves are added in single precision."""
+    terms = node.shape[node.op.axis] if isinstance(node.op, CumSum) and node.dtype != F16 else 1
+    return max(1.0, terms / (2 * MARGIN))
 
 
 def _off(value: Array, far: float, rng: np.random.Generator) -> Array:
