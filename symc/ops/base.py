@@ -196,12 +196,10 @@ class Operator:
     counts: ClassVar[tuple[str, ...]] = ()
     #: "yes"; "zero": gradients are zero; "none": asking for a gradient through it refuses at bind
     gradient: ClassVar[str] = "yes"
-    #: a gradient of its own is a derivative: `symc numdiff` compares that of an operator from outside with differences.
-    #: Losses, which ignore what comes from above, say False
+    #: a gradient of its own is a derivative, which `symc numdiff` tests by differences; losses say False
     is_derivative: ClassVar[bool] = True
-    #: a method that gives its outputs by numpy alone, of arrays in double precision (integers as they are) and, if it
-    #: takes a `train`, of whether it is the training form: `symc numdiff` compares the program of an operator from
-    #: outside with it
+    #: a method that gives the outputs by numpy alone, in double precision, of arrays and, if it takes a `train`, of
+    #: whether it trains: `symc numdiff` compares the program of an operator from outside with it
     reference: ClassVar[Callable[..., Any] | None] = None
     #: MXNet's backward overwrites the gradient of its first input even where it should be added to what is there
     #: (grad_req="add" of a variable that feeds this operator alone)
