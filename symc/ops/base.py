@@ -198,8 +198,7 @@ class Operator:
     gradient: ClassVar[str] = "yes"
     #: a gradient of its own is a derivative, which `symc numdiff` tests by differences; losses say False
     is_derivative: ClassVar[bool] = True
-    #: a method that gives the outputs by numpy alone, in double precision, of arrays and, if it takes a `train`, of
-    #: whether it trains: `symc numdiff` compares the program of an operator from outside with it
+    #: a method that gives the outputs of arrays (and of `train`) by numpy alone, for `symc numdiff` to compare with
     reference: ClassVar[Callable[..., Any] | None] = None
     #: MXNet's backward overwrites the gradient of its first input even where it should be added to what is there
     #: (grad_req="add" of a variable that feeds this operator alone)
