@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from symc.ir.op import Node, parameter
+from symc.ir.prims.control import HostCall
 from symc.ir.prims.elementwise import Elementwise
 from symc.ir.prims.indexing import Gather, GatherAlong, GatherNd, ScatterAdd, ScatterAlongAdd, ScatterNd
 from symc.ir.prims.linear import Contraction
@@ -37,16 +38,17 @@ APPROXIMATIONS = 8
 
 
 def rounding_bounds(
-    graph: Graph, inputs: Mapping[str, Array], truth: Mapping[Node, Array], runs: int = RUNS
+    graph: Graph, inputs: Mapping[str, Array], truth: Mapping[Node, Array], runs: int = RUNS, serial: bool = False
 ) -> dict[Node, Array]:
     """For every element of the roots of the graph, how far rounding in the declared types may take it from the value
     `truth` in double precision; infinite where rounding may turn a finite value into none or the other way round, and
-    where it is not settled (see `unsettled`) what becomes of values that are not finite."""
+    where it is not settled (see `unsettled`) what becomes of values that are not finite. `serial`: sums are taken
+    term by term, however long."""
     args = [inputs[parameter(node).input_name] for node in graph.inputs]
     found = dict.fromkeys(truth, 0.0)
     loose = unsettled(graph, args, truth)
     for run in range(runs):
-        made = _perturbed(graph, args, np.random.default_rng([run, 17]))
+        made = _perturbed(graph, args, np.random.default_rng([run, 17]), serial=serial)
         for node, value in truth.items():
             found[node] = max(found[node], _apart(made[node], value, loose[node]))
     made_bounds = {}
@@ -165,12 +167,13 @@ def _perturbed(
     rng: np.random.Generator,
     far: float = 0.0,
     where: Collection[Node] | None = None,
+    serial: bool = False,
 ) -> dict[Node, Array]:
     """Values of the roots for those of the inputs, every step a little wrong; with `where`, only these nodes, by `far`
     times what they are."""
 
     def run(region: Graph, given: Sequence[Array]) -> list[Array]:
-        found = _perturbed(region, given, rng, far, where)
+        found = _perturbed(region, given, rng, far, where, serial)
         return [found[node] for node in region.output_nodes]
 
     values: dict[Node, Any] = {}
@@ -183,6 +186,9 @@ def _perturbed(
             values[node] = values[node.inputs[0]][node.op.index]
             continue
         given, types = [values[i] for i in node.inputs], result_types(node, "f64")
+        if isinstance(node.op, HostCall) and node.op.function.startswith("linalg.") and where is None:
+            # a factorisation is the exact one of a matrix nearby, which may have its vectors the other way round
+            given = [_wrong(v, v, i.dtype.numpy, 1.0, rng, np.False_) for i, v in zip(node.inputs, given)]
         with np.errstate(all="ignore"):
             made = node.op.evaluate(given, types, run)
             if isinstance(made, tuple):
@@ -198,20 +204,28 @@ def _perturbed(
             size = _sizes(node, given) if isinstance(node.op, _SUMS) else made
         # elementary functions may be off by a few units in the last place; a constant is what it is
         exact = not given or isinstance(node.op, _EXACT) or node.op.name in _EXACT_NAMES
-        times = 0.0 if exact else 4.0 if isinstance(node.op, Elementwise) and node.op.cost > 2 else 1.0
-        if isinstance(node.op, CumSum):
-            times = _times_of_a_running_sum(node)
+        function = isinstance(node.op, Elementwise) and node.op.cost > 2 and not exact
+        times = 0.0 if exact else 4.0 if function else 1.0
+        if isinstance(node.op, CumSum) or serial and isinstance(node.op, _SUMS):
+            times = max(1.0, _terms(node) / (2 * MARGIN))
         # what is whole comes of exact operations, or a function is near a limit: tanh of 19.05 is 1, or just below
-        whole = np.logical_and.reduce(np.broadcast_arrays(*map(_whole, given))) if times > 1.0 else np.True_
+        whole = np.logical_and.reduce(np.broadcast_arrays(*map(_whole, given))) if function else np.True_
         values[node] = _wrong(np.asarray(made), size, node.dtype.numpy, times, rng, whole)
     return {node: values[node] for node in dict.fromkeys(graph.roots)}
 
 
-def _times_of_a_running_sum(node: Node) -> float:
-    """A running sum is rounded at every term, and of terms that are alike always to the same side. Other sums are made
-    of short parts. Halves are added in single precision."""
-    terms = node.shape[node.op.axis] if isinstance(node.op, CumSum) and node.dtype != F16 else 1
-    return max(1.0, terms / (2 * MARGIN))
+def _terms(node: Node) -> float:
+    """How many terms a sum has, that is rounded at every one; of terms that are alike, always to the same side. Halves
+    are added in single precision."""
+    if node.dtype == F16:
+        return 1
+    if isinstance(node.op, CumSum):
+        return node.shape[node.op.axis]
+    if isinstance(node.op, Contraction):
+        return node.op.multiply_adds(node) / max(node.tensor.size, 1)
+    if isinstance(node.op, WindowSum):
+        return float(np.prod(node.op.size))
+    return sum(i.tensor.size for i in node.inputs) / max(node.tensor.size, 1)
 
 
 def _off(value: Array, far: float, rng: np.random.Generator) -> Array:

@@ -84,8 +84,10 @@ def _is_whole(value: Array) -> bool:
     return value.dtype.kind != "f" or bool(((np.abs(value) <= _EXACT[F16]) & (value == np.rint(value))).all())
 
 
-def reference_of(trial: Trial, graph: Graph, arrays: dict[str, Array], runs: int = RUNS) -> Reference:
-    """The reference that a graph gives."""
+def reference_of(
+    trial: Trial, graph: Graph, arrays: dict[str, Array], runs: int = RUNS, serial: bool = False
+) -> Reference:
+    """The reference that a graph gives; `serial`: for programs that take sums term by term."""
     declared = evaluate(graph, arrays)
     try:
         whole = trial.whole and stays_whole(graph, arrays)
@@ -93,17 +95,19 @@ def reference_of(trial: Trial, graph: Graph, arrays: dict[str, Array], runs: int
         whole = False
     if whole:
         return Reference(graph, arrays, declared, True, lambda: (declared, {}))
-    return Reference(graph, arrays, declared, False, lambda: _judged(graph, arrays, declared, runs))
+    return Reference(graph, arrays, declared, False, lambda: _judged(graph, arrays, declared, runs, serial))
 
 
-def _judged(graph: Graph, arrays: dict[str, Array], declared: Results, runs: int) -> tuple[Results, Bounds]:
+def _judged(
+    graph: Graph, arrays: dict[str, Array], declared: Results, runs: int, serial: bool
+) -> tuple[Results, Bounds]:
     """The values of a graph in double precision, and how far rounding may move them."""
     roots = list(dict.fromkeys(graph.roots))
     truth = values_of(graph, arrays, roots, "f64")
     outputs = {o.name: o.node for o in graph.outputs}
     updates = {u.input: u.value for u in in_order(graph.updates)}
     named: dict[str, Node] = {**outputs, **updates}
-    bounds = rounding_bounds(graph, arrays, truth, runs)
+    bounds = rounding_bounds(graph, arrays, truth, runs, serial)
     for kind in (declared.outputs, declared.updates):
         for name, value in kind.items():
             node = named[name]
@@ -189,9 +193,9 @@ def too_far(
     return "", ""
 
 
-def compare(trial: Trial, reference: Reference, found: Results) -> tuple[str, str]:
+def compare(trial: Trial, reference: Reference, found: Results, serial: bool = False) -> tuple[str, str]:
     """How the values differ from the reference by more than rounding can explain, and in which output or updated
-    input; empty if they do not.
+    input; empty if they do not. `serial`: they come of sums that were taken term by term.
 
     Bounds come from a few runs with errors: what seems too far is judged again with many."""
     had = reference.declared
@@ -199,7 +203,7 @@ def compare(trial: Trial, reference: Reference, found: Results) -> tuple[str, st
         return "", ""
     problem = _compared(reference, found)
     if problem[0] and not reference.whole and reference.graph is not None:
-        closer = reference_of(trial, reference.graph, reference.arrays, 10 * RUNS)
+        closer = reference_of(trial, reference.graph, reference.arrays, 10 * RUNS, serial)
         problem = _compared(closer, found)
     return problem
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from commands import ran
 
+import symc as mx
 from symc.codegen.target import host_target
 from symc.compile import loop_passes, tensor_passes
 from symc.debug.checks import check
@@ -22,6 +23,7 @@ from symc.debug.compare import stays_whole
 from symc.debug.files import read_text, text_of
 from symc.debug.reading import inputs_of
 from symc.debug.reduce import reduce
+from symc.debug.smooth import check_gradients
 from symc.debug.trial import Trial
 from symc.fuzz import cases, nets
 from symc.fuzz.campaign import Campaign, Settings
@@ -42,6 +44,7 @@ from symc.passes.tensor import simplify
 from symc.passes.tensor.autodiff import Autodiff
 from symc.passes.tensor.decompose import Decompose
 from symc.passes.tensor.inline import Inline
+from symc.typed import module_of
 
 PIECES = 8
 
@@ -64,6 +67,21 @@ def test_lanes_beyond_a_short_outer_loop_count_nothing() -> None:
     graph = graph_of(build, {"x": TensorType(F32, (2,))})
     passes = (*tensor_passes(), *loop_passes(host_target()))
     assert check(Trial(graph, passes, 1, whole=True, native=True)).failure is None
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_tie_of_a_maximum_is_a_kink(tied: bool) -> None:
+    """There is no derivative to compare a gradient with, though differences agree with each other."""
+    x = np.random.default_rng(3).permutation(200.0 * np.arange(1, 51) / 50).reshape(1, 1, 5, 10)
+    if tied:
+        x[0, 0, 2, 3] = x[0, 0, 2, 4] = 300.0
+    net = mx.sym.Pooling(mx.sym.Variable("x"), kernel=(2, 2), pool_type="max")
+    module = module_of(net, {"x": TensorType(F64, x.shape)})
+    report = check(Trial(module, (Decompose(train=True), Autodiff(wrt=("x",))), 1, smooth=True, given={"x": x}))
+    assert report.failure is None
+    graph = Manager().run([Decompose(train=True), Autodiff(wrt=("x",))], module)
+    arrays = {n: x if n == "x" else np.full(t.shape, 0.05) for n, _, t in inputs_of(graph)}
+    assert check_gradients(Trial(graph, (), 1, smooth=True), graph, arrays, "autodiff") == (0 if tied else 1)
 
 
 def net_of(case: cases.Case, seed: int) -> Net:
