@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import symc as mx
+from symc.base import LateError
 from symc.codegen.target import host_target
 from symc.compile import Instance, emit
 from symc.debug.compare import Reference, compare, difference, reference_of, same
@@ -17,7 +18,7 @@ from symc.debug.trial import Trial, Wrong
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.program.interp import POISON
 from symc.ir.tensor.graph import Graph
-from symc.ir.tensor.interp import Results
+from symc.ir.tensor.interp import Results, evaluate
 from symc.ir.types import Array
 from symc.ndarray import NDArray
 from symc.passes.manager.manager import Manager, Pass
@@ -106,7 +107,7 @@ def check_executor(trial: Trial) -> int:
         try:
             bound = bound or _Bound(trial, module, symbol)
             first, reference = bound.run(train)
-        except Wrong:
+        except (Wrong, np.linalg.LinAlgError):
             raise
         except Exception as error:
             raise Wrong("executor", where, type(error).__name__, str(error)) from error
@@ -149,11 +150,21 @@ class _Bound:
 
     def run(self, train: bool, written: Collection[str] | None = None) -> tuple[Results, Reference]:
         """What the Executor leaves, and the reference for it, with the random numbers that it drew. Arrays are given
-        their values before; or only those `written`, and states that change, while the others still have theirs."""
-        exe = self.exe
+        their values before; or only those `written`, and states that change, while the others still have theirs.
+        LinAlgError where values are refused, which the interpreter has to refuse as well."""
         graph = self.graph(train)
         arrays = {name: self.trial.value(name, role, t) for name, role, t in inputs_of(graph)}
         arrays.update((name, value) for name, value in self.values.items() if name in arrays)
+        try:
+            return self._left(graph, arrays, train, written)
+        except LateError as problem:
+            evaluate(graph, arrays)
+            raise Wrong("executor", "training" if train else "prediction", "refused", str(problem)) from None
+
+    def _left(
+        self, graph: Graph, arrays: dict[str, Array], train: bool, written: Collection[str] | None
+    ) -> tuple[Results, Reference]:
+        exe = self.exe
         gradients = gradients_of(graph)
         for name, array in {**exe.arg_dict, **exe.aux_dict}.items():
             if written is None or name in written or any(u.input == name for u in graph.updates):

@@ -23,6 +23,7 @@ from symc.debug.compare import stays_whole
 from symc.debug.files import read_text, text_of
 from symc.debug.reading import inputs_of
 from symc.debug.reduce import reduce
+from symc.debug.running import check_executor
 from symc.debug.smooth import check_gradients
 from symc.debug.trial import Trial
 from symc.fuzz import cases, nets
@@ -227,3 +228,18 @@ def test_executors_with_sparse_results_say_what_they_drew() -> None:
     text = SPARSE_AND_DRAWN.lstrip().replace("PASSES", "decompose{train=true},inline,fuse,plan_memory,lower")
     trial, _ = read_text(text)
     assert check(trial).failure is None
+
+
+def test_values_that_a_run_refuses_are_nothing_to_compare() -> None:
+    """A matrix that another order of its elements makes singular: the interpreter refuses it, too."""
+    net = mx.sym.linalg_trsm(mx.sym.Variable("x0"), mx.sym.Variable("x1"))
+    types = {"x0": TensorType(F64, (2, 2)), "x1": TensorType(F64, (2, 3))}
+    for x in ([[1.0, 0.0], [2.0, 0.0]], [[1.0, 0.0], [2.0, 3.0]]):
+        given = {"x0": np.array(x), "x1": np.ones((2, 3))}
+        trial = Trial(module_of(net, types), (Decompose(train=False),), 1, native=True, train=False, given=given)
+        assert check(trial).failure is None
+        if x[1][1]:
+            assert check_executor(trial) >= 2
+        else:
+            with pytest.raises(np.linalg.LinAlgError):
+                check_executor(trial)
