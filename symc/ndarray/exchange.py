@@ -42,10 +42,16 @@ def from_numpy(ndarray: Array, zero_copy: bool = True) -> NDArray:
     return NDArray._of(memory, cpu())
 
 
+#: numpy before 2.0 takes all memory of DLPack for read-only, which had no word for it then; it gave none that was
+_BLIND = np.lib.NumpyVersion(np.__version__) < "2.0.0"
+
+
 def from_dlpack(dlpack: Any) -> NDArray:
     """An NDArray over memory given by DLPack: an object with __dlpack__, or a capsule. Memory that is read-only or not
     contiguous is copied."""
     found = np.from_dlpack(dlpack if hasattr(dlpack, "__dlpack__") else _Capsule(dlpack))
+    if _BLIND:
+        found = np.asarray(_Memory(found))
     return NDArray._of(found if found.flags.c_contiguous and found.flags.writeable else aligned(found), cpu())
 
 

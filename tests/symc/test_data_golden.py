@@ -19,8 +19,8 @@ ANSWERS = json.loads(Path(scenarios.__file__).with_name("answers.json").read_tex
 
 
 #: OpenCV rounds bicubic sums otherwise in the middle of a row than at its end: a level more or less, and what colors
-#: that are normalised make of it
-LEVELS = {"resizing": 1.0, "det_augmenters": 0.02}
+#: that are normalised make of it; releases of Pillow decode the edges of JPEG some levels apart
+LEVELS = {"resizing": 1.0, "det_augmenters": 0.02, "det_record_iter": 8.0}
 
 
 def same(got: Any, want: Any, levels: float, where: str) -> None:

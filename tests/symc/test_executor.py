@@ -87,9 +87,9 @@ def test_arrays_of_others() -> None:
     base = np.arange(12, dtype=np.float32)
     x, net = mx.sym.Variable("x"), mx.sym.Variable("x") * 2
     foreign = {
-        "numpy": mx.nd.from_numpy(base), "unaligned": mx.nd.from_numpy(base[1:7]), "dlpack": mx.nd.from_dlpack(base),
-        "strided": mx.nd.from_dlpack(base[::2]), "slice": mx.nd.array(base)[3:8],
-        "row": mx.nd.array(base).reshape((3, 4))[1],
+        "numpy": mx.nd.from_numpy(base), "unaligned": mx.nd.from_numpy(base[1:7]),
+        "dlpack": mx.nd.from_dlpack(base.copy()), "strided": mx.nd.from_dlpack(base.copy()[::2]),
+        "slice": mx.nd.array(base)[3:8], "row": mx.nd.array(base).reshape((3, 4))[1],
     }  # fmt: skip
     for array in foreign.values():
         (got,) = net.bind(mx.cpu(), [array]).forward()

@@ -64,7 +64,8 @@ for _name, _statement in {
     "mean": "mx.nd.adam_update(w * 1, w * 1, w, w * 0, lr=0.5)",
     "many": "mx.nd.multi_sgd_update(w, w, lrs=(0.5,), wds=(0.0,), out=w)",
     "initialized": "mx.init.Uniform(3.0)(mx.init.InitDesc('w_weight'), w)",
-    "array for numpy": "w.__array__(copy=False)[1] = 3", "data": "w._data[1] = 3", "dlpack": "np.from_dlpack(w)[1] = 3",
+    "array for numpy": "w.__array__(copy=False)[1] = 3", "data": "w._data[1] = 3",
+    "dlpack": "mx.nd.from_dlpack(w)._data[1] = 3",
     "handle": "mx.nd.NDArray(ctypes.cast(w, NDArrayHandle))[:] = 3",
     "optimizer": "mx.optimizer.SGD(0.5).update(0, w, w * 1, None)",
     "updater": "mx.optimizer.get_updater(mx.optimizer.Adam(0.5))(0, w * 1, w)",
@@ -88,7 +89,7 @@ def array_that_numpy_keeps(w: Any) -> Any:
 
 @way
 def memory_that_dlpack_keeps(w: Any) -> Any:
-    seen = np.from_dlpack(w)
+    seen = mx.nd.from_dlpack(w)._data
     yield seen
     seen[2] = 4
 

@@ -109,7 +109,7 @@ ARITHMETIC: dict[str, Any] = {
 
 def product(n: Node, a: str, b: str) -> str:
     """A product of matrices that may lie turned."""
-    a, b = (f"{x}.mT" if n.get("transpose_" + key) else x for key, x in (("a", a), ("b", b)))
+    a, b = (f"{x}.swapaxes(-1, -2)" if n.get("transpose_" + key) else x for key, x in (("a", a), ("b", b)))
     return f"{a} @ {b}"
 
 
