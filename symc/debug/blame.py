@@ -210,12 +210,7 @@ class _Search:
         if not wrong:
             return "", ""
         name = _inside(before, after, _replaced_operand(before, after, wrong[0]))
-        if name not in new or name not in old:
-            return name, ""
-        shapes = new[name].shape, old[name].shape
-        return name, difference(new[name], old[name]) if shapes[0] == shapes[
-            1
-        ] else f"{shapes[0]} instead of {shapes[1]}"
+        return name, difference(new[name], old[name]) if name in new and name in old else ""
 
 
 def _value_of(module: Module, end: str) -> str:

@@ -75,15 +75,10 @@ def wrong_element(trial: Trial, program: Program) -> tuple[str, Node, Graph, str
     what its `value` gives. Its name, its node in the body of its kernel, and how it differs."""
     for step in program.steps:
         if isinstance(step, KernelStep):
-            for node in step.body.nodes():
-                if (
-                    node.inputs
-                    and is_outside(node)
-                    and all(isinstance(v.type, TensorType) for v in (node, *node.inputs))
-                ):
-                    problem = _as_loops(trial, node)
-                    if problem:
-                        return step.body.names.get(node, step.results[0].name), node, step.body, problem
+            for node in _from_outside(step.body):
+                problem = _as_loops(trial, node)
+                if problem:
+                    return step.body.names.get(node, step.results[0].name), node, step.body, problem
     return None
 
 
@@ -92,18 +87,23 @@ def raising(trial: Trial, module: Graph | Program, to: str) -> tuple[str, Node, 
     or is wrong when loops are made of it: its name, its node and the graph, or body of a kernel, that it is in."""
     bodies = [module] if isinstance(module, Graph) else [s.body for s in module.steps if isinstance(s, KernelStep)]
     for body in bodies:
-        for node in body.nodes():
-            if node.inputs and is_outside(node) and all(isinstance(v.type, TensorType) for v in (node, *node.inputs)):
-                plain = _plain(node)
-                floats = tuple(parameter(i).input_name for i in plain.inputs if i.dtype.is_float)
-                passes = [Autodiff(wrt=floats)] if to == "autodiff" else parse_pipeline(TO_LOOPS)
-                try:
-                    Manager(verify=True).run(passes, plain)
-                except Exception:  # whatever code from outside raises
-                    return body.names.get(node, ""), node, body
-                if to != "autodiff" and _as_loops(trial, node):
-                    return body.names.get(node, ""), node, body
+        for node in _from_outside(body):
+            plain = _plain(node)
+            floats = tuple(parameter(i).input_name for i in plain.inputs if i.dtype.is_float)
+            passes = [Autodiff(wrt=floats)] if to == "autodiff" else parse_pipeline(TO_LOOPS)
+            try:
+                Manager(verify=True).run(passes, plain)
+            except Exception:  # whatever code from outside raises
+                return body.names.get(node, ""), node, body
+            if to != "autodiff" and _as_loops(trial, node):
+                return body.names.get(node, ""), node, body
     return None
+
+
+def _from_outside(body: Graph) -> list[Node]:
+    """The nodes of tensors whose primitive is from outside."""
+    nodes = [n for n in body.nodes() if n.inputs and is_outside(n)]
+    return [n for n in nodes if all(isinstance(v.type, TensorType) for v in (n, *n.inputs))]
 
 
 def _plain(node: Node) -> Graph:

@@ -54,10 +54,8 @@ class Reproducer(Watcher):
 
     def __init__(self, module: Module, passes: Sequence[Pass], loads: Sequence[str] = ()) -> None:
         self.module = module
-        self.passes, self.loads = (
-            tuple(passes),
-            list(dict.fromkeys([*loads, *files_of(passes), *files_of_operators(module)])),
-        )
+        self.passes = tuple(passes)
+        self.loads = list(dict.fromkeys([*loads, *files_of(passes), *files_of_operators(module)]))
         self.path: Path | None = None
         self.failed = False
         self._file: BinaryIO | None = None

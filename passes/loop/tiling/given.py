@@ -98,4 +98,4 @@ def _flat(loop: For) -> For:
     """A vector loop that is all of a kernel: so many vectors a turn as any long one takes."""
     if loop.carries or any(isinstance(s, (For, If)) for s in loop.body):
         return loop
-    return replace(loop, given=True, unroll=vectors_a_turn(sum(s.op.cost for s in loop.body if isinstance(s, Let))))
+    return replace(loop, given=True, unroll=vectors_a_turn(loop.body))

@@ -162,10 +162,10 @@ def unroll_small(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
 
 def map_unroll(body: tuple[Stmt, ...], trips: int, width: int) -> int:
     """Vectors a turn: several for cheap bodies, so that loop overhead and latency vanish."""
-    work = sum(s.op.cost for s in walk(body) if isinstance(s, Let))
-    return max(1, min(vectors_a_turn(work), trips // width))
+    return max(1, min(vectors_a_turn(body), trips // width))
 
 
-def vectors_a_turn(work: int) -> int:
+def vectors_a_turn(body: tuple[Stmt, ...]) -> int:
     """... of a loop with turns enough, by the cost of its operations."""
+    work = sum(s.op.cost for s in walk(body) if isinstance(s, Let))
     return 4 if work <= 8 else 2 if work <= 24 else 1

@@ -41,6 +41,13 @@ def _stored(x: Node, scale: Node, to: DType) -> Node:
     return ew.cast(ew.minimum(ew.maximum(whole, float(limits.min)), float(limits.max)), to)
 
 
+def _quantized(x: Node, low: Node, high: Node, to: DType, steps: float) -> list[Node]:
+    """x with so many steps from 0 to the largest magnitude of a range; and the range that the numbers stand for."""
+    largest = _largest(low, high)
+    made = _stored(x, steps / largest, to)
+    return [made, -largest, largest] if to == I8 else [made, low, high]
+
+
 class _Quantizing(Operator):
     """Base: data, and the ends of a range (1,) in float32."""
 
@@ -81,9 +88,8 @@ class Quantize(_Quantizing):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> list[Node]:
         data, low, high = inputs
-        largest, to = _largest(low, high), self._target()
-        made = _stored(data, (127.0 if to == I8 else 255.0) / largest, to)
-        return [made, -largest, largest] if to == I8 else [made, low, high]
+        to = self._target()
+        return _quantized(data, low, high, to, 127.0 if to == I8 else 255.0)
 
 
 @operator("_contrib_quantize_v2", outputs="output0 output1 output2", gradient="zero", hint="quantize_v2")
@@ -111,9 +117,7 @@ class QuantizeV2(_Quantizing):
         else:
             everything = range(data.rank)
             low, high = reshape(reduce_min(data, everything), (1,)), reshape(reduce_max(data, everything), (1,))
-        largest = _largest(low, high)
-        made = _stored(data, (127.5 if to == I8 else 255.5) / largest, to)
-        return [made, -largest, largest] if to == I8 else [made, low, high]
+        return _quantized(data, low, high, to, 127.5 if to == I8 else 255.5)
 
 
 @operator("_contrib_dequantize", inputs="data min_range max_range", gradient="zero", hint="dequantize")
