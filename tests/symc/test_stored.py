@@ -25,19 +25,12 @@ from symc.passes.manager.manager import Manager
 from symc.runtime import stored
 from symc.typed import complete, module_of
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = pytest.mark.usefixtures("own_cache", "as_users_compile")
 S = mx.sym
 
 
 class PassesRan(Exception):
     pass
-
-
-@pytest.fixture(autouse=True)
-def as_users_compile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests verify after every pass, and so run them all."""
-    monkeypatch.delenv("SYMC_VERIFY", raising=False)
-    monkeypatch.setattr(symc.runtime.programs, "_programs", {})
 
 
 @pytest.fixture

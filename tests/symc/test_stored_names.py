@@ -21,19 +21,13 @@ from symc.ir.text import print_program
 from symc.passes.manager.manager import Manager
 from symc.typed import complete, module_of
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = pytest.mark.usefixtures("own_cache", "as_users_compile")
 S = mx.sym
 Name = Callable[[str], str]
 
 
 class PassesRan(Exception):
     pass
-
-
-@pytest.fixture(autouse=True)
-def as_users_compile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SYMC_VERIFY", raising=False)
-    monkeypatch.setattr(symc.runtime.programs, "_programs", {})
 
 
 def mlp(n: Name) -> Any:
