@@ -26,7 +26,7 @@ def merged(symbol: Any) -> Any:
     kept: dict[tuple[object, ...], SymNode] = {}
     instead: dict[SymNode, SymNode] = {}
     for node in made.graph.nodes():
-        node.inputs = [(instead.get(source, source), at) for source, at in node.inputs]
+        node.inputs = tuple((instead.get(source, source), at) for source, at in node.inputs)
         definition = node.definition
         if definition is None or definition.random or definition.written_inputs() or node.subgraphs:  # type: ignore[attr-defined]
             continue

@@ -173,10 +173,9 @@ class Observer:
                 continue
             name = f"{node.name}.edge{at}"
             edge = SymNode("null", name, where=node.where)
-            # other inputs, not changed ones: graphs know their nodes by what these were
             inputs = [*copies[node].inputs]
             inputs[at] = (SymNode("elemwise_add", name, {}, [inputs[at], (edge, 0)], adding, node.where), 0)
-            copies[node].inputs = inputs
+            copies[node].inputs = tuple(inputs)
             shown[name], zeros[name] = (node, at), ndarray.zeros(held.shape, exe._ctx, held.dtype.numpy)
         # a node's gradients come in the order of its inputs, though the nodes come backwards
         order = {node: i for i, node in enumerate(exe._symbol.graph.nodes())}

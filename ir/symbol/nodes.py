@@ -44,8 +44,7 @@ class Definition(Protocol):
 class SymNode:
     """A variable (op "null", no definition) or an operator applied to outputs of other nodes.
 
-    `attrs` are MXNet's text attributes (hidden ones spelled __like_this__); `inputs` are (node, output number), a list
-    that others may take the place of, and that nobody changes;
+    `attrs` are MXNet's text attributes (hidden ones spelled __like_this__); `inputs` are (node, output number);
     `aux_from` is the position of the first auxiliary state among the inputs; `where` is the user's (file, line).
     `versions` are those of the inputs in the file the node was loaded from (only what is saved again tells them).
     """
@@ -63,7 +62,7 @@ class SymNode:
         subgraphs: Sequence[SymGraph] = (),
     ) -> None:
         self.op, self.name, self.attrs = op, name, attrs or {}
-        self.inputs: list[tuple[SymNode, int]] = list(inputs)
+        self.inputs: tuple[tuple[SymNode, int], ...] = tuple(inputs)
         self.definition, self.where = definition, where
         self.subgraphs: list[SymGraph] = list(subgraphs)
         self.versions: list[int] | None = None

@@ -108,7 +108,7 @@ def _arguments(
 
 def _inputs(
     node: SymNode, definition: Operator, positional: Sequence[Symbol], symbols: Mapping[str, Symbol], function: str
-) -> list[Entry]:
+) -> tuple[Entry, ...]:
     """The inputs in the operator's order; what is not given becomes a variable named after the operator."""
     names = [*definition.list_inputs(), *definition.list_aux()]
     if positional and symbols:
@@ -130,7 +130,7 @@ def _inputs(
             entries.append(symbols[input_name]._outputs[0])
         else:
             entries.append((missing_input(node, input_name), 0))
-    return entries
+    return tuple(entries)
 
 
 def missing_input(node: SymNode, input_name: str) -> SymNode:

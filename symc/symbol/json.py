@@ -251,7 +251,7 @@ def _node(record: Mapping[str, Any], nodes: Sequence[SymNode], version: int, dep
         )
     plain = {key: value for key, value in upgraded.items() if is_hidden(key)}
     node.attrs.update(plain)
-    node.inputs += [(missing_input(node, missing), 0) for missing in expected[len(entries) :]]
+    node.inputs += tuple((missing_input(node, missing), 0) for missing in expected[len(entries) :])
     node.versions = [*map(_version, record["inputs"]), *(0 for _ in expected[len(entries) :])]
     for key in upgraded.keys() - plain.keys():
         _move(node, expected, key, upgraded[key])

@@ -252,7 +252,7 @@ class Symbol:
         if name:
             self._outputs[0][0].name = name
         for node in nodes:
-            node.inputs = [replaced.get(n, (n, i)) for n, i in node.inputs]
+            node.inputs = tuple(replaced.get(n, (n, i)) for n, i in node.inputs)
         self._outputs = tuple(replaced.get(n, (n, i)) for n, i in self._outputs)
 
     # -- inference (see symc.inference)
@@ -412,7 +412,7 @@ def without_amp_casts(symbol: Symbol) -> Symbol:
     made = symbol.__copy__()
     source: dict[tuple[SymNode, int], tuple[SymNode, int]] = {}
     for node in made.graph.nodes():
-        node.inputs = [source.get(e, e) for e in node.inputs]
+        node.inputs = tuple(source.get(e, e) for e in node.inputs)
         if node.op in ("amp_cast", "amp_multicast"):
             source.update({(node, i): e for i, e in enumerate(node.inputs)})
     return made
