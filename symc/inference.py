@@ -46,10 +46,16 @@ def infer_shapes(
         except (ValueError, SyntaxError, TypeError, OverflowError):
             raise MXNetError(f"variable {node.name!r}: __shape__={node.attrs['__shape__']!r} is not a shape") from None
 
+    unknown: set[SymNode] = set()
+    if not dynamic:
+        for node in symbol.graph.nodes():
+            if getattr(node.definition, "dynamic", False) or any(source in unknown for source, _ in node.inputs):
+                unknown.add(node)
+
     def complete(node: SymNode, row: Shapes) -> None:
         definition: Any = node.definition
         _need_inputs(node)
-        if dynamic or not definition.dynamic:
+        if node not in unknown:
             definition.complete(row)
 
     found = _propagated(symbol, known, "shape", Shapes, complete)

@@ -48,8 +48,12 @@ def module_of(
 
 def with_inferred(module: SymbolModule) -> SymbolModule:
     """The module with the types of its operators' outputs, which its text does not have."""
+    if module.inferred:
+        return module
     known = {(n, 0): module.types[n.name] for part in module.graph.variables() for n in part if n.name in module.types}
-    return module if module.inferred else replace(module, inferred=output_types(module.graph, known))
+    choosers = {n.name for n in module.graph.nodes() if getattr(n.definition, "row_chooser", None) is not None}
+    rows = {name: shapes[0][0] for name, shapes in module.shapes.items() if name in choosers}
+    return replace(module, inferred=output_types(module.graph, known, rows))
 
 
 def complete(symbol: Any, known: Mapping[str, Known]) -> tuple[dict[str, TensorType], list[str]]:

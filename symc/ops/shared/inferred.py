@@ -60,6 +60,8 @@ def _outputs(
 ) -> Made:
     definition: Any = node.definition
     count = len(definition.list_outputs())
+    if shapes is None and None in operands:  # some rules take an unknown operand for one without elements
+        return (None,) * count
     names = [*definition.list_inputs(), *definition.list_aux()]
     row = Shapes([t.shape if t is not None else None for t in operands], shapes or [None] * count, names)
     kinds = Types([t.dtype.numpy if t is not None else None for t in operands], [None] * count, names)

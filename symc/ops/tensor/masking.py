@@ -47,6 +47,8 @@ class BooleanMask(Operator):
             raise ShapeError(f"index must have one axis, not {index}")
         if data and index and data[0] and index[0] and data[0] != index[0]:
             raise ShapeError(f"index has {index[0]} entries for the {data[0]} rows of data")
+        if data is not None:
+            s.set_out(0, (0, *data[1:]))
 
     def count_rows(self, chooser: Array) -> int:
         return int(np.count_nonzero(chooser))

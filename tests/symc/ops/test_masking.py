@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import symc as mx
 
@@ -31,3 +32,20 @@ def test_gradient_goes_to_the_kept_rows() -> None:
 def test_imperative() -> None:
     made = mx.nd.contrib.boolean_mask(mx.nd.array([[1, 2], [3, 4]]), mx.nd.array([0, 1]))
     np.testing.assert_array_equal(made.asnumpy(), [[3, 4]])
+
+
+def _after_the_mask(dim: int) -> list[mx.sym.Symbol]:
+    x = mx.sym.Variable("x")
+    chosen = mx.sym.contrib.boolean_mask(mx.sym.Variable("data"), mx.sym.Variable("index"))
+    return [chosen, mx.sym.Concat(chosen, x, chosen, dim=dim), mx.sym.Concat(x, chosen, dim=dim), chosen + x]
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_inference_ends_where_an_operator_has_to_run(dim: int) -> None:
+    """As MXNet's: not even a reader of the masked rows whose other input is known gets a shape."""
+    for net in _after_the_mask(dim):
+        given = {"data": (4, 2), "index": (4,), "x": (3, 2)}
+        known = {name: given[name] for name in net.list_arguments()}
+        assert net.infer_shape(**known) == (None, None, None)
+        shapes, outputs, _ = net.infer_shape_partial(**known)
+        assert outputs == [()] and shapes == [*known.values()]
