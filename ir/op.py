@@ -185,7 +185,7 @@ class Recorder:
     """Notes, while active, the origin and the wished name of every node that is built.
 
     `with Recorder() as rec: rec.origin = o; ...` gives all nodes built in between the origin `o`
-    (the first one noted for a node stays).
+    (the first one noted for a node stays, unless a later one is strict and it is not).
     """
 
     def __init__(self) -> None:
@@ -274,7 +274,10 @@ def _interned_node(op: Primitive, inputs: tuple[Node, ...], known: Type | None) 
                 node = made
     recorder = _active.recorder
     if recorder is not None and recorder.origin is not None:
-        recorder.origins.setdefault(node, recorder.origin)
+        origin = recorder.origin
+        first = recorder.origins.setdefault(node, origin)
+        if first is not origin and origin.strict and not first.strict:  # of equal nodes, those of strict regions decide
+            recorder.origins[node] = origin
     return node
 
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Union
 
 
 @dataclass(frozen=True)
 class SymOrigin:
-    """The Symbol a value comes from: its name, MXNet operator, and the user's file and line (0: unknown)."""
+    """The Symbol a value comes from: its name, MXNet operator, and the user's file and line (0: unknown). `strict`: it
+    stands in a region whose values keep their rounding (symc.passes.manager.strict)."""
 
     name: str
     op: str
     file: str = ""
     line: int = 0
+    strict: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class DerivedOrigin:
-    """A value made by a pass: `fuse#3(...)`; parents are the origins it was made from (a shared DAG)."""
+    """A value made by a pass: `fuse#3(...)`; parents are the origins it was made from (a shared DAG). It is `strict`
+    where one of them is."""
 
     pass_name: str
     action: int
     parents: tuple[Origin, ...]
+    strict: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strict", any([p.strict for p in self.parents]))
 
 
 Origin = Union[SymOrigin, DerivedOrigin]

@@ -68,6 +68,7 @@ Across a pass (the rewriter and the manager, symc.passes.manager; M6: decompose)
   M8  a pass leaves the program that it is given as it is: what changes is another one
   M9  values that stay keep their names, or get new ones: no two exchange them
   M10 an operator of a Symbol that a pass makes is the one that its attributes say
+  M11 a pass that may change rounding leaves strict regions as they are
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Union
 
 from symc.base import MXNetError
 from symc.ir.modules import SymbolModule
-from symc.ir.symbol.nodes import SymGraph
+from symc.ir.symbol.nodes import FALSE, STRICT, TRUE, SymGraph, SymNode
 from symc.ir.types import TensorType, dtype_of
 from symc.ops.shared.inferred import output_types
 from symc.ops.shared.storage import ATTRIBUTE, CSR, DEFAULT, NUMBERS, ROW_SPARSE
@@ -35,6 +35,7 @@ def module_of(
     """A Symbol with the types of its variables, as the compiler takes it. `rows`: how many rows the outputs of
     operators have whose inputs' values decide it (Operator.row_chooser), by the nodes' names."""
     graph: SymGraph = symbol.graph
+    check_words(graph)
     known = {(n, 0): types[n.name] for part in graph.variables() for n in part}
     inferred = output_types(graph, known, rows)
     shapes = {
@@ -44,6 +45,18 @@ def module_of(
     }
     outputs = tuple(distinct(symbol.list_outputs()))
     return SymbolModule(symbol.name or "net", graph, types, outputs, roles or {}, shapes, inferred)
+
+
+def check_words(graph: SymGraph) -> None:
+    """MXNetError for an operator whose attribute `__strict__` says neither yes nor no."""
+    for node in graph.nodes():
+        word = node.attrs.get(STRICT, "")
+        if word and word not in TRUE and word not in FALSE:
+            raise MXNetError(f"{node.op} {node.name!r}{_where(node)}: {STRICT} is {word!r}; it can be True or False")
+
+
+def _where(node: SymNode) -> str:
+    return f" ({node.where[0]}:{node.where[1]})" if node.where[0] else ""
 
 
 def with_inferred(module: SymbolModule) -> SymbolModule:

@@ -152,7 +152,7 @@ class _Packer:
                 stack.pop()
                 continue
             if isinstance(here, SymOrigin):
-                packed: Any = (here.name, here.op, here.file, here.line)
+                packed: Any = (here.name, here.op, here.file, here.line, here.strict)
             else:
                 waiting = [parent for parent in here.parents if id(parent) not in known]
                 if waiting:
@@ -244,7 +244,7 @@ class _Unpacker:
             self.nodes.append(Node.known(self.ops[op], tuple([self.nodes[i] for i in inputs]), self.types[t]))
         self.origins: list[Origin] = []
         for packed in origins:
-            if len(packed) == 4:
+            if len(packed) != 3:
                 origin = SymOrigin(*packed)
                 self.origins.append(origin if renaming is None else renaming.origin(origin))
             else:

@@ -9,6 +9,7 @@ values would have one name, there is no such program (Clash).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from symc.ir.origins import SymOrigin
 
@@ -45,7 +46,7 @@ class Renaming:
     def origin(self, old: SymOrigin) -> SymOrigin:
         """The Symbol in the place of another; what is none of them keeps all but its name."""
         found = self._symbols.get(old)
-        return SymOrigin(self._renamed(old.name), old.op, old.file, old.line) if found is None else found
+        return replace(old, name=self._renamed(old.name)) if found is None else found
 
     def _renamed(self, old: str) -> str:
         stem = old

@@ -14,6 +14,9 @@ from symc.ir.op import Node
 from symc.ir.origins import SymOrigin
 
 PartialShape = Optional[tuple[int, ...]]
+#: the attribute of an operator in a region whose values keep their rounding, and the words that say so
+STRICT = "__strict__"
+TRUE, FALSE = ("True", "true", "1"), ("False", "false", "0")
 
 
 class Definition(Protocol):
@@ -91,7 +94,12 @@ class SymNode:
         return f"{self.name}_{output}" if self.name else output
 
     def origin(self) -> SymOrigin:
-        return SymOrigin(self.name, self.op if self.op != "null" else "Variable", *self.where)
+        return SymOrigin(self.name, self.op if self.op != "null" else "Variable", *self.where, self.strict)
+
+    @property
+    def strict(self) -> bool:
+        """Whether passes must leave the rounding of its values as it is: its attribute `__strict__` says so."""
+        return not self.is_variable and self.attrs.get(STRICT, "") in TRUE
 
 
 @dataclass(frozen=True, eq=False)

@@ -177,7 +177,7 @@ class Origins:
                 continue
             if isinstance(here, SymOrigin):
                 where = f" at {quoted(here.file)}:{here.line}" if here.file or here.line else ""
-                text = f"sym {quoted(here.name)} {word(here.op)}{where}"
+                text = f"sym {quoted(here.name)} {word(here.op)}{where}{' strict' if here.strict else ''}"
             else:
                 missing = [p for p in here.parents if id(p) not in self._by_id]
                 if missing:

@@ -317,11 +317,12 @@ class Reader:
         if self.peek == "sym" and self.ahead(1)[0] == '"':
             self.at += 1
             name, op = self.string(), self.word()
-            if not self.accept("at"):
-                return SymOrigin(name, op)
-            file = self.string()
-            self.expect(":")
-            return SymOrigin(name, op, file, self.integer())
+            file, line = "", 0
+            if self.accept("at"):
+                file = self.string()
+                self.expect(":")
+                line = self.integer()
+            return SymOrigin(name, op, file, line, self.accept("strict"))
         pass_name = self.word()
         self.expect("#")
         action = self.integer()

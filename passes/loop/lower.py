@@ -43,10 +43,12 @@ Call = tuple[Union[int, None], tuple[int, ...]]
 
 
 class KernelKey(NamedTuple):
-    """All that a kernel's loops follow from, but for what its values are called: nodes are interned."""
+    """All that a kernel's loops follow from, but for what its values are called: nodes are interned. A kernel in a
+    strict region is scheduled in another way than its like elsewhere."""
 
     nodes: tuple[Node, ...]
     form: Form
+    strict: bool = False
 
 
 class Kernels:
@@ -58,7 +60,7 @@ class Kernels:
         self.keys: list[KernelKey] = []
         self._firsts: list[tuple[KernelStep, dict[Node, Node]]] = []
         self._known: dict[KernelKey, int] = {}
-        self._found: dict[tuple[Node, ...], Call] = {}
+        self._found: dict[tuple[tuple[Node, ...], bool], Call] = {}
         #: operands whose memory a result of a kernel takes over, in some call
         self._over: dict[tuple[int, int], set[int]] = {}
         self.calls = self._calls(program)
@@ -82,7 +84,7 @@ class Kernels:
 
     def _call(self, step: KernelStep) -> Call:
         """What runs a step."""
-        key = step.key()
+        key = step.key(), step.origin.strict
         found = self._found.get(key)
         if found is None:
             found = self._found[key] = self._new(step)
@@ -96,7 +98,7 @@ class Kernels:
             return None, ()
         low = first_slices(step.body)
         new = from_first_slices(step.body, low)
-        key = KernelKey(tuple(new.get(node, node) for node in step.key()), step.form)
+        key = KernelKey(tuple(new.get(node, node) for node in step.key()), step.form, step.origin.strict)
         if key not in self._known:
             self._known[key] = len(self.keys)
             self.keys.append(key)

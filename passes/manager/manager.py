@@ -25,6 +25,7 @@ from symc.ir.verify import verify
 from symc.passes.manager.properties import PROPERTIES, held, level
 from symc.passes.manager.rewrite import Rewriter
 from symc.passes.manager.signature import Signature, check_signature, signature_of
+from symc.passes.manager.strict import check_strict, has_strict, may_round
 from symc.passes.manager.watching import Action, Miss
 
 Module = Any  # SymbolModule | Graph | Program | LoopModule: the level is checked by the verifier
@@ -314,8 +315,8 @@ class Manager:
     def __init__(self, instruments: Sequence[Instrument] = (), verify: bool | None = True) -> None:
         self.instruments, self.verify = list(instruments), verify
         self.seconds: dict[str, float] = {}
-        #: what the last step gave, its properties, and its signature
-        self._last: tuple[Module, set[str], Signature] | None = None
+        #: what the last step gave, its properties, its signature, and whether it has strict regions
+        self._last: tuple[Module, set[str], Signature, bool] | None = None
         self._checked = Checked()
         #: whether no graph of what ran so far was LARGE
         self._small = True
@@ -335,7 +336,9 @@ class Manager:
             return module
         watching = [i for i in self.instruments if i.watches]
         watcher = _Watchers(watching) if watching else None
-        rewriter = Rewriter(pass_.name, self._may_act if self.instruments else None, watcher)
+        strict = self._last[3] if self._last is not None and self._last[0] is module else has_strict(module)
+        guarded = strict and may_round(pass_.numerics)
+        rewriter = Rewriter(pass_.name, self._may_act if self.instruments else None, watcher, guarded)
         start = time.perf_counter()
         try:
             after = pass_.run(module, rewriter)
@@ -343,7 +346,7 @@ class Manager:
             self.seconds[pass_.name] = self.seconds.get(pass_.name, 0.0) + seconds
             for instrument in self.instruments:
                 instrument.gave(pass_, after)
-            self._check(pass_, module, properties, after, verify)
+            self._check(pass_, module, properties, after, verify, strict)
         except Exception as error:
             for instrument in self.instruments:
                 instrument.failed_pass(pass_, module, error)
@@ -394,7 +397,9 @@ class Manager:
                 )
         return found
 
-    def _check(self, pass_: Pass, before: Module, properties: set[str], after: Module, verified: bool) -> None:
+    def _check(
+        self, pass_: Pass, before: Module, properties: set[str], after: Module, verified: bool, strict: bool
+    ) -> None:
         start = time.perf_counter()
         gives = level(after)
         if gives != pass_.gives:
@@ -411,7 +416,9 @@ class Manager:
                 word = "establishes" if name in pass_.establishes else "keeps"
                 missing = PROPERTIES[name].missing(after)
                 raise VerifyError("M7", f"pass {pass_.name} {word} that the {gives} IR is {name}, but {missing}")
-        self._last = after, found, signature
+        self._last = after, found, signature, strict
+        if strict and may_round(pass_.numerics) and after is not before:
+            check_strict(pass_.name, pass_.numerics, before, after)
         if verified:
             if self.verify is None and gives == "loop":
                 for kernel in after.kernels:

@@ -15,7 +15,7 @@ from typing import Any
 from symc.ir.changed import replace
 from symc.ir.errors import IRError, TypeMismatch, VerifyError
 from symc.ir.op import Node, Primitive, Recorder
-from symc.ir.origins import DerivedOrigin, Origin, first_symbol
+from symc.ir.origins import DerivedOrigin, Origin, first_symbol, symbols_of
 from symc.ir.syntax.printing import regions_of, value_name
 from symc.ir.tensor.graph import Graph, finish
 from symc.passes.manager.watching import Action, Miss, Refused, Watcher, definition, expression
@@ -39,23 +39,32 @@ class Rule:
 
 class Rewriter:
     """Numbers the actions of one pass and asks whether each may happen. `watcher` is told of every action, and of what
-    did not become one."""
+    did not become one. `strict`: the pass may change how values are rounded, and the program has regions where none
+    may (symc.passes.manager.strict): no action takes part in them."""
 
     def __init__(
         self,
         pass_name: str,
         may_act: Callable[[str, int, str], bool] | None = None,
         watcher: Watcher | None = None,
+        strict: bool = False,
     ) -> None:
         self.pass_name = pass_name
+        self.strict = strict
         self.actions = 0
         self.hits: dict[str, int] = {}
         self.watcher = watcher
         self._may_act = may_act
 
-    def act(self, rule: str, parents: Sequence[Origin], shown: Shown | None = None, *about: Any) -> Origin | None:
+    def act(
+        self, rule: str, parents: Sequence[Origin], shown: Shown | None = None, *about: Any, exact: bool = False
+    ) -> Origin | None:
         """The origin for what this action makes, or None if it is vetoed. `shown(*about)`, called if somebody watches,
-        says what becomes of what."""
+        says what becomes of what. `exact`: it changes no rounding, though others of the pass do."""
+        if self.strict and not exact and any(p.strict for p in parents):
+            names = [s.name for p in parents for s in symbols_of(p) if s.strict]
+            self.miss(rule, names[0], f"{names[0]} is in a strict region, and {self.pass_name} may change rounding")
+            return None
         number = self.actions
         self.actions += 1
         if self.watcher is not None:
@@ -214,6 +223,9 @@ def _at_node(
                 raise VerifyError("M1", f"{where} by {replaced!r}, which is no node")
             matched = [old, *(i for i in old.inputs if i.inputs)]
             parents = [graph.origins[n] for n in matched if n in graph.origins]
+            if state.rw.strict:
+                gone = _given_up(made, replaced, trial)
+                parents += [o for o in map({**graph.origins, **origins}.get, gone) if o is not None and o.strict]
             origin = state.rw.act(rule.name, parents, _shown, made, replaced, old, graph)
             if origin is not None:
                 same_type(f"{state.rw.pass_name}: rule {rule.name}", graph, old, replaced)
@@ -226,6 +238,19 @@ def _at_node(
             return made
     name = old.op.name
     raise IRError(f"{state.rw.pass_name}: {CHAIN} rules in a row apply to one {name}; two of them undo each other")
+
+
+def _given_up(made: Node, replaced: Node, trial: Mapping[Node, Origin]) -> list[Node]:
+    """The values below a node that its replacement is not made of."""
+    kept = {replaced, *(i for node in trial for i in node.inputs)}.difference(trial)
+    found: dict[Node, None] = {}
+    stack = [made]
+    while stack:
+        node = stack.pop()
+        if node not in kept and node not in found:
+            found[node] = None
+            stack += node.inputs
+    return list(found)
 
 
 def _shown(made: Node, replaced: Node, old: Node, graph: Graph) -> tuple[str, str]:

@@ -40,6 +40,7 @@ from symc.ir.syntax.printing import value_name
 from symc.ir.tensor.graph import Graph, Output, Update, fresh_name, topological
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
+from symc.passes.manager.strict import has_strict
 from symc.passes.manager.watching import definition
 from symc.passes.program.joins import Cluster, Join, Limits, Refusal, refusal
 from symc.passes.program.units import Unit, demanded_values, is_leaf_const, make_unit
@@ -72,7 +73,7 @@ def explain_join(graph: Graph, one: str, other: str, options: Fuse | None = None
     for name in (one, other):
         if name not in nodes:
             raise IRError(f"no value of {graph.name} is named %{name}")
-    fusion = _Fusion(graph, options or Fuse(), Rewriter("fuse"))
+    fusion = _Fusion(graph, options or Fuse(), Rewriter("fuse", strict=has_strict(graph)))
     fusion.refusals = {}
     fusion.group()
     for name in (one, other):
@@ -144,6 +145,8 @@ class _Fusion:
         for number in sorted(candidates, reverse=True):
             cluster = candidates[number]
             refused = refusal(Join(unit, half, sources, cluster, self.limits, self.graph.names))
+            if refused is None and self.rw.strict:
+                refused = self._strict(unit, cluster)
             if refused is None:
                 origin = self.rw.act(f"join {unit.root.op.name}", self._origins(unit), self._shown, unit, cluster)
                 if origin is not None:
@@ -157,6 +160,13 @@ class _Fusion:
         cluster = Cluster(len(self.clusters), unit, half)
         self.clusters.append(cluster)
         self._enter(unit, cluster, sources)
+
+    def _strict(self, unit: Unit, cluster: Cluster) -> Refusal | None:
+        """Values of strict regions are rounded as they are stored: each is a kernel of its own."""
+        for node in (unit.root, *(u.root for u in cluster.units)):
+            if node in self.graph.origins and self.graph.origins[node].strict:
+                return Refusal("strict", f"%{self.graph.names[node]} is in a strict region")
+        return None
 
     def _origins(self, unit: Unit) -> list[Origin]:
         return [self.graph.origins[unit.root]] if unit.root in self.graph.origins else []
@@ -284,7 +294,7 @@ class _Fusion:
         made_of = list(dict.fromkeys([*origins, *(o for node, o in body.origins.items() if node.inputs)]))
         origin = origins[0]
         if len(made_of) > 1:
-            origin = self.rw.act("kernel", made_of, self._values, roots, yields) or origin
+            origin = self.rw.act("kernel", made_of, self._values, roots, yields, exact=True) or origin
         results = tuple(Result(graph.names[node], node.tensor) for node in yields)
         form = _form(cluster, reads, yields)
         return KernelStep(_label(roots), tuple(graph.names[r] for r in reads), results, body, form, origin)

@@ -55,7 +55,10 @@ def _key(module: SymbolModule) -> Hashable:
         module.output_names,
         tuple((at[node], output) for node, output in module.graph.outputs),
         tuple(
-            (n.name, n.op, n.where, _Same(n.definition), tuple((at[source], output) for source, output in n.inputs))
+            (
+                *(n.name, n.op, n.where, n.strict, _Same(n.definition)),
+                tuple((at[source], output) for source, output in n.inputs),
+            )
             for n in nodes
         ),
         tuple(sorted(module.types.items())),

@@ -44,7 +44,7 @@ class Key(NamedTuple):
 
     digest: bytes
     names: tuple[str, ...] = ()
-    symbols: tuple[tuple[str, str, str, int], ...] = ()
+    symbols: tuple[tuple[str, str, str, int, bool], ...] = ()
 
 
 class _Numbers:
@@ -85,7 +85,8 @@ def key_of(
             text = texts[id(definition)] = _text(definition)
             if text is None:
                 return None
-        listed.append((number(node.name), node.op, text, [(at[source], output) for source, output in node.inputs]))
+        sources = [(at[source], output) for source, output in node.inputs]
+        listed.append((number(node.name), node.op, text, node.strict, sources))
     whole = (
         *(number(module.name), number.all(module.output_names)),
         *([(at[node], output) for node, output in module.graph.outputs], listed),
@@ -166,7 +167,7 @@ def load(key: Key) -> tuple[Program, Calls, tuple[NativeKernel, ...]] | None:
         return None
 
 
-def _symbol(packed: tuple[str, str, str, int]) -> SymOrigin:
+def _symbol(packed: tuple[str, str, str, int, bool]) -> SymOrigin:
     return SymOrigin(*packed)
 
 

@@ -53,6 +53,7 @@ from symc.passes.loop.tiling.strides import Access, accesses, scratch_buffers, s
 from symc.passes.loop.tiling.sums import blocked_sums
 from symc.passes.manager.manager import Pass, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
+from symc.passes.manager.strict import reorders
 
 #: registers that the tiles of a small kernel fill
 FEW = 6
@@ -94,7 +95,9 @@ class Tile(Pass):
                 kernels.append(kernel)
                 continue
             origins = [kernel.origin] if kernel.origin else []
-            origin = rw.act(f"tile {kernel.name}", origins, _shown, kernel.name)
+            # vectors and tiles of what carries nothing compute every value as it was
+            exact = not reorders(kernel)
+            origin = rw.act(f"tile {kernel.name}", origins, _shown, kernel.name, exact=exact)
             # to leave a kernel as it is (a veto) is a decision, too
             kernels.append(replace(kernel, scheduled=True) if origin is None else self._scheduled(kernel))
         return replace(module, kernels=tuple(kernels))
