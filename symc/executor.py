@@ -154,7 +154,7 @@ class Executor:
             self._trained = train
             try:
                 instance.run_forward()
-            except (LateError, np.linalg.LinAlgError) as problem:
+            except LateError as problem:
                 return self._refused(problem)
             self._fresh = train
             if self._monitor is not None:

@@ -254,6 +254,10 @@ def _place(program: Program, held: dict[str, Held], outputs: Sequence[Held], own
                 held[result.name] = found._replace(type=t)
 
 
+class MatrixError(LateError, np.linalg.LinAlgError):
+    """A matrix that a factorisation does not take: numpy's error, too."""
+
+
 def _host_entry(step: KernelStep, values: Sequence[Held]) -> Entry:
     """A step without a loop nest: operators written by users, and what numpy does, run in Python."""
     inputs = [parameter(i).input_name for i in step.body.inputs]
@@ -265,9 +269,11 @@ def _host_entry(step: KernelStep, values: Sequence[Held]) -> Entry:
             made = evaluate(step.body, dict(zip(inputs, arrays))).outputs
         except UserCodeError:
             raise
-        except MXNetError as problem:
+        except (MXNetError, np.linalg.LinAlgError) as problem:
             whose = called(step.origin)
-            kind = LateError if isinstance(problem, LateError) else MXNetError
+            kind: type[MXNetError] = LateError if isinstance(problem, LateError) else MXNetError
+            if isinstance(problem, np.linalg.LinAlgError):
+                kind = MatrixError
             raise kind(f"{whose}: {problem}" if whose else str(problem)) from problem
         for name, array in zip(results, arrays[len(inputs) :]):
             array[...] = made[name]

@@ -28,6 +28,9 @@ def nothing_is_left():
     lambda: nd.random.generalized_negative_binomial(-1, 0.5, (2, 2)),
     lambda: nd.random.randint(5, 1, (2, 2)),
     lambda: nd.random.normal_like(nd.ones((2, 2)), loc=0, scale=-1),
+    lambda: nd.sample_gamma(nd.array([1, -1]), nd.ones((2,)), shape=2),
+    lambda: nd.sample_poisson(nd.array([1, np.inf]), shape=2),
+    lambda: nd.sample_negative_binomial(nd.array([np.nan, 1]), nd.ones((2,)), shape=2),
     lambda: nd.linalg.potrf(-nd.ones((2, 2))),
     lambda: nd.linalg.inverse(nd.zeros((2, 2))),
     lambda: nd.take(nd.ones((4, 2)), nd.array([1, 7]), mode="raise"),
@@ -134,3 +137,12 @@ def test_executors_tell_it_where_their_outputs_are_looked_at(name):
         nd.waitall()
     exe.backward(nd.ones(made.shape))
     assert np.isfinite(exe.grad_dict["a"].asnumpy()).all()
+
+
+def test_a_gradient_that_a_matrix_does_not_have_is_refused_by_the_operators_name():
+    """A factorisation that is only begun in the backward half refuses as any other."""
+    net = mx.sym.linalg.gelqf(mx.sym.Variable("a"), name="lq")
+    exe = net.bind(mx.cpu(), {"a": nd.zeros((2, 3))}, {"a": nd.zeros((2, 3))})
+    exe.forward(is_train=True)
+    with pytest.raises(LateError, match="'lq'.*Singular matrix"):
+        exe.backward([nd.ones((2, 3)), nd.ones((2, 2))])

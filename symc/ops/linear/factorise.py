@@ -42,8 +42,17 @@ def _slogdet(a: Array) -> tuple[Array, Array]:
     return np.asarray(sign), np.asarray(value)
 
 
+def _inverse_or_zero(a: Array) -> Array:
+    """The inverses of those of the matrices that have one, and zeros."""
+    regular = np.linalg.slogdet(a)[0] != 0
+    made = np.zeros_like(a)
+    made[regular] = np.linalg.inv(a[regular])
+    return made
+
+
 register_host("linalg.cholesky", np.linalg.cholesky)
 register_host("linalg.inverse", np.linalg.inv)
+register_host("linalg.inverse_or_zero", _inverse_or_zero)
 register_host("linalg.lq", _lq)
 register_host("linalg.eigh", _eigh)
 register_host("linalg.slogdet", _slogdet)
@@ -61,13 +70,13 @@ def _call(name: str, *inputs: Node, type: TensorType | None = None) -> Node:
     return made
 
 
-def inverse(a: Node) -> Node:
-    """A^-1."""
+def inverse(a: Node, function: str = "inverse") -> Node:
+    """A^-1 (`inverse_or_zero`: and 0 where there is none)."""
 
     def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
         return [-dot(dot(outs[0], cts[0], ta=True), outs[0], tb=True)]
 
-    made = custom_grad([a], lambda a: _call("inverse", a), rule)
+    made = custom_grad([a], lambda a: _call(function, a), rule)
     assert isinstance(made, Node)
     return made
 
@@ -248,6 +257,11 @@ class _Determinant(Linalg):
         assert isinstance(made, list)
         return made[0], made[1]
 
+    @staticmethod
+    def _turned_inverse(a: Node) -> Node:
+        """A^-T; a matrix without an inverse has, as in MXNet, no gradient of its determinant."""
+        return _t(inverse(a, "inverse_or_zero"))
+
 
 @operator("_linalg_det", inputs="A", aliases="linalg_det", hint="det", outputs="output0")
 class Det(_Determinant):
@@ -268,7 +282,7 @@ class Det(_Determinant):
             return sign * ew.exp(value)
 
         def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
-            return [_spread(cts[0] * outs[0], ins[0].shape) * _t(inverse(ins[0]))]
+            return [_spread(cts[0] * outs[0], ins[0].shape) * self._turned_inverse(ins[0])]
 
         made = custom_grad(inputs, body, rule)
         assert isinstance(made, Node)
@@ -287,7 +301,7 @@ class Slogdet(_Determinant):
         matrices_only(self, *inputs)
 
         def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
-            return [_spread(cts[1], ins[0].shape) * _t(inverse(ins[0]))]
+            return [_spread(cts[1], ins[0].shape) * self._turned_inverse(ins[0])]
 
         made = custom_grad(inputs, lambda a: list(self._parts(a)), rule)
         assert isinstance(made, list)

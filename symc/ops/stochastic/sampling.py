@@ -49,9 +49,12 @@ _HOST: dict[str, Callable[..., Any]] = {
 
 def _on_host(name: str) -> Draw:
     def function(key: Array, shape: Array, *parameters: Array) -> Array:
-        return np.asarray(
-            _HOST[name](_generator(key), tuple(int(d) for d in shape), *(p.astype(np.float64) for p in parameters))
-        )
+        given = [p.astype(np.float64) for p in parameters]
+        try:
+            return np.asarray(_HOST[name](_generator(key), tuple(int(d) for d in shape), *given))
+        except ValueError as problem:  # parameters that no such distribution has, or means beyond int64
+            ranges = ", ".join(f"{p.min():g} to {p.max():g}" for p in given)
+            raise LateError(f"nothing can be drawn with parameters from {ranges}: {problem}") from None
 
     register_host(f"random_{name}", function)
 

@@ -107,3 +107,15 @@ def test_operators_without_parameters_keep_unknown_ones():
 def test_an_unknown_batch_stays_one_unknown_extent(name, shapes, attrs, want):
     symbol = getattr(mx.sym, name)(mx.sym.Variable("a"), mx.sym.Variable("b"), **attrs)
     assert symbol.infer_shape_partial(a=shapes[0], b=shapes[1])[1] == [want]
+
+
+@pytest.mark.parametrize("name", ["det", "slogdet"])
+def test_a_matrix_without_an_inverse_has_no_gradient_of_its_determinant(name: str) -> None:
+    """As in MXNet: the others of its stack keep theirs."""
+    data = np.float32([[[1, 2], [2, 4]], [[2, 0], [0, 4]]])
+    net = getattr(mx.sym.linalg, name)(mx.sym.Variable("a"))
+    exe = net.bind(mx.cpu(), {"a": mx.nd.array(data)}, {"a": mx.nd.zeros(data.shape)})
+    made = exe.forward(is_train=True)
+    exe.backward([mx.nd.ones((2,)) for _ in made])
+    want = {"det": [[4, 0], [0, 2]], "slogdet": [[0.5, 0], [0, 0.25]]}[name]
+    np.testing.assert_allclose(exe.grad_dict["a"].asnumpy(), [[[0, 0], [0, 0]], want], rtol=1e-6)
