@@ -57,6 +57,7 @@ Loop level (verify_loops)
   L11 what a parallel, vector or jam loop carries combines
   L12 where an `out` buffer may take over the memory of an `in` buffer (alias), no load of that follows the store of
       the same element
+  L13 the schedule of a kernel whose loops are plain fits them: what it names exists, and may be done
 Across a pass (the rewriter and the manager, symc.passes.manager; M6: decompose)
   M1  what replaces a value has its type
   M2  a pass gives the level it says

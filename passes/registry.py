@@ -1,7 +1,7 @@
 """Importing this module registers every pass, so that pipelines can be named in text."""
 
 from symc.passes.loop import lower
-from symc.passes.loop.tiling import tile
+from symc.passes.loop.tiling import choose, tile
 from symc.passes.manager.manager import PASSES
 from symc.passes.program import fuse, hoist, own_results, plan_memory, recompute, schedule
 from symc.passes.tensor import (
@@ -20,7 +20,7 @@ from symc.passes.tensor import (
 )
 
 __all__ = [
-    "PASSES", "autodiff", "batch", "decompose", "fuse", "hoist", "inline", "layout", "lower", "merge_loops",
+    "PASSES", "autodiff", "batch", "choose", "decompose", "fuse", "hoist", "inline", "layout", "lower", "merge_loops",
     "own_results", "pack", "pack_steps", "plan_memory", "prune", "recompute", "schedule", "simplify", "stack", "tile",
     "winograd",
 ]  # fmt: skip

@@ -18,7 +18,8 @@ program = own_results(program)             a value of its own for every output a
 program = hoist(program)                   what depends on parameters only runs when they change
 program = plan_memory(program)             offsets in one arena
 loops   = lower(program)                   every kernel a loop nest
-loops   = tile(loops)                      threads, vectors, register tiles
+loops   = choose(loops)                    how they are to run: threads, vectors, register tiles
+loops   = tile(loops)                      ... and they do
 table   = emit(loops)                      LLVM IR, machine code, one table of kernels to run
 
 This module is a function, too: `symc.compile(module, types)` does all of it, from any level on (docs/library.md).
@@ -50,6 +51,7 @@ from symc.ir.tensor.graph import Graph, with_origins
 from symc.ir.types import Array
 from symc.passes.edits import active
 from symc.passes.loop.lower import Kernels, LoopModule, Lower
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError, collections_paused
 from symc.passes.manager.properties import held, level
@@ -88,7 +90,7 @@ from symc.typed import HasGraph, Known, complete, module_of, roles_of
 
 #: Terms of a block of a long sum. Short blocks cost a tenth of a convolution's speed. Gradients need them, as they turn
 #: on the signs of values near zero, which rounding decides; a prediction does not.
-TRAINING_BLOCK, INFERENCE_BLOCK = Tile().block, 256
+TRAINING_BLOCK, INFERENCE_BLOCK = Choose().block, 256
 #: Innermost turns of a kernel that take a few microseconds: its code is kept short. Large tiles would take LLVM 15 ms
 #: more, and spare a microsecond at most.
 SMALL = 1 << 16
@@ -136,7 +138,7 @@ def pipeline(
 def loop_passes(target: Target, block: int = TRAINING_BLOCK) -> list[Pass]:
     """From a planned program to scheduled loops; `block`: terms of a block of a long sum."""
     width, registers, ports = target.vector_bytes, target.registers, target.ports
-    return [Lower(), Tile(vector_bytes=width, registers=registers, ports=ports, block=block, small=SMALL)]
+    return [Lower(), Choose(vector_bytes=width, registers=registers, ports=ports, block=block, small=SMALL), Tile()]
 
 
 def remaining(module: Module, train: bool = False, wrt: Sequence[str] = ()) -> list[Pass]:
@@ -192,7 +194,9 @@ def compile(
         raise PipelineError("a pipeline says itself how it trains: decompose{train=true},...,autodiff{wrt=...}")
     end = passes[-1].gives if passes else level(module)
     if end != "loop":
-        raise PipelineError(f"the pipeline ends with {end} IR; machine code is made of loop IR, by lower and tile")
+        raise PipelineError(
+            f"the pipeline ends with {end} IR; machine code is made of loop IR, by lower, choose and tile"
+        )
     with refusals(getattr(module, "name", "the program")):
         return _made(passes, module, host_target(), instruments)
 
@@ -259,7 +263,12 @@ def _made(passes: Sequence[Pass], module: Module, target: Target, instruments: S
         watching = [*instruments, *writers]
         manager = Manager(watching, verify=verification())
         last = [pass_ for pass_ in passes if pass_.gives == "loop"]
-        if watching or verification() or level(module) == "loop" or [type(pass_) for pass_ in last] != [Lower, Tile]:
+        if (
+            watching
+            or verification()
+            or level(module) == "loop"
+            or [type(pass_) for pass_ in last] != [Lower, Choose, Tile]
+        ):
             return emit(manager.run(passes, module), target)
         program = manager.run(passes[: -len(last)], module)
         found = Kernels(program)

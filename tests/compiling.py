@@ -15,6 +15,7 @@ from symc.ir.program.nodes import Program
 from symc.ir.tensor.graph import Graph, finish
 from symc.ir.types import Array, TensorType
 from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager, Pass
 from symc.passes.program.fuse import Fuse
@@ -83,7 +84,7 @@ def to_executable(program: Program, tiled: bool = True, verify: bool = VERIFY) -
     target = host_target()
     passes: list[Pass] = [Lower()]
     if tiled:
-        passes.append(Tile(vector_bytes=target.vector_bytes, registers=target.registers))
+        passes += [Choose(vector_bytes=target.vector_bytes, registers=target.registers), Tile()]
     return emit(Manager(verify=verify).run(passes, program), target)
 
 

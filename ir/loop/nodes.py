@@ -30,6 +30,7 @@ from typing import Union
 
 from symc.ir.changed import replace
 from symc.ir.index import Affine
+from symc.ir.loop.schedule import Schedule
 from symc.ir.op import Primitive, Ref
 from symc.ir.origins import Origin
 from symc.ir.types import DType, TensorType
@@ -175,6 +176,8 @@ class LoopKernel:
     key: str = field(default="", compare=False)
     #: its loops are scheduled: nothing is left to choose (see is_scheduled)
     scheduled: bool = False
+    #: how its loops are to run or, where they are scheduled, how they came about (None: it is open)
+    schedule: Schedule | None = None
 
     def __repr__(self) -> str:
         """`<LoopKernel k0.dot: (x: in f32[4,8], w: in f32[8], y: out f32[4])>`; print_kernel gives its text."""

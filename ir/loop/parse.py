@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from symc.ir.index import Affine, Atom, Quotient, Remainder, Var
 from symc.ir.loop.nodes import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store
+from symc.ir.loop.schedule import Schedule
+from symc.ir.loop.schedule_text import read_schedule
 from symc.ir.modules import LoopModule
 from symc.ir.op import Primitive, Ref
 from symc.ir.program.parse import ProgramParser
@@ -57,10 +59,15 @@ class KernelParser:
         if p.accept("key"):
             p.expect("=")
             key = p.string()
+        schedule: Schedule | None = None
+        if p.accept("schedule"):
+            p.expect("(")
+            schedule = read_schedule(p)
+            p.expect(")")
         scheduled = p.accept("scheduled")
         p.expect("{")
         body = self._body()
-        return LoopKernel(name, params, body, p.loc(), key, scheduled)
+        return LoopKernel(name, params, body, p.loc(), key, scheduled, schedule)
 
     def _buffer(self) -> None:
         p = self.p

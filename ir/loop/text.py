@@ -12,7 +12,8 @@
       }
     } !2
 
-`scheduled` behind the parameters says that a pass has chosen how the loops run. Hints of a loop: `{kind=width,
+`schedule(...)` behind the parameters says how the loops are to run (symc.ir.loop.schedule), and `scheduled` that they
+are written so. Hints of a loop: `{kind=width,
 unroll=n, given}`; `given` behind an operation is its literal. An index is affine, with `floordiv(e, n)` and
 `mod(e, n)`; a variable whose range is not that of its loop carries it: `%i:0..4`. What a called kernel's body was
 before it became loops is not part of this level.
@@ -24,6 +25,7 @@ from collections.abc import Mapping, Sequence
 
 from symc.ir.index import Affine, Quotient, Var
 from symc.ir.loop.nodes import Alloc, Buffer, Carry, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store
+from symc.ir.loop.schedule_text import schedule_text
 from symc.ir.modules import Calls, LoopModule
 from symc.ir.op import Ref
 from symc.ir.program.text import program_lines
@@ -169,8 +171,9 @@ def kernel_lines(kernel: LoopKernel, printer: Printer) -> list[str]:
     body = KernelPrinter(printer, kernel.buffers)
     body.body(kernel.body, STEP)
     key = f' key="{kernel.key}"' if kernel.key else ""
+    chosen = f" schedule({schedule_text(kernel.schedule)})" if kernel.schedule is not None else ""
     scheduled = " scheduled" if kernel.scheduled else ""
-    head = f"kernel {global_name(kernel.name)}({', '.join(params)}){key}{scheduled} {{"
+    head = f"kernel {global_name(kernel.name)}({', '.join(params)}){key}{chosen}{scheduled} {{"
     return [head, *body.lines, f"}}{printer.loc(kernel.origin)}"]
 
 

@@ -12,6 +12,7 @@ from symc.ir.loop.parse import KINDS, MODES
 from symc.ir.loop.ranges import Known, Range, Ranges, whole
 from symc.ir.loop.verify_accesses import FAR, Access, Fact, Scalar, bounds_of, meeting, outside, overwritten
 from symc.ir.loop.verify_carries import Reads, broken_carry
+from symc.ir.loop.verify_schedule import misfit
 from symc.ir.modules import Calls, LoopModule
 from symc.ir.op import Ref
 from symc.ir.origins import Origin
@@ -78,7 +79,7 @@ def _calls(module: LoopModule) -> None:
 
 
 def verify_kernel(kernel: LoopKernel, origins: bool = True, check: Checked | None = None) -> None:
-    """Check one kernel (rules L1 to L8, L10 and L11)."""
+    """Check one kernel (rules L1 to L8 and L10 to L13)."""
     _Kernel(kernel, (check or Checked()) if origins else None).check()
 
 
@@ -120,6 +121,10 @@ class _Kernel:
         for name, found in self.accesses.items():
             alias = self.buffers[name].alias
             self._apart(found if not alias else self._memory(name, alias))
+        if self.kernel.schedule is not None and not self.kernel.is_scheduled:
+            problem = misfit(self.kernel, self.kernel.schedule)
+            if problem:
+                raise self.fail("L13", f"its schedule does not fit: {problem}")
 
     def _buffer(self, b: Buffer) -> None:
         if b.mode not in MODES:

@@ -28,7 +28,7 @@ from symc.passes.manager.rewrite import Rewriter
 __all__ = ["LoopModule", "Lower"]
 
 
-@register_pass("lower", "program", "loop", numerics="reassoc", requires=("planned",), breaks=("scheduled",))
+@register_pass("lower", "program", "loop", numerics="reassoc", requires=("planned",), breaks=("chosen", "scheduled"))
 class Lower(Pass):
     """Write every kernel as loops."""
 

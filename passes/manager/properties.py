@@ -4,7 +4,8 @@
     fused      program  every step is a kernel that writes values, or a view
     owned      program  every output and every update is a value of its own, written by a kernel
     planned    program  it is owned, and every value that a step writes has a place in memory
-    scheduled  loop     it is decided how the loops of every kernel run
+    chosen     loop     every kernel says how its loops are to run, or they are scheduled
+    scheduled  loop     the loops of every kernel are written as they run
 
 The bodies of loops and branches are in the state of the program around them. A property is nothing a pass remembers:
 its checker looks at the program, wherever that comes from.
@@ -94,6 +95,11 @@ def _planned(program: Program) -> str:
     return _owned(program)
 
 
+def _chosen(module: LoopModule) -> str:
+    kernel = next((k for k in module.kernels if k.schedule is None and not k.is_scheduled), None)
+    return "" if kernel is None else f"kernel @{kernel.name} has no schedule"
+
+
 def _scheduled(module: LoopModule) -> str:
     kernel = next((k for k in module.kernels if not k.is_scheduled), None)
     return "" if kernel is None else f"it is open how the loops of kernel @{kernel.name} run"
@@ -106,6 +112,7 @@ PROPERTIES: dict[str, Property] = {
         Property("fused", "program", _everywhere(_fused)),
         Property("owned", "program", _everywhere(_owned)),
         Property("planned", "program", _everywhere(_planned)),
+        Property("chosen", "loop", _chosen),
         Property("scheduled", "loop", _scheduled),
     )
 }

@@ -27,6 +27,7 @@ from symc.ir.text import print_module
 from symc.ir.types import BOOL, F32, TensorType
 from symc.ir.verify import verify
 from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager
 from symc.passes.program.fuse import Fuse
@@ -248,7 +249,7 @@ def test_kernels_of_regions_follow_the_options_of_the_program() -> None:
         return loop(lambda c, r, k: ([], [dot(r[0], k[0])]), [], [x], [w])[1]
 
     program = to_program(graph_of(net, x=t(3, 4, 300), w=t(300, 8)))
-    few, many = (Manager().run([Lower(), Tile(block=block)], program).kernels for block in (24, 256))
+    few, many = (Manager().run([Lower(), Choose(block=block), Tile()], program).kernels for block in (24, 256))
     assert few != many
 
 

@@ -17,6 +17,7 @@ from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_module
 from symc.ir.types import F32, TensorType
 from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager
 
@@ -79,7 +80,7 @@ def test_names_of_values_do_not_clash_with_those_of_loops_and_scratch() -> None:
     square = TensorType(F32, (96, 96))
     graph = graph_of(clashing, exp=square, panel=square, row=square, i=square)
     program = to_program(graph)
-    module = Manager().run([Lower(), Tile()], program)
+    module = Manager().run([Lower(), Choose(), Tile()], program)
     for kernel in module.kernels:
         scratch = [stmt.buffer.name for stmt in walk(kernel.body) if isinstance(stmt, Alloc)]
         assert not {b.name for b in kernel.buffers} & set(scratch)

@@ -17,6 +17,7 @@ from symc.ir.prims.control import custom_grad
 from symc.ir.tensor.graph import Graph, Output, Update, finish
 from symc.ir.types import F16, F32, TensorType
 from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import PASSES, Instrument, Manager, Pass, PipelineError, register_pass
 from symc.passes.manager.properties import PROPERTIES, held, level
@@ -189,7 +190,7 @@ def test_every_level_has_a_name_and_its_properties() -> None:
     assert held(fused) == {"fused"}  # y is an output and an update
     assert held(Manager().run([OwnResults()], fused)) == {"fused", "owned"}
     assert held(program()) == {"fused", "owned", "planned"}
-    assert held(loops()) == set() and held(Manager().run([Tile()], loops())) == {"scheduled"}
+    assert held(loops()) == set() and held(Manager().run([Choose(), Tile()], loops())) == {"chosen", "scheduled"}
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,10 @@ def test_a_pass_is_refused_what_it_cannot_take(passes: str, module: Any, message
             "fuse,lower",
             "pass lower requires that the program IR is planned, which it is not after fuse; put plan_memory",
         ),
-        ("inline,fuse,schedule,own_results,lower,tile", "which it is not after fuse; put plan_memory between them"),
+        (
+            "inline,fuse,schedule,own_results,lower,choose,tile",
+            "which it is not after fuse; put plan_memory between them",
+        ),
         ("fuse,tile", "pass tile takes loop IR, but fuse gives program"),
     ],
 )
@@ -246,7 +250,7 @@ def test_the_text_of_a_pipeline_is_refused_where_it_can_be_known(text: str, mess
     with pytest.raises(PipelineError) as caught:
         parse_pipeline(text)
     assert message in str(caught.value)
-    parse_pipeline("lower,tile")  # the program may be planned
+    parse_pipeline("lower,choose,tile")  # the program may be planned
     parse_pipeline("fuse,plan_memory,lower")  # results may be their own
 
 
@@ -279,8 +283,8 @@ def test_declared_properties_are_those_of_the_level() -> None:
 def test_inline_and_tile_twice_change_nothing() -> None:
     inlined = Manager().run([Inline()], with_rule())
     assert Manager().run([Inline()], inlined) == inlined
-    once = Manager().run([Tile()], loops())
-    assert Manager().run([Tile(), Tile(block=2)], once).kernels == once.kernels
+    once = Manager().run([Choose(), Tile()], loops())
+    assert Manager().run([Choose(), Tile(), Choose(block=2), Tile()], once).kernels == once.kernels
 
 
 def test_a_veto_leaves_a_kernel_as_it_is_and_that_is_its_schedule() -> None:
@@ -291,9 +295,9 @@ def test_a_veto_leaves_a_kernel_as_it_is_and_that_is_its_schedule() -> None:
             return False
 
     module = loops()
-    left = Manager([Never()]).run([Tile()], module)
-    assert held(left) == {"scheduled"} and [k.body for k in left.kernels] == [k.body for k in module.kernels]
-    assert Manager().run([Tile()], left).kernels == left.kernels
+    left = Manager([Never()]).run([Choose(), Tile()], module)
+    assert held(left) == {"chosen", "scheduled"} and [k.body for k in left.kernels] == [k.body for k in module.kernels]
+    assert Manager().run([Choose(), Tile()], left).kernels == left.kernels
 
 
 def test_kernels_scheduled_by_hand_stand_beside_others() -> None:
@@ -320,5 +324,5 @@ func @f(%x: f32[16] data) -> (y: f32[16]) {
 """
     module = parse(text)
     assert PROPERTIES["scheduled"].missing(module) == "it is open how the loops of kernel @open run"
-    hand, other = Manager().run([Tile()], module).kernels
+    hand, other = Manager().run([Choose(), Tile()], module).kernels
     assert hand == module.kernels[0] and other.is_scheduled and other.body != module.kernels[1].body

@@ -27,8 +27,9 @@ from symc.ir.tensor.interp import evaluate_nodes
 from symc.ir.types import F32, Array, TensorType
 from symc.passes.loop.body import lower_body
 from symc.passes.loop.nests import NESTS
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
-from symc.passes.manager.rewrite import Rewriter
+from symc.passes.manager.manager import Manager
 
 #: nests by sample: a few primitives are made of several
 FOUND = [
@@ -56,8 +57,8 @@ def kernels(nest: Node, epilogue: bool) -> list[LoopKernel]:
         form = replace(form, operands=(*form.operands, element))
     plain = lower_body(Graph("body", tuple(inputs), (Output("out", node),)), form, "k")
     module = LoopModule(Program("p", (), (), ()), (plain,), ())
-    tiles = [Tile(vector_bytes=16, registers=16), Tile(vector_bytes=64, registers=32)]
-    return [plain, *(tile.run(module, Rewriter("tile")).kernels[0] for tile in tiles)]
+    chosen = [Choose(vector_bytes=16, registers=16), Choose(vector_bytes=64, registers=32)]
+    return [plain, *(Manager(verify=False).run([choose, Tile()], module).kernels[0] for choose in chosen)]
 
 
 def operands(sample: Sample, nest: Node) -> list[Array]:

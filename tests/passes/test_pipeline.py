@@ -17,7 +17,7 @@ from symc.ir.origins import SymOrigin
 from symc.ir.prims import elementwise as ew
 from symc.ir.tensor.graph import Graph, finish
 from symc.ir.types import F32, TensorType
-from symc.passes.loop.tiling.tile import Tile
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.manager.instruments import Bisect, PrintIR, Statistics, Timing, TreeDir
 from symc.passes.manager.manager import (
     PASSES,
@@ -97,9 +97,9 @@ def test_dashes_defaults_and_spaces() -> None:
         ("simplify{rounds=0}", "must be at least 1, got 0", 10),
         ("plan-memory{align=0}", "cannot be 0; there are 8, 16, 32", 13),
         ("plan-memory{align=100}", "cannot be 100; there are 8, 16, 32", 13),
-        ("tile{block=0}", "must be at least 2, got 0", 6),
-        ("tile{registers=0}", "must be at least 3, got 0", 6),
-        ("tile{vector-bytes=24}", "cannot be 24; there are 8, 16, 32", 6),
+        ("choose{block=0}", "must be at least 2, got 0", 8),
+        ("choose{registers=0}", "must be at least 3, got 0", 8),
+        ("choose{vector-bytes=24}", "cannot be 24; there are 8, 16, 32", 8),
         ("simplify{without=twise:select}", "cannot be 'twise'; did you mean twice", 10),
         ("fuse{rows=true rows=false}", "option rows of pass fuse is given twice", 16),
         ("inline simplify", "expected a pass name", 1),
@@ -120,8 +120,8 @@ def test_errors_in_pipeline_text_point_at_it(text: str, message: str, column: in
         (lambda: Fuse(max_ops=True), "option max-ops of pass fuse must be a whole number, got True"),
         (lambda: Fuse(max_ops="8"), "must be a whole number, got '8'"),
         (lambda: Fuse(rows=1), "option rows of pass fuse must be true or false, got 1"),
-        (lambda: Tile(block=0), "option block of pass tile must be at least 2"),
-        (lambda: Tile(registers=-1), "option registers of pass tile must be at least 3"),
+        (lambda: Choose(block=0), "option block of pass choose must be at least 2"),
+        (lambda: Choose(registers=-1), "option registers of pass choose must be at least 3"),
         (lambda: PlanMemory(align=48), "option align of pass plan_memory cannot be 48"),
         (lambda: Simplify(without=("nosuchrule",)), "option without of pass simplify cannot be 'nosuchrule'"),
         (lambda: Simplify(without="twice"), "must be a tuple of names, got 'twice'"),

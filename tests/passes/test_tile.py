@@ -15,6 +15,7 @@ from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_module
 from symc.ir.types import F32, TensorType
 from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager
 
@@ -31,9 +32,9 @@ def _lowered() -> tuple[dict, LoopModule]:
 def test_scheduled_kernels_stay() -> None:
     arrays, plain = _lowered()
     assert not any(k.is_scheduled for k in plain.kernels)
-    once = Manager(verify=True).run([Tile()], plain)
+    once = Manager(verify=True).run([Choose(), Tile()], plain)
     assert all(k.scheduled for k in once.kernels)
-    for other in (Tile(), Tile(vector_bytes=64, registers=32, block=8)):
+    for other in (Choose(), Choose(vector_bytes=64, registers=32, block=8)):
         again = Manager(verify=True).run([other], parse(print_module(once)))
         assert print_module(again) == print_module(once)
     want, got = run_loop_module(plain, arrays).outputs, run_loop_module(again, arrays).outputs
@@ -42,10 +43,10 @@ def test_scheduled_kernels_stay() -> None:
 
 
 def test_a_kernel_with_lanes_is_scheduled_whether_it_says_so_or_not() -> None:
-    once = Manager().run([Tile()], _lowered()[1])
+    once = Manager().run([Choose(), Tile()], _lowered()[1])
     silent = parse(print_module(once).replace(" scheduled {", " {"))
     assert not any(k.scheduled for k in silent.kernels)
-    again = Manager().run([Tile()], silent)
+    again = Manager().run([Choose(), Tile()], silent)
     assert [k.body for k in again.kernels] == [k.body for k in silent.kernels]
 
 
@@ -58,7 +59,7 @@ def test_few_registers_hold_a_tile_of_a_window(registers: int, groups: int) -> N
         x=TensorType(F32, (1, 6, 9, 19)), w=TensorType(F32, (6, 6 // groups, 3, 3)),
     )  # fmt: skip
     arrays, program = arrays_for(graph, kind="int"), to_program(graph)
-    made = Manager(verify=True).run([Lower(), Tile(vector_bytes=16, registers=registers)], program)
+    made = Manager(verify=True).run([Lower(), Choose(vector_bytes=16, registers=registers), Tile()], program)
     want, got = evaluate(graph, arrays).outputs, run_loop_module(made, arrays).outputs
     for name in want:
         np.testing.assert_array_equal(got[name], want[name])
@@ -78,7 +79,7 @@ def test_what_lies_across_is_transposed_in_registers(shape: tuple[int, ...], per
     """Some neighbours in memory are loaded (or stored) together, whether they fill registers or not."""
     graph = graph_of(lambda x: add(transpose(x, perm), 1.0), x=TensorType(F32, shape))
     program = to_program(graph)
-    loops = Manager(verify=True).run([Lower(), Tile()], program)
+    loops = Manager(verify=True).run([Lower(), Choose(), Tile()], program)
     found = [s for k in loops.kernels for s in walk(k.body) if isinstance(s, For)]
     assert {s.kind for s in found} >= {"jam", "vector"}
     arrays = arrays_for(graph)
@@ -88,7 +89,7 @@ def test_what_lies_across_is_transposed_in_registers(shape: tuple[int, ...], per
 def _tile_of(left: tuple[int, ...], right: tuple[int, ...], form: dict[str, bool], ports: int) -> tuple[int, int]:
     """(rows, vectors) of the register tile of a product of 32 registers of 16 lanes."""
     graph = graph_of(lambda x, w: [dot(x, w, **form)], x=TensorType(F32, left), w=TensorType(F32, right))
-    made = Manager().run([Lower(), Tile(vector_bytes=64, registers=32, ports=ports)], to_program(graph))
+    made = Manager().run([Lower(), Choose(vector_bytes=64, registers=32, ports=ports), Tile()], to_program(graph))
     loops = [s for s in walk(made.kernels[0].body) if isinstance(s, For)]
     at = next(i for i, s in enumerate(loops) if s.kind == "jam" and s.body[0].kind == "vector" and s.body[0].body)
     while not any(isinstance(s, For) for s in loops[at + 1].body):  # the copy of a panel
@@ -119,7 +120,7 @@ def test_a_tile_reuses_its_vectors() -> None:
         lambda ct, w: conv(ct, transpose(w, (1, 0, 2, 3)), (1, 1), (1, 1), 1),
         ct=TensorType(F32, (8, 64, 20, 20)), w=TensorType(F32, (64, 32, 1, 1)),
     )  # fmt: skip
-    loops = Manager(verify=True).run([Lower(), Tile(vector_bytes=64, registers=32)], to_program(graph))
+    loops = Manager(verify=True).run([Lower(), Choose(vector_bytes=64, registers=32), Tile()], to_program(graph))
     (kernel,) = (k for k in loops.kernels if "conv" in k.name)
     found = list(walk(kernel.body))
     lanes = {s.var for s in found if isinstance(s, For) and s.kind == "vector"}
@@ -134,5 +135,5 @@ def test_lanes_are_not_folded_after_a_few_turns(rows: int, terms: int, folded: b
     """Folding the lanes of every result takes as long as some turns: short sums pack an operand instead."""
     types = {"x": TensorType(F32, (rows, terms)), "w": TensorType(F32, (64, terms))}
     graph = graph_of(lambda x, w: [dot(x, w, tb=True)], **types)
-    made = Manager(verify=True).run([Lower(), Tile(vector_bytes=64, registers=32)], to_program(graph))
+    made = Manager(verify=True).run([Lower(), Choose(vector_bytes=64, registers=32), Tile()], to_program(graph))
     assert any(isinstance(s, For) and s.kind == "vector" and s.carries for s in walk(made.kernels[0].body)) == folded

@@ -15,6 +15,7 @@ from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, F64, I32, DType, TensorType
 from symc.passes.loop.lower import Lower
 from symc.passes.loop.tiling import streams
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager
 
@@ -42,7 +43,7 @@ def test_products_of_one_row(rows: int, columns: int, dtype: DType) -> None:
     types = {"x": (1, rows), "w": (rows, columns), "b": (columns,)}
     graph = graph_of(_product, **{name: TensorType(dtype, shape) for name, shape in types.items()})
     arrays, program = arrays_for(graph, kind="int"), to_program(graph)
-    made = Manager(verify=True).run([Lower(), Tile(vector_bytes=16, block=4)], program)
+    made = Manager(verify=True).run([Lower(), Choose(vector_bytes=16, block=4), Tile()], program)
     assert any(name.startswith("sums") for name in _held(made))
     want = evaluate(graph, arrays).outputs["out0"]
     np.testing.assert_array_equal(run_loop_module(made, arrays).outputs["out0"], want)
@@ -53,7 +54,7 @@ def test_products_of_one_row(rows: int, columns: int, dtype: DType) -> None:
 def test_sums_of_columns_are_as_exact_as_sums_in_blocks() -> None:
     graph = graph_of(lambda x: [reduce_sum(x, (0,))], x=TensorType(F32, (20000, 64)))
     arrays, program = arrays_for(graph), to_program(graph)
-    made = Manager(verify=True).run([Lower(), Tile()], program)
+    made = Manager(verify=True).run([Lower(), Choose(), Tile()], program)
     assert len([name for name in _held(made) if name.startswith("sums")]) > 1
     exact = arrays["x"].astype(np.float64)
     bound = 8 * np.sqrt(24) * np.finfo(np.float32).eps * np.abs(exact).sum(0)
@@ -64,7 +65,7 @@ def test_what_a_cache_holds_or_several_rows_use_stays_in_registers() -> None:
     for rows, shape in ((1, (256, 256)), (4, (2048, 2048))):
         types = {"x": TensorType(F32, (rows, shape[0])), "w": TensorType(F32, shape)}
         graph = graph_of(lambda x, w: [dot(x, w)], **types)
-        made = Manager(verify=True).run([Lower(), Tile()], to_program(graph))
+        made = Manager(verify=True).run([Lower(), Choose(), Tile()], to_program(graph))
         assert not any(name.startswith("sums") for name in _held(made))
 
 
@@ -73,7 +74,7 @@ def test_what_comes_from_far_is_transposed_by_whole_lines() -> None:
     found = {}
     for rows in (64, 1000):
         graph = graph_of(lambda x: [transpose(x, (1, 0))], x=TensorType(F32, (rows, 515)))
-        made = Manager(verify=True).run([Lower(), Tile(vector_bytes=64, registers=32)], to_program(graph))
+        made = Manager(verify=True).run([Lower(), Choose(vector_bytes=64, registers=32), Tile()], to_program(graph))
         found[rows] = max(s.trips for s in walk(made.kernels[0].body) if isinstance(s, For) and s.kind == "jam")
         arrays = arrays_for(graph)
         np.testing.assert_array_equal(run_native(to_program(graph), arrays)["out0"], arrays["x"].T)

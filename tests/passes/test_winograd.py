@@ -24,6 +24,7 @@ from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_graph
 from symc.ir.types import F32, TensorType
 from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager, Pass
 from symc.passes.pipeline import parse_pipeline
@@ -56,11 +57,11 @@ def forms(graph: Graph) -> list[Winograd]:
     return [n.op for n in graph.nodes() if isinstance(n.op, Winograd)]
 
 
-def computed(graph: Graph, arrays: dict[str, np.ndarray], tile: Tile | None = None) -> dict[str, np.ndarray]:
+def computed(graph: Graph, arrays: dict[str, np.ndarray], choose: Choose | None = None) -> dict[str, np.ndarray]:
     """The outputs by machine code, with verified passes that leave the graph's form alone."""
     target = host_target()
-    tile = tile or Tile(vector_bytes=target.vector_bytes, registers=target.registers)
-    passes = [*parse_pipeline("inline,fuse,own_results,plan_memory"), Lower(), tile]
+    choose = choose or Choose(vector_bytes=target.vector_bytes, registers=target.registers)
+    passes = [*parse_pipeline("inline,fuse,own_results,plan_memory"), Lower(), choose, Tile()]
     return emit(Manager(verify=True).run(passes, graph), target)(**arrays)
 
 
@@ -85,8 +86,8 @@ def test_a_layer_has_the_values_of_the_direct_form(number: int, tile: int) -> No
     exact = evaluate(graph, arrays, precision="f64").outputs["out0"]
     np.testing.assert_allclose(evaluate(made, arrays, precision="f64").outputs["out0"], exact, rtol=0, atol=1e-12)
     if vectors[0] <= host_target().vector_bytes:
-        tile = Tile(vector_bytes=vectors[0], registers=vectors[1])
-        close(computed(made, arrays, tile)["out0"], exact)
+        choose = Choose(vector_bytes=vectors[0], registers=vectors[1])
+        close(computed(made, arrays, choose)["out0"], exact)
 
 
 def close(found: np.ndarray, exact: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, TensorType
 from symc.passes.cost import FAR
 from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager
 
@@ -28,7 +29,7 @@ def types(channels: int, filters: int, kernel: int, size: int = 7) -> dict[str, 
 
 def texts(function, name: str, width: int, registers: int, **operands: TensorType) -> list[str]:
     """The LLVM IR of a graph's kernels."""
-    passes = [Lower(), Tile(vector_bytes=width, registers=registers)]
+    passes = [Lower(), Choose(vector_bytes=width, registers=registers), Tile()]
     loops = Manager(verify=True).run(passes, to_program(graph_of(function, **operands)))
     return [emit_kernel(kernel, named_target(name)) for kernel in loops.kernels]
 

@@ -59,7 +59,7 @@ def scaled(by: float):
 
 
 @pytest.mark.parametrize("node", [ew.tanh(ew.exp(x)), reduce_sum(ew.exp(x), (1,))], ids=["tanh", "sum"])
-@pytest.mark.parametrize("after", ["prune", "simplify,fuse,schedule,own_results,plan_memory,lower,tile"])
+@pytest.mark.parametrize("after", ["prune", "simplify,fuse,schedule,own_results,plan_memory,lower,choose,tile"])
 def test_an_approximation_is_held_to_its_r(searched, node: Node, after: str) -> None:
     """What follows it is compared with what it gave."""
     assert searched(scaled(1 + 0.9e-4), "approx(1e-4)", node, after).failure is None

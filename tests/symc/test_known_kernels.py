@@ -18,6 +18,7 @@ from symc.codegen.target import host_target
 from symc.compile import Executable, compile_symbol
 from symc.ir.text import print_loops
 from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager
 from symc.runtime import known
@@ -106,7 +107,7 @@ def test_what_decides_the_code_tells_kernels_apart() -> None:
     key = symc.compile.Kernels(predicted.program).keys
     last = [p for p in symc.compile.pipeline() if p.gives == "loop"]
     assert known.facts_of(key, last, host_target()) == predicted.kernels
-    assert known.facts_of(key, [Lower(), Tile(vector_bytes=8)], host_target()) is None
+    assert known.facts_of(key, [Lower(), Choose(vector_bytes=8), Tile()], host_target()) is None
     assert known.facts_of(key, last, dataclasses.replace(host_target(), registers=3)) is None
 
 

@@ -52,7 +52,7 @@ def test_compile_is_a_module_and_a_function():
     assert subprocess.run([sys.executable, "-c", again], cwd=Path(__file__).parents[2]).returncode == 0
 
 
-@pytest.mark.parametrize("passes", ["", "inline", "inline,fuse", TO_PROGRAM, TO_PROGRAM + ",lower,tile"])
+@pytest.mark.parametrize("passes", ["", "inline", "inline,fuse", TO_PROGRAM, TO_PROGRAM + ",lower,choose,tile"])
 def test_programs_of_every_level_go_on_from_there(passes):
     module = Manager(verify=True).run(parse_pipeline(passes), parse(TEXT))
     truth = interpret(module, ARRAYS, f64=True).outputs["out"]
@@ -114,7 +114,7 @@ def test_pipelines_end_with_loops():
         mx.compile(parse(TEXT), pipeline="inline,fuse")
     with pytest.raises(PipelineError, match="says itself how it trains"):
         mx.compile(parse(TEXT), pipeline=TO_PROGRAM + ",lower", train=True)
-    exe = mx.compile(net(), {"data": (3, 4)}, pipeline="decompose," + TO_PROGRAM + ",lower,tile")
+    exe = mx.compile(net(), {"data": (3, 4)}, pipeline="decompose," + TO_PROGRAM + ",lower,choose,tile")
     assert list(exe(data=np.ones((3, 4)), fc_weight=np.ones((2, 4)), fc_bias=[0, 1])) == ["fc_output"]
 
 

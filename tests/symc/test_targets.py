@@ -25,6 +25,7 @@ from symc.ir.prims import cast, dot, relu, tanh
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F16, F32, F64, TensorType, dtype_of
 from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager
 from symc.typed import module_of
@@ -70,7 +71,7 @@ def test_registers_of_64_bytes_compute_the_same(name: str) -> None:
     function, types = CASES[name]
     graph = graph_of(function, **types)
     arrays = arrays_for(graph)
-    passes = [Lower(), Tile(vector_bytes=64, registers=32)]
+    passes = [Lower(), Choose(vector_bytes=64, registers=32), Tile()]
     instance = emit(Manager(verify=True).run(passes, to_program(graph)), host_target()).bind(arrays)
     instance.run()
     tolerance = 2e-3 if any(t.dtype == F16 for t in types.values()) else 2e-5
@@ -156,7 +157,7 @@ def converted(source: np.ndarray, to: str, lanes: bool = True) -> np.ndarray:
     """A cast by code for the baseline target."""
     graph = graph_of(lambda x: cast(x, dtype_of(to)), x=TensorType(dtype_of(source.dtype), source.shape))
     target = named_target("baseline")
-    passes = [Lower(), Tile(vector_bytes=16, registers=16)] if lanes else [Lower()]
+    passes = [Lower(), Choose(vector_bytes=16, registers=16), Tile()] if lanes else [Lower()]
     instance = emit(Manager().run(passes, to_program(graph)), target).bind({"x": source})
     instance.run()
     return instance.outputs[0]
@@ -201,7 +202,7 @@ def test_arithmetic_on_halves_calls_nothing() -> None:
     half = TensorType(F16, (77,))
     graph = graph_of(lambda a, b: [tanh(a) * b + a, relu(a - b), cast(cast(a, F64), F16)], a=half, b=half)
     target = named_target("baseline")
-    loops = Manager().run([Lower(), Tile(vector_bytes=16, registers=16)], to_program(graph))
+    loops = Manager().run([Lower(), Choose(vector_bytes=16, registers=16), Tile()], to_program(graph))
     for kernel in loops.kernels:
         assert "__extendhfsf2" not in (text := assembly(emit_kernel(kernel, target), target))
         assert "__trunc" not in text

@@ -25,6 +25,7 @@ from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import evaluate
 from symc.ir.text import print_module
 from symc.passes.loop.lower import Lower
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager, Module, Pass
 from symc.passes.program.fuse import Fuse
@@ -218,7 +219,8 @@ def test_tour() -> None:
     )
 
     # The decisions, for a machine with 32-byte vectors: lanes of a vector, registers held at once (jam), threads.
-    text = tour.step(Tile(vector_bytes=32, registers=16))
+    tour.step(Choose(vector_bytes=32, registers=16))
+    text = tour.step(Tile())
     assert "{vector=8}" in text and "{jam}" in text
     agree(run_loop_module(tour.module, inputs()).outputs)
 

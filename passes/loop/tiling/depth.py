@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
+from symc.ir.loop.nests import nest_of
 from symc.ir.loop.nodes import Alloc, Buffer, For, Let, Load, Stmt, Store
 from symc.ir.op import Ref
 from symc.ir.origins import Origin
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import TensorType
-from symc.passes.cost import LARGEST, WAITING
-from symc.passes.loop.tiling.nests import nest_of, trips
+from symc.passes.cost import WAITING
+from symc.passes.loop.tiling.nests import trips
 from symc.passes.loop.tiling.strides import substitute
 
 
@@ -52,18 +53,19 @@ def divisible(loops: Sequence[For], free: Sequence[For], vector: For, columns: i
 
 
 def in_parts(
-    body: tuple[Stmt, ...], panel: Load, free: Sequence[For], column: Affine, columns: int, fresh: Callable[[str], str]
-) -> Parts | None:
-    """The parts of a body whose sum reads `panel`; its results lie along the loops `free` and at a `column` of so many.
-    None where the whole panel stays in the cache."""
+    body: tuple[Stmt, ...], panel: Load, largest: int, free: Sequence[For], column: Affine, columns: int,
+    fresh: Callable[[str], str],
+) -> Parts | None:  # fmt: skip
+    """The parts of a body whose sum reads `panel`, of which a copy has so many bytes at the `largest`; its results lie
+    along the loops `free` and at a `column` of so many. None where the whole panel is no larger."""
     (inner,) = (s for s in body if isinstance(s, For))
     nest, _ = nest_of(inner)
     row = columns * panel.dtype.itemsize
-    if trips(nest) * row <= LARGEST:
+    if trips(nest) * row <= largest:
         return None
-    at = next((k for k in range(len(nest)) if trips(nest[k + 1 :]) * row <= LARGEST), len(nest) - 1)
+    at = next((k for k in range(len(nest)) if trips(nest[k + 1 :]) * row <= largest), len(nest) - 1)
     cut = nest[at]
-    most = max(1, LARGEST // (trips(nest[at + 1 :]) * row))
+    most = max(1, largest // (trips(nest[at + 1 :]) * row))
     if len(nest) == 1:
         turns = -(-cut.trips // -(-cut.trips // most))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from symc.ir.changed import replace
+from symc.ir.loop.nests import nest_of
 from symc.ir.loop.nodes import For, If, Let, Stmt, walk
 from symc.passes.cost import ALONE, SPILLING, SPREADING
 from symc.passes.loop.tiling.strides import Access
@@ -32,24 +33,6 @@ class Core:
     def least(self, turns: int, vectors: int) -> float:
         """What a step takes if all that it needs is at hand."""
         return max(turns * vectors / self.ports, (turns + vectors) / 2, 4.0) + 0.3
-
-
-def chain(outer: For) -> tuple[list[For], tuple[Stmt, ...]]:
-    """Perfectly nested independent loops and the body of the innermost."""
-    loops, body = [outer], outer.body
-    while len(body) == 1 and isinstance(body[0], For) and body[0].kind == "parallel" and not body[0].carries:
-        loops.append(body[0])
-        body = body[0].body
-    return loops, body
-
-
-def nest_of(outer: For) -> tuple[list[For], tuple[Stmt, ...]]:
-    """Perfectly nested loops of one kind (independent, or all carrying the same values) and the innermost body."""
-    loops, body = [outer], outer.body
-    while len(body) == 1 and isinstance(body[0], For) and bool(body[0].carries) == bool(outer.carries):
-        loops.append(body[0])
-        body = body[0].body
-    return loops, body
 
 
 def rebuild(loops: list[For], body: tuple[Stmt, ...] | list[Stmt]) -> list[Stmt]:
@@ -138,25 +121,14 @@ def reused(found: list[Access], var: str, vector: str) -> bool:
     return None not in strides and 0 in strides and any(s for s in strides)
 
 
-def has_branches(body: tuple[Stmt, ...]) -> bool:
-    return any(isinstance(s, If) for s in walk(body))
-
-
-def is_reduction(loop: For) -> bool:
-    """Whether every carry combines, so that lanes may hold partial results."""
-    return all(carry.combine is not None for carry in loop.carries)
-
-
-def unroll_small(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-    """Reduction loops of few turns (windows) are written out."""
-    made: list[Stmt] = []
+def short_reductions(body: tuple[Stmt, ...]) -> tuple[str, ...]:
+    """The reduction loops of few turns (windows), which are written out."""
+    made: list[str] = []
     for stmt in body:
         if isinstance(stmt, For) and stmt.carries and stmt.kind == "serial":
-            inner = unroll_small(stmt.body)
-            total = trips(nest_of(stmt)[0])
-            kind = "unroll" if stmt.trips <= 4 and total <= 12 else "serial"
-            stmt = replace(stmt, body=inner, kind=kind)
-        made.append(stmt)
+            if stmt.trips <= 4 and trips(nest_of(stmt)[0]) <= 12:
+                made.append(stmt.var)
+            made += short_reductions(stmt.body)
     return tuple(made)
 
 

@@ -13,6 +13,7 @@ from math import gcd, prod
 
 from symc.ir.changed import replace
 from symc.ir.index import Affine, Var
+from symc.ir.loop.nests import nest_of
 from symc.ir.loop.nodes import Alloc, Buffer, For, Load, Stmt, Store, map_body
 from symc.ir.types import TensorType
 from symc.passes.cost import (
@@ -33,7 +34,7 @@ from symc.passes.cost import (
     STORING,
 )
 from symc.passes.loop.tiling.depth import divisible
-from symc.passes.loop.tiling.nests import Core, nest_of, pieces, share, trips
+from symc.passes.loop.tiling.nests import Core, pieces, share, trips
 from symc.passes.loop.tiling.strides import Access, accesses, substitute
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from symc.ir.changed import replace
+from symc.ir.loop.nests import nest_of
 from symc.ir.loop.nodes import Buffer, For, Load, Stmt
 from symc.passes.cost import ABREAST, CORE, RUN, SHARES
 from symc.passes.loop.tiling.depth import Parts, divisible, in_turn
-from symc.passes.loop.tiling.nests import nest_of, trips
+from symc.passes.loop.tiling.nests import trips
 from symc.passes.loop.tiling.strides import accesses
 
 

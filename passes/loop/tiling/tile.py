@@ -1,97 +1,55 @@
-"""tile: how the loops run. Threads, vector lanes and register tiles are chosen here, and nothing else changes.
+"""tile: the loops of every kernel as its schedule says, and nothing is chosen here.
 
-The loops of a kernel that are independent may be reordered at will, so every decision is local:
-
-  vector      the loop whose accesses cost least as lanes of a vector: an independent one, or a reduction, whose
-              lanes then collect partial results over the whole nest and are folded once at the end
-  jam         independent loops along which an operand is reused become register tiles (with the vector loop, the
-              accumulators of a contraction), as many as the registers hold
-  parallel    the outermost loop is shared between threads
-  blocks      long float32 sums are added up block by block, which keeps their rounding errors small
-
-A small cost model picks the sizes: instructions of the inner loop against the share of each tile in use.
+vector      the lanes of a loop: an independent one, or a reduction, whose lanes then collect partial results over the
+            whole nest and are folded once at the end
+jam         independent loops along which an operand is reused become register tiles (with the vector loop, the
+            accumulators of a contraction)
+parallel    the outermost loop is shared between threads
+blocks      long float32 sums are added up block by block, which keeps their rounding errors small
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Callable
 
 from symc.ir.changed import replace
+from symc.ir.errors import IRError
 from symc.ir.index import Affine, Var
-from symc.ir.loop.nodes import Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
+from symc.ir.loop.nests import chain, nest_of
+from symc.ir.loop.nodes import Buffer, For, If, IndexValue, Let, Load, LoopKernel, Stmt, walk
+from symc.ir.loop.schedule import Nest, Schedule, Split
+from symc.ir.loop.verify_schedule import misfit
 from symc.ir.op import Ref
 from symc.ir.prims import elementwise as ew
 from symc.ir.types import BOOL, I64
-from symc.passes.cost import ABREAST, APART, FAR, LARGEST, LINE, SET, SEVERAL, STREAM
 from symc.passes.loop.lower import LoopModule
-from symc.passes.loop.tiling.depth import Parts, divisible, in_parts, in_turn, parts_of
+from symc.passes.loop.tiling.depth import Parts, in_parts, in_turn, parts_of
 from symc.passes.loop.tiling.given import with_given_turns
 from symc.passes.loop.tiling.lanes import spread_over_lanes
-from symc.passes.loop.tiling.nests import (
-    Core,
-    access_cost,
-    chain,
-    has_branches,
-    is_reduction,
-    map_unroll,
-    narrowed,
-    nest_of,
-    pieces,
-    rebuild,
-    reused,
-    share,
-    threaded_first,
-    trips,
-    turns,
-    unroll_small,
-    with_vector_last,
-)
-from symc.passes.loop.tiling.panels import laid_tile, pack, packed_tile
-from symc.passes.loop.tiling.streams import row_by_row, streamed
-from symc.passes.loop.tiling.strides import Access, accesses, scratch_buffers, substitute
+from symc.passes.loop.tiling.nests import narrowed, rebuild, with_vector_last
+from symc.passes.loop.tiling.panels import pack
+from symc.passes.loop.tiling.streams import row_by_row
+from symc.passes.loop.tiling.strides import scratch_buffers, substitute
 from symc.passes.loop.tiling.sums import blocked_sums
-from symc.passes.manager.manager import Pass, option, register_pass
+from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter
 from symc.passes.manager.strict import reorders
-
-#: registers that the tiles of a small kernel fill
-FEW = 6
-#: turns of a loop that are transposed together, and bytes of an element that machine code does so with
-TURNED, TURNED_BYTES = 4, 4
-
-
-def _jams(loops: list[For], found: list[Access], vector: str) -> list[For]:
-    """The jam loops of a register tile: one that moves what is the same in all lanes, and one that moves vectors."""
-    moving = [x for x in loops if any(a.stride(x.var) and a.stride(vector) for a in found)]
-    still = [x for x in loops if x not in moving]
-    return [*still[-1:], *moving[-1:]] if still else moving[-1:]
-
-
-def _transposable(access: Access) -> bool:
-    stmt = access.stmt
-    dtype = stmt.dtype if isinstance(stmt, Load) else stmt.value.dtype
-    return not stmt.guard and dtype.itemsize == TURNED_BYTES
 
 
 def _shown(kernel: str) -> tuple[str, str]:
     return f"the loops of @{kernel}", "scheduled loops"
 
 
-@register_pass("tile", takes="loop", gives="loop", numerics="reassoc", optional=True, establishes=("scheduled",))
+@register_pass(
+    "tile", "loop", "loop", numerics="reassoc", optional=True, requires=("chosen",), establishes=("scheduled",)
+)
 class Tile(Pass):
-    """Choose vector loops, register tiles and the threaded loop of every kernel; scheduled ones stay as they are."""
-
-    vector_bytes: int = option(32, "bytes of a vector register", choices=(8, 16, 32, 64, 128))
-    registers: int = option(16, "vector registers", min=3)
-    ports: int = option(2, "multiply-adds of whole vectors that begin in a cycle", min=1)
-    block: int = option(24, "terms of a block of a long sum: fewer are more exact and slower", min=2)
-    small: int = option(0, "turns of innermost loops up to which a kernel's code is kept short", min=0)
+    """Write the loops of every kernel as its schedule says; scheduled ones stay as they are."""
 
     def run(self, module: LoopModule, rw: Rewriter) -> LoopModule:
         kernels = []
         for kernel in module.kernels:
-            if kernel.is_scheduled:
+            if kernel.is_scheduled or kernel.schedule is None:
                 kernels.append(kernel)
                 continue
             origins = [kernel.origin] if kernel.origin else []
@@ -99,16 +57,21 @@ class Tile(Pass):
             exact = not reorders(kernel)
             origin = rw.act(f"tile {kernel.name}", origins, _shown, kernel.name, exact=exact)
             # to leave a kernel as it is (a veto) is a decision, too
-            kernels.append(replace(kernel, scheduled=True) if origin is None else self._scheduled(kernel))
+            plain = replace(kernel, scheduled=True, schedule=Schedule())
+            kernels.append(plain if origin is None else scheduled(kernel, kernel.schedule))
         return replace(module, kernels=tuple(kernels))
 
-    def _scheduled(self, kernel: LoopKernel) -> LoopKernel:
-        """The kernel with its loops scheduled."""
-        # large tiles of a kernel of few turns take LLVM longer than they ever save
-        registers = min(self.registers, FEW) if turns(kernel.body) <= self.small else self.registers
-        tiler = _Tiler(kernel, self.vector_bytes, Core(registers, self.ports, self.block))
-        body = with_given_turns(tiler.statements(kernel.body), tiler.buffers)
-        return replace(kernel, body=blocked_sums(body, self.block), scheduled=True)
+
+def scheduled(kernel: LoopKernel, schedule: Schedule) -> LoopKernel:
+    """The kernel with its loops as a schedule says. IRError for a schedule that does not fit it."""
+    problem = misfit(kernel, schedule)
+    if problem:
+        raise IRError(f"the schedule of kernel @{kernel.name} does not fit: {problem}")
+    tiler = _Tiler(kernel, schedule)
+    body = with_given_turns(tiler.statements(kernel.body), tiler.buffers)
+    if schedule.sums:
+        body = blocked_sums(body, schedule.sums)
+    return replace(kernel, body=body, scheduled=True, schedule=schedule)
 
 
 def _same(load: Load, body: tuple[Stmt, ...]) -> Load:
@@ -116,275 +79,133 @@ def _same(load: Load, body: tuple[Stmt, ...]) -> Load:
     return next(s for s in walk(body) if isinstance(s, Load) and (s.name, s.buffer) == (load.name, load.buffer))
 
 
-def _crowded(steps: list[int]) -> bool:
-    """Whether steps of so many bytes go across lines of memory that share a set of a cache."""
-    return min(steps) >= LINE and any(step % SET == 0 for step in steps)
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """A loop to vectorize and what the accesses then cost per element."""
-
-    var: str
-    cost: float
+def _written_out(body: tuple[Stmt, ...], names: tuple[str, ...]) -> tuple[Stmt, ...]:
+    made: list[Stmt] = []
+    for stmt in body:
+        if isinstance(stmt, For):
+            kind = "unroll" if stmt.var in names else stmt.kind
+            stmt = replace(stmt, body=_written_out(stmt.body, names), kind=kind)
+        made.append(stmt)
+    return tuple(made)
 
 
 class _Tiler:
-    def __init__(self, kernel: LoopKernel, vector_bytes: int, core: Core) -> None:
+    def __init__(self, kernel: LoopKernel, schedule: Schedule) -> None:
         self.buffers: dict[str, Buffer] = {b.name: b for b in kernel.buffers}
         self.buffers.update(scratch_buffers(kernel.body))
-        self.vector_bytes, self.core = vector_bytes, core
+        self.nests, self.block = {nest.at: nest for nest in schedule.nests}, schedule.sums
         #: names in use that new loops and scratch buffers must not have
         self.names = {s.var for s in walk(kernel.body) if isinstance(s, For)} | set(self.buffers)
 
     def statements(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         made: list[Stmt] = []
         for stmt in body:
-            if isinstance(stmt, For) and stmt.kind == "parallel" and not stmt.carries:
-                made.extend(self._nest(stmt))
-            elif isinstance(stmt, For) and stmt.carries and is_reduction(stmt):
-                made.extend(self._reduction(stmt, self._width(stmt.body)))
-            elif isinstance(stmt, For):
-                made.append(replace(stmt, body=self.statements(stmt.body)))
-            else:
+            if not isinstance(stmt, For):
                 made.append(stmt)
+                continue
+            nest = self.nests.get(stmt.var)
+            if nest is None:
+                made.append(replace(stmt, body=self.statements(stmt.body)))
+            elif nest.loops:
+                made.extend(self._nest(stmt, nest))
+            else:
+                made.append(self._reduction(stmt, nest))
         return tuple(made)
 
-    # -- one nest of independent loops
-
-    def _nest(self, outer: For) -> list[Stmt]:
+    def _nest(self, outer: For, nest: Nest) -> list[Stmt]:
+        """A nest of independent loops; reductions in it that the nest says nothing of may be nests of their own."""
         loops, body = chain(outer)
-        inner = [s for s in body if isinstance(s, For)]
-        width = self._width(body)
-        simple = not has_branches(body)
-        packed = laid_tile(loops, body, self.buffers, width, self.core) if simple else None
-        if packed is None and simple:
-            packed = packed_tile(loops, body, self.buffers, width, self.core)
-        if packed is not None:
-            columns, lies = packed.vectors * width, packed.lies
-            return self._tiled(loops, unroll_small(body), packed.vector, packed.jams, columns, width, packed.load, lies)
-        across = self._best(loops, body, width) if simple else None
-        within = self._inner_cost(inner, body, width) if inner else None
-        if across is not None and (within is None or across.cost <= within):
-            return self._vector_outside(loops, body, across.var, width)
-        if within is not None and len(inner) == 1 and inner[0].carries and simple:
-            return self._tile_reduction(loops, body, inner[0], width)
-        return rebuild(loops, self.statements(body))
-
-    def _width(self, body: tuple[Stmt, ...]) -> int:
-        """Lanes by the widest element that is loaded, stored or computed."""
-        sizes = [s.dtype.itemsize for s in walk(body) if isinstance(s, (Load, Let)) and s.dtype != BOOL]
-        sizes += [s.value.dtype.itemsize for s in walk(body) if hasattr(s, "value")]
-        narrow = [s for s in sizes if s <= 4] if any(isinstance(s, IndexValue) for s in walk(body)) else sizes
-        return max(2, self.vector_bytes // max(narrow or sizes or [4]))
-
-    def _best(self, loops: list[For], body: tuple[Stmt, ...], width: int) -> _Choice | None:
-        """The independent loop that vectorizes best."""
-        found = list(accesses(body, self.buffers))
-        choices = []
-        for loop in loops:
-            if any(a.is_store and a.stride(loop.var) == 0 for a in found):
-                continue
-            cost = access_cost(found, loop.var, width) / share(loop.trips, width)
-            choices.append(_Choice(loop.var, cost))
-        scalar = sum(a.weight for a in found) * float(width)
-        best = min(reversed(choices), key=lambda c: c.cost, default=None)
-        return best if best is not None and best.cost < scalar * 0.9 else None
-
-    def _inner_cost(self, inner: list[For], body: tuple[Stmt, ...], width: int) -> float | None:
-        """What the accesses cost if the loops inside are vectorized instead, each in its best way."""
-        inside = {id(s) for loop in inner for s in walk(loop.body)}
-        total = sum(a.weight * float(width) for a in accesses(body, self.buffers) if id(a.stmt) not in inside)
-        for loop in inner:
-            loops, last = nest_of(loop)
-            found = list(accesses(last, self.buffers, trips(loops)))
-            options = []
-            for candidate in loops:
-                if candidate.carries and not is_reduction(candidate):
-                    continue
-                options.append(access_cost(found, candidate.var, width) / share(candidate.trips, width))
-            if not options or any(isinstance(s, For) for s in last):
-                total += sum(a.weight * float(width) for a in found)
+        inside: list[Stmt] = []
+        for stmt in body:
+            if isinstance(stmt, For) and nest.fold is not None and nest.fold.var in [x.var for x in nest_of(stmt)[0]]:
+                inside.append(self._reduction(stmt, nest))
             else:
-                total += min(options) * 1.05
-        return total
+                inside.extend(_written_out(self.statements((stmt,)), nest.unroll))
+        return self._tiled(loops, tuple(inside), nest)
 
-    # -- a vector over an independent loop
+    def _reduction(self, outer: For, nest: Nest) -> Stmt:
+        """The reduction nest with one of its loops spread over lanes. The lane loop stands outside the nest, so that
+        partial results stay in registers until its end."""
+        if nest.fold is None:
+            return _written_out((outer,), nest.unroll)[0]
+        loops, last = nest_of(outer)
+        loop = next(x for x in loops if x.var == nest.fold.var)
+        lanes = nest.fold.lanes * nest.fold.vectors
+        lane = Var(self._fresh(f"{loop.var}l"), 0, lanes)
+        return spread_over_lanes(loops, loop, last, lane, lanes, nest.fold.lanes)
 
-    def _vector_outside(self, loops: list[For], body: tuple[Stmt, ...], var: str, width: int) -> list[Stmt]:
-        inner = [s for s in body if isinstance(s, For)]
-        vector = next(x for x in loops if x.var == var)
-        body = unroll_small(body)
-        turned = self._turned(loops, body, var) if not inner else None
-        if turned is not None:
-            # of what comes from far every line is read once, and whole
-            far = any(self._bytes(a.stmt) >= FAR for a in accesses(body, self.buffers))
-            together = min(LINE // TURNED_BYTES, self.core.registers // 2) if far else TURNED
-            return self._tiled(loops, body, vector, {turned.var: min(together, turned.trips)}, width, width)
-        if not inner:
-            unroll = map_unroll(body, vector.trips, width)
-            others = [x for x in loops if x is not vector]
-            return rebuild([*others, replace(vector, kind="vector", width=width, unroll=unroll)], body)
-        if len(inner) == 1 and inner[0].carries:
-            found = list(accesses(inner[0].body, self.buffers))
-            jams = _jams([x for x in loops if x is not vector and reused(found, x.var, var)], found, var)
-            # what is written out keeps its operands in registers, too
-            short = any(isinstance(s, For) and s.kind == "unroll" for s in body)
-            budget = max(3, self.core.registers // 2) if short else self.core.registers
-            columns = streamed(loops, body, vector, self.buffers, width)
-            if columns:
-                return self._tiled(loops, body, vector, {}, columns, width, abreast=ABREAST)
-            return self._register_tile(loops, body, vector, jams, width, budget)
-        others = [x for x in loops if x is not vector]
-        return rebuild([*others, replace(vector, kind="vector", width=width)], body)
-
-    def _turned(self, loops: list[For], body: tuple[Stmt, ...], var: str) -> For | None:
-        """The loop whose turns lie side by side where the lanes of `var` lie apart: some of them together are
-        transposed in registers."""
-        found = list(accesses(body, self.buffers))
-        for loop in reversed(loops):
-            apart = [a for a in found if a.stride(var) not in (0, 1) and a.stride(loop.var) == 1]
-            if loop.var != var and loop.trips > 1 and any(_transposable(a) for a in apart):
-                return loop
-        return None
-
-    def _register_tile(
-        self, loops: list[For], body: tuple[Stmt, ...], vector: For, jams: list[For], width: int, budget: int
-    ) -> list[Stmt]:
-        """Vector loop of NV registers by jam loops of MR turns, sized by the cost model; `budget`: registers in all."""
-        core, steps = replace(self.core, registers=budget), self._steps(body)
-        plan = self._tile_sizes([j.trips for j in jams[-2:]], vector.trips, width, core, steps)
-        jam_sizes = dict(zip([j.var for j in jams[-2:]], plan[:-1]))
-        return self._tiled(loops, body, vector, jam_sizes, plan[-1] * width, width)
-
-    def _tile_sizes(self, extents: list[int], columns: int, width: int, core: Core, steps: list[int]) -> list[int]:
-        """[turns of each jam..., vectors] that cost least per result for an inner step, which goes so many bytes on in
-        every operand."""
-        best: tuple[float, list[int]] | None = None
-        vectors = -(-columns // width)
-        first = range(1, min(extents[0], 14) + 1) if extents else [1]
-        second = range(1, min(extents[1], 6) + 1) if len(extents) > 1 else [1]
-        # of several jams (a convolution's) nothing is said about where its operands lie
-        several, across = len(extents) > 1, min(steps) >= LINE
-        # what few tiles read comes from far, and what crowds in one set of a cache from the next one: the longer the
-        # strips, the sooner they are there
-        far = prod(extents) < SEVERAL * 14 or _crowded(steps)
-        for a in first:
-            for b in second:
-                for nv in range(1, min(vectors, 6) + 1):
-                    accumulators = a * b * nv
-                    if accumulators + (nv * b if b > 1 else nv) + 1 > core.registers:
-                        continue
-                    cost = 0.0
-                    for m, times_m in pieces(extents[0], a) if extents else [(1, 1)]:
-                        for k, times_k in pieces(extents[1], b) if len(extents) > 1 else [(1, 1)]:
-                            for v, times_v in pieces(vectors, nv):
-                                cycles = core.cycles(m, k * v, 1 + v if across and not far else 0)
-                                times = times_m * times_k * times_v
-                                cost += times * (
-                                    core.least(m, k * v) if several else cycles + (APART / v if far else 0)
-                                )
-                    ragged = bool(extents) and extents[0] % a != 0
-                    cost *= 1.02 if ragged else 1.0
-                    if best is None or cost < best[0] * 0.999:
-                        sizes = [a, b][: len(extents)] + [nv]
-                        best = cost, sizes
-        assert best is not None
-        return best[1]
-
-    def _steps(self, body: tuple[Stmt, ...]) -> list[int]:
-        """How many bytes the innermost loop of a reduction goes on in what it reads (0: none, or it varies)."""
-        nest, last = nest_of(next(s for s in body if isinstance(s, For)))
-        loads = [(a, a.stmt) for a in accesses(last, self.buffers)]
-        return [abs(a.stride(nest[-1].var) or 0) * s.dtype.itemsize for a, s in loads if isinstance(s, Load)] or [0]
-
-    def _bytes(self, access: Load | Store) -> int:
-        return self.buffers[access.buffer].type.nbytes
-
-    def _tiled(
-        self,
-        loops: list[For],
-        body: tuple[Stmt, ...],
-        vector: For | None,
-        jams: dict[str, int],
-        chunk: int,
-        width: int,
-        panel: Load | None = None,
-        lies: bool = False,
-        abreast: int = 0,
-    ) -> list[Stmt]:
-        """Split the loops into tiles: outer loops in their order, then the jam loops and the vector loop. `panel`: an
-        operand to pack for every tile of the vector loop, if it does not lie packed already. `abreast`: turns of the
-        reduction that a tile of the vector loop, long then, takes at once."""
-        if panel is None and not abreast and vector is not None and any(isinstance(s, For) for s in body):
-            panel = self._panel(loops, body, vector, jams, chunk)
-        if panel is not None:
-            # the packed panel serves all turns of the loops that do not move it, which therefore stand inside
-            moved = {v.name for i in panel.index for v in i.variables()}
-            outside = [x for x in loops if x.var in moved and x is not vector]
-            order = [*outside, *(x for x in loops if x is vector), *(x for x in loops if x.var not in moved)]
-        else:
-            order = threaded_first(loops, {**jams, **({vector.var: chunk} if vector else {})})
+    def _tiled(self, loops: list[For], body: tuple[Stmt, ...], nest: Nest) -> list[Stmt]:
+        """Split the loops into tiles: outer loops in their order, then the jam loops and the vector loop. An operand
+        that is packed is copied for every tile of the vector loop."""
+        named = {x.var: x for x in loops}
+        order = [(named[split.var], split) for split in nest.loops]
+        panel = next((s for s in walk(body) if isinstance(s, Load) and s.name == nest.pack), None)
 
         def level(at: int, values: dict[str, Affine], inner: list[For], body: tuple[Stmt, ...]) -> list[Stmt]:
             if at == len(order):
                 return rebuild(inner, substitute(body, values)) if inner else list(substitute(body, values))
-            loop = order[at]
-            size = jams.get(loop.var, chunk if loop is vector else 0)
-            if not size:
+            loop, split = order[at]
+            if split.lanes and not split.turns:
+                whole = replace(loop, kind="vector", width=split.lanes, unroll=split.vectors)
+                return level(at + 1, values, with_vector_last(inner, whole), body)
+            if not split.turns:
                 return [replace(loop, body=tuple(level(at + 1, values, inner, body)))]
+            return self._pieces(
+                loop, split, at > 0, lambda *piece: placed(at, loop, split, values, inner, body, *piece)
+            )
 
-            def piece(tile: Affine, trips: int) -> list[Stmt]:
-                kind = "vector" if loop is vector else "jam"
-                lanes = narrowed(width, trips) if loop is vector else 0
-                unroll = -(-trips // lanes) if loop is vector and not abreast else 1
-                made = For(loop.var, 0, trips, (), (), kind, lanes, 1, unroll, loop.origin)
-                inside = {**values, loop.var: tile + Var(loop.var, 0, trips)}
-                nested = with_vector_last(inner, made)
-                column = Affine.of(Var(loop.var, 0, trips)) - tile
+        def placed(
+            at: int, loop: For, split: Split, values: dict[str, Affine], inner: list[For], body: tuple[Stmt, ...],
+            begin: Affine, trips: int,
+        ) -> list[Stmt]:  # fmt: skip
+            """One tile of a loop, and what is inside of it."""
+            lanes = narrowed(split.lanes, trips) if split.lanes else 0
+            unroll = -(-trips // lanes) if lanes and not nest.abreast else 1
+            made = For(loop.var, 0, trips, (), (), "vector" if lanes else "jam", lanes, 1, unroll, loop.origin)
+            inside = {**values, loop.var: begin + Var(loop.var, 0, trips)}
+            nested = with_vector_last(inner, made)
+            column = Affine.of(Var(loop.var, 0, trips)) - begin
+            free = [x for x, _ in order[at + 1 :]]
 
-                def cut(body: tuple[Stmt, ...], terms: int) -> Parts:
-                    return parts_of(body, 0, terms, order[at + 1 :], column, trips, self._fresh)
+            def cut(body: tuple[Stmt, ...], terms: int) -> Parts:
+                return parts_of(body, 0, terms, free, column, trips, self._fresh)
 
-                if loop is vector and abreast:
-                    return row_by_row(body, abreast, self.core.block, cut, lambda b: level(at + 1, inside, nested, b))
-                if loop is not vector or panel is None or lies:
-                    return level(at + 1, inside, nested, body)
+            if lanes and nest.abreast:
+                return row_by_row(body, nest.abreast, self.block, cut, lambda b: level(at + 1, inside, nested, b))
+            if not lanes or panel is None:
+                return level(at + 1, inside, nested, body)
 
-                def packed(body: tuple[Stmt, ...], panel: Load) -> list[Stmt]:
-                    buffer, packing, reading = pack(panel, body, loop.var, tile, made, self._fresh)
-                    self.buffers[buffer.name] = buffer
-                    return [*substitute(tuple(packing), values), *level(at + 1, inside, nested, reading)]
+            def packed(body: tuple[Stmt, ...], panel: Load) -> list[Stmt]:
+                buffer, packing, reading = pack(panel, body, loop.var, begin, made, self._fresh)
+                self.buffers[buffer.name] = buffer
+                return [*substitute(tuple(packing), values), *level(at + 1, inside, nested, reading)]
 
-                parts = in_parts(body, panel, order[at + 1 :], column, trips, self._fresh)
-                if parts is None:
-                    return packed(body, panel)
-                clear = level(at + 1, inside, nested, parts.clear)
-                part = packed(parts.part, _same(panel, parts.part))
-                if parts.rest:
-                    last = packed(parts.last, _same(panel, parts.last))
-                else:
-                    last = level(at + 1, inside, nested, parts.last)
-                return in_turn(parts, clear, part, last, loop.origin)
-
-            whole, rest = divmod(loop.trips, size)
-            if whole + bool(rest) == 1:
-                return piece(Affine(), loop.trips)
-            var = Var(self._fresh(f"{loop.var}t"), 0, whole)
-            full = piece(Affine.of(var) * size, size)
-            last = piece(Affine.of(whole * size), rest) if rest else []
-            if not last:
-                return [For(var.name, 0, whole, tuple(full), (), "parallel", origin=loop.origin)]
-            if at > 0:
-                head = (
-                    full if whole == 1 else [For(var.name, 0, whole, tuple(full), (), "parallel", origin=loop.origin)]
-                )
-                if whole == 1:
-                    head = list(substitute(tuple(full), {var.name: Affine()}))
-                return [*head, *last]
-            return [self._ragged(var.name, whole, full, last, loop)]
+            parts = in_parts(body, panel, nest.panel, free, column, trips, self._fresh) if nest.panel else None
+            if parts is None:
+                return packed(body, panel)
+            clear = level(at + 1, inside, nested, parts.clear)
+            part = packed(parts.part, _same(panel, parts.part))
+            if parts.rest:
+                last = packed(parts.last, _same(panel, parts.last))
+            else:
+                last = level(at + 1, inside, nested, parts.last)
+            return in_turn(parts, clear, part, last, loop.origin)
 
         return level(0, {}, [], body)
+
+    def _pieces(self, loop: For, split: Split, within: bool, piece: Callable[[Affine, int], list[Stmt]]) -> list[Stmt]:
+        """The tiles of a loop, `piece(begin, turns)` each, and its rest; `within`: other loops are around it."""
+        whole, rest = divmod(loop.trips, split.turns)
+        if whole + bool(rest) == 1:
+            return piece(Affine(), loop.trips)
+        var = Var(self._fresh(f"{loop.var}t"), 0, whole)
+        full = piece(Affine.of(var) * split.turns, split.turns)
+        last = piece(Affine.of(whole * split.turns), rest) if rest else []
+        if last and not within:
+            return [self._ragged(var.name, whole, full, last, loop)]
+        if whole == 1:
+            return [*substitute(tuple(full), {var.name: Affine()}), *last]
+        return [For(var.name, 0, whole, tuple(full), (), "parallel", origin=loop.origin), *last]
 
     def _ragged(self, var: str, whole: int, full: list[Stmt], last: list[Stmt], loop: For) -> Stmt:
         """One loop over the whole tiles and the rest, so that all of them are shared between threads."""
@@ -395,38 +216,6 @@ class _Tiler:
         body = (at, inside, beyond, If(inside.ref, tuple(full), loop.origin), If(beyond.ref, tuple(last), loop.origin))
         return For(var, 0, whole + 1, body, (), "parallel", origin=loop.origin)
 
-    def _panel(
-        self, loops: list[For], body: tuple[Stmt, ...], vector: For, jams: dict[str, int], chunk: int
-    ) -> Load | None:
-        """The operand of a matrix product that is worth copying into a dense panel: read along the vector loop, with
-        rows far apart, and used by several tiles of the jam loops."""
-        inner = next(s for s in body if isinstance(s, For))
-        nest, last = nest_of(inner)
-        tiles = 1
-        for loop in loops:
-            if loop.var in jams:
-                tiles *= -(-loop.trips // jams[loop.var])
-        if len(nest) != 1 or tiles < 4 or inner.trips < 16:
-            return None
-        found = [a for a in accesses(last, self.buffers) if isinstance(a.stmt, Load)]
-        for access in found:
-            load = access.stmt
-            step = access.stride(inner.var)
-            if isinstance(load, Load) and not load.guard and access.stride(vector.var) == 1 and step is not None:
-                fixed = all(access.stride(v) == 0 for v in jams)
-                if tiles < SEVERAL and chunk * load.dtype.itemsize >= STREAM:
-                    continue
-                if not fixed or step < 128:
-                    continue
-                free = [x for x in loops if access.stride(x.var) == 0]
-                if chunk * inner.trips * load.dtype.itemsize > LARGEST:
-                    return load if divisible(loops, free, vector, chunk, inner) else None
-                # every panel reads the other operand anew, and across its lines that is dear
-                steps, largest = self._steps(body), max(self._bytes(a.stmt) for a in found)
-                if min(steps) < LINE or self._bytes(load) == largest and not _crowded(steps):
-                    return load
-        return None
-
     def _fresh(self, stem: str) -> str:
         name, count = stem, 0
         while name in self.names:
@@ -434,66 +223,3 @@ class _Tiler:
             name = f"{stem}{count}"
         self.names.add(name)
         return name
-
-    # -- a vector over a reduction
-
-    def _tile_reduction(self, loops: list[For], body: tuple[Stmt, ...], inner: For, width: int) -> list[Stmt]:
-        """Lanes collect partial results of the reduction; loops around it with reuse become a register tile."""
-        nest, last = nest_of(inner)
-        found = list(accesses(last, self.buffers))
-        reduced = self._reduction_var(nest, found, width)
-        jams = [x for x in loops if reused(found, x.var, reduced.var)]
-        sizes = self._reduction_tile(jams, found)
-        lanes = self._reduction(inner, width, unroll=1 if sizes else 0)
-        at = body.index(inner)
-        new = (*body[:at], *lanes, *body[at + 1 :])
-        if not sizes:
-            return rebuild(loops, new)
-        return self._tiled(loops, new, None, sizes, 0, width)
-
-    def _reduction_tile(self, jams: list[For], found: list[Access]) -> dict[str, int]:
-        """Turns of at most two jam loops whose operands do not depend on each other."""
-        best: tuple[float, dict[str, int]] | None = None
-        for i, a in enumerate(jams):
-            for b in jams[i + 1 :]:
-                both = [x for x in found if x.stride(a.var) != 0 and x.stride(b.var) != 0]
-                if both:
-                    continue
-                for m in range(1, min(a.trips, 8) + 1):
-                    for n in range(1, min(b.trips, 8) + 1):
-                        if (
-                            m * n + m + 1 > self.core.registers
-                            or m * n + n + 1 > self.core.registers
-                            or m * n > 12 * self.core.registers // 16
-                        ):
-                            continue
-                        cost = 0.0
-                        for x, tx in pieces(a.trips, m):
-                            for y, ty in pieces(b.trips, n):
-                                cost += tx * ty * (max(x * y / 2, (x + y) / 2, 2.0) + 0.2)
-                        if best is None or cost < best[0] * 0.999:
-                            best = cost, {a.var: m, b.var: n}
-        if best is None and jams:
-            single = jams[-1]
-            return {single.var: min(4, single.trips)} if single.trips > 1 else {}
-        return {k: v for k, v in best[1].items()} if best else {}
-
-    def _reduction_var(self, nest: list[For], found: list[Access], width: int) -> For:
-        return min(nest, key=lambda x: access_cost(found, x.var, width) / share(x.trips, width))
-
-    def _reduction(self, outer: For, width: int, unroll: int = 0) -> list[Stmt]:
-        """The reduction nest with one of its loops spread over lanes. The lane loop stands outside the nest, so
-        that partial results stay in registers until its end."""
-        nest, last = nest_of(outer)
-        if any(isinstance(s, For) for s in last) or not all(is_reduction(x) for x in nest):
-            return [replace(outer, body=self.statements(outer.body))]
-        found = list(accesses(last, self.buffers, 1))
-        scalar = sum(a.weight for a in found) * float(width)
-        loop = self._reduction_var(nest, found, width)
-        if access_cost(found, loop.var, width) / share(loop.trips, width) > scalar * 0.8:
-            return [unroll_small((outer,))[0]]
-        if not unroll:
-            unroll = max(1, min(4, loop.trips // width, 8 // len(loop.carries)))
-        lanes = width * unroll
-        lane = Var(self._fresh(f"{loop.var}l"), 0, lanes)
-        return [spread_over_lanes(nest, loop, last, lane, lanes, width)]
