@@ -58,7 +58,16 @@ class LateError(MXNetError):
 
 
 class UserCodeError(MXNetError):
-    """What the code of an operator in Python has raised: its class is one of that, too."""
+    """What the code of an operator in Python has raised: its class is one of that, too. It knows the Symbol's name, and
+    what the operator is registered as."""
+
+    symbol: str = ""
+    op_type: str = ""
+
+    def told(self) -> str:
+        """What was raised, of which operator."""
+        raised = next(c for c in type(self).__mro__[1:] if c.__name__ == type(self).__name__)
+        return f"Custom {self.symbol!r} (op_type={self.op_type}) raises {raised.__name__}: {self}"
 
 
 class ShapeError(MXNetError):

@@ -15,7 +15,8 @@ Inside a compiled program such an operator is a call into Python, before and aft
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from symc.base import MXNetError
@@ -90,6 +91,26 @@ _wrappers: list[Callable[[Array], Any]] = []
 def hand_arrays_as(wrap: Callable[[Array], Any]) -> None:
     """Say what user code is given: `wrap` makes an NDArray over a numpy array."""
     _wrappers[:] = [wrap]
+
+
+#: what is done before user code is called
+_before: list[Callable[[], None]] = []
+
+
+@contextmanager
+def before_user_code(do: Callable[[], None]) -> Iterator[None]:
+    """Do that before every call of user code in the block."""
+    _before.append(do)
+    try:
+        yield
+    finally:
+        _before.remove(do)
+
+
+def prepare_user_code() -> None:
+    """What is called before user code."""
+    for do in _before:
+        do()
 
 
 def as_user_array(array: Array) -> Any:

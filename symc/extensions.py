@@ -49,6 +49,12 @@ def import_file(where: str) -> Any:
     return module
 
 
+def is_own(file: str | Path) -> bool:
+    """Whether a file is a part of the compiler."""
+    found = Path(file).resolve()
+    return any(found.is_relative_to(_ROOT / part) for part in ("ir", "passes", "symc"))
+
+
 def files_of(passes: Sequence[object]) -> list[str]:
     """The files that passes are from, without those of this project: they have to be loaded for them to be known."""
     codes = [type(p).run.__code__ for p in passes]  # type: ignore[attr-defined]

@@ -6,10 +6,9 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from symc.extensions import is_own
 from symc.ir.errors import IRError, MissingData, ParseError, VerifyError, message_of
 
-#: where the code of this project is
-_ROOT = Path(__file__).resolve().parents[2]
 FINE, BAD, USAGE, INPUT, VERIFIER, PASS, INTERNAL = range(7)
 
 
@@ -41,6 +40,7 @@ def explain(error: Exception) -> tuple[str, int]:
 
 
 def _explain(error: Exception) -> tuple[str, int]:
+    from symc.base import UserCodeError
     from symc.codegen.errors import TargetError
     from symc.extensions import ExtensionError
     from symc.ops.base import MXNetError
@@ -67,6 +67,10 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"symc: {error}", INPUT
     if isinstance(error, VerifyError):
         return f"symc: the verifier rejects the program: {error}", VERIFIER
+    if isinstance(error, UserCodeError):
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not is_own(f.filename)]
+        where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+        return f"symc: {error.told()}{where}", PASS
     if isinstance(error, (IRError, MXNetError)):
         return f"symc: {error}", PASS
     if isinstance(error, OSError):
@@ -78,7 +82,7 @@ def _raised_outside(error: Exception) -> str:
     """What a pass raises that is not of this project, and where in its file; "" for others."""
     frames = traceback.extract_tb(error.__traceback__)
     run = next((at for at, frame in enumerate(frames) if frame.name == "_step"), len(frames)) + 1
-    outside = [f for f in frames[run:] if not Path(f.filename).resolve().is_relative_to(_ROOT)]
+    outside = [f for f in frames[run:] if not is_own(f.filename)]
     if not outside or outside[0] is not frames[run]:
         return ""
     frame = outside[-1]

@@ -14,13 +14,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import symc
-from symc.base import MXNetError
+import symc.random
+from symc.base import MXNetError, UserCodeError
+from symc.custom import before_user_code
 from symc.debug.alarm import TimeLimit, limited
 from symc.debug.apart import Say
 from symc.debug.compare import (
@@ -36,18 +36,19 @@ from symc.debug.compare import (
 )
 from symc.debug.conduct import Conduct
 from symc.debug.kernels_near import kernels_too_far
-from symc.debug.operator_fault import look_at_operators
+from symc.debug.operator_fault import OPERATOR, look_at_customs, look_at_operators
 from symc.debug.primitive_fault import wrong_gradient
 from symc.debug.reading import definition, gradients_of, inputs_of, turns
 from symc.debug.running import check_executor, check_native
 from symc.debug.smooth import check_gradients
 from symc.debug.trial import Failure, Trial, Wrong
-from symc.extensions import files_of
+from symc.extensions import files_of, is_own
 from symc.ir.errors import IRError, VerifyError, message_of
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.op import Node
 from symc.ir.parse import parse
+from symc.ir.prims.control import HostCall
 from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import Program
 from symc.ir.tensor.graph import Graph
@@ -59,8 +60,6 @@ from symc.passes.manager.properties import held
 from symc.passes.tensor.inline import Inline
 from symc.typed import with_inferred
 
-#: where the code of this project is
-_ROOT = Path(symc.__file__).resolve().parents[1]
 #: seconds that the values of loops may take until other inputs are left out
 PATIENCE = 10.0
 #: statements that are still interpreted one by one
@@ -123,12 +122,20 @@ def check(
     `instruments` watch the passes."""
     report = Report()
     try:
-        _Run(trial, also, report, at, scene or Scene()).all(instruments)
+        with before_user_code(_same_numbers):
+            _Run(trial, also, report, at, scene or Scene()).all(instruments)
     except Wrong as wrong:
         report.failure = wrong.failure
     except np.linalg.LinAlgError:
         pass  # numpy refuses a matrix that is drawn at random: there is nothing to compare with
     return report
+
+
+def _same_numbers() -> None:
+    """What user code draws is the same whenever it is called."""
+    random.seed(0)
+    np.random.seed(0)
+    symc.random.seed(0)
 
 
 def attempt(check: str, where: str, work: Callable[[], Any], refusable: bool = True, limit: float = 0.0) -> Any:
@@ -143,6 +150,9 @@ def attempt(check: str, where: str, work: Callable[[], Any], refusable: bool = T
         raise Wrong("hang", where, "time", f"it did not end within {limit:g} s") from None
     except (Wrong, np.linalg.LinAlgError):
         raise
+    except UserCodeError as problem:
+        rule = f"{OPERATOR}Custom {problem.op_type}"
+        raise Wrong("crash", where, rule, f"{problem.told()}{_line_of(problem)}", problem.symbol) from None
     except (Exception, SystemExit) as problem:
         if refusable and isinstance(problem, MXNetError):
             raise
@@ -156,7 +166,7 @@ def attempt(check: str, where: str, work: Callable[[], Any], refusable: bool = T
 def _line_of(problem: BaseException) -> str:
     """Where it was raised, in a file that is not a part of this project or else in the last one."""
     frames = traceback.extract_tb(problem.__traceback__)
-    outside = [f for f in frames if not Path(f.filename).resolve().is_relative_to(_ROOT)]
+    outside = [f for f in frames if not is_own(f.filename)]
     frame = (outside or frames or [None])[-1]
     return "" if frame is None else f" ({frame.filename}:{frame.lineno} in {frame.name})"
 
@@ -200,9 +210,11 @@ class _Run:
                 scene.idle.add(number)
                 continue
             start = time.monotonic()
+            if isinstance(scene.before, SymbolModule) and isinstance(module, Graph):
+                self._operators(look_at_customs, scene.before, module)
             self._judge(module, pass_)
             if isinstance(scene.before, SymbolModule) and isinstance(module, Graph):
-                self._operators(scene.before, module)
+                self._operators(look_at_operators, scene.before, module)
             spent = time.monotonic() - start
         if trial.native and isinstance(module, LoopModule):
             scene.at, scene.before, scene.after = len(trial.passes), module, None
@@ -237,11 +249,13 @@ class _Run:
             return module
         return attempt("pass", "types", partial(with_inferred, module), self.trial.refusable)
 
-    def _operators(self, module: SymbolModule, graph: Graph) -> None:
+    def _operators(self, look: Callable[[Trial, SymbolModule, Graph], int], module: SymbolModule, graph: Graph) -> None:
         """Operators from outside are what they say of themselves."""
         for judge in list(self.scene.judges):
+            if look is look_at_customs and not judge.trial.rules:
+                continue  # code that users write need not take what no user gives it
             try:
-                found = attempt("interpreter", "decompose", partial(look_at_operators, judge.trial, module, graph))
+                found = attempt("interpreter", "decompose", partial(look, judge.trial, module, graph))
                 self.report.checks += found
             except Wrong:
                 self.scene.judges.sort(key=lambda other: other is not judge)
@@ -363,6 +377,8 @@ class Judge:
         if before is None or gradients_of(before):
             return
         plain = Manager(verify=False).step(Inline(), before)
+        if any(isinstance(node.op, HostCall) for node in plain.nodes()):
+            return  # what is called has no gradient but its operator's, which is looked at alone
         graph = attempt("pass", pass_.name, lambda: Manager(verify=False).step(pass_, plain), self.trial.refusable)
         wrong = attempt("interpreter", pass_.name, lambda: wrong_gradient(self.trial, plain, from_outside=True))
         if wrong is not None:

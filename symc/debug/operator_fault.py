@@ -5,31 +5,33 @@ of itself (`reference`), and whether a gradient of its own is a derivative."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-import symc
 from symc.debug.compare import difference, near
+from symc.debug.custom_fault import CustomFault, look_at_custom, registered_at
 from symc.debug.primitive_fault import moves
 from symc.debug.reading import gradients_of, heads_of, inputs_of
 from symc.debug.shrink import operands_in, operator_alone
 from symc.debug.smooth import check_gradients
 from symc.debug.trial import Trial, Wrong
+from symc.extensions import is_own
 from symc.ir.errors import IRError
 from symc.ir.modules import SymbolModule
 from symc.ir.prims.control import CustomGrad
 from symc.ir.symbol.nodes import SymNode
 from symc.ir.tensor.graph import Graph
-from symc.ir.tensor.interp import evaluate
+from symc.ir.tensor.interp import evaluate, values_of
 from symc.ir.text import print_module
+from symc.ops.embedded.custom import Custom
 from symc.passes.manager.manager import Manager
 from symc.passes.tensor.autodiff import Autodiff
 from symc.passes.tensor.decompose import Decompose
 
-_ROOT = Path(symc.__file__).resolve().parents[1]
 #: how far, of the largest element, a program in double precision may be from what its operator's `reference` gives
 FAR = 1e-6
 #: the same in its own types, which are no half precision, of inputs of ordinary sizes
@@ -49,12 +51,33 @@ def look_at_operators(trial: Trial, module: SymbolModule, graph: Graph) -> int:
     return checks
 
 
+def look_at_customs(trial: Trial, module: SymbolModule, graph: Graph) -> int:
+    """The same of what users have written as Python code; before anybody else asks for its values."""
+    checks = 0
+    named = {name: node for node, name in graph.names.items()}
+    arrays = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}
+    for node in module.graph.nodes():
+        if not isinstance(node.definition, Custom):
+            continue
+        names = [n.name if n.num_outputs == 1 else f"{n.name}.{at}" for n, at in node.inputs]
+        if not all(name in named for name in names):
+            continue
+        operands = [named[name] for name in names]
+        values = values_of(graph, arrays, operands)
+        try:
+            checks += look_at_custom(node, module, [values[o] for o in operands], trial.train, trial.seed)
+        except CustomFault as fault:
+            rule = f"{OPERATOR}Custom {node.definition.op_type}"
+            raise Wrong(fault.check, "decompose", rule, f"{fault}\nthat is at {fault.line}", node.name) from None
+    return checks
+
+
 def file_of(node: SymNode) -> str:
     """FILE:LINE of the program of a node's operator; "" where it is one of this project's own."""
+    if isinstance(node.definition, Custom):
+        return registered_at(node)
     code = type(node.definition).build.__code__
-    found = Path(code.co_filename).resolve()
-    own = any(found.is_relative_to(_ROOT / part) for part in ("ir", "passes", "symc"))
-    return "" if own else f"{found}:{code.co_firstlineno}"
+    return "" if is_own(code.co_filename) else f"{Path(code.co_filename).resolve()}:{code.co_firstlineno}"
 
 
 def files_of_operators(module: object) -> list[str]:
@@ -63,18 +86,23 @@ def files_of_operators(module: object) -> list[str]:
     return list(dict.fromkeys(file_of(n).rpartition(":")[0] for n in nodes if not n.is_variable and file_of(n)))
 
 
+def _is_outside(node: SymNode) -> bool:
+    return not isinstance(node.definition, Custom) and bool(file_of(node))
+
+
 def _alone(trial: Trial, module: SymbolModule, graph: Graph) -> Iterator[tuple[SymNode, Trial]]:
     """The operators from outside, each kind once, as Symbols of variables that have the values of its operands."""
     seen = []
-    for node, given in operands_in(trial, module, graph, lambda n: bool(file_of(n))):
+    for node, given in operands_in(trial, module, graph, _is_outside):
         kind = (node.op, node.definition, [(v.shape, v.dtype) for v in given])
         if kind not in seen:
             seen.append(kind)
             yield node, replace(operator_alone(trial, module, node, given), passes=(), whole=False)
 
 
-def _built(trial: Trial) -> Graph:
-    made: Graph = Manager(verify=False).step(Decompose(train=trial.train, backward=False), trial.module)
+def _built(trial: Trial, states: bool = False) -> Graph:
+    """The program; with what its backward half makes of states, if they are wanted."""
+    made: Graph = Manager(verify=False).step(Decompose(train=trial.train, backward=states), trial.module)
     return made
 
 
@@ -91,29 +119,44 @@ def _same_again(node: SymNode, alone: Trial) -> int:
 
 
 def _reference(node: SymNode, alone: Trial) -> int:
-    """Its program in double precision gives what its `reference` does, if it has one."""
+    """Its program in double precision gives what its `reference` does, if it has one, in every form that it has."""
     reference = getattr(node.definition, "reference", None)
-    graph = _built(alone)
-    if reference is None or len(graph.inputs) > len(alone.given):  # what is random has none
+    if reference is None:
+        return 0
+    forms = [replace(alone, train=train) for train in ((False, True) if alone.train else (False,))]
+    return sum(_as_reference(node, form, reference) for form in forms)
+
+
+def _as_reference(node: SymNode, alone: Trial, reference: Callable[..., Any]) -> int:
+    graph = _built(alone, states=True)
+    if len(graph.inputs) > len(alone.given):  # what is random has none
         return 0
     arrays = {name: alone.value(name, role, t) for name, role, t in inputs_of(graph)}
     floats = [v.astype(np.float64) if v.dtype.kind == "f" else v for v in alone.given.values()]
     form = {"train": alone.train} if "train" in inspect.signature(reference).parameters else {}
+    when = " in training" if alone.train else " in prediction" if form else ""
     try:
         with np.errstate(all="ignore"):
-            wanted = reference(*floats, **form)
+            given = reference(*floats, **form)
     except Exception as problem:
         raise _wrong(node, "values", f"its reference raises {type(problem).__name__}: {problem}") from problem
-    wanted = [np.asarray(v) for v in (wanted if isinstance(wanted, (tuple, list)) else (wanted,))]
+    wanted = [np.asarray(v) for v in (given if isinstance(given, (tuple, list)) else (given,))]
+    states = [source.name for source, _ in node.inputs[node.aux_from :]]
+    outputs = len(graph.outputs)
+    if len(wanted) not in (outputs, outputs + len(states)):
+        more = f", and of {len(states)} states if it likes" if states else ""
+        raise _wrong(node, "values", f"its reference gives {len(wanted)} values; there are {outputs} outputs{more}")
     # inputs of ordinary sizes lose little to rounding; of others nobody knows
     for precision, far in (("f64", FAR), *((("declared", ROUGH),) if alone.rules else ())):
-        for at, (got, want) in enumerate(zip(evaluate(graph, arrays, precision).outputs.values(), wanted)):
-            which = f" {at}" if len(wanted) > 1 else ""
+        found = evaluate(graph, arrays, precision)
+        named = {f"output{f' {at}' if outputs > 1 else ''}": v for at, v in enumerate(found.outputs.values())}
+        named |= {f"the new value of {name}": found.updates.get(name, arrays[name]) for name in states}
+        for (which, got), want in zip(named.items(), wanted):
             if want.shape != got.shape:
-                raise _wrong(node, "values", f"output{which} is {got.shape}, its reference gives {want.shape}")
+                raise _wrong(node, "values", f"{which} is {got.shape}, its reference gives {want.shape}")
             size = float(np.abs(want[np.isfinite(want)]).max(initial=0.0)) if want.dtype.kind == "f" else 0.0
             if got.dtype != np.float16 and not near(got, want, far * size):
-                raise _wrong(node, "values", f"output{which} is not its reference's: {difference(got, want)}")
+                raise _wrong(node, "values", f"{which} is not its reference's{when}: {difference(got, want)}")
     return 1
 
 

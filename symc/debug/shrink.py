@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from symc.base import MXNetError
 from symc.debug.reading import inputs_of
 from symc.debug.trial import Trial
 from symc.ir.errors import IRError
@@ -60,7 +61,7 @@ def shrunk_graphs(trial: Trial) -> Iterator[Trial]:
     nodes = [n for n in graph.nodes() if n.inputs and getattr(n.type, "shape", None) is not None]
     try:
         values = values_of(graph, arrays, nodes)
-    except (IRError, ArithmeticError, IndexError):
+    except (IRError, MXNetError, ArithmeticError, IndexError):
         return
     ends = set(graph.roots)
     for node in nodes:
@@ -95,7 +96,7 @@ def parts(trial: Trial) -> Iterator[Trial]:
     arrays = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}
     try:
         values = values_of(graph, arrays, [n for n in nodes if hasattr(n.type, "shape")])
-    except (IRError, ArithmeticError, IndexError):
+    except (IRError, MXNetError, ArithmeticError, IndexError):
         return
     for eighths in (7, 6, 4, 2, 1):
         at = len(nodes) * eighths // 8
@@ -133,7 +134,7 @@ def neighbourhoods(trial: Trial) -> Iterator[Trial]:
     arrays = {name: trial.value(name, role, t) for name, role, t in inputs_of(graph)}
     try:
         values = values_of(graph, arrays, nodes)
-    except (IRError, ArithmeticError, IndexError):
+    except (IRError, MXNetError, ArithmeticError, IndexError):
         return
     for depth in (1, 2, 3):
         for ends in (graph.roots, *([node] for node in reversed(nodes))):
@@ -320,7 +321,7 @@ def single_operators(trial: Trial) -> Iterator[Trial]:
     try:
         graph = Manager(verify=False).step(made_by[0], module)
         found = list(operands_in(trial, module, graph, lambda _: True))
-    except (IRError, ArithmeticError, IndexError):
+    except (IRError, MXNetError, ArithmeticError, IndexError):
         found = list(_drawn(trial, module))  # a Symbol that cannot be decomposed has no values
     for node, given in found:
         yield operator_alone(trial, module, node, given)

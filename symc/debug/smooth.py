@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -38,15 +38,26 @@ def check_gradients(trial: Trial, graph: Graph, arrays: Mapping[str, Array], whe
         made = evaluate(graph, {n: a.astype(np.float64) if n in moving else a for n, a in moved.items()}, "f64").outputs
         return sum(float((made[out] * arrays[head]).sum()) for out, head in heads.items())
 
-    middle = loss(0.0)
-    right, left = ([(loss(s * STEP) - middle) / (s * STEP) for s in (side, 4 * side)] for side in (1, -1))
-    near, far = ((r + l) / 2 for r, l in zip(right, left))
-    margin = 1e-6 * max(1.0, size, abs(middle))
-    bend, farther = (abs(r - l) for r, l in zip(right, left))
-    # slopes on both sides differ by the curve, which is four times as much four times as far, or by a kink
-    kink = bend > 10 * margin and farther < 2 * bend
-    if not np.isfinite([expected, near, far]).all() or abs(near - far) > margin or kink or bend > 1e-2 * max(1, size):
-        return 0  # no derivative here: a kink or a step lies within reach
+    near, margin = slope(loss, size)
+    if near is None or not np.isfinite(expected):
+        return 0
     if abs(near - expected) > 10 * margin:
         raise Wrong("gradient", where, "differences", f"{expected:.9g}, but differences give {near:.9g}")
     return 1
+
+
+def slope(
+    loss: Callable[[float], float], size: float, step: float = STEP, least: float = 1e-6
+) -> tuple[float | None, float]:
+    """The slope of a function at 0, and what it may be off by, in units of terms of that `size`; None where it has
+    none: a kink or a step lies within reach."""
+    middle = loss(0.0)
+    right, left = ([(loss(s * step) - middle) / (s * step) for s in (side, 4 * side)] for side in (1, -1))
+    near, far = ((r + l) / 2 for r, l in zip(right, left))
+    margin = least * max(1.0, size, abs(middle))
+    bend, farther = (abs(r - l) for r, l in zip(right, left))
+    # slopes on both sides differ by the curve, which is four times as much four times as far, or by a kink
+    kink = bend > 10 * margin and farther < 2 * bend
+    if not np.isfinite([near, far]).all() or abs(near - far) > margin or kink or bend > 1e-2 * max(1, size):
+        return None, margin
+    return near, margin

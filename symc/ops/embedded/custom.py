@@ -12,7 +12,7 @@ import numpy as np
 
 from symc.base import UserCodeError
 from symc.context import cpu
-from symc.custom import as_user_array, prop_class
+from symc.custom import as_user_array, prepare_user_code, prop_class
 from symc.ir.op import Node
 from symc.ir.prims.control import HostFunction, custom_grad, host_call, register_host
 from symc.ir.types import Array, TensorType, dtype_of
@@ -135,7 +135,8 @@ class Custom(_Described):
             self.created[key] = made, f"{self.label}/{len(self.created)}"
         return self.created[key]
 
-    def _results(self, given: Sequence[TensorType]) -> list[TensorType]:
+    def results(self, given: Sequence[TensorType]) -> list[TensorType]:
+        """The types of the outputs on operands of these."""
         types = Types([t.dtype.numpy for t in given], [None] * len(self.list_outputs()), self.list_inputs())
         shapes = Shapes([t.shape for t in given], [None] * len(self.list_outputs()), self.list_inputs())
         self.complete_types(types)
@@ -147,11 +148,12 @@ class Custom(_Described):
         gradients from those of the results (it changes the states, too)."""
         count = len(self.list_inputs())
         types = [TensorType(dtype_of(a.dtype), a.shape) for a in arrays]
-        results = self._results(types)
+        results = self.results(types)
         computation, _ = self._created(tuple(t.shape for t in types), tuple(t.dtype.numpy for t in types))
-        made = _forward(computation, train, count, results)(*arrays)
+        named = "", self.op_type
+        made = _forward(computation, train, count, results, named)(*arrays)
         states, top = arrays[count:], bool(self.prop.need_top_grad_)
-        backward = _backward(computation, types[:count], len(states), len(results), top)
+        backward = _backward(computation, types[:count], len(states), len(results), top, named)
 
         def write(new: Sequence[Array]) -> None:
             for state, value in zip(states, new):
@@ -167,14 +169,15 @@ class Custom(_Described):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node | list[Node]:
         count = len(self.list_inputs())
-        results = self._results([x.tensor for x in inputs])
+        results = self.results([x.tensor for x in inputs])
         computation, label = self._created(tuple(x.shape for x in inputs), tuple(x.dtype.numpy for x in inputs))
         states = [x.tensor for x in inputs[count:]]
         forward, backward = f"{label}/{'train' if ctx.train else 'predict'}", f"{label}/backward"
-        register_host(forward, _forward(computation, ctx.train, count, results))
+        named = ctx.name, self.op_type
+        register_host(forward, _forward(computation, ctx.train, count, results, named))
         grads = [x.tensor for x in inputs[:count]]
         top = bool(self.prop.need_top_grad_)
-        register_host(backward, _backward(computation, grads, len(states), len(results), top))
+        register_host(backward, _backward(computation, grads, len(states), len(results), top, named))
 
         def body(*given: Node) -> list[Node]:
             return _listed(host_call(forward, list(given), [*results, *states]))
@@ -212,8 +215,10 @@ def _both(raised: type[Exception]) -> type[Exception] | None:
 
 
 @contextmanager
-def _user_code() -> Iterator[None]:
-    """What user code raises is what it is, and an MXNetError, as which it leaves MXNet's operators."""
+def user_code(name: str, op_type: str) -> Iterator[None]:
+    """What user code raises is what it is, and an MXNetError, as which it leaves MXNet's operators; it knows of which
+    Symbol it is (of arrays: "")."""
+    prepare_user_code()
     try:
         yield
     except MXNetError:
@@ -226,16 +231,17 @@ def _user_code() -> Iterator[None]:
             made = None
         if made is None:
             raise
+        made.symbol, made.op_type = name, op_type
         raise made.with_traceback(problem.__traceback__) from problem.__cause__
 
 
 def _forward(
-    computation: Any, train: bool, count: int, results: Sequence[TensorType]
+    computation: Any, train: bool, count: int, results: Sequence[TensorType], named: tuple[str, str]
 ) -> Callable[..., tuple[Array, ...]]:
     def call(*arrays: Array) -> tuple[Array, ...]:
         given = _wrapped(arrays)
         outs = _wrapped([np.zeros(t.shape, t.dtype.numpy) for t in results])
-        with _user_code():
+        with user_code(*named):
             computation.forward(
                 is_train=train, req=["write"] * len(outs), in_data=given[:count], out_data=outs, aux=given[count:]
             )
@@ -245,7 +251,7 @@ def _forward(
 
 
 def _backward(
-    computation: Any, grads: Sequence[TensorType], states: int, results: int, top: bool
+    computation: Any, grads: Sequence[TensorType], states: int, results: int, top: bool, named: tuple[str, str]
 ) -> Callable[..., tuple[Array, ...]]:
     def call(*arrays: Array) -> tuple[Array, ...]:
         count = len(grads)
@@ -257,7 +263,7 @@ def _backward(
             heads = _wrapped([np.zeros_like(o.asnumpy()) for o in outs])
         made = _wrapped([np.zeros(t.shape, t.dtype.numpy) for t in grads])
         req = ["write"] * count
-        with _user_code():
+        with user_code(*named):
             computation.backward(req=req, out_grad=heads, in_data=ins, out_data=outs, in_grad=made, aux=aux)
         return tuple(x.asnumpy() for x in (*made, *aux))
 
