@@ -11,6 +11,7 @@ from symc.passes.tensor import (
     inline,
     layout,
     merge_loops,
+    norms,
     pack,
     pack_steps,
     prune,
@@ -21,6 +22,6 @@ from symc.passes.tensor import (
 
 __all__ = [
     "PASSES", "autodiff", "batch", "choose", "decompose", "fuse", "hoist", "inline", "layout", "lower", "merge_loops",
-    "own_results", "pack", "pack_steps", "plan_memory", "prune", "recompute", "schedule", "simplify", "stack", "tile",
-    "winograd",
+    "norms", "own_results", "pack", "pack_steps", "plan_memory", "prune", "recompute", "schedule", "simplify", "stack",
+    "tile", "winograd",
 ]  # fmt: skip

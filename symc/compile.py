@@ -8,7 +8,7 @@ graph   = stack(graph)                     ... and so are those of their gradien
 graph   = merge_loops(graph)               turns that a gradient takes again are taken once
 graph   = inline(graph)                    ... and from here all is ordinary arithmetic
 graph   = prune(graph)                     what nobody takes of a loop is not computed
-graph   = simplify(graph)                  fewer, canonical nodes for fuse to see
+graph   = norms(simplify(graph))           fewer, canonical nodes for fuse to see; a norm is one multiply-add
 graph   = layout(graph)                    where blocked layouts are chosen
 graph   = winograd(graph)                  convolutions with fewer multiplications
 graph   = pack(graph)                      weights lie as they are read, where a prologue can see to it
@@ -67,6 +67,7 @@ from symc.passes.tensor.decompose import Decompose, SymbolModule
 from symc.passes.tensor.inline import Inline
 from symc.passes.tensor.layout import Layout
 from symc.passes.tensor.merge_loops import MergeLoops
+from symc.passes.tensor.norms import Norms
 from symc.passes.tensor.pack import Pack
 from symc.passes.tensor.pack_steps import PackSteps
 from symc.passes.tensor.prune import Prune
@@ -120,7 +121,7 @@ def tensor_passes(target: Target | None = None, train: bool = False) -> list[Pas
     # an element that is spread over a register serves as many vectors as multiply-adds begin in a cycle
     steps = PackSteps(vector_bytes=width, vectors=target.ports)
     return [
-        Inline(), Prune(), Simplify(), Layout(), *([filtered] if asked is not False else []), packing, steps,
+        Inline(), Prune(), Simplify(), Norms(), Layout(), *([filtered] if asked is not False else []), packing, steps,
         Fuse(), Schedule(), OwnResults(), Hoist(), PlanMemory(),
     ]  # fmt: skip
 

@@ -226,9 +226,12 @@ class Clip(Elementwise):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         low, high = (constant(v, inputs[0].dtype, ()) for v in (self.a_min, self.a_max))
+        in_order = bool(low.op.array() <= high.op.array())
 
         def value(x: Node) -> Node:
-            return ew.select(ew.gt(x, high), high, ew.select(ew.lt(x, low), low, x))
+            raised = ew.select(ew.lt(x, low), low, x)
+            # one after the other they are two instructions; of limits the wrong way round the upper one counts first
+            return ew.select(ew.gt(raised if in_order else x, high), high, raised)
 
         def rule(ins: Any, outs: Any, cts: Any) -> list[Node]:
             outside = ew.or_(ew.gt(ins[0], high), ew.lt(ins[0], low))

@@ -92,6 +92,22 @@ def test_clip_and_relu_keep_nan():
     assert np.isnan(forward("relu", np.array([np.nan]))).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "uint8"])
+@pytest.mark.parametrize(
+    "low, high", [(-1.0, 2.0), (0.0, 0.0), (3.0, 1.0), (-1.0, 250.0), (np.nan, 1.0), (-np.inf, 0.0)]
+)
+def test_clip_compares_with_the_upper_limit_first(dtype, low, high):
+    """Whatever the order of the limits, as they are in the data's type."""
+    if not np.isfinite([low, high]).all() and not dtype.startswith("float"):
+        return
+    x = np.array([-3, -1, -0.0, 0, 0.5, 1, 2, 3, 120]).astype(dtype)
+    x = np.append(x, np.array([np.nan, np.inf, -np.inf], dtype)) if dtype.startswith("float") else x
+    least, most = (np.array(v).astype("int64" if np.isfinite(v) else dtype).astype(dtype) for v in (low, high))
+    want = np.where(x > most, most, np.where(x < least, least, x))
+    found = forward("clip", x, a_min=low, a_max=high)
+    assert found.tobytes() == want.astype(dtype).tobytes()
+
+
 def test_smooth_l1_and_hard_sigmoid():
     x = np.array([-2.0, -0.1, 0.2, 3.0])
     assert forward("smooth_l1", x, scalar=2.0) == pytest.approx([1.875, 0.02, 0.08, 2.875])
