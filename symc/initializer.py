@@ -72,23 +72,23 @@ class Initializer:
 
     def __call__(self, desc: str, arr: NDArray) -> None:
         if not isinstance(desc, InitDesc):
-            self._from_string(desc, arr)
+            self._legacy_init(desc, arr)
             return
         if desc.global_init is None:
             desc.global_init = self
         own = desc.attrs.get("__init__", "")
         if own:
             create(own)._init_weight(desc, arr)
-            self._log(desc, own, arr)
+            self._verbose_print(desc, own, arr)
             return
         for ending, method in _BY_ENDING:
             if desc.endswith(ending):
                 getattr(self, method)(desc, arr)
-                self._log(desc, ending, arr)
+                self._verbose_print(desc, ending, arr)
                 return
         self._init_default(desc, arr)
 
-    def _from_string(self, name: Any, arr: Any) -> None:
+    def _legacy_init(self, name: Any, arr: Any) -> None:
         warnings.warn(
             "Calling initializer with init(str, NDArray) has been deprecated; "
             "please use init(mx.init.InitDesc(...), NDArray) instead.",
@@ -100,13 +100,13 @@ class Initializer:
         if not isinstance(arr, NDArray):
             raise TypeError("arr must be NDArray")
         if name.startswith("upsampling"):
-            arr[:] = bilinear_kernel(arr.shape)
+            self._init_bilinear(name, arr)
             return
         if name.startswith("stn_loc") and name.endswith("weight"):
-            arr[:] = 0.0
+            self._init_zero(name, arr)
             return
         if name.startswith("stn_loc") and name.endswith("bias"):
-            arr[:] = np.array([1.0, 0, 0, 0, 1.0, 0])
+            self._init_loc_bias(name, arr)
             return
         for ending, method in _BY_ENDING_OF_STRING:
             if name.endswith(ending):
@@ -114,7 +114,7 @@ class Initializer:
                 return
         self._init_default(name, arr)
 
-    def _log(self, desc: str, what: str, arr: NDArray) -> None:
+    def _verbose_print(self, desc: str, what: str, arr: NDArray) -> None:
         if self._verbose and self._print_func:
             logging.info("Initialized %s as %s: %s", desc, what, self._print_func(arr))
 
@@ -123,6 +123,15 @@ class Initializer:
 
     def _init_one(self, name: str, arr: NDArray) -> None:
         arr[:] = 1.0
+
+    def _init_bilinear(self, name: str, arr: NDArray) -> None:
+        arr[:] = bilinear_kernel(arr.shape)
+
+    def _init_loc_bias(self, name: str, arr: NDArray) -> None:
+        """The identity, for the six numbers of a spatial transformer."""
+        if arr.shape != (6,):
+            raise AssertionError(f"{name}: the bias of a transformer's localisation has 6 elements, got {arr.shape}")
+        arr[:] = np.array([1.0, 0, 0, 0, 1.0, 0])
 
     _init_bias = _init_zero
     _init_beta = _init_zero

@@ -40,8 +40,8 @@ SAME = (
     "module.python_module", "module.sequential_module", "monitor", "name", "ndarray", "ndarray._internal",
     "ndarray.contrib", "ndarray.image", "ndarray.linalg", "ndarray.ndarray", "ndarray.op", "ndarray.random", "operator",
     "optimizer", "profiler", "random", "recordio", "registry", "rnn", "runtime", "symbol", "symbol._internal",
-    "symbol.contrib", "symbol.image", "symbol.linalg", "symbol.op", "symbol.random", "symbol.symbol", "test_utils",
-    "util", "visualization",
+    "symbol.contrib", "symbol.image", "symbol.linalg", "symbol.op", "symbol.random", "symbol.sparse", "symbol.symbol",
+    "test_utils", "util", "visualization",
 )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ class NDArrayIter(DataIter):
     """Batches of arrays in memory: one array, a list, or a dict by name. Batches of csr arrays (or SciPy's) are csr.
 
     The last batch, where the data does not fill it: "pad" repeats from the beginning, "discard" leaves it out,
-    "roll_over" keeps it for the next epoch. `shuffle` draws a new order (numpy's global random state) at every reset.
+    "roll_over" keeps it for the next epoch. `shuffle` draws a new order (numpy's global random state) at every reset;
+    `data` and `label` are then in this order, too, so that what a net says can be compared with them.
     Of arrays with more samples than the first one's the first samples count; with fewer there is a ValueError.
     NotImplementedError: a csr array with another handling than "discard".
     """
@@ -48,13 +49,12 @@ class NDArrayIter(DataIter):
                     f"NDArrayIter: {name!r} has {source.shape[self._axis]} samples, {self.data[0][0]!r} {self.num_data}"
                 )
         self.num_source = len(self.data) + len(self.label)
-        self.data_list = [a for _, a in [*self.data, *self.label]]
         self.idx = np.arange(self.num_data)
-        self._samples = self.idx.copy()
         self.cursor = -batch_size
-        #: samples left over from the epoch before, in their order then
+        #: samples left over from the epoch before: where they stand now
         self._left: Array = np.zeros(0, np.int64)
         self._begin()
+        self.data_list = [a for _, a in [*self.data, *self.label]]
 
     @property
     def provide_data(self) -> list[DataDesc]:
@@ -76,8 +76,13 @@ class NDArrayIter(DataIter):
         if self.shuffle:
             # permutes what the last epoch permuted, as MXNet does: the same numpy seed gives the same batches
             np.random.shuffle(self.idx)
-            self._samples = self._samples[self.idx]
+            self.data, self.label = self._in_order(self.data), self._in_order(self.label)
+            self._left = np.argsort(self.idx)[self._left]
         self.cursor = -self.batch_size - len(self._left)
+
+    def _in_order(self, sources: Sequence[tuple[str, NDArray]]) -> list[tuple[str, NDArray]]:
+        """The samples as `idx` has them. Arrays of their own: batches may be views of those of the pass before."""
+        return [(name, _rows(source, self.idx, self._axis)) for name, source in sources]
 
     def reset(self) -> None:
         """Begin again; with "roll_over" the samples left over come first."""
@@ -97,7 +102,7 @@ class NDArrayIter(DataIter):
         return len(self._left)
 
     def _order(self) -> Array:
-        return np.concatenate([self._left, self._samples])
+        return np.concatenate([self._left, np.arange(self.num_data)])
 
     def iter_next(self) -> bool:
         self.cursor += self.batch_size
@@ -116,14 +121,14 @@ class NDArrayIter(DataIter):
         chosen = order[begin : begin + self.batch_size]
         missing = self.batch_size - len(chosen)
         if missing and self.last_batch_handle == "pad":
-            chosen = np.concatenate([chosen, np.resize(self._samples, missing)])
+            chosen = np.concatenate([chosen, np.resize(np.arange(self.num_data), missing)])
         return chosen
 
     def _take(self, sources: Sequence[tuple[str, NDArray]]) -> list[NDArray]:
         if self.cursor >= self.num_data:
             raise AssertionError("DataIter needs reset.")
         begin = self.cursor + self._shift
-        if not self.shuffle and self._axis == 0 and not self._shift and begin + self.batch_size <= self.num_data:
+        if self._axis == 0 and not self._shift and begin + self.batch_size <= self.num_data:
             return [s[begin : begin + self.batch_size] for _, s in sources]
         chosen = self._pick()
         return [_rows(s, chosen, self._axis) for _, s in sources]

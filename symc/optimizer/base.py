@@ -188,7 +188,17 @@ class Optimizer:
     def _get_wd(self, index: Any) -> float:
         return self.wd * self._factor(index, self.wd_mult, "wd_mult")
 
+    def _get_lrs(self, indices: Sequence[Any]) -> list[float]:
+        return [self._get_lr(index) for index in indices]
+
+    def _get_wds(self, indices: Sequence[Any]) -> list[float]:
+        return [self._get_wd(index) for index in indices]
+
     def _update_count(self, index: Any) -> None:
+        if isinstance(index, (list, tuple)):
+            for one in index:
+                self._update_count(one)
+            return
         count = self._index_update_count.get(index, self.begin_num_update) + 1
         self._index_update_count[index] = count
         self.num_update = max(count, self.num_update)

@@ -150,3 +150,22 @@ def test_verbose(caplog):
     with caplog.at_level("INFO"):
         start(mx.init.One().set_verbosity(True))
     assert "fc_weight as weight: 1.0" in caplog.text
+
+
+def test_parts_that_programs_call():
+    """Programs start single arrays by the steps that initializers are made of, also of the base class."""
+    base, up, six = mx.init.Initializer(), mx.nd.zeros((2, 1, 4, 4)), mx.nd.zeros(6)
+    base._init_bilinear("upsampling_weight", up)
+    np.testing.assert_array_equal(up.asnumpy(), start(mx.init.Bilinear(), shape=(2, 1, 4, 4)))
+    base._init_loc_bias("stn_loc_bias", six)
+    assert six.asnumpy().tolist() == [1, 0, 0, 0, 1, 0]
+    with pytest.raises(AssertionError, match="6 elements"):
+        base._init_loc_bias("stn_loc_bias", up)
+
+    class Own(mx.init.Xavier):
+        def _init_bilinear(self, name, arr):
+            arr[:] = 7
+
+    with pytest.warns(DeprecationWarning):
+        Own()("upsampling_weight", up)
+    assert (up.asnumpy() == 7).all()

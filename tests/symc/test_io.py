@@ -180,3 +180,24 @@ def test_passes_over_a_csv_file(tmp_path, rows, size, rounded):
         assert found == want
         start = want[-1][1] % rows if rounded else 0
         it.reset()
+
+
+@pytest.mark.parametrize("left", ["pad", "discard", "roll_over"])
+def test_what_a_shuffled_iterator_holds_is_in_the_order_of_its_batches(left):
+    """Programs compare predictions with `iterator.label`. Batches that were handed out keep their values."""
+    np.random.seed(2)
+    it = mx.io.NDArrayIter(np.arange(7.0), np.arange(7.0) * 10, 3, shuffle=True, last_batch_handle=left)
+    assert it.data[0][1].asnumpy().tolist() == [4, 1, 3, 2, 6, 5, 0]
+    for _ in range(3):
+        data, label, first = it.data[0][1].asnumpy(), it.label[0][1].asnumpy(), None
+        assert (label == data * 10).all() and sorted(data) == list(range(7))
+        at = 0
+        for batch in it:
+            taken = 3 - batch.pad if left == "pad" else 3
+            begun = batch.pad if left == "roll_over" else 0  # what was left over by the pass before comes first
+            assert (batch.data[0].asnumpy()[begun:taken] == data[at : at + taken - begun]).all()
+            assert (batch.label[0].asnumpy() == batch.data[0].asnumpy() * 10).all()
+            at += taken - begun
+            first = (batch, batch.data[0].asnumpy()) if first is None else first
+        it.reset()
+        assert (first[0].data[0].asnumpy() == first[1]).all()

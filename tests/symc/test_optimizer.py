@@ -307,3 +307,13 @@ def test_svrg_corrects_by_the_gradient_of_all_data():
         assert module.score(train, "mse")[0][1] < 0.05
     with pytest.raises(TypeError, match="update_freq"):
         SVRGModule(net)
+
+
+def test_rates_and_counts_of_several_parameters_at_once():
+    """Rules of programs update lists of parameters, and ask the base class by lists of indices."""
+    opt = mx.optimizer.SGD(learning_rate=0.5, wd=0.25, param_idx2name={0: "a_weight", 1: "b_bias"})
+    opt.set_lr_mult({"b_bias": 2.0})
+    opt._update_count([0, 1])
+    opt._update_count((1,))
+    assert (opt._index_update_count, opt.num_update) == ({0: 1, 1: 2}, 2)
+    assert (opt._get_lrs([0, 1]), opt._get_wds([0, 1])) == ([0.5, 1.0], [0.25, 0.0])
