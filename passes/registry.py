@@ -18,10 +18,11 @@ from symc.passes.tensor import (
     simplify,
     stack,
     winograd,
+    winograd_dw,
 )
 
 __all__ = [
     "PASSES", "autodiff", "batch", "choose", "decompose", "fuse", "hoist", "inline", "layout", "lower", "merge_loops",
     "norms", "own_results", "pack", "pack_steps", "plan_memory", "prune", "recompute", "schedule", "simplify", "stack",
-    "tile", "winograd",
+    "tile", "winograd", "winograd_dw",
 ]  # fmt: skip

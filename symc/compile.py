@@ -9,8 +9,8 @@ graph   = merge_loops(graph)               turns that a gradient takes again are
 graph   = inline(graph)                    ... and from here all is ordinary arithmetic
 graph   = prune(graph)                     what nobody takes of a loop is not computed
 graph   = norms(simplify(graph))           fewer, canonical nodes for fuse to see; a norm is one multiply-add
-graph   = layout(graph)                    where blocked layouts are chosen
-graph   = winograd(graph)                  convolutions with fewer multiplications
+graph   = layout(winograd_dw(graph))       where blocked layouts are chosen
+graph   = winograd(graph)                  convolutions with fewer multiplications; winograd_dw: weight gradients
 graph   = pack(graph)                      weights lie as they are read, where a prologue can see to it
 program = fuse(graph)                      which values get memory, and which kernels compute them
 program = schedule(program)                the order of the kernels
@@ -74,6 +74,7 @@ from symc.passes.tensor.prune import Prune
 from symc.passes.tensor.simplify import Simplify
 from symc.passes.tensor.stack import Stack
 from symc.passes.tensor.winograd import WinogradConvolutions
+from symc.passes.tensor.winograd_dw import WinogradDw
 from symc.progress import compiling
 from symc.runtime.kept import Kept
 from symc.runtime.keys import next_key
@@ -116,12 +117,13 @@ def tensor_passes(target: Target | None = None, train: bool = False) -> list[Pas
     """From a tensor graph to a planned program."""
     target = target or host_target()
     width, asked = target.vector_bytes, filtering()
-    filtered = WinogradConvolutions(vector_bytes=width, tile=2 if train else 0, gradients=train and asked is None)
+    fewer = WinogradConvolutions(vector_bytes=width, tile=2 if train else 0, gradients=train and asked is None)
+    taps, maps = ([WinogradDw()], [fewer]) if asked is not False else ([], [])
     packing = Pack(vector_bytes=width, registers=target.registers)
     # an element that is spread over a register serves as many vectors as multiply-adds begin in a cycle
     steps = PackSteps(vector_bytes=width, vectors=target.ports)
     return [
-        Inline(), Prune(), Simplify(), Norms(), Layout(), *([filtered] if asked is not False else []), packing, steps,
+        Inline(), Prune(), Simplify(), Norms(), *taps, Layout(), *maps, packing, steps,
         Fuse(), Schedule(), OwnResults(), Hoist(), PlanMemory(),
     ]  # fmt: skip
 
