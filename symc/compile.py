@@ -88,6 +88,7 @@ from symc.runtime.table import Table, aligned_empty, link_kernels
 from symc.runtime.versions import give_away, touch
 from symc.settings import filtering, verification
 from symc.tracing import dumping, tracing
+from symc.tuned import tuned_file
 from symc.typed import HasGraph, Known, complete, module_of, roles_of
 
 #: Terms of a block of a long sum. Short blocks cost a tenth of a convolution's speed. Gradients need them, as they turn
@@ -141,7 +142,10 @@ def pipeline(
 def loop_passes(target: Target, block: int = TRAINING_BLOCK) -> list[Pass]:
     """From a planned program to scheduled loops; `block`: terms of a block of a long sum."""
     width, registers, ports = target.vector_bytes, target.registers, target.ports
-    return [Lower(), Choose(vector_bytes=width, registers=registers, ports=ports, block=block, small=SMALL), Tile()]
+    choose = Choose(
+        vector_bytes=width, registers=registers, ports=ports, block=block, small=SMALL, tuned=tuned_file(target)
+    )
+    return [Lower(), choose, Tile()]
 
 
 def remaining(module: Module, train: bool = False, wrt: Sequence[str] = ()) -> list[Pass]:
@@ -235,7 +239,8 @@ def compile_symbol(
     with refusals(module.name), compiling(module.name):
         if manager is not None:
             return emit(manager.run(passes, module), target)
-        options = (train, filtering())
+        tuned = next((pass_.tuned for pass_ in passes if isinstance(pass_, Choose)), "")
+        options = (train, filtering(), tuned)
         return program_of(
             module,
             (tuple(wrt), tuple(add), *options, target, active()),

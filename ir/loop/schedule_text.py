@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from symc.ir.loop.nodes import LoopKernel
 from symc.ir.loop.schedule import Nest, Schedule, Split
-from symc.ir.syntax.printing import value_name
+from symc.ir.syntax.printing import global_name, value_name
 from symc.ir.syntax.tokens import END, Reader
 
 #: what a nest may say besides its loops
@@ -42,6 +45,27 @@ def parse_schedule(text: str) -> Schedule:
     if p.peek != END:
         p.unexpected("';' and a nest, or the end of the schedule")
     return made
+
+
+def schedules_text(kernels: Iterable[LoopKernel]) -> str:
+    """The schedules of kernels by their names, one a line: `@k0.dot(sums=24; %i: %i*6, %j*24/8)`."""
+    chosen = [(kernel.name, kernel.schedule) for kernel in kernels if kernel.schedule is not None]
+    return "".join(f"{global_name(name)}({schedule_text(schedule)})\n" for name, schedule in chosen)
+
+
+def parse_schedules(text: str) -> dict[str, Schedule]:
+    """Schedules by the names of their kernels. ParseError with a caret where the text is wrong."""
+    p = Reader(text)
+    found: dict[str, Schedule] = {}
+    while p.peek != END:
+        at = p.at
+        name = p.global_name()
+        if name in found:
+            raise p.error(f"{global_name(name)} has two schedules", at)
+        p.expect("(")
+        found[name] = read_schedule(p)
+        p.expect(")")
+    return found
 
 
 def read_schedule(p: Reader) -> Schedule:

@@ -124,9 +124,14 @@ class Kernels:
 
 def named_buffers(kernel: LoopKernel, step: KernelStep) -> LoopKernel:
     """The kernel with its parameters named as the values of a step that calls it."""
+    return with_buffers(kernel, [*step.operands, *(result.name for result in step.results)])
+
+
+def with_buffers(kernel: LoopKernel, wanted: Sequence[str]) -> LoopKernel:
+    """The kernel with its parameters named so, as far as no scratch buffer is."""
     taken = {stmt.buffer.name for stmt in walk(kernel.body) if isinstance(stmt, Alloc)}
     names: dict[str, str] = {}
-    for buffer, value in zip(kernel.buffers, [*step.operands, *(result.name for result in step.results)]):
+    for buffer, value in zip(kernel.buffers, wanted):
         name = fresh_name(value, taken)
         taken.add(name)
         names[buffer.name] = name

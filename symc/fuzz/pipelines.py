@@ -16,7 +16,10 @@ from symc.passes.manager.manager import Pass
 from symc.passes.program.recompute import Recompute
 
 #: options that say what the program is, or what the machine can do
-FIXED = {("simplify", "rounds"), ("choose", "vector_bytes"), ("decompose", "train")}
+FIXED = {
+    ("simplify", "rounds"), ("choose", "vector_bytes"), ("choose", "schedules"), ("choose", "tuned"),
+    ("decompose", "train"),
+}  # fmt: skip
 
 
 def other_value(rng: np.random.Generator, field: dataclasses.Field[Any]) -> Any:

@@ -4,6 +4,8 @@ does not fit is refused with what it names. Protects schedules that are given by
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from compiling import arrays_for, assert_close, graph_of, to_program
@@ -14,7 +16,7 @@ from symc.ir.errors import IRError, ParseError, VerifyError
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.loop.nodes import For, walk
 from symc.ir.loop.schedule import Nest, Schedule, Split
-from symc.ir.loop.schedule_text import parse_schedule, schedule_text
+from symc.ir.loop.schedule_text import parse_schedule, parse_schedules, schedule_text, schedules_text
 from symc.ir.modules import LoopModule
 from symc.ir.parse import parse
 from symc.ir.prims import conv, dot, exp, reduce_sum
@@ -24,6 +26,7 @@ from symc.ir.types import F32, TensorType
 from symc.passes.loop.lower import Lower
 from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
+from symc.passes.loop.tiling.tuned import key_of_kernel
 from symc.passes.manager.manager import Manager
 from symc.passes.pipeline import PipelineError, parse_pipeline
 
@@ -211,3 +214,50 @@ def test_splits_are_said_by_what_they_are() -> None:
     nest = Nest("i", (Split("i", 6), Split("j", 24, 8)), pack="w", panel=4096)
     assert schedule_text(Schedule((nest,), 24)) == "sums=24; %i: %i*6, %j*24/8, pack=%w, panel=4096"
     assert nest.vector == Split("j", 24, 8)
+
+
+# --------------------------------------------------------------------------------------------- schedules from outside
+
+
+def test_a_pipeline_gives_schedules_and_a_wrong_one_is_refused() -> None:
+    """What the text of all schedules says may be given back, without its blanks."""
+    module = lowered(product())
+    chosen = Manager().run([Choose(vector_bytes=16)], module)
+    text = schedules_text(chosen.kernels)
+    assert parse_schedules(text) == {k.name: k.schedule for k in chosen.kernels}
+    again = Manager().run(parse_pipeline(f"choose{{schedules={''.join(text.split())} vector-bytes=64}}"), module)
+    assert print_module(again) == print_module(chosen)
+    for given, message in [
+        ("@k9.dot(%i:%i,%j)", r"a schedule is given for @k9\.dot; open kernels are @k0\.dot"),
+        ("@k0.dot(%i:%i*21,%j)", r"the schedule given for @k0\.dot does not fit: %i has 20 turns"),
+    ]:
+        with pytest.raises(PipelineError, match=message):
+            Manager().run(parse_pipeline(f"choose{{schedules={given}}}"), module)
+    with pytest.raises(ParseError, match="has two schedules"):
+        Manager().run(parse_pipeline("choose{schedules=@k0.dot(%i:%i,%j)@k0.dot(%i:%i,%j)}"), module)
+
+
+def test_measured_schedules_are_taken_by_what_a_kernel_computes(tmp_path: Path, caplog) -> None:
+    """Whatever its buffers are called; not for sums of other blocks. Damaged lines, and what does not fit, are none."""
+    module = lowered(product())
+    renamed = lowered(graph_of(lambda left, right: dot(left, right), left=f32(20, 100), right=f32(100, 40)))
+    key = key_of_kernel(module.kernels[0], 24)
+    assert key == key_of_kernel(renamed.kernels[0], 24) != key_of_kernel(module.kernels[0], 256)
+    text = "sums=24; %i: %j*16/8, %i*5"
+
+    def chosen(lines: str, at: LoopModule = module, **options: int) -> str:
+        path = tmp_path / f"file {len(list(tmp_path.iterdir()))}.txt"  # a path with a blank
+        path.write_text(lines)
+        made = Manager().run([Choose(tuned=quote(str(path)), **options)], at)
+        return schedule_text(made.kernels[0].schedule)
+
+    plain = schedule_text(Manager().run([Choose()], module).kernels[0].schedule)
+    for at in (module, renamed):
+        assert chosen(f"{key}({text})\n", at) == text != plain
+    assert chosen(f"{key}({text})\n", block=256) != text and not caplog.records
+    for damaged in (f"{key}({text}", f"{key}(%i: %i*", "\x00\x01", f"{key[1:]}({text})", f"{key}(%i: %i*21, %j)"):
+        caplog.clear()
+        assert chosen(damaged) == plain and len(caplog.records) == 1
+    caplog.clear()
+    assert schedule_text(Manager().run([Choose(tuned="/no/such/file")], module).kernels[0].schedule) == plain
+    assert "No such file" in caplog.text

@@ -20,6 +20,9 @@ from symc.ir.changed import replace
 from symc.ir.loop.nests import chain, has_branches, is_reduction, nest_of
 from symc.ir.loop.nodes import Buffer, For, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
 from symc.ir.loop.schedule import Nest, Schedule, Split
+from symc.ir.loop.schedule_text import parse_schedules
+from symc.ir.loop.verify_schedule import misfit
+from symc.ir.syntax.printing import global_name
 from symc.ir.types import BOOL
 from symc.passes.cost import ABREAST, APART, FAR, LARGEST, LINE, SET, SEVERAL, STREAM
 from symc.passes.loop.lower import LoopModule
@@ -39,7 +42,8 @@ from symc.passes.loop.tiling.nests import (
 from symc.passes.loop.tiling.panels import laid_tile, packed_tile
 from symc.passes.loop.tiling.streams import streamed
 from symc.passes.loop.tiling.strides import Access, accesses, scratch_buffers
-from symc.passes.manager.manager import Pass, option, register_pass
+from symc.passes.loop.tiling.tuned import measured_for, tuned_schedules
+from symc.passes.manager.manager import Pass, PipelineError, option, register_pass
 from symc.passes.manager.rewrite import Rewriter
 
 #: registers that the tiles of a small kernel fill
@@ -74,18 +78,41 @@ class Choose(Pass):
     ports: int = option(2, "multiply-adds of whole vectors that begin in a cycle", min=1)
     block: int = option(24, "terms of a block of a long sum: fewer are more exact and slower", min=2)
     small: int = option(0, "turns of innermost loops up to which a kernel's code is kept short", min=0)
+    schedules: str = option("", "schedules of kernels, which are not asked about: @k0.dot(%i:%i*6,%j*24/8)@k1...")
+    tuned: str = option("", "a file of measured schedules (symc tune), its path quoted as in URLs")
 
     def run(self, module: LoopModule, rw: Rewriter) -> LoopModule:
+        given = self._given(module) if self.schedules else {}
+        measured = tuned_schedules(self.tuned) if self.tuned else {}
         kernels = []
         for kernel in module.kernels:
-            if kernel.is_scheduled or kernel.schedule is not None:
+            if kernel.name in given:
+                problem = misfit(kernel, given[kernel.name])
+                if problem:
+                    raise PipelineError(f"the schedule given for {global_name(kernel.name)} does not fit: {problem}")
+                kernels.append(replace(kernel, schedule=given[kernel.name]))
+                continue
+            if kernel.schedule is not None or kernel.is_scheduled:
                 kernels.append(kernel)
                 continue
             origins = [kernel.origin] if kernel.origin else []
             origin = rw.act(f"choose {kernel.name}", origins, _shown, kernel.name)
             # to leave a kernel as it is (a veto) is a decision, too
-            kernels.append(replace(kernel, schedule=Schedule() if origin is None else self.schedule_of(kernel)))
+            schedule = measured_for(kernel, self.block, measured) if measured and origin is not None else None
+            if schedule is None:
+                schedule = Schedule() if origin is None else self.schedule_of(kernel)
+            kernels.append(replace(kernel, schedule=schedule))
         return replace(module, kernels=tuple(kernels))
+
+    def _given(self, module: LoopModule) -> dict[str, Schedule]:
+        """The schedules that are given, each for a kernel of the module whose loops are plain."""
+        given = parse_schedules(self.schedules)
+        names = [kernel.name for kernel in module.kernels if not kernel.is_scheduled]
+        for name in given:
+            if name not in names:
+                known = ", ".join(map(global_name, names)) or "none"
+                raise PipelineError(f"a schedule is given for {global_name(name)}; open kernels are {known}")
+        return given
 
     def schedule_of(self, kernel: LoopKernel) -> Schedule:
         """What the cost model makes of a kernel."""

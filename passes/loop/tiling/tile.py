@@ -93,17 +93,20 @@ class _Tiler:
     def __init__(self, kernel: LoopKernel, schedule: Schedule) -> None:
         self.buffers: dict[str, Buffer] = {b.name: b for b in kernel.buffers}
         self.buffers.update(scratch_buffers(kernel.body))
+        #: nests that were not met yet
         self.nests, self.block = {nest.at: nest for nest in schedule.nests}, schedule.sums
         #: names in use that new loops and scratch buffers must not have
         self.names = {s.var for s in walk(kernel.body) if isinstance(s, For)} | set(self.buffers)
 
     def statements(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        if not self.nests:
+            return body
         made: list[Stmt] = []
         for stmt in body:
             if not isinstance(stmt, For):
                 made.append(stmt)
                 continue
-            nest = self.nests.get(stmt.var)
+            nest = self.nests.pop(stmt.var, None)
             if nest is None:
                 made.append(replace(stmt, body=self.statements(stmt.body)))
             elif nest.loops:
