@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from symc.base import LateError, MXNetError, those, user_line
-from symc.compile import Executable, Instance, compile_symbol
+from symc.compile import compile_symbol
 from symc.context import Context
 from symc.described import listing, merged, planned
 from symc.inference import infer_shapes
@@ -25,6 +25,7 @@ from symc.ndarray import NDArray
 from symc.ndarray.late import failed
 from symc.passes.edits import active, using
 from symc.passes.program.recompute import Recompute
+from symc.runtime.executable import Executable, Instance
 from symc.runtime.keys import next_key
 from symc.runtime.memory import address_of, empty, zeros
 from symc.settings import switch

@@ -11,7 +11,7 @@ import numpy as np
 import symc as mx
 from symc.base import LateError
 from symc.codegen.target import host_target
-from symc.compile import Instance, emit
+from symc.compile import emit
 from symc.debug.compare import Reference, compare, difference, reference_of, same
 from symc.debug.reading import gradients_of, heads_of, inputs_of
 from symc.debug.trial import Trial, Wrong
@@ -25,6 +25,7 @@ from symc.passes.manager.manager import Manager, Pass
 from symc.passes.tensor.autodiff import Autodiff
 from symc.passes.tensor.decompose import Decompose
 from symc.passes.tensor.inline import Inline
+from symc.runtime.executable import Instance
 from symc.runtime.memory import empty
 from symc.runtime.table import num_threads, set_num_threads
 from symc.sparse_binding import StoredExecutor

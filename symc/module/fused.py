@@ -25,7 +25,7 @@ from symc.settings import verification
 from symc.typed import module_of
 
 if TYPE_CHECKING:
-    from symc.compile import Executable, Instance
+    from symc.runtime.executable import Executable, Instance
 
 #: keys that rules fold from the program's key start here, far from those of the net's own operators
 _RULE_KEYS = 1 << 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_int64
 
-from symc.compile import Executable, Instance
 from symc.ir.types import Array
+from symc.runtime.executable import Executable, Instance
 from symc.runtime.memory import address_of
 from symc.runtime.versions import touch
 
