@@ -56,6 +56,15 @@ class LateError(MXNetError):
     #: the symc.ndarray.late.Failure that is told
     failure: Any = None
 
+    @classmethod
+    def of(cls, problem: Exception, remark: str) -> LateError:
+        """The same refusal in other words: an index outside stays one."""
+        return (type(problem) if isinstance(problem, LateError) else cls)(remark)
+
+
+class OutsideError(LateError, IndexError):
+    """An index outside of the extents: programs catch the IndexError that MXNet raises."""
+
 
 class UserCodeError(MXNetError):
     """What the code of an operator in Python has raised: its class is one of that, too. It knows the Symbol's name, and

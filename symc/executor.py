@@ -201,9 +201,9 @@ class Executor:
         for output in self._sound:
             output._data[...] = np.nan if output._data.dtype.kind == "f" else 0
         file, line = user_line()
-        remark = f"{self._label()}: {problem} (run at {file}:{line})"
+        error = LateError.of(problem, f"{self._label()}: {problem} (run at {file}:{line})")
         kinds = [(output.shape, output.dtype) for output in self._sound]
-        self._outputs = list(failed(kinds, self._ctx, remark, getattr(problem, "failure", None), False))
+        self._outputs = list(failed(kinds, self._ctx, error, getattr(problem, "failure", None), False))
         return self._outputs
 
     def _recompute(self, instance: Instance) -> None:

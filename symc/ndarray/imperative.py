@@ -100,7 +100,7 @@ def invoke(
                 results[0] = cast_storage(results[0], op.storage_of(["default"] * len(ordered)))
     except (LateError, np.linalg.LinAlgError) as problem:
         if targets is not None:
-            raise LateError(f"{called}: {problem}") from None
+            raise LateError.of(problem, f"{called}: {problem}") from None
         return _failed(op, called, ordered, located(ctx) if not ordered else ordered[0].context, problem)
     except (MXNetError, IRError) as problem:
         raise MXNetError(f"{called}: {problem}") from None
@@ -123,9 +123,10 @@ def _failed(op: Operator, called: str, given: Sequence[NDArray], ctx: Any, probl
     file, line = user_line()
     remark = f"{called}: {str(problem).removeprefix(f'{called}: ')} (called at {file}:{line})"
     found = list(zip(shapes.outs, types.outs))[: op.num_visible_outputs()]
+    error = LateError.of(problem, remark)
     if any(shape is None or dtype is None or not is_known(shape) for shape, dtype in found):
-        raise LateError(remark) from None
-    results = failed(found, ctx, remark, getattr(problem, "failure", None), op.random)  # type: ignore[arg-type]
+        raise error from None
+    results = failed(found, ctx, error, getattr(problem, "failure", None), op.random)  # type: ignore[arg-type]
     return results[0] if len(results) == 1 else results
 
 

@@ -33,17 +33,16 @@ _MAKING = (
 class Failure:
     """Why arrays are not there, and whether it was told."""
 
-    def __init__(self, remark: str, drawn: bool) -> None:
-        self.remark, self.drawn, self.told = remark, drawn, False
+    def __init__(self, error: LateError, drawn: bool) -> None:
+        self.error, self.drawn, self.told = error, drawn, False
         _PENDING.append(self)
 
     def tell(self) -> None:
         """LateError, the first time."""
         if not self.told:
             self.told = True
-            error = LateError(self.remark)
-            error.failure = self
-            raise error
+            self.error.failure = self
+            raise self.error
 
 
 #: for `waitall`; whoever looks at none of so many results does not miss the oldest
@@ -123,13 +122,13 @@ def attach_methods() -> None:
 
 
 def failed(
-    results: Sequence[tuple[tuple[int, ...], Any]], ctx: Context, remark: str, before: Failure | None, drawn: bool
+    results: Sequence[tuple[tuple[int, ...], Any]], ctx: Context, error: LateError, before: Failure | None, drawn: bool
 ) -> list[NDArray]:
     """The results of a call that failed, by shapes and types: because an input had failed `before`, or for a reason of
     its own. Draws of random numbers use one generator, and fail together: the first that is looked at tells for all."""
     if before is None and drawn:
         before = next((failure for failure in _PENDING if failure.drawn and not failure.told), None)
-    failure = before or Failure(remark, drawn)
+    failure = before or Failure(error, drawn)
     failure.told = False  # the call has seen it, not the program
     return [Failed(shape, dtype, ctx, failure) for shape, dtype in results]
 

@@ -271,10 +271,11 @@ def _host_entry(step: KernelStep, values: Sequence[Held]) -> Entry:
             raise
         except (MXNetError, np.linalg.LinAlgError) as problem:
             whose = called(step.origin)
-            kind: type[MXNetError] = LateError if isinstance(problem, LateError) else MXNetError
+            remark = f"{whose}: {problem}" if whose else str(problem)
             if isinstance(problem, np.linalg.LinAlgError):
-                kind = MatrixError
-            raise kind(f"{whose}: {problem}" if whose else str(problem)) from problem
+                raise MatrixError(remark) from problem
+            late = isinstance(problem, LateError)
+            raise (LateError.of(problem, remark) if late else MXNetError(remark)) from problem
         for name, array in zip(results, arrays[len(inputs) :]):
             array[...] = made[name]
 

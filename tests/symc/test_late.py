@@ -146,3 +146,20 @@ def test_a_gradient_that_a_matrix_does_not_have_is_refused_by_the_operators_name
     exe.forward(is_train=True)
     with pytest.raises(LateError, match="'lq'.*Singular matrix"):
         exe.backward([nd.ones((2, 3)), nd.ones((2, 2))])
+
+
+def test_an_index_outside_is_an_index_error_too():
+    """Programs catch either, of arrays, of an executor, and in a call that is compiled by then."""
+    data, at = nd.array([[0, 1, 2], [3, 4, 5]]), nd.array([[0, 1], [0, 3]])
+    exe = mx.sym.gather_nd(mx.sym.Variable("a"), mx.sym.Variable("i")).bind(mx.cpu(), {"a": data, "i": at})
+    for kind in (IndexError, mx.MXNetError):
+        for _ in range(4):
+            with pytest.raises(kind, match="outside of the extents"):
+                nd.gather_nd(data, at).asnumpy()
+        with pytest.raises(kind, match="outside of the extents"):
+            exe.forward()[0].asnumpy()
+        with pytest.raises(kind, match="outside of 0 to 1"):
+            nd.take(data, nd.array([5]), mode="raise").wait_to_read()
+    with pytest.raises(mx.MXNetError) as told:
+        nd.linalg.potrf(nd.array([[-1.0]])).asnumpy()
+    assert not isinstance(told.value, IndexError)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from symc.base import LateError
+from symc.base import OutsideError
 from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
@@ -54,13 +54,13 @@ def wrapped(index: Node, extent: int) -> Node:
 def _check_positions(index: Array, extents: Array) -> Array:
     limits = extents.reshape(-1, *(1,) * (index.ndim - 1)) if extents.size > 1 else extents
     if index.size and bool(np.any((index < -limits) | (index >= limits))):
-        raise LateError(f"index {index.min()} to {index.max()} is outside of the extents {extents.tolist()}")
+        raise OutsideError(f"index {index.min()} to {index.max()} is outside of the extents {extents.tolist()}")
     return index
 
 
 def _check_inside(index: Array, extents: Array) -> Array:
     if index.size and not bool(np.all((index >= 0) & (index <= extents.item() - 1))):
-        raise LateError(f"index {index.min()} to {index.max()} is outside of 0 to {extents.item() - 1}")
+        raise OutsideError(f"index {index.min()} to {index.max()} is outside of 0 to {extents.item() - 1}")
     return index
 
 
