@@ -1,5 +1,7 @@
-"""An Executor whose arrays are sparse: the program computes on dense ones, and arrays change their form where they come
-in and go out.
+"""An Executor whose arrays are sparse: they change their form where they come in and go out.
+
+Of a csr argument the program reads what is stored, where all its readers can (symc.compressed); for a batch that stores
+more than there is room for the program is made anew, with more room. Whatever else is sparse is dense inside.
 
 A row_sparse argument that stores all its rows is the program's memory itself. A row_sparse gradient has the rows that
 its readers tell (an Embedding's ids, the columns of a csr matrix), zero or not: lazy optimizers go by them.
@@ -7,22 +9,29 @@ its readers tell (an Embedding's ids, the columns of a csr matrix), zero or not:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from symc.compressed import ON_STORED, Parts, compressed, part_names, readable
 from symc.context import Context
 from symc.executor import Executor
 from symc.ir.process import turns
-from symc.ir.types import Array
+from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray import NDArray, zeros
 from symc.ndarray.sparse import BaseSparseNDArray, CSRNDArray, RowSparseNDArray
 from symc.ndarray.sparse.kernels import warn_fallback
-from symc.ops.shared.storage import DEFAULT, ROW_SPARSE
+from symc.ops.shared.storage import CSR, DEFAULT, ROW_SPARSE
+from symc.runtime.memory import need
 from symc.runtime.versions import give_away
 from symc.typed import output_stypes, variables_stored
 
+_ADVICE = (
+    "; dot (with a csr on its left), FullyConnected, sum over one axis and functions that give 0 for 0 read what a csr "
+    "argument without a gradient stores"
+)
 _EMBEDDINGS = ("Embedding", "_contrib_SparseEmbedding")
 
 
@@ -39,18 +48,22 @@ class StoredExecutor(Executor):
         self._symbol, self._ctx, self._group2ctx = symbol, ctx, group2ctx
         self.arg_arrays, self.aux_arrays = list(args), list(aux)
         self.grad_arrays = list(grads)
-        dense_grads = [_twin(g) if g is not None and r != "null" else None for g, r in zip(grads, reqs)]
-        # what is added to a sparse gradient is computed beside it
-        inner_reqs = ["write" if g is not None and g._sparse and r == "add" else r for g, r in zip(grads, reqs)]
-        twins = [_twin(a) for a in self.arg_arrays]
-        self._inner = Executor(
-            symbol, ctx, twins, dense_grads, inner_reqs, [_twin(a) for a in self.aux_arrays], group2ctx, memory_budget
-        )
-        self._edits, self._budget, self._types = self._inner._edits, self._inner._budget, self._inner._types
-        self._arg_names, self._aux_names = self._inner._arg_names, self._inner._aux_names
-        self._output_names, self._lock = self._inner._output_names, turns()
+        self._arg_names, self._aux_names = symbol.list_arguments(), symbol.list_auxiliary_states()
         self._reqs = [r if g is not None else "null" for g, r in zip(self.grad_arrays, reqs)]
-        stypes = {n: a.stype for n, a in zip(self._arg_names, self.arg_arrays) if a._sparse}
+        named = {**dict(zip(self._arg_names, self.arg_arrays)), **dict(zip(self._aux_names, self.aux_arrays))}
+        self._types = {name: TensorType(dtype_of(a.dtype), a.shape) for name, a in named.items()}
+        wanted = {n for n, r in zip(self._arg_names, self._reqs) if r != "null"}
+        matrices = {n: a for n, a in named.items() if isinstance(a, CSRNDArray) and n not in wanted}
+        #: the csr arguments of which the program reads what is stored
+        self._parts = {n: Parts(matrices[n]) for n in sorted(readable(symbol, set(matrices)))}
+        self._twins = {n: _twin(a, n) for n, a in named.items() if n not in self._parts}
+        self._dense_grads = {n: _twin(g, n) for n, g in zip(self._arg_names, self.grad_arrays) if n in wanted}
+        shapes = {name: matrices[name].shape for name in self._parts}
+        self._compressed = compressed(symbol, shapes) if shapes else symbol
+        self._inner = self._bound(memory_budget)
+        self._edits, self._budget = self._inner._edits, self._inner._budget
+        self._output_names, self._lock = self._inner._output_names, turns()
+        stypes = {n: a.stype for n, a in named.items() if a._sparse}
         self._stypes = output_stypes(symbol, stypes)
         self._rows_of = _row_sources(symbol, stypes)
         self._shown: list[NDArray] | None = None
@@ -62,12 +75,39 @@ class StoredExecutor(Executor):
         }
         #: csr arguments that the program only reads, and where the values of each stand in its dense array
         self._filled: dict[str, tuple[Array, ...]] = {
-            n: () for n, a in zip(self._arg_names, args) if isinstance(a, CSRNDArray) and n not in changed
+            n: () for n, a in named.items() if isinstance(a, CSRNDArray) and n not in changed and n not in self._parts
         }
-        for node in symbol.graph.nodes():
+        for node in self._compressed.graph.nodes():
             kinds = variables_stored(node, stypes)
-            if set(kinds) - {DEFAULT} and node.op not in (*_EMBEDDINGS, "cast_storage"):
+            if set(kinds) - {DEFAULT} and node.op not in (*_EMBEDDINGS, *ON_STORED, "cast_storage"):
                 warn_fallback(node.op, kinds)
+
+    def _bound(self, memory_budget: int | None) -> Executor:
+        """What computes: bound to dense arrays, and to vectors with as much room as there is now."""
+        arrays = dict(self._twins)
+        for name, parts in self._parts.items():
+            arrays |= zip(part_names(name), (NDArray._of(part) for part in parts.arrays))
+        symbol = self._compressed
+        names = symbol.list_arguments()
+        # what is added to a sparse gradient is computed beside it
+        added = {n for n, g, r in zip(self._arg_names, self.grad_arrays, self._reqs) if r == "add" and not g._sparse}
+        reqs = ["add" if n in added else "write" if n in self._dense_grads else "null" for n in names]
+        return Executor(
+            symbol, self._ctx, [arrays[n] for n in names], [self._dense_grads.get(n) for n in names], reqs,
+            [arrays[n] for n in symbol.list_auxiliary_states()], self._group2ctx, memory_budget,
+        )  # fmt: skip
+
+    def _make_room(self) -> None:
+        """For what the csr arguments store now: the program is made anew where that is more than ever before."""
+        given = {n: a for n, a in zip(self._arg_names, self.arg_arrays) if n in self._parts}
+        small = [n for n, a in given.items() if isinstance(a, CSRNDArray) and len(a._values) > self._parts[n].room]
+        if small:
+            self._parts |= {n: Parts(given[n]) for n in small}
+            before = self._inner
+            self._inner = self._bound(self._budget)
+            self._inner._edits, self._inner._outputs = before._edits, before._outputs
+            if before._monitor is not None:
+                self._inner.set_monitor_callback(before._monitor.callback, before._monitor.everything)
 
     # -- arrays
 
@@ -96,8 +136,13 @@ class StoredExecutor(Executor):
 
     def _load(self) -> None:
         """What is in the sparse arrays goes to where the program reads it."""
-        pairs = [*zip(self.arg_arrays, self._inner.arg_arrays), *zip(self.aux_arrays, self._inner.aux_arrays)]
-        for name, (array, twin) in zip([*self._arg_names, *self._aux_names], pairs):
+        self._make_room()
+        names = [*self._arg_names, *self._aux_names]
+        for name, array in zip(names, [*self.arg_arrays, *self.aux_arrays]):
+            if name in self._parts:
+                self._parts[name].take(array)
+                continue
+            twin = self._twins[name]
             if name in self._filled:
                 self._scatter(name, array, twin._data)
             elif isinstance(array, BaseSparseNDArray) and array._values is not twin._data:
@@ -136,9 +181,9 @@ class StoredExecutor(Executor):
             self._inner.backward(out_grads, is_train)
             self._store_states()
             named = dict(zip(self._arg_names, self.arg_arrays))
-            for name, array, made, req in zip(self._arg_names, self.grad_arrays, self._inner.grad_arrays, self._reqs):
-                if array is not None and array._sparse and made is not None:
-                    found = self._gradient(name, array, made, named)
+            for name, array, req in zip(self._arg_names, self.grad_arrays, self._reqs):
+                if array is not None and array._sparse and name in self._dense_grads:
+                    found = self._gradient(name, array, self._dense_grads[name], named)
                     array._receive(array + found if req == "add" else found)
 
     def _gradient(self, name: str, array: NDArray, made: NDArray, named: Mapping[str, NDArray]) -> NDArray:
@@ -146,13 +191,16 @@ class StoredExecutor(Executor):
         sources = self._rows_of.get(name)
         if array.stype != ROW_SPARSE or sources is None:
             return made.tostype(array.stype)
-        rows = np.unique(np.concatenate([_rows(named[source], array.shape[0]) for source in sources]))
+        touched = np.zeros(array.shape[0], np.bool_)  # the gradient itself is as long
+        for source in sources:
+            touched[_rows(named[source], array.shape[0])] = True
+        rows = np.flatnonzero(touched)
         return RowSparseNDArray._from(made._read[rows], [rows], array.shape, array.context)
 
     def _store_states(self) -> None:
-        for array, twin in zip(self.aux_arrays, self._inner.aux_arrays):
+        for name, array in zip(self._aux_names, self.aux_arrays):
             if array._sparse:
-                array._receive(twin)
+                array._receive(self._twins[name])
 
     # -- the rest
 
@@ -167,20 +215,23 @@ class StoredExecutor(Executor):
         return self.reshaped(kwargs, partial_shaping, allow_up_sizing, "pass partial_shaping=True for new values")
 
     def debug_str(self) -> str:
-        """The compiled programs, which are those of dense arrays."""
+        """The compiled programs, which are those of dense arrays, and of what csr arguments store."""
         return self._inner.debug_str()
 
     def __repr__(self) -> str:
         return repr(self._inner)
 
 
-def _twin(array: NDArray) -> NDArray:
-    """The dense array that the program has in the place of this one."""
+def _twin(array: NDArray, name: str) -> NDArray:
+    """The dense array that the program has in the place of this one. MXNetError where there is no memory for it."""
     if not array._sparse:
         return array
     if isinstance(array, RowSparseNDArray) and len(array._values) == array.shape[0]:
         give_away(array._values)  # the sparse array writes there without a word
         return NDArray._of(array._values, array.context)
+    what = f"{name!r}, of storage type {array.stype}, is read as a dense array, which"
+    advice = "" if array.stype != CSR else _ADVICE
+    need(math.prod(array.shape) * np.dtype(array.dtype).itemsize, what, advice)
     return zeros(array.shape, array.context, array.dtype)
 
 

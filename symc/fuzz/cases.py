@@ -208,6 +208,12 @@ case("Embedding", whole([0, 3], [3, 1]), (4, 2), input_dim=4, output_dim=2, dtyp
 case("_contrib_SparseEmbedding", whole([0, 3], [3, 1]), (4, 2), input_dim=4, output_dim=2, dtype="float64")
 case("_sparse_retain", (4, 2), whole(0, 3))
 case("cast_storage", (3, 2), stype="default")
+# the last of the three vectors' elements only fills them up
+case("_csr_dot", (4,), whole(0, 2, 2, 3), whole(1, 0, 3, 4), (4, 2), shape=(3, 4))
+case("_csr_dot", (4,), whole(0, 2, 2, 3), whole(1, 0, 3, 4), (3,), shape=(3, 4), transpose_a=True)
+case("_csr_dot", (4,), whole(0, 2, 2, 3), whole(1, 0, 3, 4), (2, 4), shape=(3, 4), transpose_b=True)
+case("_csr_sum", (4,), whole(0, 2, 2, 3), whole(1, 0, 3, 4), shape=(3, 4), axis=1)
+case("_csr_sum", (4,), whole(0, 2, 2, 3), whole(1, 0, 3, 4), shape=(3, 4), axis=0, keepdims=True)
 case("pick", (3, 4), whole(0, 3, 1))
 case("pick", (3, 4), whole([0, 3, 2, 1]), axis=0, keepdims=True)
 case("gather_nd", (3, 4), whole([0, 2, 2], [1, 3, 3]))

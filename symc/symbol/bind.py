@@ -10,7 +10,7 @@ import numpy as np
 from symc.base import MXNetError, those
 from symc.context import Context
 from symc.inference import infer_shapes, infer_types
-from symc.ops.shared.storage import DEFAULT
+from symc.ops.shared.storage import CSR, DEFAULT
 from symc.sharing import Pool, Wanted, keep
 from symc.symbol.symbol import Symbol
 from symc.typed import declared, gradient_stypes, output_stypes
@@ -153,9 +153,10 @@ def simple_bind(
     places = _places(symbol, group2ctx or {})
     pool = Pool("simple_bind", symbol, ctx, shared_exec, shared_arg_names, shared_buffer, places)
     wanted, kept = list(zip(names, arg_shapes, arg_types)), list(zip(states, aux_shapes, aux_types))
-    pool.check([*wanted, *(w for w, r in zip(wanted, reqs) if r != "null"), *kept])
     stypes = declared(symbol, stype_dict)
     gradients = gradient_stypes(symbol, stypes)
+    filled = [w for w in wanted if stypes.get(w[0]) != CSR]  # a new csr matrix stores nothing
+    pool.check([*filled, *(w for w, r in zip(wanted, reqs) if r != "null"), *kept])
 
     def stored(wanted: Wanted, stypes: Mapping[str, str], dense: Callable[[Wanted], NDArray]) -> NDArray:
         """An array that is sparse is new, unless it is shared."""
