@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from symc.context import Context, cpu
 from symc.initializer import Uniform
 from symc.ir.types import Array
 from symc.module import Module
+from symc.module.base_module import call_all
 from symc.ndarray import NDArray
 from symc.updating import (  # noqa: F401 - programs that train by themselves import these from here
     _create_kvstore,
@@ -60,16 +61,18 @@ class FeedForward:
             self.symbol = self.sym_gen(getattr(data, "default_bucket_key", None))
         names = [d[0] for d in data.provide_data]
         arguments = self.symbol.list_arguments()
-        labels = [d[0] for d in data.provide_label if d[0] in arguments]
-        module = Module(self.symbol, names, labels, context=self.ctx, work_load_list=loads)
+        provided = {d[0]: d for d in data.provide_label or () if d[0] in arguments}
+        labels = list(provided)
         if not for_training:
             known = self.arg_params or {}
-            missing = [a for a in arguments if a not in known and a not in names and a not in labels]
-            module = Module(
-                self.symbol, names, [*labels, *(m for m in missing if m.endswith("label"))], context=self.ctx
-            )
-        shapes = [d for d in data.provide_label if d[0] in labels]
-        module.bind(data.provide_data, shapes or None, for_training=for_training)
+            labels += [a for a in arguments if a.endswith("label") and a not in known and a not in (*names, *labels)]
+            # iterators without labels describe dummies: what the net infers counts
+            found, _, _ = self.symbol.infer_shape_partial(**{d[0]: d[1] for d in data.provide_data})
+            inferred = {n: s for n, s in zip(arguments, found or ()) if n in labels and s and all(s)}
+            provided.update({n: io.DataDesc(n, s) for n, s in inferred.items()})
+        module = Module(self.symbol, names, labels, context=self.ctx, work_load_list=loads)
+        if not for_training:
+            module.bind(data.provide_data, [*provided.values()] or None, for_training=False)
         return module
 
     def _iterator(self, X: Any, y: Any, is_train: bool) -> io.DataIter:
@@ -119,12 +122,11 @@ class FeedForward:
         module = self._module(data, True, work_load_list)
         module.logger = logger or logging
         args, states = self._known_params()
-        module.init_params(self.initializer, args, states, allow_missing=True)
         settings = dict(self.kwargs) if isinstance(self.optimizer, str) else {}
         module.fit(
             data, evaluation, eval_metric, epoch_end_callback, batch_end_callback, kvstore, self.optimizer, settings,
-            eval_end_callback, eval_batch_end_callback, begin_epoch=self.begin_epoch, num_epoch=self.num_epoch,
-            monitor=monitor,
+            eval_end_callback, eval_batch_end_callback, self.initializer, args, states, allow_missing=True,
+            begin_epoch=self.begin_epoch, num_epoch=self.num_epoch, monitor=monitor,
         )  # fmt: skip
         self.arg_params, self.aux_params = module.get_params()
         self._predictor = None
@@ -150,16 +152,26 @@ class FeedForward:
             self._predictor = shapes, module
         return self._predictor[1]
 
+    def _answers(self, data: io.DataIter, num_batch: int | None, reset: bool) -> Iterator[tuple[list[NDArray], Any]]:
+        """(outputs, batch) for every batch; the outputs are overwritten by the next one. Labels are not fed: their
+        shapes need not be those that the net infers."""
+        module = self._ready(data)
+        if reset:
+            data.reset()
+        for number, batch in enumerate(data):
+            if number == num_batch:
+                return
+            module.forward(io.DataBatch(batch.data, pad=batch.pad), is_train=False)
+            yield module.get_outputs(), batch
+
     def predict(self, X: Any, num_batch: int | None = None, return_data: bool = False, reset: bool = True) -> Any:
         """Outputs as numpy arrays (one, or a list), with data and labels if wanted."""
-        data = self._iterator(X, None, is_train=False)
-        module = self._ready(data)
         outputs: list[list[Array]] = []
         inputs: list[list[Array]] = []
         labels: list[list[Array]] = []
-        for made, _, batch in module.iter_predict(data, num_batch, reset):
+        for made, batch in self._answers(self._iterator(X, None, is_train=False), num_batch, reset):
             keep = batch.data[0].shape[0] - (batch.pad or 0)
-            outputs.append([o.asnumpy() for o in made])
+            outputs.append([o.asnumpy()[: o.shape[0] - (batch.pad or 0)] for o in made])
             inputs.append([a.asnumpy()[:keep] for a in batch.data])
             labels.append([a.asnumpy()[:keep] for a in batch.label or []])
         joined = _joined(outputs)
@@ -176,7 +188,10 @@ class FeedForward:
         """The metric's value on an iterator."""
         data = self._iterator(X, None, is_train=False)
         measured = metric.create(eval_metric) if not isinstance(eval_metric, metric.EvalMetric) else eval_metric
-        self._ready(data).score(data, measured, num_batch, batch_end_callback, reset=reset)
+        measured.reset()
+        for number, (outputs, batch) in enumerate(self._answers(data, num_batch, reset)):
+            measured.update(batch.label, outputs)
+            call_all(batch_end_callback, BatchEndParam(0, number, measured, {"self": self, "data_batch": batch}))
         return measured.get()[1]
 
     def save(self, prefix: str, epoch: int | None = None, remove_amp_cast: bool = True) -> None:

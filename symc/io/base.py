@@ -97,8 +97,8 @@ class DataIter:
         raise NotImplementedError(f"{type(self).__name__} does not give data")
 
     def getlabel(self) -> Any:
-        """Labels of this batch."""
-        raise NotImplementedError(f"{type(self).__name__} does not give labels")
+        """Labels of this batch; None where there are none."""
+        return None
 
     def getindex(self) -> Any:
         """Numbers of this batch's samples."""

@@ -73,6 +73,28 @@ def test_feed_forward(tmp_path):
         model.fit(3)
 
 
+@pytest.mark.filterwarnings("ignore:FeedForward")
+def test_feed_forward_predicts_from_iterators_without_labels(tmp_path, caplog):
+    """They describe labels of one number a row, whatever the net's own labels are."""
+    np.savetxt(tmp_path / "x.csv", X, delimiter=",")
+    net = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=5, name="fc")
+    model = mx.model.FeedForward(mx.sym.LogisticRegressionOutput(net, name="softmax"), num_epoch=2, numpy_batch_size=8)
+    targets = np.random.RandomState(3).rand(len(X), 5)
+    model.fit(mx.io.NDArrayIter(X, targets, 8), eval_metric="mse")
+    wide = X.shape[1:]
+    unlabelled = mx.io.CSVIter(data_csv=str(tmp_path / "x.csv"), data_shape=wide, batch_size=1)
+    predicted = model.predict(unlabelled)
+    np.testing.assert_allclose(predicted, model.predict(X), rtol=1e-5)
+
+    class Own(mx.io.NDArrayIter):
+        provide_label = None
+
+    np.testing.assert_array_equal(model.predict(Own(X, batch_size=1)), predicted)
+    scored = model.score(mx.io.NDArrayIter(X, targets, 8), "mse")
+    np.testing.assert_allclose(scored, ((predicted - targets) ** 2).mean(), rtol=1e-5)
+    assert "Already bound" not in caplog.text
+
+
 def test_feed_forward_is_deprecated():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
