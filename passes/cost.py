@@ -1,7 +1,9 @@
-"""What parts of a kernel cost, in turns of its innermost loop: what tile and layout choose by."""
+"""What parts of a kernel cost, in turns of its innermost loop: what choose and layout go by."""
 
-#: bytes of a panel: it has to stay in a core's second cache beside what streams past
-LARGEST = 3 << 17
+#: bytes of a core's second cache, where nobody says how large it is
+CACHE = 1 << 20
+#: bytes of a panel: it has to stay in that cache beside what streams past
+LARGEST = 3 * CACHE // 8
 #: bytes of sums that wait for their next parts: they are read and written once for every panel
 WAITING = 1 << 22
 #: turns of a reduction that cost as much as storing a result far from its neighbours
@@ -23,7 +25,7 @@ MOVING = 8
 #: bytes of a row that are enough to read it from where it lies, unless it serves so many tiles
 STREAM, SEVERAL = 128, 10
 #: bytes of a cache line, and of an operand from which on it is not expected in a core's own caches
-LINE, FAR = 64, 1 << 18
+LINE, FAR = 64, CACHE // 4
 #: lines that one turn of a loop asks memory for at most, and how many panels ahead all turns may go
 ASKED, FURTHER = 64, 4
 #: bytes from a tile's strip of a line to the next one's, up to which that is asked for
@@ -33,7 +35,7 @@ REPEATED, WIDE = 16, 1 << 13
 #: turns that calling a kernel costs, and asking whether a parameter has changed (in Python)
 CALLING, ASKING = 300, 100
 #: bytes that a core keeps near, and multiply-adds that take as long as fetching a byte from further off
-CORE, FETCHING = 3 << 18, 0.5
+CORE, FETCHING = 3 * CACHE // 4, 0.5
 #: multiply-adds that have to be under way for none to be waited for
 FOLLOWING = 8
 #: multiply-adds that take as long as loading, combining or storing an element of a tile

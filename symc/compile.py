@@ -133,7 +133,13 @@ def loop_passes(target: Target, block: int = TRAINING_BLOCK) -> list[Pass]:
     """From a planned program to scheduled loops; `block`: terms of a block of a long sum."""
     width, registers, ports = target.vector_bytes, target.registers, target.ports
     choose = Choose(
-        vector_bytes=width, registers=registers, ports=ports, block=block, small=SMALL, tuned=tuned_file(target)
+        vector_bytes=width,
+        registers=registers,
+        ports=ports,
+        block=block,
+        cache=target.cache,
+        small=SMALL,
+        tuned=tuned_file(target),
     )
     return [Lower(), choose, Tile()]
 
@@ -229,8 +235,8 @@ def compile_symbol(
     with refusals(module.name), compiling(module.name):
         if manager is not None:
             return emit(manager.run(passes, module), target)
-        tuned = next((pass_.tuned for pass_ in passes if isinstance(pass_, Choose)), "")
-        options = (train, filtering(), tuned)
+        chosen = next((pass_.spelled() for pass_ in passes if isinstance(pass_, Choose)), "")
+        options = (train, filtering(), chosen)
         return program_of(
             module,
             (tuple(wrt), tuple(add), *options, target, active()),

@@ -9,12 +9,14 @@ another machine's results. Code for machines that this host is not can be made a
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 
 from symc.codegen.errors import TargetError
 from symc.ir.process import forks_wait
@@ -38,6 +40,8 @@ class Target:
     #: how inline assembly calls a vector register; empty where nobody has tried
     register: str = ""
     triple: str = ""
+    #: bytes of a core's second cache; of a machine that is only looked at, or named, those of a common one
+    cache: int = 1 << 20
 
     def lanes(self, item_bytes: int) -> int:
         """How many elements of `item_bytes` bytes fit one vector register."""
@@ -55,6 +59,8 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "baseline": (),
 }
 
+#: bytes of second caches that are made use of: what is larger is shared
+CACHES = (1 << 18, 1 << 21)
 #: processors that execute an instruction on 64 bytes in two halves
 _HALVED = ("znver4",)
 
@@ -151,7 +157,7 @@ def host_target() -> Target:
         return aim
     wanted = os.environ.get("SYMC_TARGET", "")
     if not wanted:
-        return named_target(_best_name())
+        return _host()
     target = named_target(wanted)
     if target.triple:
         raise TargetError(f"SYMC_TARGET={wanted}: this host is {platform.machine()}; unset it")
@@ -161,6 +167,24 @@ def host_target() -> Target:
             f"SYMC_TARGET={wanted}: this host lacks {', '.join(missing)}; unset it, or use {_best_name()!r} or lower"
         )
     return target
+
+
+@functools.cache
+def _host() -> Target:
+    found = named_target(_best_name())
+    return dataclasses.replace(found, cache=min(max(_second_cache() or found.cache, CACHES[0]), CACHES[1]))
+
+
+def _second_cache() -> int:
+    """Bytes of the second cache of the processor's first core as Linux tells them; 0 where it does not."""
+    for place in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            level, kind, size = ((place / name).read_text().strip() for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        if level == "2" and kind != "Instruction" and size[-1:] == "K" and size[:-1].isdigit():
+            return int(size[:-1]) << 10
+    return 0
 
 
 @functools.cache

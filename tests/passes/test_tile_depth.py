@@ -13,19 +13,12 @@ from symc.ir.prims.linear import conv_dw, output_spatial
 from symc.ir.tensor.interp import evaluate
 from symc.ir.types import F32, F64, DType, TensorType
 from symc.passes.loop.lower import Lower
-from symc.passes.loop.tiling import choose, panels
+from symc.passes.loop.tiling import panels
 from symc.passes.loop.tiling.choose import Choose
 from symc.passes.loop.tiling.tile import Tile
 from symc.passes.manager.manager import Manager
 
 
-@pytest.fixture
-def _small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (choose, panels):
-        monkeypatch.setattr(module, "LARGEST", 3000)
-
-
-@pytest.mark.usefixtures("_small_cache")
 @pytest.mark.parametrize(
     ("left", "right", "form", "dtype"),
     [
@@ -45,7 +38,7 @@ def test_parts_add_up(left: tuple[int, ...], right: tuple[int, ...], form: dict[
     types = {"x": TensorType(dtype, left), "w": TensorType(dtype, right), "b": TensorType(dtype, (columns,))}
     graph = graph_of(positive, **types)
     arrays = arrays_for(graph, kind="int")
-    made = Manager(verify=True).run([Lower(), Choose(vector_bytes=16), Tile()], to_program(graph))
+    made = Manager(verify=True).run([Lower(), Choose(vector_bytes=16, cache=8000), Tile()], to_program(graph))
     held = [s.buffer.name for s in walk(made.kernels[0].body) if isinstance(s, Alloc)]
     assert any(name.startswith("sums") for name in held)
     want, got = evaluate(graph, arrays).outputs, run_loop_module(made, arrays).outputs
@@ -53,11 +46,10 @@ def test_parts_add_up(left: tuple[int, ...], right: tuple[int, ...], form: dict[
         np.testing.assert_array_equal(got[name], want[name])
 
 
-@pytest.mark.usefixtures("_small_cache")
 def test_threads_keep_a_loop_to_share() -> None:
     """A product of so few columns that one panel holds them is not divided: its rows are what threads share."""
     graph = graph_of(lambda x, w: [dot(x, w)], x=TensorType(F32, (24, 900)), w=TensorType(F32, (900, 8)))
-    made = Manager(verify=True).run([Lower(), Choose(vector_bytes=16), Tile()], to_program(graph))
+    made = Manager(verify=True).run([Lower(), Choose(vector_bytes=16, cache=8000), Tile()], to_program(graph))
     (outer,) = made.kernels[0].body
     assert outer.kind == "parallel"
 
@@ -68,8 +60,6 @@ def test_parts_of_several_loops(
     monkeypatch: pytest.MonkeyPatch, largest: int, kernel: tuple[int, int], stride: int, images: int
 ) -> None:
     """A convolution's gradient in its weights is cut at its images, rows or positions, epilogue and all."""
-    for module in (choose, panels):
-        monkeypatch.setattr(module, "LARGEST", largest)
     for other in ("DENSE", "SPARSE", "FOLDED"):
         monkeypatch.setattr(panels, other, 0.0)
     size = (10, 13)
@@ -81,7 +71,8 @@ def test_parts_of_several_loops(
     types = {"x": (images, 18, *size), "ct": (images, 10, *places), "w": (10, 18, *kernel)}
     graph = graph_of(updated, **{name: TensorType(F32, shape) for name, shape in types.items()})
     arrays = arrays_for(graph, kind="int")
-    made = Manager(verify=True).run([Lower(), Choose(vector_bytes=16), Tile()], to_program(graph))
+    choose = Choose(vector_bytes=16, cache=8 * largest // 3)
+    made = Manager(verify=True).run([Lower(), choose, Tile()], to_program(graph))
     held = [s.buffer.name for s in walk(made.kernels[0].body) if isinstance(s, Alloc)]
     assert any(name.startswith("sums") for name in held) == (largest < 1 << 20)
     assert made.kernels[0].body[0].kind == "parallel"

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from compiling import arrays_for, graph_of, run_native, to_program
 
+from symc.codegen.target import host_target
+from symc.compile import emit
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.loop.nodes import Alloc, For, walk
 from symc.ir.modules import LoopModule
@@ -31,7 +33,6 @@ def _product(x: Node, w: Node, b: Node) -> list[Node]:
 
 @pytest.fixture
 def _small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "CORE", 1 << 10)
     monkeypatch.setattr(streams, "RUN", 64)
 
 
@@ -43,22 +44,22 @@ def test_products_of_one_row(rows: int, columns: int, dtype: DType) -> None:
     types = {"x": (1, rows), "w": (rows, columns), "b": (columns,)}
     graph = graph_of(_product, **{name: TensorType(dtype, shape) for name, shape in types.items()})
     arrays, program = arrays_for(graph, kind="int"), to_program(graph)
-    made = Manager(verify=True).run([Lower(), Choose(vector_bytes=16, block=4), Tile()], program)
+    made = Manager(verify=True).run([Lower(), Choose(vector_bytes=16, block=4, cache=1400), Tile()], program)
     assert any(name.startswith("sums") for name in _held(made))
     want = evaluate(graph, arrays).outputs["out0"]
     np.testing.assert_array_equal(run_loop_module(made, arrays).outputs["out0"], want)
-    np.testing.assert_array_equal(run_native(program, arrays)["out0"], want)
+    np.testing.assert_array_equal(emit(made, host_target())(**arrays)["out0"], want)
 
 
 @pytest.mark.usefixtures("_small_cache")
 def test_sums_of_columns_are_as_exact_as_sums_in_blocks() -> None:
     graph = graph_of(lambda x: [reduce_sum(x, (0,))], x=TensorType(F32, (20000, 64)))
     arrays, program = arrays_for(graph), to_program(graph)
-    made = Manager(verify=True).run([Lower(), Choose(), Tile()], program)
+    made = Manager(verify=True).run([Lower(), Choose(cache=1400), Tile()], program)
     assert len([name for name in _held(made) if name.startswith("sums")]) > 1
     exact = arrays["x"].astype(np.float64)
     bound = 8 * np.sqrt(24) * np.finfo(np.float32).eps * np.abs(exact).sum(0)
-    assert np.all(np.abs(run_native(program, arrays)["out0"] - exact.sum(0)) <= bound)
+    assert np.all(np.abs(emit(made, host_target())(**arrays)["out0"] - exact.sum(0)) <= bound)
 
 
 def test_what_a_cache_holds_or_several_rows_use_stays_in_registers() -> None:

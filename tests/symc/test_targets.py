@@ -19,7 +19,7 @@ from loading import module_at
 import symc as mx
 from symc.codegen.emit.kernel import emit_kernel
 from symc.codegen.jit.compile import _compile, assembly
-from symc.codegen.target import Target, host_features, host_target, is_x86, named_target
+from symc.codegen.target import CACHES, Target, host_features, host_target, is_x86, named_target
 from symc.compile import emit, loop_passes, pipeline
 from symc.ir.prims import cast, dot, relu, tanh
 from symc.ir.tensor.interp import evaluate
@@ -211,3 +211,15 @@ def test_arithmetic_on_halves_calls_nothing() -> None:
     instance.run()
     for got, want in zip(instance.outputs, evaluate(graph, arrays).outputs.values()):
         assert_close(got, want, 2e-3)
+
+
+def test_caches_are_those_of_the_host_unless_a_target_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What sizes of panels are chosen by: of the machine, within bounds, and the same everywhere for a named target, so
+    that its results can be reproduced."""
+    monkeypatch.delenv("SYMC_TARGET", raising=False)
+    host = host_target()
+    assert CACHES[0] <= host.cache <= CACHES[1]
+    (choose,) = [p for p in loop_passes(host) if p.name == "choose"]
+    assert choose.cache == host.cache
+    monkeypatch.setenv("SYMC_TARGET", "baseline")
+    assert host_target().cache == named_target("baseline").cache == Choose().cache

@@ -24,7 +24,7 @@ from symc.ir.loop.schedule_text import parse_schedules
 from symc.ir.loop.verify_schedule import misfit
 from symc.ir.syntax.printing import global_name
 from symc.ir.types import BOOL
-from symc.passes.cost import ABREAST, APART, FAR, LARGEST, LINE, SET, SEVERAL, STREAM
+from symc.passes.cost import ABREAST, APART, CACHE, LINE, SET, SEVERAL, STREAM
 from symc.passes.loop.lower import LoopModule
 from symc.passes.loop.tiling.depth import divisible
 from symc.passes.loop.tiling.nests import (
@@ -77,6 +77,7 @@ class Choose(Pass):
     registers: int = option(16, "vector registers", min=3)
     ports: int = option(2, "multiply-adds of whole vectors that begin in a cycle", min=1)
     block: int = option(24, "terms of a block of a long sum: fewer are more exact and slower", min=2)
+    cache: int = option(CACHE, "bytes of a core's second cache", min=1)
     small: int = option(0, "turns of innermost loops up to which a kernel's code is kept short", min=0)
     schedules: str = option("", "schedules of kernels, which are not asked about: @k0.dot(%i:%i*6,%j*24/8)@k1...")
     tuned: str = option("", "a file of measured schedules (symc tune), its path quoted as in URLs")
@@ -118,7 +119,8 @@ class Choose(Pass):
         """What the cost model makes of a kernel."""
         # large tiles of a kernel of few turns take LLVM longer than they ever save
         registers = min(self.registers, FEW) if turns(kernel.body) <= self.small else self.registers
-        return _Chooser(kernel, self.vector_bytes, Core(registers, self.ports, self.block)).schedule(kernel.body)
+        core = Core(registers, self.ports, self.block, self.cache)
+        return _Chooser(kernel, self.vector_bytes, core).schedule(kernel.body)
 
 
 def _splits(order: list[For], sizes: dict[str, int], lanes: dict[str, int]) -> tuple[Split, ...]:
@@ -232,7 +234,7 @@ class _Chooser:
         turned = self._turned(loops, body, var) if not inner else None
         if turned is not None:
             # of what comes from far every line is read once, and whole
-            far = any(self._bytes(a.stmt) >= FAR for a in accesses(body, self.buffers))
+            far = any(self._bytes(a.stmt) >= self.core.far for a in accesses(body, self.buffers))
             together = min(LINE // TURNED_BYTES, self.core.registers // 2) if far else TURNED
             self._tiled(loops, body, vector, {turned.var: min(together, turned.trips)}, width, width)
         elif len(inner) == 1 and inner[0].carries:
@@ -241,7 +243,7 @@ class _Chooser:
             # what is written out keeps its operands in registers, too
             short = inner[0].var in short_reductions(body)
             budget = max(3, self.core.registers // 2) if short else self.core.registers
-            columns = streamed(loops, body, vector, self.buffers, width)
+            columns = streamed(loops, body, vector, self.buffers, width, self.core.near)
             if columns:
                 self._tiled(loops, body, vector, {}, columns, width, abreast=ABREAST)
             else:
@@ -343,8 +345,8 @@ class _Chooser:
         largest = 0
         if panel is not None and not lies:
             nest, _ = nest_of(next(s for s in body if isinstance(s, For)))
-            if trips(nest) * min(chunk, vector.trips) * panel.dtype.itemsize > LARGEST:
-                largest = LARGEST
+            if trips(nest) * min(chunk, vector.trips) * panel.dtype.itemsize > self.core.panel:
+                largest = self.core.panel
         splits = _splits(order, sizes, {vector.var: width})
         pack = panel.name if panel is not None and not lies else ""
         nest_schedule = Nest(loops[0].var, splits, None, short_reductions(body), pack, largest, abreast)
@@ -374,7 +376,7 @@ class _Chooser:
                 if not fixed or step < 128:
                     continue
                 free = [x for x in loops if access.stride(x.var) == 0]
-                if chunk * inner.trips * load.dtype.itemsize > LARGEST:
+                if chunk * inner.trips * load.dtype.itemsize > self.core.panel:
                     return load if divisible(loops, free, vector, chunk, inner) else None
                 # every panel reads the other operand anew, and across its lines that is dear
                 steps, largest = self._steps(body), max(self._bytes(a.stmt) for a in found)

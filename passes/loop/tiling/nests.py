@@ -14,11 +14,27 @@ from symc.passes.loop.tiling.strides import Access
 @dataclass(frozen=True)
 class Core:
     """What a register tile has to work with: vector registers, multiply-adds of whole vectors that begin in a cycle,
-    and the terms of a block of its sums."""
+    the terms of a block of its sums, and bytes of the core's second cache."""
 
     registers: int
     ports: int
     block: int
+    cache: int
+
+    @property
+    def panel(self) -> int:
+        """Bytes of a panel: it has to stay in the second cache beside what streams past."""
+        return 3 * self.cache // 8
+
+    @property
+    def far(self) -> int:
+        """Bytes of an operand from which on it is not expected in the core's own caches."""
+        return self.cache // 4
+
+    @property
+    def near(self) -> int:
+        """Bytes that the core keeps near."""
+        return 3 * self.cache // 4
 
     def cycles(self, turns: int, vectors: int, lines: int = 0) -> float:
         """Of one step: each of `turns` elements is multiplied by `vectors` vectors, and added up. An element for one

@@ -21,10 +21,8 @@ from symc.passes.cost import (
     CROWD,
     DENSE,
     ENTERING,
-    FAR,
     FOLDED,
     FOLDING,
-    LARGEST,
     LINE,
     PACKING,
     RAGGED,
@@ -62,7 +60,7 @@ def packed_tile(
     found = list(accesses(last, buffers))
     if steps < 2 * STORING or len(found) != 2 or any(isinstance(s, For) for s in last):
         return None
-    apart = max(abs(FAR if step is None else step) for step in (a.stride(loops[-1].var) for a in found))
+    apart = max(abs(core.far if step is None else step) for step in (a.stride(loops[-1].var) for a in found))
     best = share(loops[-1].trips, width) * (DENSE if apart < 2 else SPARSE if apart == 2 else 0.0)
     if all(a.stride(nest[-1].var) in (0, 1) for a in found):
         whole, rest = divmod(nest[-1].trips, width)
@@ -85,7 +83,7 @@ def packed_tile(
         jams = [x for x in free if x.trips > 1 and still.stride(x.var)][-2:]
         if trips(free) < 2 * PACKING or not jams:
             continue
-        most = LARGEST // (steps * width * load.dtype.itemsize)
+        most = core.panel // (steps * width * load.dtype.itemsize)
         # a convolution's panels come of maps that are long, and its channels are few: two panels are enough to share
         wide = 6 if len(nest) == 1 else min(6, vector.trips // (2 * width))
         if most < 2 and divisible(loops, free, vector, wide * width, nest[0]):

@@ -12,15 +12,17 @@ from collections.abc import Callable, Mapping
 from symc.ir.changed import replace
 from symc.ir.loop.nests import nest_of
 from symc.ir.loop.nodes import Buffer, For, Load, Stmt
-from symc.passes.cost import ABREAST, CORE, RUN, SHARES
+from symc.passes.cost import ABREAST, RUN, SHARES
 from symc.passes.loop.tiling.depth import Parts, divisible, in_turn
 from symc.passes.loop.tiling.nests import trips
 from symc.passes.loop.tiling.strides import accesses
 
 
-def streamed(loops: list[For], body: tuple[Stmt, ...], vector: For, buffers: Mapping[str, Buffer], width: int) -> int:
-    """Turns of `vector` in a tile of a sum whose large operand lies along it and serves one result a turn; 0 for all
-    other nests."""
+def streamed(
+    loops: list[For], body: tuple[Stmt, ...], vector: For, buffers: Mapping[str, Buffer], width: int, near: int
+) -> int:
+    """Turns of `vector` in a tile of a sum whose large operand, of more bytes than are kept `near`, lies along it and
+    serves one result a turn; 0 for all other nests."""
     (inner,) = (s for s in body if isinstance(s, For))
     nest, last = nest_of(inner)
     if len(nest) != 1 or trips([x for x in loops if x is not vector]) != 1 or inner.trips < 4 * ABREAST:
@@ -30,7 +32,7 @@ def streamed(loops: list[For], body: tuple[Stmt, ...], vector: For, buffers: Map
         return 0
     shares = -(-vector.trips // (RUN * SHARES)) * SHARES
     columns = -(-vector.trips // (shares * width)) * width
-    if buffers[found[0].stmt.buffer].type.nbytes <= CORE or columns < RUN // 4:
+    if buffers[found[0].stmt.buffer].type.nbytes <= near or columns < RUN // 4:
         return 0
     return columns if divisible(loops, [], vector, columns, inner) else 0
 
