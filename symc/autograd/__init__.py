@@ -90,10 +90,11 @@ def _listed(arrays: Any, what: str) -> list[Any]:
 
 def mark_variables(variables: Any, gradients: Any, grad_reqs: str | Sequence[str] = "write") -> None:
     """Make arrays variables: `backward` puts their gradients into `gradients`, or adds them there, as `grad_reqs` says
-    ("write", "add" or "null", for all or for each)."""
+    ("write", "add" or "null", for all or for each). Of more gradients or requests than variables the first ones count:
+    programs keep one list, to which they add in every step. ValueError for fewer."""
     arrays, grads = _listed(variables, "variables"), _listed(gradients, "gradients")
     reqs = [grad_reqs] * len(arrays) if isinstance(grad_reqs, str) else list(grad_reqs)
-    if not len(arrays) == len(grads) == len(reqs):
+    if min(len(grads), len(reqs)) < len(arrays):
         raise ValueError(
             f"mark_variables: {len(arrays)} variables, but {len(grads)} gradients and {len(reqs)} requests"
         )

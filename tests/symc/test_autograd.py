@@ -439,3 +439,39 @@ def test_sums_of_gradients_are_nobody_elses(x):
         z = y + x
     z.backward()
     assert values(x.grad) == [3.0**12 + 1] * 3
+
+
+def test_an_operator_may_record_in_itself_and_keep_one_growing_list_of_gradients():
+    """Of more gradients than variables the first ones count: a pooling of pyramids adds to its list in every step."""
+    old = mx.contrib.autograd
+
+    class Inner(mx.operator.CustomOp):
+        def __init__(self):
+            super().__init__()
+            self.held = []
+
+        def forward(self, is_train, req, in_data, out_data, aux):
+            self.held += [mx.nd.zeros_like(in_data[0])]
+            old.mark_variables([in_data[0]], self.held, ["write"] * len(self.held))
+            with old.train_section():
+                self.made = in_data[0] * in_data[0]
+            self.assign(out_data[0], req[0], self.made)
+
+        def backward(self, req, out_grad, in_data, out_data, in_grad, aux):
+            with old.train_section():
+                old.compute_gradient([out_grad[0] * self.made])
+            self.assign(in_grad[0], req[0], self.held[0])
+
+    @mx.operator.register("recording_square")
+    class Prop(mx.operator.CustomOpProp):
+        def create_operator(self, ctx, shapes, dtypes):
+            return Inner()
+
+    exe = mx.sym.Custom(mx.sym.Variable("x"), op_type="recording_square").simple_bind(mx.cpu(), x=(3,))
+    for step in range(3):
+        values = np.arange(3, dtype="float32") + step
+        exe.forward(is_train=True, x=mx.nd.array(values))
+        exe.backward(mx.nd.array([1, 2, 3]))
+        np.testing.assert_array_equal(exe.grad_dict["x"].asnumpy(), 2 * values * [1, 2, 3])
+    with pytest.raises(ValueError, match="2 variables, but 1 gradients"):
+        old.mark_variables([mx.nd.ones(1), mx.nd.ones(1)], [mx.nd.ones(1)])
