@@ -26,7 +26,7 @@ Command = Callable[[argparse.Namespace], int]
 #: what tells `git bisect run` that a revision cannot be judged
 UNTESTABLE = 125
 PASS_LEVELS = ("symbol", "tensor", "program", "loop")
-LEVELS = ("symbol", "tensor", "fused", "program", "planned", "loop", "llvm", "asm", "all")
+LEVELS = ("symbol", "tensor", "fused", "program", "planned", "schedule", "loop", "llvm", "asm", "all")
 INPUT_HELP = "NAME-symbol.json, FILE.py:NAME (a Symbol or a function returning one), a .sir file, or - (.sir on stdin)"
 
 
@@ -114,6 +114,12 @@ def _opt(options: argparse.Namespace) -> int:
 
         return checked(options) or opt(options)
     return opt(options)
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from symc.cli.tune import tune
+
+    return tune(options)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -288,10 +294,15 @@ def _parser() -> _Parser:
     opt = command("opt", _opt, "run passes on a program")
     _input(opt)
     _pipeline(opt)
+    opt.add_argument("--schedule", metavar="FILE", help="schedules of kernels, as dump --level=schedule prints them")
     opt.add_argument("--print-pipeline", action="store_true", help="print the passes with their options, run nothing")
     watching(opt)
     opt.add_argument("--check", action="store_true", help="check values after every pass, as symc numdiff does")
     opt.add_argument("-o", "--output", metavar="FILE", help="write there instead of standard output")
+
+    tune = command("tune", _tune, "measure how kernels run best here, and keep it; nothing needs it")
+    _input(tune)
+    tune.add_argument("--seconds", type=whole(1), default=60, metavar="S", help="how long (default: 60)")
 
     numdiff = command("numdiff", _numdiff, "the first pass, action and value that make a program wrong")
     _checked(numdiff)

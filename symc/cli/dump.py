@@ -15,6 +15,7 @@ from symc.cli.inputs import Loaded, level_of, load, passes_for
 from symc.cli.opt import run_passes, write
 from symc.cli.report import CliError
 from symc.cli.views import select, shorten
+from symc.ir.loop.schedule_text import schedules_text
 from symc.ir.program.nodes import Program
 from symc.ir.syntax.printing import ELIDE
 from symc.ir.text import level_of as text_level
@@ -22,7 +23,9 @@ from symc.ir.text import print_module, save_constants
 from symc.passes.manager.manager import Instrument, Module, Pass
 
 #: the last pass that gives a level; a program has two states (`program` is another word for the second)
-_REACHED_BY = {"fused": "fuse", "planned": "plan_memory", "program": "plan_memory", "loop": "tile"}
+_REACHED_BY = {
+    "fused": "fuse", "planned": "plan_memory", "program": "plan_memory", "schedule": "choose", "loop": "tile",
+}  # fmt: skip
 
 
 #: levels with a text form, as the compiler goes through them
@@ -65,6 +68,8 @@ def _dump(options: argparse.Namespace) -> int:
         if level_of(module) != "loop":
             raise CliError(f"--level={level} needs loops, but --after={options.after} gives {level_of(module)} IR")
         write(_native(module, [level], options.select)[level], options.output)
+    elif level == "schedule":
+        write(schedules_text(module.kernels), options.output)
     elif options.memory:
         _write(_memory(module, options.format), options)
     elif options.format in (None, "text"):
@@ -115,6 +120,8 @@ def _refuse(options: argparse.Namespace, native: bool) -> None:
             raise CliError("--level=all is text only: neither --memory nor another --format")
     if options.after is not None and level is not None and not native:
         raise CliError(f"--after={options.after} and --level={level} both say where to stop; give one of them")
+    if level == "schedule" and (options.memory or options.select is not None or format not in (None, "text")):
+        raise CliError("--level=schedule is a line of text for every kernel: neither --memory, --select nor --format")
     if native and options.memory:
         raise CliError(f"--memory is the plan of a program; it has no --level={level}")
     if native and format not in (None, "text"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from symc.cli.checking import diagnosed, load_piece, pieces, same_again
@@ -14,8 +15,11 @@ from symc.cli.watching import Texts, Watch
 from symc.debug.reproducer import Reproducer
 from symc.extensions import loaded_files
 from symc.ir.errors import ParseError
+from symc.ir.loop.schedule_text import parse_schedules
+from symc.ir.syntax.tokens import END, Reader
 from symc.ir.text import print_module, save_constants
 from symc.passes.edits import active
+from symc.passes.loop.tiling.choose import Choose
 from symc.passes.manager.manager import Instrument, Manager, Module, Pass, PipelineError
 from symc.passes.pipeline import parse_pipeline
 
@@ -48,6 +52,19 @@ def chosen(text: str, loaded: Loaded, train: bool) -> list[Pass]:
         raise CliError(f"pipeline: {problem}") from None
 
 
+def with_schedules(passes: Sequence[Pass], path: str) -> list[Pass]:
+    """The passes with the schedules of a file given to choose."""
+    if not any(isinstance(pass_, Choose) for pass_ in passes):
+        raise CliError(f"--schedule {path}: the pass choose, which takes schedules, does not run")
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        parse_schedules(text)
+    except ParseError as problem:
+        raise problem.of_file(path) from None
+    text = "".join(Reader(text).tokens).rstrip(END)  # an option of a pass has no blanks
+    return [replace(pass_, schedules=text) if isinstance(pass_, Choose) else pass_ for pass_ in passes]
+
+
 def opt(options: argparse.Namespace) -> int:
     """Run the pipeline and print the result."""
     if options.verify_diagnostics:
@@ -67,6 +84,8 @@ def _transformed(options: argparse.Namespace, loaded: Loaded) -> tuple[str, Modu
     """The text of a program after the passes, and the program (with --print-pipeline: the passes' own, and none)."""
     watch = Watch(options)
     passes = chosen(options.passes, loaded, options.train)
+    if options.schedule:
+        passes = with_schedules(passes, options.schedule)
     if passes and passes[0].takes != loaded.level:
         first = passes[0]
         raise PipelineError(f"pass {first.name} takes {first.takes} IR, but {options.input} is {loaded.level} IR")

@@ -59,6 +59,13 @@ class Linked(NamedTuple):
     held: Mapping[str, Held]
 
 
+def entry_of(kernel: NativeKernel, code: int, args: Sequence[int]) -> Entry:
+    """The call of a kernel whose machine code is at an address, with the addresses of its buffers."""
+    shared = kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN
+    grain = max(1, GRAIN // max(kernel.work, 1)) if shared else 0
+    return Entry(code, [*args, *kernel.numbers], kernel.extent, grain)
+
+
 class Linker:
     """Links one program: `kernels` and `addresses` are those of its loop kernels, `constants` its constants' memory.
     Afterwards `words` are those that other buffers' addresses may be written into."""
@@ -118,9 +125,7 @@ class Linker:
                     args = [value.address + shift for value, shift in zip(values, kernel.shifts)]
                     for i, elements in enumerate(called.shifts[at] if at < len(called.shifts) else ()):
                         args[i] += elements * values[i].type.dtype.itemsize
-                    shared = kernel.extent > 1 and kernel.work * kernel.extent > 2 * GRAIN
-                    grain = max(1, GRAIN // max(kernel.work, 1)) if shared else 0
-                    entry = Entry(self.addresses[call], [*args, *kernel.numbers], kernel.extent, grain)
+                    entry = entry_of(kernel, self.addresses[call], args)
                     scratch = max(scratch, kernel.scratch)
             entries.append(entry)
             read.append(values)
