@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import queue
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,24 +80,30 @@ class PrefetchingIter(_Held):
 
     def _start(self) -> None:
         self._process = os.getpid()
-        self._stop = threading.Event()
-        self._queues: list[queue.Queue[Any]] = [queue.Queue(1) for _ in self.iters]
+        self._orders: list[queue.SimpleQueue[bool]] = [queue.SimpleQueue() for _ in self.iters]
+        self._made: list[queue.SimpleQueue[Any]] = [queue.SimpleQueue() for _ in self.iters]
         self._threads = [
-            threading.Thread(target=_prefetch, args=(i, q, self._stop), daemon=True)
-            for i, q in zip(self.iters, self._queues)
+            threading.Thread(target=_prefetch, args=of_one, daemon=True)
+            for of_one in zip(self.iters, self._orders, self._made)
         ]
         self._ended = False
+        _LIVE.add(self)
         for thread in self._threads:
             thread.start()
+        self._order(True)
 
-    def _halt(self) -> None:
-        self._stop.set()
+    def _order(self, another: bool) -> None:
+        for orders in self._orders:
+            orders.put(another)
+
+    def _halt(self, patience: float | None = None) -> None:
+        self._order(False)
         for thread in self._threads:
-            thread.join()
+            thread.join(patience)
 
     def __del__(self) -> None:
-        if hasattr(self, "_stop"):
-            self._stop.set()
+        if hasattr(self, "_orders"):
+            self._order(False)
 
     def reset(self) -> None:
         self._halt()
@@ -110,7 +118,7 @@ class PrefetchingIter(_Held):
             raise MXNetError(
                 "PrefetchingIter: its threads are in the process that this one was forked from; call reset() here first"
             )
-        found = [q.get() for q in self._queues]
+        found = [made.get() for made in self._made]
         for made in found:
             if isinstance(made, BaseException):
                 self._ended = True
@@ -126,12 +134,26 @@ class PrefetchingIter(_Held):
             [a for b in found for a in b.data], [a for b in found for a in b.label or []], found[0].pad, found[0].index,
             provide_data=self.provide_data, provide_label=self.provide_label,
         )  # fmt: skip
+        self._order(True)
         return True
 
 
-def _prefetch(it: DataIter, into: queue.Queue[Any], stop: threading.Event) -> None:
-    """Batches into the queue, None at the end; an exception goes to whoever waits for the batch."""
-    while not stop.is_set():
+#: whose threads run, or may
+_LIVE: weakref.WeakSet[PrefetchingIter] = weakref.WeakSet()
+
+
+@atexit.register
+def _halt_all() -> None:
+    """A thread that is still in a library's code when Python ends can abort the process."""
+    for held in list(_LIVE):
+        if held._process == os.getpid():
+            held._halt(patience=1.0)
+
+
+def _prefetch(it: DataIter, orders: queue.SimpleQueue[bool], into: queue.SimpleQueue[Any]) -> None:
+    """A batch for every order, None at the end; an exception goes to whoever waits for the batch. One is ordered when
+    the one before is taken, as in MXNet: what iterator and program draw from a generator that they share follows."""
+    while orders.get():
         made: Any
         try:
             made = it.next()
@@ -139,12 +161,7 @@ def _prefetch(it: DataIter, into: queue.Queue[Any], stop: threading.Event) -> No
             made = None
         except Exception as problem:
             made = problem
-        while not stop.is_set():
-            try:
-                into.put(made, timeout=0.05)
-                break
-            except queue.Full:
-                continue
+        into.put(made)
         if made is None or isinstance(made, BaseException):
             return
 

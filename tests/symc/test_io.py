@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -199,3 +204,38 @@ def test_what_a_shuffled_iterator_holds_is_in_the_order_of_its_batches(left):
             first = (batch, batch.data[0].asnumpy()) if first is None else first
         it.reset()
         assert (first[0].data[0].asnumpy() == first[1]).all()
+
+
+def test_prefetching_is_one_batch_ahead():
+    """As in MXNet: what iterator and program draw from one generator comes in about the same order."""
+
+    class Counted(mx.io.NDArrayIter):
+        made = 0
+
+        def next(self):
+            batch = super().next()
+            self.made += 1
+            return batch
+
+    inner = Counted(np.arange(12.0), batch_size=2)
+    it = mx.io.PrefetchingIter(inner)
+    for taken in range(1, 6):
+        next(it)
+        time.sleep(0.01)
+        assert inner.made <= taken + 1
+
+
+def test_a_process_ends_when_its_prefetching_threads_have_finished_their_batch():
+    """A thread that Python stops inside of a library, at the end of the process, may abort it."""
+    script = """
+        import time, symc as mx
+        class Slow(mx.io.NDArrayIter):
+            def next(self):
+                time.sleep(0.2)
+                print("made", flush=True)
+                return super().next()
+        it = mx.io.PrefetchingIter(Slow(mx.nd.ones(4), batch_size=2))
+    """
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, cwd=root)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "made\n", "")
