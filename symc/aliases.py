@@ -97,7 +97,7 @@ def inner_names(module: str) -> dict[str, ModuleType]:
 ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     "symc.executor_manager": {"symc.base": "mx_real_t", "symc.context": "cpu", "symc.io": "DataDesc"},
     "symc.gluon.block": {
-        "symc.base": "MXNetError", "symc.gluon.hybrid": "HybridBlock SymbolBlock",
+        "symc.gluon.hybrid": "HybridBlock SymbolBlock",
         "symc.gluon.parameter": "DeferredInitializationError", "symc.ndarray": "NDArray", "symc.symbol": "Symbol",
     },
     "symc.io": {"symc.io.arrays": "_init_data"},
@@ -113,7 +113,18 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "symc.initializer": "InitDesc", "symc.module.base_module": "_check_input_names _parse_data_desc",
         "symc.module.executor_group": "DataParallelExecutorGroup", "symc.ndarray": "zeros",
     },
-    "symc.rnn": {"symc.rnn.base": "_normalize_sequence"},
+    "symc.ndarray.ndarray": {
+        "symc.ndarray": (
+            "add divide equal from_dlpack from_numpy greater greater_equal histogram lesser lesser_equal logical_and "
+            "logical_or logical_xor maximum minimum modulo multiply not_equal op power split_v2 subtract "
+            "to_dlpack_for_read to_dlpack_for_write true_divide waitall"
+        ),
+    },
+    "symc.optimizer": {"symc.ndarray": "NDArray array maximum multiply sparse zeros", "symc.ndarray.random": "normal"},
+    "symc.rnn": {
+        "symc.io": "DataBatch DataDesc DataIter", "symc.model": "load_checkpoint save_checkpoint",
+        "symc.rnn.base": "_normalize_sequence",
+    },
     "symc.symbol.symbol": {
         "symc.attribute": "AttrScope", "symc.context": "Context current_context", "symc.executor": "Executor",
         "symc.ndarray": "NDArray",

@@ -75,6 +75,17 @@ class CustomOpProp:
             [first] * len(self.list_auxiliary_states()),
         )
 
+    def infer_storage_type(self, in_stype: list[str]) -> Any:
+        """(input, output, state storage types). Operators in Python are given dense arrays, whatever is said here."""
+        return in_stype, ["default"] * len(self.list_outputs()), ["default"] * len(self.list_auxiliary_states())
+
+    def infer_storage_type_backward(
+        self, ograd_stype: list[str], in_stype: list[str], out_stype: list[str], igrad_stype: list[str],
+        aux_stype: list[str],
+    ) -> Any:  # fmt: skip
+        """The storage types of head gradients, inputs, outputs, gradients and states in `backward`, which are dense."""
+        return tuple(["default"] * len(given) for given in (ograd_stype, in_stype, out_stype, igrad_stype, aux_stype))
+
     def declare_backward_dependency(self, out_grad: list[int], in_data: list[int], out_data: list[int]) -> list[int]:
         """Which arrays the gradient needs; heads only if `need_top_grad`."""
         return [*(out_grad if self.need_top_grad_ else []), *in_data, *out_data]

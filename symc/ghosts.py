@@ -27,6 +27,24 @@ _OF_LIBRARY = (
     "OpHandle", "ProfileHandle", "RecordIOHandle", "RtcHandle", "SymbolHandle",
 )  # fmt: skip
 
+_QUANTIZED = "symc computes in the net's own types; run the net that is not quantized"
+#: operators of mx.nd.contrib and mx.sym.contrib
+_OPERATORS = {
+    **dict.fromkeys(
+        ("calibrate_entropy", "quantize_asym", *(f"quantized_{word}" for word in (
+            "act", "batch_norm", "concat", "conv", "elemwise_add", "elemwise_mul", "embedding", "flatten",
+            "fully_connected", "pooling", "rnn",
+        ))),
+        _QUANTIZED,
+    ),
+    **dict.fromkeys(
+        ("dgl_adjacency", "dgl_csr_neighbor_non_uniform_sample", "dgl_csr_neighbor_uniform_sample", "dgl_graph_compact",
+         "dgl_subgraph", "edge_id"),
+        "symc has no operators on graphs of DGL; take rows and columns of mx.nd.sparse arrays",
+    ),
+    "group_adagrad_update": "let mx.optimizer.contrib.GroupAdaGrad make the step",
+}  # fmt: skip
+
 #: name below `mx` -> what to do instead
 GHOSTS: Mapping[str, str] = {
     "gluon.data": "feed batches from mx.io iterators, or loop over numpy arrays",
@@ -41,8 +59,13 @@ GHOSTS: Mapping[str, str] = {
     "contrib.onnx": "symc neither reads nor writes ONNX; keep the net as Symbol JSON",
     **{f"base.{name}": _LIBRARY for name in _OF_LIBRARY},
     "model._train_multi_device": "train with fit of an mx.mod.Module, which takes several contexts",
-    "contrib.quant": "symc computes in the net's own types; run the net that is not quantized",
-    "contrib.quantization": "symc computes in the net's own types; run the net that is not quantized",
+    "contrib.quant": _QUANTIZED, "contrib.quantization": _QUANTIZED,
+    **{f"{place}.contrib.{name}": advice for place in ("ndarray", "symbol") for name, advice in _OPERATORS.items()},
+    **dict.fromkeys((
+        "util.set_np", "util.reset_np", "util.wrap_np_unary_func", "util.wrap_np_binary_func",
+        "util.np_ufunc_legal_option",
+    ), _NUMPY),
+    "util.get_cuda_compute_capability": "symc compiles for the CPU only",
     "contrib.amp": "symc computes in the net's own types; cast the data and parameters, or leave them in float32",
     "contrib.tensorboard": "log from a batch_end_callback",
     "contrib.io": "wrap the loader in a subclass of mx.io.DataIter",

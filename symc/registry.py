@@ -32,13 +32,13 @@ class Registry(Generic[T]):
         self.classes: dict[str, type[T]] = {}
         _BY_BASE[base] = self
 
-    def register(self, cls: C) -> C:
-        """Class decorator: known by its own name from now on. As in MXNet, a name that is taken is replaced, with a
-        warning."""
-        name = cls.__name__.lower()
-        warn_if_replaced(self.what, name, self.classes.get(name), cls)
-        self.classes[name] = cls
-        return cls
+    def register(self, klass: C, name: str | None = None) -> C:
+        """Class decorator: known by its own name, or by the one given, from now on. As in MXNet, a name that is taken
+        is replaced, with a warning."""
+        name = (name or klass.__name__).lower()
+        warn_if_replaced(self.what, name, self.classes.get(name), klass)
+        self.classes[name] = klass
+        return klass
 
     def alias(self, *names: str) -> Callable[[C], C]:
         """Class decorator: known by these names, too."""

@@ -121,7 +121,7 @@ def set_module(module: str | None) -> Callable[[F], F]:
 
 
 def __getattr__(name: str) -> object:
-    found = ghost("symc", name)
+    found = ghost("symc", name) or ghost("symc", f"util.{name}")
     if found is None:
         raise AttributeError(f"module 'symc.util' has no attribute {name!r}")
     return found

@@ -11,7 +11,7 @@ from typing import Any
 from symc import initializer
 from symc import name as naming
 from symc.aliases import standing_elsewhere
-from symc.base import those
+from symc.base import MXNetError, those
 from symc.gluon.parameter import Parameter, ParameterDict
 from symc.gluon.utils import HookHandle, indented
 from symc.ndarray import load as load_arrays
@@ -240,6 +240,18 @@ class Block:
             child.apply(fn)
         fn(self)
         return self
+
+    def save(self, prefix: str) -> None:
+        """MXNetError: a block is saved by its parameters, and by `export`."""
+        raise MXNetError("Block.save: use save_parameters, or export for a net that SymbolBlock.imports reads")
+
+    def load(self, prefix: str) -> None:
+        """MXNetError: what `save` would have written is not read."""
+        raise MXNetError("Block.load: use load_parameters, or SymbolBlock.imports for an exported net")
+
+    def register_op_hook(self, callback: Any, monitor_all: bool = False) -> None:
+        """MXNetError: values inside of a net are watched where it is bound."""
+        raise MXNetError("Block.register_op_hook: bind the net's Symbol and use Executor.set_monitor_callback")
 
     def hybridize(self, active: bool = True, **kwargs: Any) -> None:
         """Compile the HybridBlocks inside (or no longer do so)."""

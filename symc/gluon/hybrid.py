@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,15 @@ class HybridBlock(Block):
         self._active = active
         self._clear()
         super().hybridize(active, **kwargs)
+
+    def optimize_for(self, x: Any, *args: Any, backend: str | None = None, clear: bool = True, **kwargs: Any) -> None:
+        """Hybridize and call once. With a warning: MXNet's backends do not exist here, symc optimises whatever it
+        compiles."""
+        if not backend:
+            raise ValueError("optimize_for: backend must be named")
+        warnings.warn(f"backend {backend!r} cannot be found; symc optimises what it compiles", stacklevel=2)
+        self.hybridize(True, **kwargs)
+        self(x, *args)
 
     def cast(self, dtype: Any) -> None:
         """Change the element type of all parameters."""

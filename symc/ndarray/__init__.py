@@ -4,6 +4,7 @@ from typing import Any
 
 import symc.ops  # noqa: F401  (registers every operator)
 from symc.aliases import inner_names as _inner_names
+from symc.aliases import standing_elsewhere as _standing_elsewhere
 from symc.custom import hand_arrays_as as _hand_arrays_as
 from symc.ndarray import contrib, sparse
 from symc.ndarray import distributions as _distributions
@@ -50,6 +51,8 @@ __all__ = [
 ]  # fmt: skip
 
 globals().update(_inner_names(__name__))
+for _module in (contrib, ndarray):  # type: ignore[name-defined]  # noqa: F821  (a module of this package)
+    _module.__getattr__ = _standing_elsewhere(_module.__name__)
 
 
 def __getattr__(name: str) -> Any:

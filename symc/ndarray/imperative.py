@@ -55,6 +55,8 @@ def invoke(
     given: dict[str, str] = {}
     if values:
         free = [p.name for p in parameters(cls) if p.name not in kwargs and p.name != cls.variadic]
+        if out is None and len(values) == len(free) + 1 and isinstance(values[-1], NDArray):
+            out = values.pop()  # stands after the parameters
         if len(values) > len(free):
             raise TypeError(f"{called}: too many positional arguments")
         for name, value in zip(free, values):
@@ -71,6 +73,8 @@ def invoke(
     if unknown and not cls.variadic:
         raise MXNetError(f"{called}: has no input {unknown[0]!r}; it has {', '.join(names)}")
     ordered = list(inputs)
+    if out is None and len(ordered) == len(names) + 1 and not named and not parameters(cls):
+        out = ordered.pop()
     if cls.variadic and unknown:
         ordered += list(named.values())
     else:

@@ -1,6 +1,7 @@
 """mx.optimizer: SGD, Adam and the others, and the Updater that applies them."""
 
 from symc.aliases import inner_names as _inner_names
+from symc.aliases import standing_elsewhere as _standing_elsewhere
 from symc.optimizer import contrib as contrib
 from symc.optimizer.base import Optimizer, create, register
 from symc.optimizer.large_batch import LARS, LBSGD
@@ -30,3 +31,4 @@ __all__ = [
 ]  # fmt: skip
 
 globals().update(_inner_names(__name__))
+__getattr__ = _standing_elsewhere(__name__)

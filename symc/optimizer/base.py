@@ -114,10 +114,14 @@ class Optimizer:
 
     # -- updating
 
-    def update(self, index: Any, weight: NDArray, grad: NDArray, state: State) -> None:
-        """Change `weight` and `state` in place."""
+    def update(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
+        """Change `weight` and `state` in place; those of lists one after the other."""
         from symc.optimizer.compiled import run_step
 
+        if isinstance(index, (list, tuple)):
+            for one in zip(index, weight, grad, state):
+                self.update(*one)
+            return
         self._update_count(index)
         run_step(self, index, weight, grad, state)
 
@@ -136,8 +140,12 @@ class Optimizer:
             )
         return self.create_state(index, weight)
 
-    def update_multi_precision(self, index: Any, weight: NDArray, grad: NDArray, state: State) -> None:
+    def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         """As `update`, through the float32 copy if there is one."""
+        if isinstance(index, (list, tuple)):
+            for one in zip(index, weight, grad, state):
+                self.update_multi_precision(*one)
+            return
         if self.multi_precision and weight.dtype == np.float16:
             master, inner = state if self.copy_first else reversed(state)
             self.update(index, master, grad.astype(np.float32), inner)

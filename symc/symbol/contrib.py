@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from symc.aliases import standing_elsewhere
 from symc.ops.base import OPERATORS
 from symc.symbol import random
 from symc.symbol.compose import compose
 from symc.symbol.control import cond, foreach, while_loop
 from symc.symbol.creation import full
 from symc.symbol.symbol import Symbol
+
+__getattr__ = standing_elsewhere(__name__)
+
 
 __all__ = ["adamw_update", "cond", "foreach", "mp_adamw_update", "rand_zipfian", "while_loop"]
 

@@ -358,6 +358,8 @@ class Symbol:
         warnings.warn(f"backend {backend!r} cannot be found; symc optimises a Symbol when it is bound", stacklevel=2)
         return self.__copy__()
 
+    get_backend_symbol = optimize_for
+
     def as_nd_ndarray(self) -> Symbol:
         """The Symbol itself: there is only the classic interface."""
         return self

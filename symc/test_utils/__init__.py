@@ -1,8 +1,32 @@
 """mx.test_utils: comparing arrays, and checking operators against finite differences and expected values.
 
-Tolerances that are not given depend on the element types compared, as in MXNet.
+Tolerances that are not given depend on the element types compared, as in MXNet. `from mxnet.test_utils import *` gives
+programs the modules that MXNet's file imports, too, and they use them.
 """
 
+import bz2
+import errno
+import gzip
+import json
+import logging
+import numbers
+import os
+import struct
+import sys
+import time
+import traceback
+import zipfile
+from collections import OrderedDict
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.random as rnd
+import numpy.testing as npt
+
+import symc as mx
+from symc.context import Context, current_context
+from symc.ndarray import array
+from symc.symbol import Symbol
 from symc.test_utils.checking import (
     check_consistency,
     check_numeric_gradient,
@@ -114,4 +138,7 @@ __all__ = [
     "rand_sparse_ndarray", "random_arrays", "random_sample", "random_uniform_arrays", "retry", "same", "same_array",
     "same_symbol_structure", "set_default_context", "setenv", "shuffle_csr_column_indices", "simple_forward",
     "var_check", "verify_generator",
+    # what MXNet's file imports
+    "Context", "OrderedDict", "Symbol", "array", "bz2", "contextmanager", "current_context", "errno", "gzip", "json",
+    "logging", "mx", "np", "npt", "numbers", "os", "rnd", "struct", "sys", "time", "traceback", "zipfile",
 ]  # fmt: skip

@@ -252,21 +252,30 @@ def _all_close(
 
 
 def compare_optimizer(
-    opt1: Any, opt2: Any, shapes: Any, dtype: Any, w_stype: str = "default", g_stype: str = "default",
-    rtol: float = 1e-4, atol: float = 1e-5, compare_states: bool = True,
+    opt1: Any, opt2: Any, shape: Any, dtype: Any, w_stype: str = "default", g_stype: str = "default",
+    rtol: float = 1e-4, atol: float = 1e-5, compare_states: bool = True, ntensors: int = 1,
 ) -> None:  # fmt: skip
-    """AssertionError unless two optimizers make the same step (weights, and states) from the same random arrays."""
-    for shape in shapes if isinstance(shapes, list) else [shapes]:
-        weight, grad = (nd.array(np.random.uniform(-1, 1, size=shape), dtype=dtype) for _ in range(2))
-        ends = []
-        for optimizer in (opt1, opt2):
-            moved = weight.copy()
-            state = optimizer.create_state_multi_precision(0, moved)
-            optimizer.update_multi_precision(0, moved, grad.copy(), state)
-            ends.append((moved, state))
-        assert_almost_equal(ends[0][0], ends[1][0], rtol=rtol, atol=atol)
-        if compare_states:
-            _compare_states(ends[0][1], ends[1][1], rtol, atol)
+    """AssertionError unless two optimizers make the same step (weights, and states) from the same random arrays. A list
+    of `ntensors` shapes is one step on so many weights."""
+    shapes = shape if isinstance(shape, list) else [shape]
+    if ntensors != len(shapes) and ntensors != 1:
+        raise AssertionError(f"ntensors={ntensors}, but there are {len(shapes)} shapes")
+    pairs = [[nd.array(np.random.uniform(-1, 1, size=s), dtype=dtype) for _ in range(2)] for s in shapes]
+    ends = []
+    for optimizer in (opt1, opt2):
+        moved = [weight.copy() for weight, _ in pairs]
+        states = [optimizer.create_state_multi_precision(i, weight) for i, weight in enumerate(moved)]
+        grads = [grad.copy() for _, grad in pairs]
+        if ntensors > 1:
+            optimizer.update_multi_precision(list(range(ntensors)), moved, grads, states)
+        else:
+            for i, step in enumerate(zip(moved, grads, states)):
+                optimizer.update_multi_precision(i, *step)
+        ends.append((moved, states))
+    for one, other in zip(*(moved for moved, _ in ends)):
+        assert_almost_equal(one, other, rtol=rtol, atol=atol)
+    if compare_states:
+        _compare_states(ends[0][1], ends[1][1], rtol, atol)
 
 
 def _compare_states(a: Any, b: Any, rtol: float, atol: float) -> None:

@@ -239,6 +239,15 @@ def test_modules_have_stand_ins_for_what_programs_import_from_there_only():
         mx.base._LIB.MXGetVersion(3)
 
 
+def test_operators_that_are_absent_say_so_where_they_are_called():
+    for space in (mx.nd.contrib, mx.sym.contrib):
+        with pytest.raises(mx.MXNetError, match="the net that is not quantized"):
+            space.quantized_conv(mx.nd.ones((1,)))
+        assert not hasattr(space, "no_such_operator")
+    with pytest.raises(mx.MXNetError, match="NumPy-like"):
+        mx.util.set_np()
+
+
 def test_every_listed_name_exists():
     for name in dir(mx):
         getattr(mx, name)

@@ -354,6 +354,13 @@ def test_out_and_state_inputs(f):
     target = mx.nd.zeros((2, 2))
     assert mx.nd.square(f, out=target) is target
     np.testing.assert_array_equal(target.asnumpy(), f.asnumpy() ** 2)
+    # out is a parameter as well, behind the inputs and the operator's own
+    assert mx.nd.relu(-f, target) is target and not target.asnumpy().any()
+    assert mx.nd.broadcast_add(f, f, target) is target and (target.asnumpy() == 2 * f.asnumpy()).all()
+    row = mx.nd.zeros(2)
+    assert mx.nd.sum(f, 0, False, False, row) is row and row.asnumpy().tolist() == f.asnumpy().sum(0).tolist()
+    with pytest.raises(mx.MXNetError, match="takes 1 inputs"):
+        mx.nd.square(f, f, out=target)
     weight, gradient, momentum = mx.nd.ones(2), mx.nd.ones(2), mx.nd.zeros(2)
     for _ in range(2):
         mx.nd.sgd_mom_update(weight, gradient, momentum, out=weight, lr=0.5, momentum=0.5)

@@ -122,8 +122,16 @@ def test_small_helpers(monkeypatch):
 
     sometimes()
     tu.compare_optimizer(mx.optimizer.Adam(), mx.optimizer.Adam(), [(2, 3)], "float32")
+    tu.compare_optimizer(mx.optimizer.SGD(), mx.optimizer.SGD(), [(2, 3), (4,)], "float32", ntensors=2)
     with pytest.raises(AssertionError):
         tu.compare_optimizer(mx.optimizer.SGD(), mx.optimizer.SGD(learning_rate=1), (2, 3), "float32")
+
+
+def test_a_star_import_gives_what_programs_use_from_it():
+    names: dict[str, object] = {}
+    exec("from symc.test_utils import *", names)
+    assert names["mx"] is mx and names["np"] is np
+    assert {"Context", "array", "current_context", "os", "sys", "rnd", "assert_almost_equal"} <= names.keys()
 
 
 def test_distributions_are_told_apart():

@@ -14,7 +14,7 @@ from symc.gluon.nn.basic import (
     Lambda,
     Sequential,
 )
-from symc.gluon.nn.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from symc.gluon.nn.norm import BatchNorm, BatchNormReLU, GroupNorm, InstanceNorm, LayerNorm
 from symc.gluon.nn.windows import (
     AvgPool1D,
     AvgPool2D,
@@ -38,7 +38,8 @@ from symc.gluon.nn.windows import (
 )
 
 __all__ = [
-    "Activation", "AvgPool1D", "AvgPool2D", "AvgPool3D", "BatchNorm", "Block", "Conv1D", "Conv1DTranspose", "Conv2D",
+    "Activation", "AvgPool1D", "AvgPool2D", "AvgPool3D", "BatchNorm", "BatchNormReLU", "Block", "Conv1D",
+    "Conv1DTranspose", "Conv2D",
     "Conv2DTranspose", "Conv3D", "Conv3DTranspose", "Dense", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
     "GlobalAvgPool1D", "GlobalAvgPool2D", "GlobalAvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D",
     "GroupNorm", "HybridBlock", "HybridLambda", "HybridSequential", "InstanceNorm", "Lambda", "LayerNorm", "LeakyReLU",

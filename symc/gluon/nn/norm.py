@@ -73,6 +73,16 @@ class BatchNorm(_Norm):
         return F.BatchNorm(x, gamma, beta, running_mean, running_var, name="fwd", **self._kwargs)
 
 
+class BatchNormReLU(BatchNorm):
+    """BatchNorm, and what is below 0 is 0."""
+
+    def hybrid_forward(  # type: ignore[override]
+        self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any
+    ) -> Any:
+        """The normalised data where it is positive."""
+        return F.contrib.BatchNormWithReLU(x, gamma, beta, running_mean, running_var, name="fwd", **self._kwargs)
+
+
 class InstanceNorm(_Norm):
     """Every channel of every example by itself; channels are along `axis`."""
 

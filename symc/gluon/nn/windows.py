@@ -131,6 +131,16 @@ class _Pool(HybridBlock):
         return F.Pooling(x, name="fwd", **self._kwargs)
 
 
+class _CeilFirst(_Pool):
+    """With MXNet's order of parameters for the mean, and for windows of three axes."""
+
+    def __init__(
+        self, pool_size: Any = 2, strides: Any = None, padding: Any = 0, ceil_mode: bool = False,
+        layout: str | None = None, count_include_pad: bool | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(pool_size, strides, padding, layout, ceil_mode, count_include_pad, **kwargs)
+
+
 class _GlobalPool(_Pool):
     """One window for all positions."""
 
@@ -149,10 +159,12 @@ Conv1DTranspose, Conv2DTranspose, Conv3DTranspose = (
     _made(f"Conv{n}DTranspose", _Transposed, f"The transpose of Conv{n}D.", dimensions=n) for n in (1, 2, 3)
 )
 MaxPool1D, MaxPool2D, MaxPool3D = (
-    _made(f"MaxPool{n}D", _Pool, "The largest element of every window.", dimensions=n, kind="max") for n in (1, 2, 3)
+    _made(f"MaxPool{n}D", base, "The largest element of every window.", dimensions=n, kind="max")
+    for n, base in ((1, _Pool), (2, _Pool), (3, _CeilFirst))
 )
 AvgPool1D, AvgPool2D, AvgPool3D = (
-    _made(f"AvgPool{n}D", _Pool, "The mean of every window.", dimensions=n, kind="avg") for n in (1, 2, 3)
+    _made(f"AvgPool{n}D", base, "The mean of every window.", dimensions=n, kind="avg")
+    for n, base in ((1, _Pool), (2, _CeilFirst), (3, _CeilFirst))
 )
 GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D = (
     _made(f"GlobalMaxPool{n}D", _GlobalPool, "The largest element of every channel.", dimensions=n, kind="max")

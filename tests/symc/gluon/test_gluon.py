@@ -412,3 +412,35 @@ def test_what_is_missing_says_so_where_it_is_used(name):
     with pytest.raises(mx.MXNetError, match=f"symc has no mx.gluon.{name}"):
         found("x")
     assert not hasattr(gluon, "nonsense") and not hasattr(gluon.rnn, "nonsense")
+
+
+def test_pools_take_their_parameters_in_mxnets_order():
+    """Where the mean is taken, and in three axes, ceil_mode comes before the layout."""
+    first = {nn.AvgPool2D: "NCHW", nn.AvgPool3D: "NCDHW", nn.MaxPool3D: "NCDHW"}
+    for make, layout in first.items():
+        facts = make(2, 2, 0, True)._kwargs
+        assert (facts["pooling_convention"], facts["layout"]) == ("full", layout)
+    for make, layout in {nn.AvgPool1D: "NCW", nn.MaxPool1D: "NCW", nn.MaxPool2D: "NCHW"}.items():
+        assert make(2, 2, 0, layout, True)._kwargs["pooling_convention"] == "full"
+
+
+def test_what_blocks_do_not_have_says_what_to_do():
+    net = nn.Dense(2)
+    for call in (lambda: net.save("x"), lambda: net.load("x"), lambda: net.register_op_hook(print)):
+        with pytest.raises(mx.MXNetError, match=r"Block\.\w+: (use|bind)"):
+            call()
+    net.initialize()
+    with pytest.warns(UserWarning, match="'MKLDNN' cannot be found"):
+        net.optimize_for(mx.nd.ones((1, 3)), backend="MKLDNN")
+    assert net._active and net.weight.shape == (2, 3)
+
+
+def test_a_norm_with_a_relu():
+    data = mx.nd.array(np.random.default_rng(0).standard_normal((4, 3, 2, 2)))
+    plain, cut = nn.BatchNorm(), nn.BatchNormReLU()
+    for net in (plain, cut):
+        net.initialize()
+    with mx.autograd.record():
+        wanted, found = plain(data), cut(data)
+    np.testing.assert_allclose(found.asnumpy(), np.maximum(wanted.asnumpy(), 0), atol=1e-6)
+    np.testing.assert_allclose(cut.running_var.data().asnumpy(), plain.running_var.data().asnumpy(), rtol=1e-6)
