@@ -226,4 +226,4 @@ def np(
     numpy_feval: Callable[[Array, Array], Any], name: str | None = None, allow_extra_outputs: bool = False
 ) -> CustomMetric:
     """A metric of a numpy function (label, pred)."""
-    return CustomMetric(numpy_feval, name or numpy_feval.__name__, allow_extra_outputs)
+    return CustomMetric(numpy_feval, name, allow_extra_outputs)

@@ -305,7 +305,7 @@ class BaseModule:
             start = time.time()
             self._before_epoch(epoch, train_data)
             for name, value in self._epoch(
-                train_data, epoch, eval_metric, batch_end_callback, monitor, sparse_row_id_fn, live
+                train_data, epoch, eval_metric, batch_end_callback, monitor, sparse_row_id_fn, live, locals()
             ):
                 self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
             self.logger.info("Epoch[%d] Time cost=%.3f", epoch, time.time() - start)
@@ -336,8 +336,10 @@ class BaseModule:
         monitor: Any,
         row_ids: Any,
         live: Live,
+        names: Mapping[str, Any],
     ) -> list[tuple[str, float]]:
-        """One pass over the training data; the metric's values over all of it."""
+        """One pass over the training data; the metric's values over all of it. `names` are those of `fit`, which
+        callbacks find in their parameter's `locals`."""
         eval_metric.reset()
         batches = iter(train_data)
         batch = next(batches, None)
@@ -360,7 +362,8 @@ class BaseModule:
             if monitor is not None:
                 monitor.toc_print()
             if callbacks is not None:
-                call_all(callbacks, BatchEndParam(epoch, number, eval_metric, {"self": self, "data_batch": batch}))
+                here = {**names, "nbatch": number, "data_batch": batch, "next_data_batch": following}
+                call_all(callbacks, BatchEndParam(epoch, number, eval_metric, here))
             number += 1
             batch = following
         live.end(pairs, epoch)

@@ -108,3 +108,10 @@ def test_degenerate_classes():
     wide = mx.metric.create("pcc")
     wide.update([mx.nd.array([4, 0, 4])], [mx.nd.array(np.eye(5)[[4, 0, 3]])])
     assert 0 < wide.get()[1] < 1
+
+
+def test_names_of_metrics_of_functions():
+    """A function without a name of its own is a custom one, also through `np`."""
+    for make in (mx.metric.np, mx.metric.CustomMetric, mx.metric.create):
+        assert make(lambda label, pred: 0.0).name == "custom(<lambda>)", make
+    assert mx.metric.np(lambda label, pred: 0.0, "mine").name == "mine"

@@ -184,3 +184,14 @@ def test_python_modules_say_what_is_missing():
         loss.update_metric(mx.metric.create("acc"), [], pre_sliced=True)
     with pytest.raises(NotImplementedError):
         mx.mod.PythonModule(["data"], None, ["out"]).bind([("data", (2,))])
+
+
+def test_callbacks_find_what_fit_was_given():
+    """Programs read the names of `fit` in the `locals` of what callbacks after batches get."""
+    module, seen = mx.mod.Module(mlp()), []
+    batches = data()
+    module.fit(batches, num_epoch=2, eval_metric="acc", batch_end_callback=lambda param: seen.append(param))
+    names = seen[-1].locals
+    assert names["self"] is module and names["train_data"] is batches and names["eval_metric"] is seen[-1].eval_metric
+    assert (names["epoch"], names["nbatch"], names["num_epoch"]) == (1, seen[-1].nbatch, 2)
+    assert names["next_data_batch"] is None and names["data_batch"].data[0].shape[1:] == X.shape[1:]
