@@ -166,7 +166,7 @@ def test_what_is_dumped_at_any_point_goes_on_to_machine_code(capsys, tmp_path: P
         if pass_ not in ("inline", "simplify"):
             assert again == loops and code == assembly, pass_
         assert "scheduled" in again and code.count("# -----") == again.count("kernel @")
-    assert ran(capsys, "opt", str(file), "-p", "tile,tile{block=2}")[0] == file.read_text()
+    assert ran(capsys, "opt", str(file), "-p", "choose,tile,choose{block=2},tile")[0] == file.read_text()
 
 
 def test_arguments_that_contradict_each_other_are_told(capsys, net: str) -> None:
@@ -215,7 +215,7 @@ def test_a_state_of_a_program_is_where_it_is(capsys, net: str, tmp_path: Path) -
     )
     _, err = ran(capsys, "opt", net, "-p", "decompose,inline,fuse,lower", *SHAPES, code=2)
     assert "which it is not after fuse; put plan_memory between them" in err
-    assert "requires: planned\nbreaks: scheduled\n" in ran(capsys, "passes", "lower")[0]
+    assert "requires: planned\nbreaks: chosen, scheduled\n" in ran(capsys, "passes", "lower")[0]
 
 
 def test_a_typed_symbol_graph_compiles_from_its_text(capsys, net: str, tmp_path: Path) -> None:
