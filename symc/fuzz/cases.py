@@ -173,6 +173,7 @@ case("im2col", (1, 2, 5, 4), kernel=(3, 2), stride=(2, 1), pad=(1, 0))
 case("im2col", (1, 1, 6), kernel=(2,), dilate=(3,))
 case("col2im", (1, 8, 12), kernel=(2, 2), output_size=(5, 4))
 case("col2im", (2, 4, 12), kernel=(2, 2), output_size=(4, 3), stride=(2, 1), pad=(1, 1))
+case("_image_adjust_lighting", (2, 4, 3), alpha=(0.1, -0.2, 0.3))
 case("_image_crop", (4, 5, 3), x=1, y=2, width=3, height=2)
 case("_image_normalize", (3, 2, 2), mean=(0.1, 0.2, 0.3), std=(0.5, 2.0, 1.5))
 

@@ -30,7 +30,7 @@ from symc.ops.shared.families import MaybeFloat, complete_shape, floats_only, ir
 Draw = Callable[[Node, list[Node], tuple[int, ...], DType], Node]
 
 
-def _generator(key: Array) -> np.random.Generator:
+def generator_of(key: Array) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int(key[0]) << 32 | int(key[1])))
 
 
@@ -51,7 +51,7 @@ def _on_host(name: str) -> Draw:
     def function(key: Array, shape: Array, *parameters: Array) -> Array:
         given = [p.astype(np.float64) for p in parameters]
         try:
-            return np.asarray(_HOST[name](_generator(key), tuple(int(d) for d in shape), *given))
+            return np.asarray(_HOST[name](generator_of(key), tuple(int(d) for d in shape), *given))
         except ValueError as problem:  # parameters that no such distribution has, or means beyond int64
             ranges = ", ".join(f"{p.min():g} to {p.max():g}" for p in given)
             raise LateError(f"nothing can be drawn with parameters from {ranges}: {problem}") from None
@@ -344,7 +344,7 @@ class Shuffle(Operator):
 
 
 def _unique_zipfian(key: Array, shape: Array, limit: Array) -> tuple[Array, Array]:
-    generator, top = _generator(key), int(limit[0])
+    generator, top = generator_of(key), int(limit[0])
     rows, wanted = prod(int(d) for d in shape[:-1]), int(shape[-1])
     values, tries = np.empty((rows, wanted), np.int64), np.empty(rows, np.int64)
     for row in range(rows):

@@ -31,7 +31,8 @@ EXCLUDED: dict[str, str] = {
         _contrib_MultiProposal _contrib_Proposal _contrib_quantize _contrib_quantize_v2 _contrib_requantize""",
     "MXNet has no gradient of it: refused when bound for one": """
         _grad_add _histogram batch_take fill_element_0index _contrib_allclose khatri_rao _contrib_RROIAlign all_finite
-        argmax_channel multi_all_finite multi_sum_sq _slice_assign _slice_assign_scalar _contrib_getnnz""",
+        argmax_channel multi_all_finite multi_sum_sq _image_resize _slice_assign _slice_assign_scalar
+        _contrib_getnnz""",
     "MXNet's gradient of it is 0 though its values vary": """
         _contrib_box_iou _contrib_box_encode _contrib_box_decode _contrib_bipartite_matching _contrib_MultiBoxPrior
         _contrib_MultiBoxTarget _contrib_MultiBoxDetection _contrib_dequantize""",
