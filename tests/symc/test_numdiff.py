@@ -282,7 +282,7 @@ def test_words_that_nobody_knows_are_answered_by_like_ones(files, capsys) -> Non
     """At most six candidates, and the nearest; a judge that cannot be run is no failure of the program."""
     given = model(files)
     for words, said in (
-        (("dmp",), "and 12 others; did you mean dump?"),
+        (("dmp",), "and 13 others; did you mean dump?"),
         (("dump", *given, "--level=lop"), "did you mean loop?"),
         (("dump", *given, "--after=fus"), "others; did you mean fuse?"),
         (("why-not", "fusee", "%fc1", *given), "others; did you mean fuse?"),
