@@ -34,6 +34,11 @@ class Value(NamedTuple):
     shape: tuple[int, ...]
 
 
+def _whole(name: str, value: Any) -> Any:
+    """The attribute of a net of whole numbers."""
+    return WHOLE[name] if name in WHOLE and not isinstance(value, tuple) else value
+
+
 def symbol_of(name: str, inputs: Sequence[Any], attrs: Mapping[str, Any], node: str | None = None) -> Any:
     """The operator as a Symbol on its inputs, auxiliary states among them."""
     cls = OPERATORS[name]
@@ -147,7 +152,7 @@ class Net:
     def add(self, case: Case, data: Any = None) -> None:
         """A node for a case, and its float outputs as values; `data` is its first input, if that is at hand."""
         cls = OPERATORS[case.op]
-        attrs = {k: WHOLE.get(k, v) if self.whole else v for k, v in case.attrs.items()}
+        attrs = {k: _whole(k, v) if self.whole else v for k, v in case.attrs.items()}
         if "dtype" in attrs:
             attrs["dtype"] = self.dtype.numpy.name if attrs["dtype"] == "float64" else attrs["dtype"]
         first_state = len(case.arrays) - len(cls.aux_names)

@@ -93,7 +93,7 @@ def test_rules_that_may_round_leave_it_alone() -> None:
     """Neither a strict value, nor what a rule looks at below one that is not, is rewritten; others are."""
     x = S.Variable("x")
     inner = S.negative(x, name="inner", attr=STRICT)
-    net = S.Group([S.negative(inner, name="outer"), S.negative(S.negative(S.sin(x)), name="free")])
+    net = S.Group([S.negative(inner, name="outer"), S.negative(S.negative(S.sin(x, name="sin0")), name="free")])
     graph = lowered(net, "tensor", x=(4,))
     ops = {name: node.op.name for node, name in graph.names.items()}
     assert ops["outer"] == ops["inner"] == "neg" and ops["sin0"] == "sin" and "free" not in ops
