@@ -12,9 +12,6 @@ STORING = 24
 PACKING = 8
 #: turns of the innermost loop that cost as much as entering and leaving it
 ENTERING = 4
-#: statements that a run of a kernel takes, a vector of lanes being one, up to which its code is brief: not optimised,
-#: which takes a quarter of the time that LLVM takes otherwise, and costs such a run a tenth of a microsecond
-BRIEF = 512
 #: part of the arithmetic limit that a tile reaches whose lanes read and write side by side, all of them in use
 DENSE = 0.8
 #: ... a tile that reads every other element

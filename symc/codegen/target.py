@@ -47,10 +47,6 @@ class Target:
         """How many elements of `item_bytes` bytes fit one vector register."""
         return self.vector_bytes // item_bytes
 
-    @property
-    def is_x86(self) -> bool:
-        return self.triple.startswith("x86") if self.triple else is_x86()
-
 
 _AVX2_REQUIRED = ("avx", "avx2", "fma")
 _AVX2_EXTRAS = ("bmi", "bmi2", "cx16", "f16c", "lzcnt", "movbe", "popcnt", "sahf", "sse3", "ssse3", "sse4.1", "sse4.2")

@@ -6,7 +6,6 @@ import ctypes
 import dataclasses
 import functools
 import gc
-import hashlib
 import multiprocessing
 import os
 import sys
@@ -14,7 +13,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -378,29 +376,6 @@ def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
     assert objects.get(digests[0]) is not None and objects.get(digests[11]) is not None
     assert objects.get(digests[1]) is None
     assert fresh.exists() and not stale.exists()
-
-
-def test_of_many_entries_a_part_tells_the_size_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_MANY", 64)
-    objects = cache.ObjectCache(tmp_path, limit_bytes=1 << 20)
-    digests = [hashlib.sha256(bytes([i, i])).digest() for i in range(200)]
-    for digest in digests:
-        objects.put(digest, b"x" * 1000)
-    asked: list[str] = []
-    stat = os.stat
-
-    def counted(path: str, *args: Any, **kwargs: Any) -> os.stat_result:
-        asked.append(str(path))
-        return stat(path, *args, **kwargs)
-
-    monkeypatch.setattr(cache.os, "stat", counted)
-    objects.trim()
-    assert 0 < sum(path.endswith(".o") for path in asked) < 40
-    assert all(objects.get(digest) is not None for digest in digests), "within the limit nothing goes"
-    objects.limit_bytes = 100 * 1080
-    objects.trim()
-    left = sum(path.stat().st_size for path in tmp_path.glob("*.o"))
-    assert 0 < left <= 100 * 1080 * 4 // 5, "over the limit all are looked at"
 
 
 def test_writing_bounds_the_directory_by_itself(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from symc.ir.index import Affine, linear
 from symc.ir.loop.nodes import Alloc, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
 from symc.ir.op import Ref
 from symc.ir.types import strides_of
-from symc.passes import cost
 
 
 @dataclass(frozen=True)
@@ -120,11 +119,7 @@ def _fingerprint(kernel: LoopKernel, target: Target, offsets: Mapping[int, Affin
     numbers: dict[str, str] = {}
     for buffer in (*kernel.buffers, *(s.buffer for s in walk(kernel.body) if isinstance(s, Alloc))):
         numbers.setdefault(buffer.name, f"b{len(numbers)}")
-    parts = [
-        target.name,
-        *(["brief"] if is_brief(kernel, target) else []),
-        *(f"{numbers[b.name]}:{b.type.dtype}:{b.mode}" for b in kernel.buffers),
-    ]
+    parts = [target.name, *(f"{numbers[b.name]}:{b.type.dtype}:{b.mode}" for b in kernel.buffers)]
     buffers = {b.name: b for b in kernel.buffers}
     for stmt in walk(kernel.body):  # memory is asked for large operands only, and how large one is depends on turns
         if isinstance(stmt, For) and stmt.given and contracts(stmt):
@@ -190,25 +185,6 @@ def work_of(kernel: LoopKernel, extent: int) -> int:
         return total
 
     return turns(kernel.body) // max(extent, 1)
-
-
-def is_brief(kernel: LoopKernel, target: Target) -> bool:
-    """Whether a run of the kernel is so short that its code is not worth optimising. Of what is given the turns of this
-    kernel count: a longer one has code of its own."""
-
-    def statements(body: tuple[Stmt, ...]) -> int:
-        total = 0
-        for stmt in body:
-            if isinstance(stmt, For):
-                lanes = stmt.width if stmt.kind == "vector" else 1
-                total += -(-stmt.trips // (lanes or 1)) * statements(stmt.body)
-            elif isinstance(stmt, If):
-                total += statements(stmt.body)
-            else:
-                total += stmt.op.cost if isinstance(stmt, Let) else 1
-        return total
-
-    return target.is_x86 and statements(kernel.body) <= cost.BRIEF
 
 
 def shifts_of(kernel: LoopKernel) -> dict[str, int]:

@@ -15,21 +15,13 @@ from dataclasses import replace
 
 from symc.codegen.emit.ahead import Ahead
 from symc.codegen.emit.carries import across, combination, folded, masked_out, settle
-from symc.codegen.emit.description import (
-    Given,
-    given_begin,
-    given_factor,
-    given_turns,
-    is_brief,
-    numbers_of,
-    outermost_loop,
-)
+from symc.codegen.emit.description import Given, given_begin, given_factor, given_turns, numbers_of, outermost_loop
 from symc.codegen.emit.lanes import Lane, Val, coordinates, project, scalar
 from symc.codegen.emit.memory import Memory
 from symc.codegen.emit.operations import Operations
 from symc.codegen.emit.outermost import emit_outermost
 from symc.codegen.emit.pairs import load_pair, store_pair
-from symc.codegen.emit.text import BRIEF, Lines, literal, splat, type_name
+from symc.codegen.emit.text import Lines, literal, splat, type_name
 from symc.codegen.target import Target
 from symc.ir.index import Affine, Quotient, Remainder, Var
 from symc.ir.loop.nodes import Alloc, Carry, For, If, IndexValue, Let, Load, LoopKernel, Stmt, Store, walk
@@ -44,10 +36,9 @@ def emit_kernel(kernel: LoopKernel, target: Target, name: str = "kernel") -> str
     emitter.run()
     body = "\n".join(emitter.lines.lines)
     externals = "\n".join(emitter.lines.externals.values())
-    how = f"nounwind {BRIEF}" if is_brief(kernel, target) else "nounwind"
     return (
         f"{externals}\n"
-        f"define i32 @{name}(ptr %args, i64 %lo, i64 %hi, ptr %scratch) {how} {{\nentry:\n{body}\n  ret i32 0\n}}\n"
+        f"define i32 @{name}(ptr %args, i64 %lo, i64 %hi, ptr %scratch) nounwind {{\nentry:\n{body}\n  ret i32 0\n}}\n"
     )
 
 

@@ -16,10 +16,6 @@ LLVM_TYPES = {
 }  # fmt: skip
 
 
-#: attribute of a function whose machine code is not optimised
-BRIEF = '"symc-code"="brief"'
-
-
 def type_name(dtype: DType, lanes: int = 0) -> str:
     """`float`, or `<8 x float>` for 8 lanes."""
     base = LLVM_TYPES[dtype.name]

@@ -9,14 +9,12 @@ concurrent writers agree on.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
 import struct
 import time
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 
 from symc.settings import switch
@@ -31,8 +29,6 @@ _DEFAULT_LIMIT = 512 << 20
 _TRIM_AFTER_BYTES = 32 << 20
 _TRIM_AFTER_SECONDS = 3600.0
 _TOUCH_AFTER_SECONDS = 3600.0
-_MANY = 1 << 12
-"""Entries from which on their size is estimated first: asking for the sizes of 100,000 files takes half a second."""
 
 
 class ObjectCache:
@@ -88,25 +84,21 @@ class ObjectCache:
     def trim(self) -> None:
         """Delete least recently used entries until the directory is within four fifths of its limit, if it is over it.
 
-        Temporary files of writers that died go as well. Of many entries a sixteenth is looked at first, which tells
-        the size of all: their names are digests.
+        Temporary files of writers that died go as well.
         """
         self._unchecked_bytes = 0
         self._checked_at = time.time()
+        entries: list[tuple[float, int, str]] = []
         try:
-            names = os.listdir(self.directory)
-        except OSError:  # the directory has gone: nothing to bound
+            with os.scandir(self.directory) as listing:
+                for item in listing:
+                    status = item.stat()
+                    if item.name.endswith(_SUFFIX):
+                        entries.append((status.st_mtime, status.st_size, item.path))
+                    elif item.name.endswith(".tmp") and self._checked_at - status.st_mtime > _TRIM_AFTER_SECONDS:
+                        _remove(item.path)
+        except OSError:  # another process trims at the same time, or the directory has gone: nothing to bound
             return
-        for written, _, path in self._found(name for name in names if name.endswith(".tmp")):
-            if self._checked_at - written > _TRIM_AFTER_SECONDS:
-                _remove(path)
-        kept = [name for name in names if name.endswith(_SUFFIX)]
-        if len(kept) > _MANY:
-            digit = f"{int(self._checked_at) % 16:x}"
-            part = sum(size for _, size, _ in self._found(name for name in kept if name.startswith(digit)))
-            if 16 * part <= self.limit_bytes:
-                return
-        entries = self._found(kept)
         total = sum(size for _, size, _ in entries)
         if total <= self.limit_bytes:
             return
@@ -115,16 +107,6 @@ class ObjectCache:
             total -= size
             if total <= self.limit_bytes * 4 // 5:
                 return
-
-    def _found(self, names: Iterable[str]) -> list[tuple[float, int, str]]:
-        """Time, size and path of these files, as far as no other process has deleted them meanwhile."""
-        found: list[tuple[float, int, str]] = []
-        for name in names:
-            path = os.path.join(self.directory, name)
-            with contextlib.suppress(OSError):
-                status = os.stat(path)
-                found.append((status.st_mtime, status.st_size, path))
-        return found
 
     def _trim_due(self) -> bool:
         """A scan is due now and then: after much was written here, or if no process has scanned for an hour."""

@@ -23,7 +23,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from symc.codegen.emit.text import BRIEF
 from symc.codegen.errors import CompileError
 from symc.codegen.jit.cache import default_cache, generator_fingerprint
 from symc.codegen.jit.llvm import binding, compiler, machine_for, parsed
@@ -127,7 +126,7 @@ def _listing(text: str, target: Target, forms: Sequence[str]) -> dict[str, str]:
         own.optimise(module)
         made = {"llvm": str(module)} if "llvm" in forms else {}
         if "asm" in forms:
-            made["asm"] = own.emit(module, BRIEF in text, as_text=True).decode()
+            made["asm"] = own.emit(module, as_text=True).decode()
         return made
 
 
@@ -193,7 +192,7 @@ def _compile(key: str, function_name: str, text: str, symbol: str, target: Targe
     with compiler(target) as own, _parsed(key, text) as module:
         _privatise(module, key, function_name, symbol, text)
         own.optimise(module)
-        return own.emit(module, BRIEF in text)
+        return own.emit(module)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ the two calls that take the time (running passes, emitting code) are made withou
 llvmlite and LLVM have locks of their own, which nobody can renew in a forked child. So whoever enters them does so
 within `forks_wait`. The two long calls are exempt: they work on what is their thread's alone, and all that they share
 is the registry of code generation's passes, which they read. They write to it, and set up what else LLVM makes once,
-when the first kernel of a process is compiled, optimised or not: for those forks wait to their end.
+when the first kernel of a process is compiled: for that one forks wait to its end.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from symc.codegen.target import Target
-from symc.ir.process import forks_go_on, forks_wait, once
+from symc.ir.process import forks_go_on, forks_wait
 
 if TYPE_CHECKING:
     from llvmlite.binding import ModuleRef
@@ -37,8 +38,8 @@ def binding() -> Any:
         return binding
 
 
-#: how a kernel has been compiled already: optimised (False), brief (True)
-_ready: set[bool] = set()
+#: the first kernel has been compiled
+_ready = threading.Event()
 
 
 def _unlocked(name: str) -> Callable[..., Any]:
@@ -47,10 +48,10 @@ def _unlocked(name: str) -> Callable[..., Any]:
     return getattr(locked, "_cfn", locked)
 
 
-def _alone(name: str, ready: bool, *arguments: Any) -> Any:
-    """Call such a function, whose arguments nobody else has. `ready`: it has set up all that it makes once."""
+def _alone(name: str, *arguments: Any) -> Any:
+    """Call such a function, whose arguments nobody else has."""
     function = _unlocked(name)
-    if function is getattr(binding().ffi.lib, name) or not ready:
+    if function is getattr(binding().ffi.lib, name) or not _ready.is_set():
         return function(*arguments)
     with forks_go_on():
         return function(*arguments)
@@ -72,7 +73,7 @@ def _all_targets() -> None:
     binding().initialize_all_asmprinters()
 
 
-def machine_for(target: Target, optimised: bool = True) -> Any:
+def machine_for(target: Target) -> Any:
     """LLVM's target machine."""
     if target.triple:
         _all_targets()
@@ -80,7 +81,7 @@ def machine_for(target: Target, optimised: bool = True) -> Any:
     # Position-independent small-model code reaches its constants relative to the program counter. The JIT's
     # default, the large model, spends an instruction and a register on each address.
     return llvm.Target.from_triple(target.triple or llvm.get_default_triple()).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2 if optimised else 0, reloc="pic", codemodel="small", jit=True
+        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small", jit=True
     )
 
 
@@ -89,7 +90,6 @@ class Compiler:
 
     def __init__(self, target: Target) -> None:
         llvm = binding()
-        self._target = target
         self.machine = machine_for(target)
         self._builder = llvm.create_pass_builder(self.machine, llvm.create_pipeline_tuning_options(speed_level=1))
         # made once: llvmlite never frees what it builds for a pipeline, some 20 KiB
@@ -97,30 +97,21 @@ class Compiler:
         self._inline.add_always_inliner_pass()
         self._inline.add_global_dead_code_eliminate_pass()
 
-    @once
-    def _quick(self) -> Any:
-        """For functions whose code is brief."""
-        return machine_for(self._target, optimised=False)
-
     def optimise(self, module: ModuleRef) -> None:
         """Inline the helpers, and no more: the text is in SSA form, vectorised and unrolled as its generator wants it,
         and code generation finds common and invariant values itself. LLVM's pipelines for functions make no kernel
         faster, and would take a quarter to a third of the time of compiling."""
-        _alone("LLVMPY_RunNewModulePassManager", bool(_ready), self._inline, module, self._builder)
+        _alone("LLVMPY_RunNewModulePassManager", self._inline, module, self._builder)
 
-    def emit(self, module: ModuleRef, brief: bool = False, as_text: bool = False) -> bytes:
-        """Relocatable object code, or assembly; the module is used up. `brief`: made quickly, and not optimised. The
-        bits that it computes are the same, as texts leave LLVM nothing to contract or to take in another order.
-        Raises RuntimeError with LLVM's words if it has no code for this target."""
+    def emit(self, module: ModuleRef, as_text: bool = False) -> bytes:
+        """Relocatable object code, or assembly; the module is used up. Raises RuntimeError with LLVM's words if it has
+        none for this target."""
         ffi = binding().ffi
-        machine = self._quick if brief else self.machine
         with ffi.OutputString() as error:
-            buffer = _alone(
-                "LLVMPY_TargetMachineEmitToMemory", brief in _ready, machine, module, 0 if as_text else 1, error
-            )
+            buffer = _alone("LLVMPY_TargetMachineEmitToMemory", self.machine, module, 0 if as_text else 1, error)
             if not buffer:
                 raise RuntimeError(str(error))
-        _ready.add(brief)
+        _ready.set()
         try:
             return ctypes.string_at(ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer))
         finally:
