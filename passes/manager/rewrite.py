@@ -120,6 +120,13 @@ def rebuild(
     return finish(graph.name, graph.inputs, outputs, updates, names, origins)
 
 
+def follow(node: Node, new: dict[Node, Node], graph: Graph, recorder: Recorder) -> None:
+    """The node on what its operands have become (`new`), with its origin, where any of them has become another."""
+    if any(i in new for i in node.inputs):
+        with recorder.at(graph.origins.get(node)):
+            new[node] = node.on([new.get(i, i) for i in node.inputs])
+
+
 def in_regions(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
     """`graph` with the graphs that its loops and branches hold changed (to graphs of the same operands and results):
     how passes go down into them."""

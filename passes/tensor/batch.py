@@ -19,7 +19,7 @@ from symc.ir.prims.movement import Reshape, Slice, reshape, slice_axis, transpos
 from symc.ir.syntax.printing import value_name
 from symc.ir.tensor.graph import Graph
 from symc.passes.manager.manager import Pass, option, register_pass
-from symc.passes.manager.rewrite import Rewriter, in_regions, rebuild
+from symc.passes.manager.rewrite import Rewriter, follow, in_regions, rebuild
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,6 @@ def _join(graph: Graph, rw: Rewriter, parts: Mapping[Node, _Part], groups: Mappi
     made: dict[_Key, tuple[Node, Origin] | None] = {}
     with Recorder() as recorder:
         for node in graph.nodes():
-            inputs = [new.get(i, i) for i in node.inputs]
             key = key_of.get(node)
             if key is not None and key not in made:
                 origins = [graph.origins[n] for n in groups[key] if n in graph.origins]
@@ -109,15 +108,15 @@ def _join(graph: Graph, rw: Rewriter, parts: Mapping[Node, _Part], groups: Mappi
                 made[key] = None
                 if origin is not None:
                     part = replace(parts[node], whole=new.get(parts[node].whole, parts[node].whole))
+                    weight = new.get(node.inputs[1], node.inputs[1])
                     with recorder.at(origin):
-                        made[key] = Node.make(node.op, [_stacked(part, *node.inputs[0].shape), inputs[1]]), origin
+                        made[key] = Node.make(node.op, [_stacked(part, *node.inputs[0].shape), weight]), origin
             found = made[key] if key is not None else None
             if found is not None:
                 product, origin = found
                 with recorder.at(origin):
                     at = parts[node].index * node.shape[0]
                     new[node] = slice_axis(product, 0, at, at + node.shape[0])
-            elif any(a is not b for a, b in zip(inputs, node.inputs)):
-                with recorder.at(graph.origins.get(node)):
-                    new[node] = node.on(inputs)
+            else:
+                follow(node, new, graph, recorder)
     return rebuild(graph, new, recorder.origins, rw.pass_name)

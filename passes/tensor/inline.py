@@ -8,7 +8,7 @@ from symc.ir.prims.tuples import Get
 from symc.ir.tensor.graph import Graph
 from symc.ir.types import TupleType
 from symc.passes.manager.manager import Pass, register_pass
-from symc.passes.manager.rewrite import Rewriter, in_regions, rebuild
+from symc.passes.manager.rewrite import Rewriter, follow, in_regions, rebuild
 from symc.passes.manager.watching import definition
 
 
@@ -27,19 +27,17 @@ class Inline(Pass):
         bodies: dict[Node, list[Node]] = {}
         with Recorder() as recorder:
             for node in graph.nodes():
-                inputs = [new.get(i, i) for i in node.inputs]
                 origin = graph.origins.get(node)
                 if isinstance(node.op, Get) and node.inputs[0] in bodies:
                     new[node] = bodies[node.inputs[0]][node.op.index]
                 elif isinstance(node.op, CustomGrad):
                     made = rw.act("custom_grad", [origin] if origin else [], _shown, node, graph)
                     with recorder.at(made or origin):
-                        bodies[node] = instantiate(node.op.body, inputs)
+                        bodies[node] = instantiate(node.op.body, [new.get(i, i) for i in node.inputs])
                     if not isinstance(node.type, TupleType):
                         new[node] = bodies[node][0]
-                elif any(a is not b for a, b in zip(inputs, node.inputs)):
-                    with recorder.at(origin):
-                        new[node] = node.on(inputs)
+                else:
+                    follow(node, new, graph, recorder)
         return rebuild(graph, new, recorder.origins, rw.pass_name)
 
 

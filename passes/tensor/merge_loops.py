@@ -14,7 +14,7 @@ from symc.ir.prims.flow import Loop
 from symc.ir.prims.tuples import Get, get
 from symc.ir.tensor.graph import Graph, Output, finish
 from symc.passes.manager.manager import Pass, register_pass
-from symc.passes.manager.rewrite import Rewriter, in_regions, rebuild
+from symc.passes.manager.rewrite import Rewriter, follow, in_regions, rebuild
 
 
 def _turns(node: Node, op: Loop) -> Hashable:
@@ -67,9 +67,8 @@ def _join(graph: Graph, joined: dict[Node, list[Node]], by: str) -> Graph:
                     if at >= source.op.carries:
                         at = places[source.op.body.outputs[at].node]
                     new[node] = get(whole, at + head)
-            elif any(i in new for i in node.inputs):
-                with recorder.at(graph.origins.get(node)):
-                    new[node] = node.on([new.get(i, i) for i in node.inputs])
+            else:
+                follow(node, new, graph, recorder)
     # loops themselves have no successor of their type: only their results do
     kept = {old: now for old, now in new.items() if not isinstance(old.op, Loop) or old not in joined}
     return rebuild(graph, kept, recorder.origins, by)

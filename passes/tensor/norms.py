@@ -24,7 +24,7 @@ from symc.ir.prims.movement import Broadcast, broadcast
 from symc.ir.syntax.printing import value_name
 from symc.ir.tensor.graph import Graph, users_of
 from symc.passes.manager.manager import Pass, register_pass
-from symc.passes.manager.rewrite import Rewriter, rebuild
+from symc.passes.manager.rewrite import Rewriter, follow, rebuild
 from symc.passes.tensor.parameters import of_parameters
 
 
@@ -115,8 +115,5 @@ def _joined(graph: Graph, chains: Mapping[Node, list[_Step]], rw: Rewriter) -> G
                     with recorder.at(origin):
                         new[node] = _multiply_add(new.get(x, x), chain)
                     continue
-            inputs = [new.get(i, i) for i in node.inputs]
-            if any(a is not b for a, b in zip(inputs, node.inputs)):
-                with recorder.at(graph.origins.get(node)):
-                    new[node] = node.on(inputs)
+            follow(node, new, graph, recorder)
     return rebuild(graph, new, recorder.origins, rw.pass_name)

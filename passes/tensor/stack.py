@@ -22,7 +22,7 @@ from symc.ir.prims.reduce import reduce_sum
 from symc.ir.syntax.printing import value_name
 from symc.ir.tensor.graph import Graph
 from symc.passes.manager.manager import Pass, option, register_pass
-from symc.passes.manager.rewrite import Rewriter, in_regions, rebuild
+from symc.passes.manager.rewrite import Rewriter, follow, in_regions, rebuild
 from symc.passes.manager.watching import expression
 
 ADD = type(ew.add)
@@ -51,11 +51,7 @@ class Stack(Pass):
                     if joiner.acted:
                         new[node] = made
                         continue
-                for source in node.inputs:
-                    if source in new:
-                        with recorder.at(graph.origins.get(node)):
-                            new[node] = node.on([new.get(i, i) for i in node.inputs])
-                        break
+                follow(node, new, graph, recorder)
         return rebuild(graph, new, recorder.origins, rw.pass_name) if new else graph
 
     def _may_join(self, terms: Sequence[Node]) -> bool:
