@@ -35,6 +35,11 @@ class DType:
     def is_int(self) -> bool:
         return self.kind in "iu"
 
+    @property
+    def wide(self) -> DType:
+        """The type that its values are computed and summed up in: half precision takes single."""
+        return F32 if self == F16 else self
+
     @once
     def _hash(self) -> int:
         return hash(self.name)

@@ -13,7 +13,7 @@ from symc.ir.program.form import Form
 from symc.ir.tensor.graph import Graph
 from symc.passes.loop.build import Builder
 from symc.passes.loop.coalesce import coalesce
-from symc.passes.loop.nests import NESTS, accumulator
+from symc.passes.loop.nests import NESTS
 
 #: an elementwise value this dear is kept for later passes over the same row instead of being computed again
 DEAR = 10
@@ -143,7 +143,7 @@ class _Rows:
     def _fold(self, stage: int, outside: Index, holders: dict[Node, Buffer]) -> None:
         """The reductions of a stage, in one pass."""
         kernel, b, group = self.kernel, self.b, self.stages[stage]
-        inits = [b.const(reduction_of(r).identity(r.dtype), accumulator(r.dtype)) for r in group]
+        inits = [b.const(reduction_of(r).identity(r.dtype), r.dtype.wide) for r in group]
 
         def step(inside: Index, carried: list[Ref]) -> list[Ref]:
             self._keep(stage, outside, inside, holders)

@@ -16,7 +16,7 @@ from symc.ir.types import Array, TensorType
 from symc.ndarray import NDArray
 from symc.optimizer import Optimizer, Updater
 from symc.optimizer.base import flat_states
-from symc.optimizer.compiled import Keys, apply_rule, scalar_type
+from symc.optimizer.compiled import Keys, apply_rule
 from symc.passes.edits import active, using
 from symc.passes.manager.manager import Manager
 from symc.runtime.keys import next_key
@@ -125,7 +125,7 @@ class FusedStep:
                 # a net that overwrites a parameter itself does so before the rule sees it
                 before = updates[name].value if name in updates else weight
                 with recorder.at(origin):
-                    work = TensorType(scalar_type(weight.dtype), ())
+                    work = TensorType(weight.dtype.wide, ())
                     states = [
                         added(f"{name}.state{i}", TensorType(_dtype(s), s.shape), "state", name)
                         for i, s in enumerate(self.states[index])
@@ -170,7 +170,7 @@ def _dtype(array: NDArray) -> Any:
 
 def scalar_type_of(array: NDArray) -> Any:
     """The numpy type of a parameter's scalars."""
-    return scalar_type(_dtype(array)).numpy
+    return _dtype(array).wide.numpy
 
 
 def _scalar_names(optimizer: Optimizer, index: Any) -> Sequence[str]:

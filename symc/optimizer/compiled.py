@@ -14,7 +14,7 @@ from symc.ir.op import Node, Recorder, input_node
 from symc.ir.origins import SymOrigin
 from symc.ir.prims import cast, fold_key
 from symc.ir.tensor.graph import Update, finish
-from symc.ir.types import F16, F32, Array, DType, TensorType, dtype_of
+from symc.ir.types import Array, DType, TensorType, dtype_of
 from symc.ndarray import NDArray
 from symc.optimizer.base import Optimizer, State, flat_states
 from symc.passes.tensor.decompose import key_input
@@ -41,16 +41,11 @@ class Keys:
         return fold_key(self.key, self.given)
 
 
-def scalar_type(weight: DType) -> DType:
-    """The type a rule computes in: half precision weights are updated in single precision."""
-    return F32 if weight == F16 else weight
-
-
 def apply_rule(
     optimizer: Optimizer, keys: Keys, weight: Node, grad: Node, states: Sequence[Node], scalars: Mapping[str, Node]
 ) -> tuple[Node, list[Node]]:
     """The rule on nodes of any float types; results have the types of what they replace."""
-    work = scalar_type(weight.dtype)
+    work = weight.dtype.wide
 
     def to(node: Node, dtype: DType) -> Node:
         return node if node.dtype == dtype else cast(node, dtype)
@@ -65,7 +60,7 @@ def _program(key: tuple[Any, ...], rule: _Rule) -> Any:
     from symc.compile import compile_graph
 
     optimizer, name = rule.optimizer, type(rule.optimizer).__name__.lower()
-    work = TensorType(scalar_type(rule.types[0].dtype), ())
+    work = TensorType(rule.types[0].dtype.wide, ())
     keys = Keys()
     origin = SymOrigin(f"{name}_update", name)
     with Recorder() as recorder, recorder.at(origin):
@@ -111,7 +106,7 @@ def bind_step(optimizer: Optimizer, arrays: Sequence[NDArray], names: Sequence[s
     types = tuple(TensorType(dtype_of(a.dtype), a.shape) for a in arrays)
     rule = (optimizer.rule_key(), types, tuple(names))
     program = _program(rule, _Rule(optimizer, types, tuple(names)))
-    values = np.zeros(len(names), scalar_type(types[0].dtype).numpy)
+    values = np.zeros(len(names), types[0].dtype.wide.numpy)
     buffers: dict[str, Array] = {"weight": arrays[0]._read, "grad": arrays[1]._read}
     buffers.update({f"state{i}": a._read for i, a in enumerate(arrays[2:])})
     buffers.update({n: values[i : i + 1].reshape(()) for i, n in enumerate(names)})

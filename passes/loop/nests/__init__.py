@@ -4,6 +4,6 @@ Importing this package fills the table: a new nest goes into one of the modules 
 """
 
 from symc.passes.loop.nests import copy, linear, window, winograd
-from symc.passes.loop.nests.common import NESTS, accumulator
+from symc.passes.loop.nests.common import NESTS
 
-__all__ = ["NESTS", "accumulator", "copy", "linear", "window", "winograd"]
+__all__ = ["NESTS", "copy", "linear", "window", "winograd"]

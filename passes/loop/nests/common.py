@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from symc.ir.definitions import define
 from symc.ir.op import Index, Node, Primitive, Ref
 from symc.ir.prims import elementwise as ew
-from symc.ir.types import F16, F32, DType
 from symc.passes.loop.build import Builder
 
 Read = Callable[[Index], Ref]
@@ -30,11 +29,6 @@ def nest(op: type[Primitive]) -> Callable[[Nest], Nest]:
         return function
 
     return register
-
-
-def accumulator(dtype: DType) -> DType:
-    """Half precision accumulates in single."""
-    return F32 if dtype == F16 else dtype
 
 
 def multiply_add(b: Builder, x: Ref, y: Ref, held: Ref) -> Ref:

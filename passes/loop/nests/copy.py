@@ -13,7 +13,7 @@ from symc.ir.prims.reduce import CumSum
 from symc.ir.types import TensorType
 from symc.passes.cost import LARGEST
 from symc.passes.loop.build import Builder
-from symc.passes.loop.nests.common import Read, Store, accumulator, nest
+from symc.passes.loop.nests.common import Read, Store, nest
 
 #: elements of a strip of neighbours: about a line of memory; and bytes of scratch that one takes at most
 LANES, SCRATCH = 16, 1 << 24
@@ -133,7 +133,7 @@ def cumsum_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> 
     assert isinstance(node.op, CumSum)
     axis = node.op.axis
     shape = node.shape
-    wide = accumulator(node.dtype)
+    wide = node.dtype.wide
 
     def line(index: Index) -> None:
         def step(i: Index, held: list[Ref]) -> list[Ref]:

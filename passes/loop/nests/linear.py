@@ -14,7 +14,7 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.prims.linear import Conv, ConvDw, ConvDx, Dot, Packed
 from symc.ir.types import Shape
 from symc.passes.loop.build import Builder
-from symc.passes.loop.nests.common import Read, Store, accumulator, multiply_add, nest
+from symc.passes.loop.nests.common import Read, Store, multiply_add, nest
 from symc.passes.loop.nests.planes import plane_nest
 from symc.passes.program.planes import in_planes, padded_by_planes
 
@@ -25,7 +25,7 @@ def dot_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> Non
     assert isinstance(op, Dot)
     *batch, m, n = node.shape
     inner = node.inputs[0].shape[-2 if op.ta else -1]
-    wide = accumulator(node.dtype)
+    wide = node.dtype.wide
 
     def result(index: Index) -> None:
         *lead, i, j = index
@@ -63,7 +63,7 @@ def conv_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> No
         with b.at(None, "conv"):
             plane_nest(b, node, reads, store)
         return
-    wide = accumulator(node.dtype)
+    wide = node.dtype.wide
     outs, channels, *kernel = op.weights(node.inputs[1].tensor).shape
 
     def one(n: Affine, group: Affine, o: Affine, weights: Index, place: Index) -> None:
@@ -142,7 +142,7 @@ def conv_dx_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) ->
     op = node.op
     assert isinstance(op, ConvDx)
     ct, w = node.inputs
-    wide = accumulator(node.dtype)
+    wide = node.dtype.wide
     outs, channels = w.shape[0] // op.groups, w.shape[1]
     places = ct.shape[2:]
     low = op.low or (0,) * len(places)
@@ -195,7 +195,7 @@ def conv_dw_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) ->
     op = node.op
     assert isinstance(op, ConvDw)
     x, ct = node.inputs
-    wide = accumulator(node.dtype)
+    wide = node.dtype.wide
     outs, channels = node.shape[0] // op.groups, node.shape[1]
 
     def result(index: Index) -> None:

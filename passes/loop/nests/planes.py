@@ -17,7 +17,7 @@ from symc.ir.prims.linear import Conv
 from symc.ir.prims.movement import Pad
 from symc.ir.types import TensorType
 from symc.passes.loop.build import Builder
-from symc.passes.loop.nests.common import Read, Store, accumulator, multiply_add
+from symc.passes.loop.nests.common import Read, Store, multiply_add
 from symc.passes.program.planes import padded_by_planes
 
 
@@ -29,7 +29,7 @@ def plane_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -> N
     padding = padded_by_planes(node)
     low = padding.op.low[2:] if padding is not None and isinstance(padding.op, Pad) else (0,) * (x.rank - 2)
     inside = padding.inputs[0].shape[2:] if padding is not None else x.shape[2:]
-    stride, wide, per = op.stride[-1], accumulator(node.dtype), w.shape[0] // op.groups
+    stride, wide, per = op.stride[-1], node.dtype.wide, w.shape[0] // op.groups
     whole, rest = divmod(inside[-1], stride)
     plane_type = TensorType(x.dtype, (*x.shape[2:-1], stride, -(-x.shape[-1] // stride)))
 

@@ -13,7 +13,7 @@ from symc.ir.prims.reduce import ArgMax, ArgMin
 from symc.ir.prims.window import WindowMax, WindowMaxGrad, WindowPick, WindowSpread, WindowSum
 from symc.ir.types import I32, I64, Shape, TensorType, strides_of
 from symc.passes.loop.build import Builder
-from symc.passes.loop.nests.common import Read, Store, accumulator, nest
+from symc.passes.loop.nests.common import Read, Store, nest
 
 
 def _taps(size: Shape) -> list[tuple[int, ...]]:
@@ -24,7 +24,7 @@ def _window_fold(b: Builder, node: Node, reads: Sequence[Read], store: Store, op
     window = node.op
     assert isinstance(window, (WindowMax, WindowSum))
     r = len(window.size)
-    wide = accumulator(node.dtype)
+    wide = node.dtype.wide
 
     def result(index: Index) -> None:
         lead, place = index[: len(index) - r], index[len(index) - r :]
@@ -59,7 +59,7 @@ def window_spread_nest(b: Builder, node: Node, reads: Sequence[Read], store: Sto
     r = len(op.size)
     ct = node.inputs[0]
     places = ct.shape[ct.rank - r :]
-    wide = accumulator(node.dtype)
+    wide = node.dtype.wide
     reach = tuple(-(-k // s) for k, s in zip(op.size, op.stride))
 
     def result(index: Index) -> None:

@@ -17,7 +17,7 @@ from symc.ir.prims import elementwise as ew
 from symc.ir.prims.winograd import POINTS, TAPS, Winograd, WinogradWeights, pairs_of, product_of
 from symc.ir.types import TensorType
 from symc.passes.loop.build import Builder
-from symc.passes.loop.nests.common import Read, Store, accumulator, multiply_add, nest
+from symc.passes.loop.nests.common import Read, Store, multiply_add, nest
 
 #: a transform along one axis
 Transform = Callable[[Builder, int, Sequence[Ref]], list[Ref]]
@@ -28,7 +28,7 @@ def winograd_weights_nest(b: Builder, node: Node, reads: Sequence[Read], store: 
     op = node.op
     assert isinstance(op, WinogradWeights)
     _, groups, channels, lanes = node.shape
-    wide = accumulator(node.dtype)
+    wide = node.dtype.wide
 
     def one(index: Index) -> None:
         g, c, lane = index
@@ -50,7 +50,7 @@ def winograd_nest(b: Builder, node: Node, reads: Sequence[Read], store: Store) -
     _, channels, height, width = node.inputs[0].shape
     down, across = op.tiles(node.shape[2:])
     blocks = (node.shape[0] // images, -(-down // rows), many // groups)
-    wide = accumulator(node.dtype)
+    wide = node.dtype.wide
     count, outs = images * rows * across, groups * lanes
     lines, columns = rows * tile + TAPS - 1, across * tile + TAPS - 1
 

@@ -8,7 +8,6 @@ from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims.movement import broadcast
 from symc.ir.prims.random import uniform
-from symc.ir.types import F16, F32
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, operator
 from symc.ops.shared.layers import data_to_output, refuse
 
@@ -46,6 +45,6 @@ class Dropout(Operator):
             return x * float("nan")  # nothing is kept, times 1 / 0
         shared = set(self.axes or ())
         shape = tuple(1 if a in shared else d for a, d in enumerate(x.shape))
-        drawn = uniform(ctx.random_key(), shape, F32 if x.dtype == F16 else x.dtype)
+        drawn = uniform(ctx.random_key(), shape, x.dtype.wide)
         kept = ew.cast(ew.lt(drawn, 1 - self.p), x.dtype) * (1 / (1 - self.p))
         return x * broadcast(kept, x.shape, range(x.rank))

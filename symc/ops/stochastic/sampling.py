@@ -22,7 +22,7 @@ from symc.ir.prims.indexing import gather, gather_along, sort
 from symc.ir.prims.random import fold_key, normal, random_bits, uniform
 from symc.ir.prims.reduce import cumsum, reduce_sum
 from symc.ir.prims.tuples import get
-from symc.ir.types import F16, F32, F64, I64, U64, Array, DType, TensorType
+from symc.ir.types import F32, F64, I64, U64, Array, DType, TensorType
 from symc.ops.base import BuildContext, MXNetError, Operator, ShapeError, Shapes, Tuple, Types, is_known, operator
 from symc.ops.shared.families import MaybeFloat, complete_shape, floats_only, ir_type, no_gradient, wanted_shape
 
@@ -102,10 +102,6 @@ _DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], tuple[float, ...], tuple[str, .
 FEWEST, MOST = 64, 1 << 14
 
 
-def _wide(dtype: DType) -> DType:
-    return F32 if dtype == F16 else dtype
-
-
 class _Drawn(Operator):
     """Base: `draw` with parameters from the attributes `keys`."""
 
@@ -130,7 +126,7 @@ class _Drawn(Operator):
 
     def drawn(self, ctx: BuildContext, shape: tuple[int, ...], dtype: DType) -> Node:
         self.refuse()
-        wide = _wide(dtype)
+        wide = dtype.wide
         parameters = [ew.const(float(getattr(self, k)), wide) for k in self.keys]
         return ew.cast(type(self).draw(ctx.random_key(), parameters, shape, wide), dtype)
 
@@ -200,7 +196,7 @@ class _Sample(Operator):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         dtype = F32 if self.dtype == "None" else ir_type(self.dtype)
-        wide = _wide(dtype)
+        wide = dtype.wide
         first = inputs[0].shape
         shape = first + tuple(self.shape)
 
@@ -314,7 +310,7 @@ class SampleMultinomial(Operator):
         data = inputs[0]
         classes, draws = data.shape[-1], prod(self.shape)
         rows = mv.reshape(data, (prod(data.shape[:-1]), classes))
-        wide = ew.cast(rows, _wide(rows.dtype))
+        wide = ew.cast(rows, rows.dtype.wide)
         below = cumsum(wide, 1)
         shape = (rows.shape[0], draws, classes)
         u = uniform(ctx.random_key(), shape[:2], wide.dtype)

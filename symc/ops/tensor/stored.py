@@ -14,7 +14,6 @@ from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
 from symc.ir.prims import movement as mv
 from symc.ir.prims.indexing import gather, scatter_add
-from symc.ir.types import F16, F32
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.shared.families import constant
 from symc.ops.tensor.index import position
@@ -66,7 +65,7 @@ class CsrDot(_Stored):
         values, rows, columns, right = inputs[0], position(inputs[1]), position(inputs[2]), inputs[3]
         at, to = (rows, columns) if self.transpose_a else (columns, rows)
         found = mv.transpose(gather(right, at, 1), (1, 0)) if self.transpose_b else gather(right, at, 0)
-        wide = F32 if values.dtype == F16 else values.dtype
+        wide = values.dtype.wide
         products = ew.cast(found, wide) * mv.broadcast(ew.cast(values, wide), found.shape, (0,))
         return ew.cast(self.summed(products, to, self.shape[1 if self.transpose_a else 0]), values.dtype)
 
@@ -89,6 +88,6 @@ class CsrSum(_Stored):
 
     def build(self, ctx: BuildContext, *inputs: Node) -> Node:
         values, rows, columns = inputs[0], position(inputs[1]), position(inputs[2])
-        wide = F32 if values.dtype == F16 else values.dtype
+        wide = values.dtype.wide
         sums = self.summed(ew.cast(values, wide), rows if self.axis else columns, self.shape[1 - self.axis])
         return mv.reshape(ew.cast(sums, values.dtype), self._left())
