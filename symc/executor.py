@@ -23,6 +23,7 @@ from symc.ir.types import Array, TensorType, dtype_of
 from symc.monitoring import Observer
 from symc.ndarray import NDArray
 from symc.ndarray.late import failed
+from symc.ops.shared.inferred import choosers
 from symc.passes.edits import active, using
 from symc.passes.program.recompute import Recompute
 from symc.runtime.executable import Executable, Instance
@@ -84,7 +85,7 @@ class Executor:
         refuse_gradients(symbol, {n for n, r in zip(self._arg_names, self._reqs) if r != "null"})
         self._merges = switch("MXNET_ELIMINATE_COMMON_EXPR") is not False
         #: the nodes whose outputs' sizes are known only from values, and the rows they have had last
-        self._choosers = [n for n in symbol.graph.nodes() if n.definition and n.definition.row_chooser is not None]
+        self._choosers = choosers(symbol.graph)
         self._rows: dict[str, int] = {}
         self._monitor: Observer | None = None
         #: by whether they train; None: that of gradients as in prediction

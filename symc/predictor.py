@@ -27,6 +27,7 @@ from symc.ir.types import Array, TensorType, dtype_of
 from symc.ndarray import NDArray
 from symc.ndarray.ndarray import aligned, array
 from symc.ndarray.storages import read
+from symc.ops.shared.inferred import choosers
 from symc.passes.edits import active, using
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
@@ -138,12 +139,13 @@ class Predictor:
     # -- making it
 
     def _refuse_choosers(self) -> None:
-        for node in self.symbol.graph.nodes():
-            if node.definition is not None and node.definition.row_chooser is not None:
-                raise MXNetError(
-                    f"{self._label}: the size of the output of {node.op} {node.name!r} depends on values, so that no "
-                    "one program serves all calls; give every thread an Executor of its own"
-                )
+        found = choosers(self.symbol.graph)
+        if found:
+            node = found[0]
+            raise MXNetError(
+                f"{self._label}: the size of the output of {node.op} {node.name!r} depends on values, so that no "
+                "one program serves all calls; give every thread an Executor of its own"
+            )
 
     def _infer_types(self, held: Mapping[str, Array], given: dict[str, Any]) -> dict[str, Any]:
         """The types of all variables. Parameters have their own, unless the inputs' that are given ask for others."""

@@ -10,7 +10,7 @@ from symc.base import MXNetError
 from symc.ir.modules import SymbolModule
 from symc.ir.symbol.nodes import FALSE, STRICT, TRUE, SymGraph, SymNode
 from symc.ir.types import TensorType, dtype_of
-from symc.ops.shared.inferred import output_types
+from symc.ops.shared.inferred import choosers, output_types
 from symc.ops.shared.storage import ATTRIBUTE, CSR, DEFAULT, NUMBERS, ROW_SPARSE
 
 #: what is known of a variable: its type, or its shape alone
@@ -64,8 +64,7 @@ def with_inferred(module: SymbolModule) -> SymbolModule:
     if module.inferred:
         return module
     known = {(n, 0): module.types[n.name] for part in module.graph.variables() for n in part if n.name in module.types}
-    choosers = {n.name for n in module.graph.nodes() if getattr(n.definition, "row_chooser", None) is not None}
-    rows = {name: shapes[0][0] for name, shapes in module.shapes.items() if name in choosers}
+    rows = {node.name: module.shapes[node.name][0][0] for node in choosers(module.graph) if node.name in module.shapes}
     return replace(module, inferred=output_types(module.graph, known, rows))
 
 

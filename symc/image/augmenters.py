@@ -23,6 +23,7 @@ from symc.image.functions import (
 )
 from symc.ir.types import Array
 from symc.ndarray import NDArray
+from symc.pixels.colors import BRIGHTNESS, COMPONENTS, DEVIATIONS
 
 __all__ = [
     "Augmenter", "BrightnessJitterAug", "CastAug", "CenterCropAug", "ColorJitterAug", "ColorNormalizeAug",
@@ -32,13 +33,10 @@ __all__ = [
 ]  # fmt: skip
 
 #: the share of each color in brightness
-_BRIGHTNESS = np.array([0.299, 0.587, 0.114], np.float32)
+_BRIGHTNESS = BRIGHTNESS.astype(np.float32)
 #: from red, green and blue to brightness and two differences of color, and back
-_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.321], [0.211, -0.523, 0.311]])
+_TO_YIQ = np.array([BRIGHTNESS, [0.596, -0.274, -0.321], [0.211, -0.523, 0.311]])
 _FROM_YIQ = np.array([[1.0, 0.956, 0.621], [1.0, -0.272, -0.647], [1.0, -1.107, 1.705]])
-#: the principal components of ImageNet's colors (Krizhevsky et al., 2012)
-_EIGENVALUES = np.array([55.46, 4.794, 1.148])
-_EIGENVECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 #: the mean color of ImageNet and its standard deviation
 MEAN, DEVIATION = (123.68, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -314,7 +312,7 @@ def color_augmenters(
     if hue:
         made.append(HueJitterAug(hue))
     if pca_noise > 0:
-        made.append(LightingAug(pca_noise, _EIGENVALUES, _EIGENVECTORS))
+        made.append(LightingAug(pca_noise, DEVIATIONS, COMPONENTS))
     if rand_gray > 0:
         made.append(RandomGrayAug(rand_gray))
     return made

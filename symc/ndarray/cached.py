@@ -15,6 +15,7 @@ from symc.ndarray.ndarray import NDArray
 from symc.ndarray.pool import Pool
 from symc.ndarray.tape import STATE, Opaque, Variable, entry_of, record, records
 from symc.ops.base import Operator
+from symc.ops.shared.inferred import choosers
 from symc.runtime.keys import next_key
 from symc.runtime.memory import empty
 from symc.typed import module_of
@@ -32,9 +33,8 @@ class CachedOp:
         read = {*symbol.list_arguments(), *self._states}
         #: positions of the arrays that the Symbol reads (a block may have parameters that it does not use)
         self._read = [at for at, name in enumerate(inputs) if name in read]
-        nodes = symbol.graph.nodes()
         #: operators whose results' sizes are known only from values: they are called one by one
-        self._dynamic = any(n.definition is not None and n.definition.row_chooser is not None for n in nodes)
+        self._dynamic = bool(choosers(symbol.graph))
         self._programs: dict[Any, _Program] = {}
 
     def __call__(self, arrays: Sequence[NDArray]) -> list[NDArray]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from symc.base import MXNetError
 from symc.ir.types import Array
+from symc.pixels.colors import BRIGHTNESS, COMPONENTS, DEVIATIONS
 from symc.pixels.resize import padded, resize
 
 
@@ -148,7 +149,7 @@ class Distortion:
             factor = 1 + rng.uniform(-getattr(self, name), getattr(self, name))
             gray: Array | float = 0.0
             if name != "brightness":
-                gray = colors.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+                gray = colors.astype(np.float32) @ BRIGHTNESS.astype(np.float32)
                 gray = float(gray.mean()) if name == "contrast" else gray[:, :, None]
             colors = levels(colors * np.float32(factor) + np.float32(1 - factor) * gray)
         if self.random_h or self.random_s or self.random_l:
@@ -156,7 +157,7 @@ class Distortion:
             colors = shifted_hls(colors, *moves)
         if self.pca_noise > 0:
             noise = np.array([rng.gauss(0, self.pca_noise) for _ in range(3)])
-            colors = levels(colors + (_EIGENVECTORS * noise) @ _EIGENVALUES)
+            colors = levels(colors + (COMPONENTS * noise) @ DEVIATIONS)
         return colors if pixels.shape[2] == 3 else np.concatenate([colors, pixels[:, :, 3:]], axis=2)
 
 
@@ -175,11 +176,6 @@ def shortened(pixels: Array, side: int, method: int, rng: random.Random) -> Arra
     rows, columns = pixels.shape[:2]
     short = (side * rows // columns, side) if rows > columns else (side, side * columns // rows)
     return resized(pixels, *short, method, rng)
-
-
-#: the principal components of ImageNet's colors (Krizhevsky et al., 2012)
-_EIGENVALUES = np.array([55.46, 4.794, 1.148])
-_EIGENVECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 
 
 def levels(values: Array) -> Array:

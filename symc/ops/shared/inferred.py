@@ -14,6 +14,11 @@ from symc.passes.tensor.infer_shape import Entry, propagate
 Made = tuple[Optional[TensorType], ...]
 
 
+def choosers(graph: SymGraph) -> list[SymNode]:
+    """The operators that have as many rows of results as an input's values say."""
+    return [node for node in graph.nodes() if getattr(node.definition, "row_chooser", None) is not None]
+
+
 def output_types(
     graph: SymGraph, known: Mapping[Entry, TensorType], rows: Mapping[str, int] | None = None
 ) -> dict[SymNode, Made]:

@@ -17,13 +17,8 @@ from symc.ir.types import F64, Array
 from symc.ops.base import BuildContext, Floats, MXNetError, Operator, ShapeError, Shapes, Tuple, operator
 from symc.ops.shared.layers import along
 from symc.ops.stochastic.sampling import generator_of
+from symc.pixels.colors import BRIGHTNESS, COMPONENTS, DEVIATIONS
 from symc.pixels.resize import resize
-
-#: what red, green and blue weigh in the brightness of a pixel
-_GRAY = np.array([0.299, 0.587, 0.114])
-#: the principal components of ImageNet's colors (Krizhevsky et al. 2012): a column each, and their deviations
-_COMPONENTS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
-_DEVIATIONS = np.array([55.46, 4.794, 1.148])
 
 
 def _kept(values: Array, dtype: Any) -> Array:
@@ -34,7 +29,7 @@ def _kept(values: Array, dtype: Any) -> Array:
 
 
 def _gray(x: Array) -> Array:
-    return (x * _GRAY).sum(axis=-1, keepdims=True) if x.shape[-1] == 3 else x
+    return (x * BRIGHTNESS).sum(axis=-1, keepdims=True) if x.shape[-1] == 3 else x
 
 
 def _brighter(x: Array, by: float) -> Array:
@@ -66,7 +61,7 @@ def _turned(x: Array, by: float) -> Array:
 
 
 def _lit(x: Array, alpha: Array) -> Array:
-    return x + _COMPONENTS @ (_DEVIATIONS * alpha) if x.shape[-1] == 3 else x
+    return x + COMPONENTS @ (DEVIATIONS * alpha) if x.shape[-1] == 3 else x
 
 
 _CHANGES = {"brightness": _brighter, "contrast": _contrasted, "saturation": _saturated, "hue": _turned}
@@ -220,7 +215,7 @@ class AdjustLighting(_Changed):
         if image.shape[-1] != 3:
             return image
         wide = image if image.dtype.is_float else ew.cast(image, F64)
-        added = ew.const(_COMPONENTS @ (_DEVIATIONS * np.array(self.alpha)), wide.dtype)
+        added = ew.const(COMPONENTS @ (DEVIATIONS * np.array(self.alpha)), wide.dtype)
         made = wide + along(added, image.shape, 2)
         if image.dtype.is_float:
             return made
