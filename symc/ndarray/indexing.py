@@ -66,7 +66,7 @@ def is_basic(key: Any) -> bool:
 
 def part(array: NDArray, key: Any) -> NDArray:
     """x[key]: over the same memory where that is contiguous. A single element has the shape (1,)."""
-    if isinstance(key, slice) and key == slice(None):
+    if (isinstance(key, slice) and key == slice(None)) or (array.ndim == 0 and (key is Ellipsis or key == ())):
         return array
     where = _index(key)
     found = array._read[where]
@@ -106,6 +106,8 @@ def assign(array: NDArray, key: Any, value: Any) -> None:
         source = numbers_of(source, data.dtype)
     if source.dtype != data.dtype:
         source = cast_numpy(source, data.dtype)
+    if whole:
+        where = ...  # an array without axes has none to slice
     target = data[where]
     if source.shape != np.shape(target) and source.size == np.size(target) and _same_but_ones(source, target):
         source = source.reshape(np.shape(target))

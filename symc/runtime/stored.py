@@ -13,9 +13,10 @@ import dataclasses
 import functools
 import hashlib
 import json
+import operator
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,7 +94,7 @@ def key_of(
         *(number.of(part) for part in (module.types, module.roles, module.shapes)),
         *(number.all(wrt), number.all(add), *options),
     )
-    symbols = tuple(dataclasses.astuple(node.origin()) for node in nodes)
+    symbols = tuple([_told(node.origin()) for node in nodes])
     return Key(_digest(b"symbol", whole, target), number.names(), symbols)
 
 
@@ -165,6 +166,12 @@ def load(key: Key) -> tuple[Program, Calls, tuple[NativeKernel, ...]] | None:
         return *unpack(data[end:], renaming), kernels
     except Clash:
         return None
+
+
+#: what an origin tells, in the order that makes it again (dataclasses.astuple copies in depth: ten times as long)
+_told: Callable[[SymOrigin], tuple[str, str, str, int, bool]] = operator.attrgetter(
+    *(field.name for field in dataclasses.fields(SymOrigin))
+)
 
 
 def _symbol(packed: tuple[str, str, str, int, bool]) -> SymOrigin:

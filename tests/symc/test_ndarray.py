@@ -495,3 +495,14 @@ def test_none_is_no_number_and_other_things_are_refused() -> None:
             mx.nd.array(source, dtype=dtype)
         with pytest.raises(TypeError, match="cannot hold"):
             mx.nd.zeros((1,), dtype=dtype or "float32")[:] = source
+
+
+def test_an_array_without_axes_is_read_and_written_whole():
+    """[:], [()] and [...] are all of it, and the same memory, though numpy has no axis there to slice."""
+    for key in (slice(None), (), ...):
+        a = mx.nd.contrib.allclose(mx.nd.ones((2,)), mx.nd.ones((2,)))
+        assert a.shape == ()
+        a[key] = a[key] + 1
+        assert (a[key].shape, float(a.asscalar())) == ((), 2.0)
+        a[key] = mx.nd.array([5])
+        assert float(a.asscalar()) == 5.0
