@@ -171,6 +171,24 @@ def test_dumps_are_optimised() -> None:
     assert "kernel:" in jit.assembly(STEP, target)
 
 
+def test_listings_are_kept_by_text_form_and_target(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who dumps a program again waits for LLVM only where kernels are others; a damaged entry is made anew."""
+    host = host_target()
+    texts = {f"k{i}": functools.partial(constant_kernel, i) for i in range(3)}
+    first = jit.listings(texts, host, ("llvm", "asm"))
+    made = jit._listing
+    listed: list[str] = []
+    monkeypatch.setattr(jit, "_listing", lambda text, *rest: listed.append(text) or made(text, *rest))
+    assert jit.listings(texts, host, ("llvm", "asm")) == first and not listed
+    assert jit.listings(texts, host, ("asm",)) == {name: {"asm": forms["asm"]} for name, forms in first.items()}
+    jit.listings({**texts, "new": functools.partial(constant_kernel, 7)}, host, ("llvm",))
+    assert listed == [constant_kernel(7)]
+    for path in own_cache.glob("*.o"):
+        damage_truncate(path)
+    assert jit.listings(texts, host, ("llvm", "asm")) == first and len(listed) == 4
+    assert jit.assembly(constant_kernel(1), host) == first["k1"]["asm"]
+
+
 def test_compiling_from_many_threads() -> None:
     results: list[dict[str, int]] = []
     modules = [(f"shared {i}", "kernel", functools.partial(constant_kernel, i)) for i in range(12)]

@@ -1,4 +1,5 @@
-"""Object code kept on disk between processes, one file per kernel, and programs beside it (symc.runtime.stored).
+"""Object code kept on disk between processes, one file per kernel, and beside it the listings of kernels that were
+looked at and programs (symc.runtime.stored).
 
 `SYMC_CACHE_DIR` names the directory (default: `$XDG_CACHE_HOME/symc` or `~/.cache/symc`), `SYMC_CACHE=0` switches the
 cache off. A file is written beside its place and renamed into it, so readers never see half an entry; a truncated,

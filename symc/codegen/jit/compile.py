@@ -20,6 +20,7 @@ import functools
 import hashlib
 import itertools
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -109,12 +110,21 @@ def assembly(text: str, target: Target) -> str:
 
 def listings(texts: Mapping[str, Callable[[], str]], target: Target, forms: Sequence[str]) -> dict[str, dict[str, str]]:
     """Of every text by name its `forms`, as llvm_ir ("llvm") and assembly ("asm") give them; made by as many threads as
-    kernels may use."""
+    kernels may use, and kept in the object cache: who looks at a program looks at it again."""
     made: dict[str, dict[str, str]] = {}
-    compilation = Compilation(len(texts), cached=False)
+    cache = default_cache()
+    compilation = Compilation(len(texts), cache is not None)
 
     def listed(job: tuple[str, str]) -> None:
-        made[job[0]] = _listing(job[1], target, forms)
+        name, text = job
+        digests = {form: _digest(f"listing of {form}", text, target) for form in forms}
+        kept = {form: cache.get(digests[form]) for form in forms} if cache else {}
+        found = {form: zlib.decompress(blob).decode() for form, blob in kept.items() if blob is not None}
+        if len(found) < len(digests):
+            found = _listing(text, target, forms)
+            for form in digests if cache else ():
+                cache.put(digests[form], zlib.compress(found[form].encode(), 1))
+        made[name] = found
 
     share(((name, text()) for name, text in texts.items()), listed, len(texts), lambda: compilation.show(len(made)))
     compilation.end()
