@@ -6,7 +6,7 @@ that optimised programs are compared with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,10 +36,14 @@ def result_types(node: Node, precision: str) -> list[TensorType]:
 
 
 def evaluate_nodes(
-    roots: Sequence[Node], given: Mapping[Node, Array], precision: str = "declared"
+    roots: Sequence[Node],
+    given: Mapping[Node, Array],
+    precision: str = "declared",
+    watch: Callable[[Node, Any], None] | None = None,
 ) -> dict[Node, Array]:
     """Values of the roots from those of the inputs (or of any nodes), in `given`; each is let go when nobody needs it
-    any more. IRError for a missing or ill-shaped input.
+    any more. `watch` is shown every node with its value, those in regions at every turn. IRError for a missing or
+    ill-shaped input.
     """
     needed: set[Node] = set(roots)
     order = topological(roots)
@@ -55,7 +59,7 @@ def evaluate_nodes(
     def run(graph: Graph, args: Sequence[Array]) -> list[Array]:
         """The outputs of a graph that a primitive holds."""
         ends = graph.output_nodes
-        found = evaluate_nodes(list(dict.fromkeys(ends)), dict(zip(graph.inputs, args)), precision)
+        found = evaluate_nodes(list(dict.fromkeys(ends)), dict(zip(graph.inputs, args)), precision, watch)
         return [found[node] for node in ends]
 
     for node in order:
@@ -66,6 +70,8 @@ def evaluate_nodes(
             raise IRError(f"no value given for input {node.op.input_name!r}: it needs {node.type}")
         else:
             values[node] = _value(node, [values[i] for i in node.inputs], types, run)
+            if watch is not None:
+                watch(node, values[node])
             for source in node.inputs:
                 left[source] -= 1
                 if not left[source]:
@@ -97,7 +103,7 @@ def _value(node: Node, args: list[Any], types: Sequence[TensorType], run: RunGra
 
 def evaluate(graph: Graph, inputs: Mapping[str, Array], precision: str = "declared") -> Results:
     """Run a graph on arrays by input name. IRError for a missing or ill-shaped input."""
-    given = _by_node(graph, inputs)
+    given = by_node(graph, inputs)
     found = evaluate_nodes(list(dict.fromkeys(graph.roots)), given, precision)
     return Results(
         {output.name: found[output.node] for output in graph.outputs},
@@ -109,9 +115,10 @@ def values_of(
     graph: Graph, inputs: Mapping[str, Array], nodes: Iterable[Node], precision: str = "declared"
 ) -> dict[Node, Array]:
     """Values of any nodes of a graph, by node."""
-    return evaluate_nodes(list(nodes), _by_node(graph, inputs), precision)
+    return evaluate_nodes(list(nodes), by_node(graph, inputs), precision)
 
 
-def _by_node(graph: Graph, inputs: Mapping[str, Array]) -> dict[Node, Array]:
+def by_node(graph: Graph, inputs: Mapping[str, Array]) -> dict[Node, Array]:
+    """The arrays of those inputs that have one, by node."""
     names = {i: i.op.input_name for i in graph.inputs if isinstance(i.op, Input)}
     return {i: inputs[name] for i, name in names.items() if name in inputs}

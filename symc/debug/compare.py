@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Union
+from typing import Any, Union
 
 import numpy as np
 
@@ -18,8 +18,8 @@ from symc.ir.process import once
 from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import Program
 from symc.ir.tensor.graph import Graph, in_order
-from symc.ir.tensor.interp import Results, evaluate, values_of
-from symc.ir.types import F16, F32, Array
+from symc.ir.tensor.interp import Results, by_node, evaluate, evaluate_nodes, values_of
+from symc.ir.types import F16, F32, Array, TensorType, TupleType
 
 #: the magnitude up to which whole numbers stay whole in products and their sums, whatever the order
 _EXACT = {F16: 2**4, F32: 2**9}
@@ -65,17 +65,26 @@ class Reference:
 
 
 def stays_whole(graph: Graph, arrays: Mapping[str, Array]) -> bool:
-    """All values are whole numbers, so small that no sum of products rounds in whatever order it is taken."""
-    nodes = [n for n in graph.nodes() if not isinstance(n.op, Const)]
-    values = values_of(graph, arrays, nodes)
-    for node, found in values.items():
-        types = getattr(node.type, "items", (node.type,))
-        for tensor, v in zip(types, found if isinstance(found, tuple) else (found,)):
-            if v.dtype.kind != "f":
-                continue
-            limit = _EXACT.get(tensor.dtype, _EXACT_F64)
-            if not ((np.abs(v) <= limit) & (v == np.rint(v))).all():
-                return False
+    """All values, those in regions too, are whole numbers, so small that no sum of products rounds in whatever order it
+    is taken."""
+    given = by_node(graph, arrays)
+    whole = all(_adds_up(value, node.type) for node, value in given.items())
+
+    def watch(node: Node, value: Any) -> None:
+        nonlocal whole
+        whole = whole and (isinstance(node.op, Const) or _adds_up(value, node.type))
+
+    evaluate_nodes(list(dict.fromkeys(graph.roots)), given, watch=watch)
+    return whole
+
+
+def _adds_up(value: Any, type_: TensorType | TupleType) -> bool:
+    """Whether sums of products of these values are exact."""
+    types = type_.items if isinstance(type_, TupleType) else (type_,)
+    for tensor, v in zip(types, value if isinstance(value, tuple) else (value,)):
+        limit = _EXACT.get(tensor.dtype, _EXACT_F64)
+        if v.dtype.kind == "f" and not ((np.abs(v) <= limit) & (v == np.rint(v))).all():
+            return False
     return True
 
 

@@ -162,8 +162,9 @@ class _Pooling(Operator):
                 counts = counts[..., None] * (end - begin)
             else:
                 counts = counts[..., None] * (np.minimum(end, d) - np.maximum(begin, 0))
-        with np.errstate(divide="ignore"):
-            shares = 1.0 / counts
+        # windows past the end, or in the padding, have nothing to average: MXNet answers 0, or 0 / 0 in 3-d
+        empty = np.nan if len(spatial) == 3 else 0.0
+        shares = np.divide(1.0, counts, out=np.full(counts.shape, empty), where=counts != 0)
         if np.all(counts == counts.flat[0]):
             return ew.const(float(shares.flat[0]), like.dtype)
         shares = shares.astype(like.dtype.numpy)

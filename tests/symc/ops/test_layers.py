@@ -75,6 +75,23 @@ def test_average_pooling_counts_the_window_within_the_padded_extent():
     assert forward("Pooling", x, pad=(1,), count_include_pad=False, **common).tolist() == [[[1, 1, 1]]]
 
 
+def test_the_average_of_nothing_is_that_of_mxnet():
+    """Strides that pass the end, and windows in the padding: 0 in one and two dimensions; in three 0 / 0 where exactly
+    nothing is left."""
+    x = np.arange(1, 7, dtype=np.float32)
+    past = dict(kernel=(1,), stride=(3,), pool_type="avg", pooling_convention="full")
+    padding = dict(kernel=(1,), stride=(7,), pad=(1,), pool_type="avg", count_include_pad=False)
+    for flags, want in ((past, [1, 4, 0]), (padding, [0, 0])):
+        assert forward("Pooling", x.reshape(1, 1, 6), **flags).ravel().tolist() == want
+        flat = {k: (1, *v) if isinstance(v, tuple) and k != "pad" else v for k, v in flags.items()}
+        flat["pad"] = (0, *flags.get("pad", (0,)))
+        assert forward("Pooling", x.reshape(1, 1, 1, 6), **flat).ravel().tolist() == want
+        deep = {k: (1, *v) if isinstance(v, tuple) and k != "pad" else v for k, v in flat.items()}
+        deep["pad"] = (0, *flat["pad"])
+        got = forward("Pooling", x.reshape(1, 1, 1, 1, 6), **deep).ravel()
+        assert np.array_equal(got, [1, 4, np.nan] if flags is past else [np.nan] * 2, equal_nan=True)
+
+
 def test_maximum_pooling_gives_the_gradient_to_the_first():
     (dx,) = gradients("Pooling", np.ones((1, 1, 4)), kernel=(2,), stride=(2,), pool_type="max")
     assert dx.tolist() == [[[1, 0, 1, 0]]]
