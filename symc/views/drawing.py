@@ -57,7 +57,8 @@ def to_svg(picture: Picture, title: str) -> str:
             place = f'x="{at.x + MARGIN:.1f}" y="{at.y + LINE * (row + 1):.1f}"'
             lines.append(f"<text {place}{weight}>{escape(text)}</text>")
         lines.append("</g>")
-    lines.append('<g font-size="10" fill="#454d56">')
+    # on a rim of white, for an edge may leave the box to the right
+    lines.append('<g font-size="10" fill="#454d56" stroke="#fff" stroke-width="3" paint-order="stroke">')
     for key, labels in labels_of(picture).items():
         at = layout.boxes[key]
         for row, label in enumerate(labels, 1):

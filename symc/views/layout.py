@@ -93,6 +93,8 @@ class _Layers:
         labels = labels_of(picture)
         #: from the middle of a box (or place) to where the type of its value stands, and to the end of both
         self.aside = [self._last_port(item) + ASIDE for item in range(count)]
+        #: of a side of a box, by item and whether it is the upper one: which edge from the left goes to whom
+        self.ports: dict[tuple[int, bool], dict[int, int]] = {}
         self.reach = [width / 2 for width, _ in self.sizes]
         for item, key in enumerate(self.keys):
             if key in labels:
@@ -213,12 +215,12 @@ class _Layers:
     def _path(self, chain: Sequence[int], x: Sequence[float], top: Sequence[float]) -> str:
         """Straight down through layers, a curve in the gap between two: no box is in either."""
         source, target = chain[0], chain[-1]
-        start = x[source] + _port(source, chain[1], self.below, x, self.sizes)
+        start = x[source] + self._port(source, chain[1], self.below, x)
         parts = [f"M{start:.1f},{top[self.level[source]] + self.sizes[source][1]:.1f}"]
         here = start
         for item in chain[1:]:
             last = item == target
-            there = x[item] + (_port(item, chain[-2], self.above, x, self.sizes) if last else 0.0)
+            there = x[item] + (self._port(item, chain[-2], self.above, x) if last else 0.0)
             edge = top[self.level[item]]
             leave = edge - GAP
             middle = edge - GAP / 2
@@ -226,13 +228,15 @@ class _Layers:
             here = there
         return "".join(parts)
 
-
-def _port(
-    item: int, other: int, near: Sequence[Sequence[int]], x: Sequence[float], sizes: Sequence[tuple[float, float]]
-) -> float:
-    """Where on the side of a box an edge leaves or arrives, from its middle: edges stand in the order of their ends."""
-    ends = sorted(set(near[item]), key=lambda end: (x[end], end))
-    return (ends.index(other) - (len(ends) - 1) / 2) * _port_step(sizes[item][0], len(ends))
+    def _port(self, item: int, other: int, near: Sequence[Sequence[int]], x: Sequence[float]) -> float:
+        """Where on the side of a box an edge leaves or arrives, from its middle: edges stand in the order of their
+        ends."""
+        key = (item, near is self.above)
+        if key not in self.ports:
+            ends = sorted(set(near[item]), key=lambda end: (x[end], end))
+            self.ports[key] = {end: at for at, end in enumerate(ends)}
+        places = self.ports[key]
+        return (places[other] - (len(places) - 1) / 2) * _port_step(self.sizes[item][0], len(places))
 
 
 def _port_step(width: float, ends: int) -> float:

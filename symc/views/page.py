@@ -9,5 +9,8 @@ from string import Template
 
 def picture_page(svg: str, title: str) -> str:
     """A page with one picture to zoom, move and search in."""
-    text = files("symc.views").joinpath("picture.html").read_text(encoding="utf-8")
-    return Template(text).substitute(title=escape(title), svg=svg)
+    page, *scripts = (
+        files("symc.views").joinpath(name).read_text(encoding="utf-8")
+        for name in ("picture.html", "canvas.js", "picture.js")
+    )
+    return Template(page).substitute(title=escape(title), svg=svg, script="".join(scripts))

@@ -116,7 +116,11 @@ const TABS = { IR: showText, Diff: showDiff, Graph: showGraph, Memory: showMemor
 function show() {
   view.replaceChildren(); view.classList.remove("filled"); view.scrollTop = 0; redraw = () => {}; go = () => {}; hits = () => [];
   for (const b of $("tabs").children) { b.classList.toggle("on", b.textContent === tab); b.setAttribute("aria-pressed", b.textContent === tab); }
-  [...$("passes").children].forEach((e, i) => e.classList.toggle("on", i === stage));
+  const passes = $("passes");
+  [...passes.children].forEach((e, i) => e.classList.toggle("on", i === stage));
+  const now = passes.children[stage].getBoundingClientRect(), frame = passes.getBoundingClientRect();
+  if (now.bottom > frame.bottom || now.top < frame.top) passes.scrollTop += now.bottom - frame.bottom + 30;
+  if (now.right > frame.right || now.left < frame.left) passes.scrollLeft += now.left - frame.left - 30;
   TABS[tab]();
   if (wanted) find(false);
 }
@@ -131,14 +135,18 @@ function showDiff() {
   const before = read(stage - 1), after = read(stage), rows = [];
   const edits = diff(before.lines, after.lines), near = new Uint8Array(edits.length);
   edits.forEach(([k], n) => { if (k !== " ") for (let m = Math.max(0, n - 3); m <= n + 3 && m < near.length; m++) near[m] = 1; });
-  let skipped = 0, add = 0, del = 0;
+  let skipped = [], add = 0, del = 0;
+  const gap = () => {  // a line or two are as long as what would say that they are left out
+    if (skipped.length > 2) rows.push({ text: `… ${skipped.length} lines alike`, cls: "gap" });
+    else for (const i of skipped) rows.push(lineOf(after, i, stage, "", "  "));
+    skipped = []; };
   edits.forEach(([k, i], n) => {
-    if (!near[n]) { skipped++; return; }
-    if (skipped) { rows.push({ text: `… ${skipped} lines alike`, cls: "gap" }); skipped = 0; }
+    if (!near[n]) { skipped.push(i); return; }
+    gap();
     if (k === "-") { del++; rows.push(lineOf(before, i, stage - 1, "del", "- ")); }
     else { if (k === "+") add++; rows.push(lineOf(after, i, stage, k === "+" ? "add" : "", k + " ")); }
   });
-  if (skipped) rows.push({ text: `… ${skipped} lines alike`, cls: "gap" });
+  gap();
   view.append(make("div", `${stages[stage - 1].name} → ${stages[stage].name}: ${del} lines gone, ${add} new`, "bar"));
   list(rows, paintLine);
 }
@@ -147,26 +155,12 @@ function canvas(svgText, bar, onClick) {
   view.classList.add("filled");
   const box = make("div", undefined, "canvas"); view.append(box);
   box.innerHTML = svgText;
-  const svg = box.querySelector("svg"), wide = svg.width.baseVal.value, high = svg.height.baseVal.value;
-  let x = 0, y = 0, k = 1, drag = null;
-  const move = () => { svg.style.transform = `translate(${x}px,${y}px) scale(${k})`; };
-  const start = scale => { k = scale; y = 0;
-    const first = box.querySelector("g[data-key] rect"), middle = first ? +first.getAttribute("x") + first.getAttribute("width") / 2 : wide / 2;
-    x = wide * k <= box.clientWidth ? (box.clientWidth - wide * k) / 2 : Math.min(0, box.clientWidth / 2 - middle * k); move(); };
-  const zoom = (f, px = box.clientWidth / 2, py = box.clientHeight / 2) => { x = px - (px - x) * f; y = py - (py - y) * f; k *= f; move(); };
-  const across = box.clientWidth / wide, whole = Math.min(1, across, box.clientHeight / high);
-  for (const [text, title, act] of [["−", "zoom out", () => zoom(1 / 1.4)], ["+", "zoom in", () => zoom(1.4)], ["fit", "all of it", () => start(whole)], ["1:1", "full size", () => start(1)]]) {
+  const shown = canvasOf(box, onClick);
+  for (const [text, title, act] of [["−", "zoom out", () => shown.zoom(1 / 1.4)], ["+", "zoom in", () => shown.zoom(1.4)], ["fit", "all of it", shown.fit], ["1:1", "full size", () => shown.start(1)]]) {
     const b = make("button", text, "small"); b.title = title; b.onclick = act; bar.prepend(b); }
-  start(Math.min(1, Math.max(across, 0.45)));
-  box.addEventListener("wheel", e => { e.preventDefault(); const r = box.getBoundingClientRect();
-    zoom(Math.exp(-e.deltaY / 500), e.clientX - r.left, e.clientY - r.top); }, { passive: false });
-  box.addEventListener("pointerdown", e => { drag = [e.clientX - x, e.clientY - y, e.clientX, e.clientY]; });
-  box.addEventListener("pointermove", e => { if (drag && e.buttons) { x = e.clientX - drag[0]; y = e.clientY - drag[1]; move(); } });
-  box.addEventListener("pointerup", e => { if (drag && Math.hypot(e.clientX - drag[2], e.clientY - drag[3]) < 4) onClick(e.target); drag = null; });
-  const items = [...svg.querySelectorAll("g[data-key],rect.value")];
+  const items = [...shown.svg.querySelectorAll("g[data-key],rect.value")];
   hits = text => { for (const i of items) i.classList.remove("found"); return items.filter(g => g.textContent.toLowerCase().includes(text)); };
-  go = g => { for (const i of items) i.classList.toggle("found", i === g); k = Math.max(k, 0.7);
-    const b = g.getBBox(); x = box.clientWidth / 2 - (b.x + b.width / 2) * k; y = box.clientHeight / 3 - b.y * k; move(); };
+  go = g => { for (const i of items) i.classList.toggle("found", i === g); shown.show(g); };
 }
 let picture = 0;
 function showGraph() {
@@ -220,7 +214,7 @@ function showKernels() {
   const rows = [...data.kernels].sort((a, b) => typeof a[order] === "number" || typeof b[order] === "number" ? (b[order] || 0) - (a[order] || 0) : String(a[order]).localeCompare(String(b[order]), "en", { numeric: true }));
   for (const k of rows) { const tr = make("tr");
     for (const [key, , text] of COLUMNS) { const td = make("td", text(k), LEFT.includes(key) ? "t" : "");
-      if (key === "symbols") td.title = k.symbols.join(", "); else if (typeof k[key] === "number") td.title = k[key].toLocaleString("en"); tr.append(td); }
+      if (LEFT.includes(key)) td.title = [k[key]].flat().join(", "); else if (typeof k[key] === "number") td.title = k[key].toLocaleString("en"); tr.append(td); }
     tr.onclick = () => showCode(k); body.append(tr); }
   const thead = make("thead"); thead.append(head); table.append(thead, body); view.append(table);
   hits = text => [...body.children].filter(tr => (tr.textContent + tr.children[1].title).toLowerCase().includes(text));

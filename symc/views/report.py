@@ -81,10 +81,11 @@ def report_page(
     data = json.dumps(report_data(stages, title, native, times or {}), separators=(",", ":"))
     packed = base64.b64encode(gzip.compress(data.encode(), 6)).decode()
     home = files("symc.views")
-    page, style, script = (
-        home.joinpath(name).read_text(encoding="utf-8") for name in ("report.html", "report.css", "report.js")
+    page, style, *scripts = (
+        home.joinpath(name).read_text(encoding="utf-8")
+        for name in ("report.html", "report.css", "canvas.js", "report.js")
     )
-    return Template(page).substitute(title=escape(title), style=style, script=script, data=packed)
+    return Template(page).substitute(title=escape(title), style=style, script="".join(scripts), data=packed)
 
 
 def report_data(

@@ -13,9 +13,13 @@ pytestmark = needs_browser
 
 #: every tab shows something; a value is followed from the text
 REPORT = """
+  const bounds = document.getElementById("passes").getBoundingClientRect();
+  const now = document.querySelector("#passes .on").getBoundingClientRect();
+  seen["in sight"] = now.right <= bounds.right + 1 && now.left >= bounds.left - 1 && now.bottom <= bounds.bottom + 1;
   for (const tab of ["Diff", "Graph", "Memory", "Kernels", "Rewrites", "IR"]) {
     button(tab).click(); await turn();
     seen[tab] = document.getElementById("view").textContent.trim().length;
+    if (tab === "Diff") seen.gaps = all("pre.gap").map(p => p.textContent);
   }
   await type(document.getElementById("search"), "fc2");
   seen.found = document.getElementById("count").textContent;
@@ -46,7 +50,7 @@ REPORT = """
   await type(document.getElementById("search"), "softmax");
   seen.circled = all("#view g.found").length;
   button("fit").click(); button("+").click(); await turn();
-  seen.zoomed = document.querySelector("#view svg").style.transform;
+  seen.zoomed = document.querySelector("#view .sheet").style.transform;
   button("Memory").click(); await turn();
   await point(all("#view rect[data-value]")[0]);
   seen.remembered = life.querySelector("h3").textContent;
@@ -69,6 +73,8 @@ def test_a_report_is_followed_from_line_to_assembly(capsys, tmp_path: Path, widt
     ran(capsys, "report", f"{tmp_path / 'net.py'}:softmax", "--train", *SHAPES, "-o", str(page))
     seen = browse(page, REPORT, width)
     assert all(seen[tab] > 20 for tab in ("IR", "Diff", "Graph", "Memory", "Kernels", "Rewrites"))
+    assert all(int(gap.split()[1]) > 2 for gap in seen["gaps"])
+    assert seen["in sight"]
     assert seen["found"].startswith("1 of ") and seen["hits"] > 0 and seen["marked"] > 0
     assert seen["title"] == "%relu1" and 'name="relu1"' in seen["line"]
     levels = " ".join(seen["levels"])
@@ -90,7 +96,7 @@ def test_a_picture_is_searched(capsys, tmp_path: Path) -> None:
     script = """
       await type(document.getElementById("search"), "relu");
       seen.found = all("g.found").map(g => g.dataset.key);
-      seen.moved = document.querySelector("svg").style.transform;
+      seen.moved = document.querySelector(".sheet").style.transform;
     """
     seen = browse(page, script, 700, ready=False)
     assert seen["found"] == ["relu1"] and "translate" in seen["moved"] and seen["overflow"] <= 0
