@@ -29,6 +29,7 @@ from symc.ir.program.work import flops_of_step
 from symc.marks import MARKS, Counter, Domain, Event, Frame, Marker, Task  # noqa: F401 - names of mxnet.profiler
 from symc.runtime.recording import Event as Ran
 from symc.runtime.recording import Recording, active, record
+from symc.views.memory import alive, lifetimes, peak, short_size
 
 #: rows that a table shows
 MOST = 30
@@ -142,8 +143,57 @@ def layers(found: Iterable[Kernel]) -> list[Layer]:
     return sorted(made, key=lambda layer: -layer.total)
 
 
+@dataclass(frozen=True)
+class Memory:
+    """The bytes that a program needs: its parameters with what is kept of them, data and results of a run, and the
+    arena, whose largest live set is that of `step`, with the bytes of each Symbol there."""
+
+    program: str
+    parameters: int
+    data: int
+    results: int
+    arena: int
+    step: int
+    symbols: dict[str, int]
+
+    def line(self) -> str:
+        """All of it in one line."""
+        blame = ", ".join(f"{name} {short_size(size)}" for name, size in list(self.symbols.items())[:4])
+        more = f" and {len(self.symbols) - 4} more" if len(self.symbols) > 4 else ""
+        where = f" (peak at step {self.step}: {blame}{more})" if blame else ""
+        rest = zip(("parameters", "data", "results"), (self.parameters, self.data, self.results))
+        sizes = ", ".join(f"{name} {short_size(size)}" for name, size in rest)
+        return f"memory of {self.program}: {sizes}, arena {short_size(self.arena)}{where}"
+
+
+def memory_of(program: Program) -> Memory:
+    """What a program needs."""
+    step, here = peak(lifetimes(program))
+    blamed: dict[str, int] = {}
+    for value in here:
+        name = value.symbol or value.title
+        blamed[name] = blamed.get(name, 0) + value.size
+    given = [(p.role in ("arg", "aux", "state"), p.type.nbytes) for p in program.params]
+    new = {u.value for u in program.updates}
+    types = program.value_types()
+    return Memory(
+        program.name,
+        sum(size for own, size in given if own) + program.kept,
+        sum(size for own, size in given if not own),
+        sum(types[o.value].nbytes for o in program.outputs if o.value not in new),
+        program.arena,
+        step,
+        dict(sorted(blamed.items(), key=lambda pair: -pair[1])),
+    )
+
+
+def programs_in(events: Iterable[Ran]) -> list[Program]:
+    """The programs that ran, in order."""
+    return list({id(e.program): e.program for e in events}.values())
+
+
 def table(events: Sequence[Ran], most: int = MOST) -> str:
-    """Time per Symbol, then per kernel, then per phase."""
+    """Time per Symbol, then per kernel, then per phase; and the memory of each program."""
     found = kernels(events)
     if not found:
         return "nothing was recorded"
@@ -171,6 +221,7 @@ def table(events: Sequence[Ran], most: int = MOST) -> str:
     arithmetic, memory = limits()
     lines += ["", f"{sums}; together {1e3 * total:.3f} ms in {len(found)} kernels"]
     lines.append(f"limits measured here: {arithmetic / 1e9:.0f} GFLOP/s, {memory / 1e9:.1f} GB/s")
+    lines += [memory_of(program).line() for program in programs_in(events)]
     return "\n".join(lines)
 
 
@@ -187,13 +238,17 @@ def document(events: Sequence[Ran], marks: Sequence[Mapping[str, Any]] = ()) -> 
     what the program marked itself (symc.marks)."""
     found = kernels(events)
     begin = min((*(e.begun for e in events), *(m["ts"] for m in marks)), default=0)
-    programs = {id(e.program): e.program for e in events}
-    known = {key: (steps_of(p), phases_of(p)) for key, p in programs.items()}
-    trace = []
+    programs = programs_in(events)
+    known = {id(p): (steps_of(p), phases_of(p), _live(p)) for p in programs}
+    trace: list[dict[str, Any]] = []
     for event in events:
-        steps, phases = known[id(event.program)]
+        steps, phases, live = known[id(event.program)]
         step = steps[event.entry]
         symbol = first_symbol(step.origin)
+        trace.append({
+            "ph": "C", "name": f"live in the arena of {event.program.name}", "pid": os.getpid(),
+            "ts": (event.begun - begin) / 1e3, "args": {"bytes": live[event.entry]},
+        })  # fmt: skip
         trace.append({
             "ph": "X", "name": symbol.name if symbol is not None else step.label, "pid": os.getpid(),
             "cat": phases[event.entry], "tid": event.thread, "ts": (event.begun - begin) / 1e3,
@@ -208,8 +263,16 @@ def document(events: Sequence[Ran], marks: Sequence[Mapping[str, Any]] = ()) -> 
         "displayTimeUnit": "ms",
         "kernels": [vars(k) for k in found],
         "symbols": [{**vars(layer), "total": layer.total} for layer in layers(found)],
+        "memory": [vars(memory_of(program)) for program in programs],
         "limits": {"flops_per_second": arithmetic, "bytes_per_second": memory},
     }
+
+
+def _live(program: Program) -> list[int]:
+    """How many bytes of the arena are alive at each entry of a program's table."""
+    sizes = alive(lifetimes(program))
+    at = [number for number, step in enumerate(program.steps) if not isinstance(step, ViewStep)]
+    return [sizes[number] if number < len(sizes) else 0 for number in at]
 
 
 # --------------------------------------------------------------------------------------------- mxnet.profiler

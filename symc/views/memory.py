@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import colorsys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import accumulate
 from pathlib import Path
 
 from symc.ir.errors import IRError
@@ -119,18 +120,20 @@ def _refusals(
                 yield f"%{name}: {why}"
 
 
-def peak(values: list[Value]) -> tuple[int, list[Value]]:
-    """The step at which the most bytes of the arena are alive, and what is: largest first."""
-    change: dict[int, int] = {}
+def alive(values: Sequence[Value]) -> list[int]:
+    """How many bytes of the arena are alive at each step, up to the last one that any value lives to."""
+    change = [0] * (max((v.until for v in values), default=-1) + 2)
     for v in values:
         if v.offset >= 0:
-            change[v.first] = change.get(v.first, 0) + v.size
-            change[v.until + 1] = change.get(v.until + 1, 0) - v.size
-    alive = most = step = 0
-    for at in sorted(change):
-        alive += change[at]
-        if alive > most:
-            most, step = alive, at
+            change[v.first] += v.size
+            change[v.until + 1] -= v.size
+    return list(accumulate(change))[:-1]
+
+
+def peak(values: Sequence[Value]) -> tuple[int, list[Value]]:
+    """The step at which the most bytes of the arena are alive, and what is: largest first."""
+    sizes = alive(values)
+    step = sizes.index(max(sizes)) if sizes else 0
     here = [v for v in values if v.offset >= 0 and v.first <= step <= v.until]
     return step, sorted(here, key=lambda v: (-v.size, v.name))
 
@@ -151,10 +154,10 @@ def memory_table(program: Program) -> str:
         cells = [cell.rjust(w) if c in right else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths))]
         lines.append("  ".join(cells).rstrip())
     values = lifetimes(program)
-    at, alive = peak(values)
-    if alive:
-        blame = " + ".join(f"{v.symbol or v.title} {v.size}" for v in alive[:6])
-        more = f" + {len(alive) - 6} more" if len(alive) > 6 else ""
+    at, here = peak(values)
+    if here:
+        blame = " + ".join(f"{v.symbol or v.title} {v.size}" for v in here[:6])
+        more = f" + {len(here) - 6} more" if len(here) > 6 else ""
         lines.append(f"peak at step {at}: {blame}{more}")
     saved = ""
     if unplanned:
@@ -282,13 +285,13 @@ def _marks(program: Program, values: list[Value], across: float, up: float, floo
         x = LEFT + program.cut * across
         yield f'<path d="M{x:.1f},{TOP:.1f}V{floor:.1f}" stroke="#999" stroke-dasharray="2 3"/>'
         yield f'<text x="{x + 4:.1f}" y="{TOP - 6:.1f}" fill="#555">backward</text>'
-    at, alive = peak(values)
-    if alive:
+    at, here = peak(values)
+    if here:
         x = LEFT + (at + 0.5) * across
         yield f'<path id="peak" d="M{x:.1f},{TOP:.1f}V{floor:.1f}" stroke="#c33"/>'
-        shown = ", ".join(f"{v.symbol or v.title} {short_size(v.size)}" for v in alive[:5])
-        more = f" and {len(alive) - 5} more" if len(alive) > 5 else ""
-        text = f"peak at step {at}: {short_size(sum(v.size for v in alive))} = {shown}{more}"
+        shown = ", ".join(f"{v.symbol or v.title} {short_size(v.size)}" for v in here[:5])
+        more = f" and {len(here) - 5} more" if len(here) > 5 else ""
+        text = f"peak at step {at}: {short_size(sum(v.size for v in here))} = {shown}{more}"
         yield f'<text x="{LEFT:.1f}" y="{floor + 40:.1f}" fill="#a22">{escape(text)}</text>'
         bound = f"dashed: the largest live set, {short_size(program.lower_bound)}"
         yield f'<text x="{LEFT:.1f}" y="{floor + 60:.1f}" fill="#555">{bound}</text>'

@@ -195,7 +195,7 @@ const COLUMNS = [
   ["symbols", "Symbols", k => k.symbols.slice(0, 2).join(", ") + (k.symbols.length > 2 ? ` +${k.symbols.length - 2}` : ""), "what it was made for"],
   ...(timed ? [["seconds", "time", k => k.seconds === undefined ? "" : clock(k.seconds), "of all its calls in one run, measured"],
     ["time", "of all", k => k.seconds === undefined ? "" : (100 * k.seconds / allTime).toFixed(1) + "%", "of the time of all kernels"],
-    ["share", "of limit", k => k.share === undefined ? "" : (100 * k.share).toFixed(0) + "%", "of the machine's arithmetic or memory, whichever limits it"]] : []),
+    ["share", "of limit", k => k.share === undefined ? "" : (100 * k.share).toFixed(0) + "%", "of the machine's arithmetic or memory, whichever limits it; what stays in the caches may be over 100 %"]] : []),
   ["work", "work", k => human(k.work), "floating-point operations of all calls"],
   ["part", "of all", k => (100 * k.work / allWork).toFixed(1) + "%", "of the work of all kernels"],
   ["calls", "calls", k => String(k.calls), "in one run"],
