@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from symc.bench.limits import bytes_per_second, flops_per_second
+from symc.ir.modules import LoopModule
 from symc.ir.origins import first_symbol, passed, symbols_of
 from symc.ir.program.nodes import Program, Step, ViewStep, operands_of, results_of
 from symc.ir.program.work import flops_of_step
@@ -101,6 +102,24 @@ def _kernel(program: Program, step: Step, phase: str, times: Sequence[int]) -> K
         program.name, step.label, symbol.name if symbol is not None else "", len(symbols_of(step.origin)), source,
         phase, len(times), seconds, flops, nbytes, least / seconds if seconds else 0.0,
     )  # fmt: skip
+
+
+def times_of(loops: LoopModule, events: Iterable[Ran]) -> dict[str, tuple[float, float]]:
+    """Of the kernels that steps of the program itself call: seconds in all calls of a run (the median of the runs), and
+    the share of the machine's limit that they reach. Kernels inside of loops and branches are not timed apart."""
+    entries: dict[int, list[Ran]] = {}
+    for event in events:
+        if event.program is loops.program:
+            entries.setdefault(event.entry, []).append(event)
+    called = [call for step, call in zip(loops.program.steps, loops.calls) if not isinstance(step, ViewStep)]
+    found: dict[str, tuple[float, float]] = {}
+    for entry, own in entries.items():
+        number = called[entry]
+        if number is not None:
+            (timed,) = kernels(own)
+            seconds, least = found.get(loops.kernels[number].name, (0.0, 0.0))
+            found[loops.kernels[number].name] = seconds + timed.seconds, least + timed.share * timed.seconds
+    return {name: (seconds, least / seconds if seconds else 0.0) for name, (seconds, least) in found.items()}
 
 
 def phases_of(program: Program) -> list[str]:

@@ -52,8 +52,8 @@ def report(options: argparse.Namespace) -> int:
 def _timed(loaded: Loaded, train: bool, loops: Module) -> Mapping[str, tuple[float, float]]:
     """The time of every kernel in a run on random inputs, and its share of the machine's limit."""
     from symc.cli.execute import Job, Kind, run_native
+    from symc.profiler import times_of
     from symc.runtime.recording import Recording
-    from symc.views.tables import times_of
 
     if not isinstance(loops, LoopModule):
         raise CliError("--profile runs machine code, which needs loops; the passes end before them")

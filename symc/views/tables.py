@@ -13,11 +13,10 @@ from symc.ir.prims.flow import Branch, Loop
 from symc.ir.prims.linear import Contraction
 from symc.ir.prims.reduce import Reduction
 from symc.ir.program.form import form_text
-from symc.ir.program.nodes import KernelStep, LoopStep, Program, ViewStep, operands_of, regions_of_step, results_of
+from symc.ir.program.nodes import KernelStep, LoopStep, Program, operands_of, regions_of_step, results_of
 from symc.ir.syntax.printing import Printer, value_name
 from symc.ir.tensor.graph import Graph
 from symc.ir.text import level_of
-from symc.runtime.recording import Event
 
 Row = dict[str, Any]
 
@@ -173,26 +172,6 @@ def work_of_body(body: Graph) -> int:
         elif isinstance(node.op, Reduction):
             plain += node.inputs[0].tensor.size
     return 2 * multiply_adds(nodes) + plain
-
-
-def times_of(loops: LoopModule, events: Iterable[Event]) -> dict[str, tuple[float, float]]:
-    """Of the kernels that steps of the program itself call: seconds in all calls of a run (the median of the runs), and
-    the share of the machine's limit that they reach. Kernels inside of loops and branches are not timed apart."""
-    from symc.profiler import kernels
-
-    entries: dict[int, list[Event]] = {}
-    for event in events:
-        if event.program is loops.program:
-            entries.setdefault(event.entry, []).append(event)
-    called = [call for step, call in zip(loops.program.steps, loops.calls) if not isinstance(step, ViewStep)]
-    found: dict[str, tuple[float, float]] = {}
-    for entry, own in entries.items():
-        number = called[entry]
-        if number is not None:
-            (timed,) = kernels(own)
-            seconds, least = found.get(loops.kernels[number].name, (0.0, 0.0))
-            found[loops.kernels[number].name] = seconds + timed.seconds, least + timed.share * timed.seconds
-    return {name: (seconds, least / seconds if seconds else 0.0) for name, (seconds, least) in found.items()}
 
 
 def _collect(loops: LoopModule, where: str, times: int, found: list[list[Call]]) -> None:
