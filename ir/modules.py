@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from symc.ir.display import Described, Drawn
 from symc.ir.loop.nodes import LoopKernel
 from symc.ir.program.nodes import Program, regions_of_step
 from symc.ir.symbol.nodes import SymGraph, SymNode
@@ -13,7 +14,7 @@ from symc.ir.types import TensorType
 
 
 @dataclass(frozen=True, repr=False)
-class SymbolModule:
+class SymbolModule(Drawn):
     """A symbol graph, the types of its variables, and its outputs' names. `roles` overrides "arg" per variable;
     `shapes` are the outputs' shapes of operators without inputs, by node name: theirs follow from their use alone.
     `inferred` are the types of every node's outputs as far as inference knows them: what its program must give."""
@@ -42,7 +43,7 @@ class Calls:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LoopModule:
+class LoopModule(Described):
     """A planned program whose fused steps call loop kernels: `calls[i]` is the kernel of step i (None for a view, for
     a step that runs in the host, and for a loop or branch, whose regions' calls are `regions[i]`)."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import symc.ir.process  # noqa: F401  (so that a fork waits for imports that another thread makes below)
 from symc.aliases import INNER, MOVED, Aliases
 from symc.ghosts import Ghosts, ghost
+from symc.ir.display import drawn_by
 
 if TYPE_CHECKING:
     from symc.compile import compile as compile
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 Aliases(MOVED, "is now").install()
 Aliases({f"symc.{old}": f"symc.{new}" for old, new in INNER.items()}).install()
 Ghosts("symc").install()
+drawn_by(lambda module: importlib.import_module("symc.views.notebook").shown(module))
 
 #: public name -> (module, attribute or "" for the module itself); loaded when first used
 _LAZY = {

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Union
 
 from symc.ir.changed import replace
+from symc.ir.display import Described
 from symc.ir.op import Node, input_node
 from symc.ir.origins import Origin
 from symc.ir.process import once
@@ -247,7 +248,7 @@ class ProgramUpdate:
 
 
 @dataclass(frozen=True, repr=False)
-class Program:
+class Program(Described):
     """Steps [0, cut) are the forward half, the rest the backward half (cut == len(steps) if there is none). Steps
     [0, prologue) run only where a parameter may have been written since they ran: what the others read of theirs is
     kept in memory of its own, of `kept` bytes.

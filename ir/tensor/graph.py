@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from symc.ir.changed import replace
+from symc.ir.display import Drawn
 from symc.ir.op import Node
 from symc.ir.origins import Origin, SymOrigin, first_symbol
 from symc.ir.process import once
@@ -70,7 +71,7 @@ class Update:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Graph:
+class Graph(Drawn):
     """A function over tensors. `inputs` are nodes of the primitive `input` (name, role, type)."""
 
     name: str

@@ -48,6 +48,10 @@ class Executable:
         """`<Executable of <Program mlp: ...>: 3 kernels for avx2>`."""
         return f"<Executable of {self.program!r}: {len(self.kernels)} kernels for {self.target.name}>"
 
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the program that runs, and its memory over time."""
+        return self.program._repr_html_()
+
     @once
     def constants(self) -> Mapping[Node, Array]:
         """The tensors that are part of the program, or of one inside of it. Whatever is bound reads the same ones."""

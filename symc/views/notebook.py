@@ -1,18 +1,23 @@
-"""What notebooks show: `_repr_svg_` and `_repr_html_` of IR modules. Importing this module gives them to the classes of
-`symc.ir`, which know nothing of pictures; drawing is imported by the first picture."""
+"""What notebooks show of the programs of every level (symc.ir.display). Drawing is imported by the first picture."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import Any
 
-from symc.ir.modules import LoopModule, SymbolModule
+from symc.ir.modules import LoopModule
 from symc.ir.program.nodes import Program
 from symc.ir.program.text import is_planned
-from symc.ir.tensor.graph import Graph
 
 #: boxes from which on a picture in a notebook folds Symbols with a common beginning
 LARGE = 150
+
+
+def shown(module: object) -> str:
+    """A program as a notebook shows it."""
+    if isinstance(module, Program):
+        return program_html(module)
+    return loops_html(module) if isinstance(module, LoopModule) else svg_of(module)
 
 
 def svg_of(module: Any) -> str:
@@ -50,9 +55,3 @@ def html_table(names: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
         cells = [", ".join(map(str, v)) if isinstance(v, list) else str(v) for v in (row[name] for name in names)]
         body += f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-for _class in (Graph, SymbolModule):
-    setattr(_class, "_repr_svg_", svg_of)  # noqa: B010  (the class declares no such attribute)
-setattr(Program, "_repr_html_", program_html)  # noqa: B010
-setattr(LoopModule, "_repr_html_", loops_html)  # noqa: B010

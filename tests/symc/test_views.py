@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -382,6 +383,21 @@ def test_notebooks_show_pictures(tmp_path: Path) -> None:
         ElementTree.fromstring(f"<div>{shown}</div>")
         assert len(repr(module)) < 300 and " object at 0x" not in repr(module)
     assert repr(module) == "<LoopModule fc: 1 kernels for 1 steps>"
+
+
+def test_notebooks_show_programs_that_no_symbol_made() -> None:
+    """Who uses the library without Symbols and Executors sees pictures, too."""
+    code = """
+from symc.ir.parse import parse
+graph = parse('symc ir 1 level=tensor\\nfunc @f(%x: f32[3] data) -> (y: f32[3]) {\\n  %y: f32[3] = exp(%x) !1\\n'
+              '  return %y\\n}\\n!1 = sym "y" exp\\n')
+assert graph._repr_svg_().startswith("<svg"), graph
+import symc
+made = symc.compile(graph)
+assert "<svg" in made._repr_html_() and "k0.exp" in made.loops._repr_html_()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_objects_say_of_themselves() -> None:
