@@ -31,7 +31,7 @@ _LAZY = {
     "lr_scheduler": ("symc.lr_scheduler", ""), "monitor": ("symc.monitor", ""), "mon": ("symc.monitor", ""),
     "operator": ("symc.operator", ""), "executor": ("symc.executor", ""), "random": ("symc.random", ""),
     "rnd": ("symc.random", ""), "name": ("symc.name", ""), "attribute": ("symc.attribute", ""),
-    "base": ("symc.base", ""), "compile": ("symc.compile", ""),
+    "base": ("symc.base", ""), "error": ("symc.error", ""), "misc": ("symc.misc", ""), "compile": ("symc.compile", ""),
     "debug": ("symc.debug", ""), "pipeline": ("symc.passes.edits", "pipeline"),
     "context": ("symc.context", ""), "kvstore": ("symc.kvstore", ""), "kv": ("symc.kvstore", ""),
     "profiler": ("symc.profiler", ""),

@@ -77,7 +77,7 @@ INNER = {
     "gluon.nn.basic_layers": "gluon.nn", "gluon.nn.conv_layers": "gluon.nn", "gluon.rnn.rnn_cell": "gluon.rnn",
     "gluon.rnn.rnn_layer": "gluon.rnn", "image.image": "image",
     "io.io": "io", "io.utils": "io", "kvstore.base": "kvstore",
-    "kvstore.kvstore": "kvstore", "misc": "lr_scheduler", "ndarray.utils": "ndarray",
+    "kvstore.kvstore": "kvstore", "ndarray.utils": "ndarray",
     "optimizer.optimizer": "optimizer", "rnn.io": "rnn", "rnn.rnn": "rnn", "rnn.rnn_cell": "rnn",
     # the short names, which some programs import as if they were modules
     "init": "initializer", "img": "image", "kv": "kvstore", "mod": "module", "mon": "monitor", "nd": "ndarray",
@@ -93,42 +93,63 @@ def inner_names(module: str) -> dict[str, ModuleType]:
     return {name: sys.modules[f"{package}.{new}"] for name, new in below.items() if new == own}
 
 
+_CODES = {
+    "symc.ndarray.codes": (
+        "_DTYPE_MX_TO_NP _DTYPE_NP_TO_MX _GRAD_REQ_MAP _STORAGE_TYPE_CSR _STORAGE_TYPE_DEFAULT _STORAGE_TYPE_ID_TO_STR "
+        "_STORAGE_TYPE_ROW_SPARSE _STORAGE_TYPE_STR_TO_ID _STORAGE_TYPE_UNDEFINED"
+    ),
+}
+_KINDS = {"symc.base": "_Null integer_types numeric_types py_str string_types"}
 #: names that MXNet's module has, its own or imported, and programs take from there: module -> place here -> names
 ELSEWHERE: Mapping[str, Mapping[str, str]] = {
+    "symc.autograd": {**_CODES, **_KINDS, "symc.symbol": "Symbol"},
     "symc.executor_manager": {"symc.base": "mx_real_t", "symc.context": "cpu", "symc.io": "DataDesc"},
     "symc.gluon.block": {
+        "symc": "nd ndarray sym symbol", "symc.symbol": "Symbol load_json",
         "symc.gluon.hybrid": "HybridBlock SymbolBlock",
-        "symc.gluon.parameter": "DeferredInitializationError", "symc.ndarray": "NDArray", "symc.symbol": "Symbol",
+        "symc.gluon.parameter": "DeferredInitializationError", "symc.ndarray": "NDArray",
     },
     "symc.io": {"symc.io.arrays": "_init_data"},
     "symc.model": {
+        "symc": "nd opt sym",
         "symc.base": "mx_real_t", "symc.callback": "LogValidationMetricsCallback",
         "symc.executor_manager": "DataParallelExecutorManager _check_arguments _load_data",
         "symc.io": "DataDesc", "symc.optimizer": "get_updater",
     },
     "symc.module.base_module": {"symc.base": "_as_list", "symc.context": "cpu"},
-    "symc.module.bucketing_module": {"symc.module.base_module": "_check_input_names"},
-    "symc.module.executor_group": {"symc.executor_manager": "_load_data _load_label"},
+    "symc.module.bucketing_module": {"symc": "nd sym", "symc.module.base_module": "_check_input_names"},
+    "symc.module.executor_group": {**_CODES, "symc": "nd", "symc.executor_manager": "_load_data _load_label"},
     "symc.module.module": {
+        "symc": "nd",
         "symc.initializer": "InitDesc", "symc.module.base_module": "_check_input_names _parse_data_desc",
         "symc.module.executor_group": "DataParallelExecutorGroup", "symc.ndarray": "zeros",
     },
+    "symc.ndarray": _CODES,
+    "symc.ndarray._internal": {**_KINDS, "symc.ndarray": "CachedOp"},
     "symc.ndarray.ndarray": {
+        **_CODES, **_KINDS,
         "symc.ndarray": (
             "add divide equal from_dlpack from_numpy greater greater_equal histogram lesser lesser_equal logical_and "
             "logical_or logical_xor maximum minimum modulo multiply not_equal op power split_v2 subtract "
             "to_dlpack_for_read to_dlpack_for_write true_divide waitall"
         ),
     },
+    "symc.ndarray.sparse": {**_CODES, **_KINDS, "symc.context": "Context current_context", "symc.ndarray": "NDArray"},
+    "symc.operator": _CODES,
     "symc.optimizer": {"symc.ndarray": "NDArray array maximum multiply sparse zeros", "symc.ndarray.random": "normal"},
     "symc.rnn": {
+        **_KINDS, "symc": "init ndarray symbol",
         "symc.io": "DataBatch DataDesc DataIter", "symc.model": "load_checkpoint save_checkpoint",
         "symc.rnn.base": "_normalize_sequence",
     },
+    "symc.symbol._internal": {**_KINDS, "symc.attribute": "AttrScope", "symc.name": "NameManager"},
     "symc.symbol.symbol": {
+        **_CODES, **_KINDS,
         "symc.attribute": "AttrScope", "symc.context": "Context current_context", "symc.executor": "Executor",
         "symc.ndarray": "NDArray",
-        "symc.symbol": "arange eye full histogram hypot linspace load load_json maximum minimum ones pow power zeros",
+        "symc.symbol": (
+            "arange eye full histogram hypot linspace load load_json maximum minimum ones pow power split_v2 zeros"
+        ),
     },
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from symc.aliases import standing_elsewhere
 
 __all__ = [
     "MXNetError", "NDArrayHandle", "NotImplementedForSymbol", "ShapeError", "data_dir", "data_dir_default",
-    "numeric_types", "py_str", "string_types", "those",
+    "numeric_types", "py_str", "register_error", "string_types", "those",
 ]  # fmt: skip
 
 numeric_types = (float, int)
@@ -50,6 +50,24 @@ class MXNetError(RuntimeError):
     """What every refused program raises: the message names the Symbol, its operator, what was got and expected."""
 
 
+#: classes of errors by the names under which programs registered them
+error_types: dict[str, type[BaseException]] = {}
+
+
+def register_error(func_name: Any = None, cls: type[BaseException] | None = None) -> Any:
+    """Note a class of errors under a name: `register_error("Name", cls)`, `@register_error` for the class's own name,
+    or `@register_error("Name")`. Gives the class. What symc raises does not depend on these names."""
+    if isinstance(func_name, type):
+        error_types[func_name.__name__] = func_name
+        return func_name
+
+    def note(noted: type[BaseException]) -> type[BaseException]:
+        error_types[func_name or noted.__name__] = noted
+        return noted
+
+    return note if cls is None else note(cls)
+
+
 class LateError(MXNetError):
     """Values that an operator does not take. `mx.nd` raises it where the result is looked at, see symc.ndarray.late."""
 
@@ -81,6 +99,10 @@ class UserCodeError(MXNetError):
 
 class ShapeError(MXNetError):
     """Shapes (or types) that contradict each other."""
+
+
+class NotSupportedForSparseNDArray(MXNetError):
+    """The name under which MXNet's programs catch a refusal of sparse arrays; symc works on a dense copy instead."""
 
 
 class NotImplementedForSymbol(MXNetError):

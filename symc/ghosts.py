@@ -24,10 +24,14 @@ _OF_LIBRARY = (
     "_LIB", "check_call", "c_str", "c_str_array", "c_array", "c_array_buf", "c_handle_array", "ctypes2buffer",
     "ctypes2numpy_shared", "mx_int", "mx_int64", "mx_uint", "mx_float", "mx_float_p", "CachedOpHandle",
     "DataIterCreatorHandle", "DataIterHandle", "ExecutorHandle", "FunctionHandle", "KVStoreHandle", "MXCallbackList",
-    "OpHandle", "ProfileHandle", "RecordIOHandle", "RtcHandle", "SymbolHandle",
+    "OpHandle", "ProfileHandle", "RecordIOHandle", "RtcHandle", "SymbolHandle", "add_fileline_to_docstring",
+    "build_param_doc", "c2pyerror", "get_last_ffi_error",
 )  # fmt: skip
 
 _QUANTIZED = "symc computes in the net's own types; run the net that is not quantized"
+_GRADIENT = "take gradients with mx.autograd, or with backward of an executor"
+_SCATTER = "write x[indices] = values"
+_CHECKED = "compare the outputs of the block before and after hybridize()"
 #: operators of mx.nd.contrib and mx.sym.contrib
 _OPERATORS = {
     **dict.fromkeys(
@@ -43,6 +47,8 @@ _OPERATORS = {
         "symc has no operators on graphs of DGL; take rows and columns of mx.nd.sparse arrays",
     ),
     "group_adagrad_update": "let mx.optimizer.contrib.GroupAdaGrad make the step",
+    **dict.fromkeys((f"backward_{word}" for word in ("gradientmultiplier", "hawkesll", "index_copy", "quadratic")),
+                    _GRADIENT),
 }  # fmt: skip
 
 #: name below `mx` -> what to do instead
@@ -65,8 +71,17 @@ GHOSTS: Mapping[str, str] = {
         "util.set_np", "util.reset_np", "util.wrap_np_unary_func", "util.wrap_np_binary_func",
         "util.np_ufunc_legal_option",
     ), _NUMPY),
-    "util.get_cuda_compute_capability": "symc compiles for the CPU only",
+    **dict.fromkeys(
+        ("util.get_cuda_compute_capability", "test_utils.get_cuda_compute_capability"), "symc compiles for the CPU only"
+    ),
     "contrib.amp": "symc computes in the net's own types; cast the data and parameters, or leave them in float32",
+    **dict.fromkeys(("test_utils.use_np", "test_utils.np_symbol"), _NUMPY),
+    "test_utils.check_gluon_hybridize_consistency": _CHECKED,
+    "ndarray.imdecode": "decode with mx.image.imdecode, and cut and shift the array",
+    **dict.fromkeys(("ndarray.np", "ndarray.npx", "ndarray.numpy", "ndarray.numpy_extension", "symbol.np",
+                     "symbol.npx", "symbol.numpy", "symbol.numpy_extension"), _NUMPY),
+    **dict.fromkeys(("ndarray._internal._scatter_set_nd", "symbol._internal._scatter_set_nd"), _SCATTER),
+    **dict.fromkeys(("kvstore.kvstore_server", "kvstore.KVStoreServer"), "symc trains in one process"),
     "contrib.tensorboard": "log from a batch_end_callback",
     "contrib.io": "wrap the loader in a subclass of mx.io.DataIter",
     "notebook": "log from a batch_end_callback",
@@ -108,6 +123,33 @@ class Ghost:
 
     def __repr__(self) -> str:
         return f"<{self.__name__}: not in symc>"
+
+
+#: what MXNet's NDArray and Symbol have beyond symc's
+_MEMBERS = {
+    "NDArray": {"handle": _LIBRARY, "as_np_ndarray": _NUMPY, "_scatter_set_nd": _SCATTER},
+    "Symbol": {"handle": _LIBRARY, "as_np_ndarray": _NUMPY},
+}
+
+
+class GhostError(MXNetError, AttributeError):
+    """What reading an attribute raises that symc's class lacks: `hasattr` says that it is not there."""
+
+
+class _Member:
+    """Stands in a class for an attribute that it lacks."""
+
+    def __init__(self, name: str, advice: str) -> None:
+        self.name, self.advice = name, advice
+
+    def __get__(self, instance: object, owner: type) -> NoReturn:
+        raise GhostError(f"symc has no {self.name}: {self.advice}")
+
+
+def attach_members(cls: type) -> None:
+    """Give NDArray or Symbol a sentence for every attribute that MXNet's class has and it has not."""
+    for name, advice in _MEMBERS[cls.__name__].items():
+        setattr(cls, name, _Member(f"{cls.__name__}.{name}", advice))
 
 
 def ghost(package: str, name: str) -> Ghost | None:

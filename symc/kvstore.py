@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from symc.aliases import inner_names as _inner_names
+from symc.aliases import standing_elsewhere
 from symc.base import MXNetError, _as_list
 from symc.ndarray import NDArray
 from symc.ndarray.sparse import row_sparse_array
@@ -17,6 +18,8 @@ from symc.optimizer import Optimizer, Updater, get_updater
 from symc.registry import warn_if_replaced
 
 __all__ = ["KVStore", "KVStoreBase", "TestStore", "create"]
+
+__getattr__ = standing_elsewhere(__name__)
 
 globals().update(_inner_names(__name__))
 

@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from symc import symbol
+from symc.aliases import standing_elsewhere
 from symc.base import MXNetError, NDArrayHandle, py_str
 from symc.custom import CustomOp, CustomOpProp, get_all_registered, prop_class, register
 from symc.ndarray import NDArray
@@ -32,6 +33,8 @@ __all__ = [
     "py_str",
     "register",
 ]
+
+__getattr__ = standing_elsewhere(__name__)
 
 _serial = itertools.count()
 

@@ -33,15 +33,15 @@ USAGE = "usage: python -m symc.as_mxnet (SCRIPT.py | -m MODULE) [ARGUMENT ...]"
 
 #: modules of MXNet 1.9.1 that stand at the same place in symc
 SAME = (
-    "attribute", "autograd", "base", "callback", "context", "contrib", "engine", "executor", "executor_manager",
-    "gluon", "gluon.block", "gluon.loss", "gluon.nn", "gluon.parameter", "gluon.rnn", "gluon.trainer", "gluon.utils",
-    "image", "image.detection", "initializer", "io", "kvstore", "libinfo", "log", "lr_scheduler", "metric", "model",
-    "module", "module.base_module", "module.bucketing_module", "module.executor_group", "module.module",
-    "module.python_module", "module.sequential_module", "monitor", "name", "ndarray", "ndarray._internal",
-    "ndarray.contrib", "ndarray.image", "ndarray.linalg", "ndarray.ndarray", "ndarray.op", "ndarray.random", "operator",
-    "optimizer", "profiler", "random", "recordio", "registry", "rnn", "runtime", "symbol", "symbol._internal",
-    "symbol.contrib", "symbol.image", "symbol.linalg", "symbol.op", "symbol.random", "symbol.sparse", "symbol.symbol",
-    "test_utils", "util", "visualization",
+    "attribute", "autograd", "base", "callback", "context", "contrib", "engine", "error", "executor",
+    "executor_manager", "gluon", "gluon.block", "gluon.loss", "gluon.nn", "gluon.parameter", "gluon.rnn",
+    "gluon.trainer", "gluon.utils", "image", "image.detection", "initializer", "io", "kvstore", "libinfo", "log",
+    "lr_scheduler", "metric", "misc", "model", "module", "module.base_module", "module.bucketing_module",
+    "module.executor_group", "module.module", "module.python_module", "module.sequential_module", "monitor", "name",
+    "ndarray", "ndarray._internal", "ndarray.contrib", "ndarray.image", "ndarray.linalg", "ndarray.ndarray",
+    "ndarray.op", "ndarray.random", "operator", "optimizer", "profiler", "random", "recordio", "registry", "rnn",
+    "runtime", "symbol", "symbol._internal", "symbol.contrib", "symbol.image", "symbol.linalg", "symbol.op",
+    "symbol.random", "symbol.sparse", "symbol.symbol", "test_utils", "util", "visualization",
 )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ class _MXNet(ModuleType):
             raise AttributeError(f"module 'mxnet' (run by symc) has no attribute {name!r}") from None
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(symc)})
+        return sorted({*super().__dir__(), *(name for name in dir(symc) if hasattr(self, name))})
 
 
 class _Package(importlib.abc.MetaPathFinder, importlib.abc.Loader):

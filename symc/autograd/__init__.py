@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from symc.aliases import standing_elsewhere as _standing_elsewhere
 from symc.base import MXNetError
 from symc.ir.types import Array
 from symc.ndarray import NDArray
@@ -30,6 +31,7 @@ __all__ = [
     "Function", "NDArray", "backward", "get_symbol", "grad", "is_recording", "is_training", "mark_variables", "pause",
     "predict_mode", "record", "set_recording", "set_training", "train_mode",
 ]  # fmt: skip
+__getattr__ = _standing_elsewhere(__name__)
 
 
 # --------------------------------------------------------------------------------------------- states

@@ -6,6 +6,7 @@ import symc.ops  # noqa: F401  (registers every operator)
 from symc.aliases import inner_names as _inner_names
 from symc.aliases import standing_elsewhere as _standing_elsewhere
 from symc.custom import hand_arrays_as as _hand_arrays_as
+from symc.ghosts import attach_members as _attach_members
 from symc.ndarray import contrib, sparse
 from symc.ndarray import distributions as _distributions
 from symc.ndarray import imperative as _imperative
@@ -42,6 +43,7 @@ for _name in ("add", "subtract", "multiply", "divide"):
     setattr(sparse, _name, globals()[_name])
 NDArray.tostype = _tostype  # type: ignore[attr-defined]
 _imperative.attach_methods(globals())
+_attach_members(NDArray)
 _attach_late_methods()
 vars(random).update(_distributions.make_functions(_imperative.make_function))  # type: ignore[name-defined]  # noqa: F821
 
@@ -51,8 +53,9 @@ __all__ = [
 ]  # fmt: skip
 
 globals().update(_inner_names(__name__))
-for _module in (contrib, ndarray):  # type: ignore[name-defined]  # noqa: F821  (a module of this package)
+for _module in (contrib, sparse, ndarray, _internal):  # type: ignore[name-defined]  # noqa: F821  (modules of this)
     _module.__getattr__ = _standing_elsewhere(_module.__name__)
+_find = _standing_elsewhere(__name__)
 
 
 def __getattr__(name: str) -> Any:
@@ -62,4 +65,7 @@ def __getattr__(name: str) -> Any:
         from symc.ndarray.cached import SymbolFunction
 
         return SymbolFunction
-    raise AttributeError(f"mx.nd has no function {name!r}{_suggestion(name)}")
+    try:
+        return _find(name)
+    except AttributeError:
+        raise AttributeError(f"mx.nd has no function {name!r}{_suggestion(name)}") from None

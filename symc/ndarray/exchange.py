@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from symc.base import MXNetError
 from symc.context import cpu
 from symc.ir.types import Array
 from symc.ndarray.ndarray import NDArray, array
@@ -27,9 +28,11 @@ class _Memory:
 _taken: WeakValueDictionary[int, Array] = WeakValueDictionary()
 
 
-def from_numpy(ndarray: Array, zero_copy: bool = True) -> NDArray:
+def from_numpy(ndarray: Array, zero_copy: bool = True, array_cls: type[NDArray] = NDArray) -> NDArray:
     """An NDArray of a numpy array. With `zero_copy` it takes over the memory: the numpy array shows what happens there,
-    and cannot be written to any more. ValueError for one that is not contiguous."""
+    and cannot be written to any more. ValueError for one that is not contiguous. `array_cls` is NDArray only."""
+    if array_cls is not NDArray:
+        raise MXNetError(f"from_numpy: array_cls={array_cls!r} must be mx.nd.NDArray")
     if not zero_copy:
         return array(ndarray, dtype=ndarray.dtype)
     if not ndarray.flags.c_contiguous:

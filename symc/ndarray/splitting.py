@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from symc.ndarray.ndarray import NDArray
+from symc.ndarray.storages import array
 from symc.ops.base import OPERATORS
 
 
@@ -26,14 +29,14 @@ def make_functions(make: Callable[[Any, str], Callable[..., Any]]) -> dict[str, 
         )
 
     def histogram(a: NDArray, bins: int | NDArray = 10, range: tuple[float, float] | None = None) -> Any:
-        """Counts and edges of the bins: an array of edges, or `bins` equal ones in `range` (default: of all values)."""
+        """Counts and edges of the bins: an array of edges, or `bins` equal ones in `range` (default: of all values, and
+        counts and edges are float32 then)."""
         if isinstance(bins, NDArray):
             return counted(a, bins)
         if not isinstance(bins, int):
             raise ValueError("bins argument should be either an integer or an NDArray of edges")
         if range is None:
-            values = a.asnumpy()
-            range = (float(values.min()), float(values.max()))
+            return [array(found) for found in np.histogram(a.asnumpy(), bins=bins)]
         return counted(a, bin_cnt=bins, range=range)
 
     def to_dlpack_for_read(data: NDArray) -> Any:

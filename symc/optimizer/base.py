@@ -171,6 +171,10 @@ class Optimizer:
         """Factors on the rate by parameter name (or index), on top of the Symbol's `__lr_mult__` attributes."""
         self.lr_mult = {**self._symbol_factors("__lr_mult__"), **args_lr_mult}
 
+    def set_lr_scale(self, args_lrscale: Mapping[Any, float]) -> None:
+        """DeprecationWarning: factors on the rate are `set_lr_mult`'s."""
+        raise DeprecationWarning("set_lr_scale is no more; give the factors to set_lr_mult")
+
     def set_wd_mult(self, args_wd_mult: Mapping[Any, float]) -> None:
         """Factors on the decay by parameter name (or index). Parameters that are neither weights nor gammas have
         none."""

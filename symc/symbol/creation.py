@@ -1,5 +1,5 @@
 """Functions of `mx.sym` whose parameters are not their operator's: zeros, ones, full, arange, eye, linspace, histogram,
-split_v2."""
+split_v2, and a Symbol's text applied to others."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from symc.base import MXNetError
 from symc.ops.base import OPERATORS
 from symc.symbol.compose import compose
+from symc.symbol.json import load_json
 from symc.symbol.symbol import Symbol
 
 
@@ -86,3 +88,13 @@ def histogram(a: Symbol, bins: int | Symbol = 10, range: tuple[float, float] | N
     if range is None:
         raise ValueError("null range is not supported in symbol mode: give the smallest and the largest edge")
     return _make("_histogram", {"data": a, "bin_cnt": bins, "range": range}, kwargs)
+
+
+def applied(*args: Symbol, subgraph: str) -> Symbol:
+    """The Symbol whose JSON is `subgraph`, with Symbols for its variables, in the order of `list_inputs`. MXNet makes
+    one node of it, `_CachedOp`; here its operators are copied."""
+    found = load_json(subgraph)
+    names = found.list_inputs()
+    if len(args) != len(names):
+        raise MXNetError(f"_CachedOp: the subgraph has {len(names)} inputs ({', '.join(names)}), got {len(args)}")
+    return found(**dict(zip(names, args)))

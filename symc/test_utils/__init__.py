@@ -24,6 +24,7 @@ import numpy.random as rnd
 import numpy.testing as npt
 
 import symc as mx
+from symc.aliases import standing_elsewhere as _standing_elsewhere
 from symc.context import Context, current_context
 from symc.ndarray import array
 from symc.symbol import Symbol
@@ -142,3 +143,5 @@ __all__ = [
     "Context", "OrderedDict", "Symbol", "array", "bz2", "contextmanager", "current_context", "errno", "gzip", "json",
     "logging", "mx", "np", "npt", "numbers", "os", "rnd", "struct", "sys", "time", "traceback", "zipfile",
 ]  # fmt: skip
+
+__getattr__ = _standing_elsewhere(__name__)

@@ -20,7 +20,7 @@ def test_a_module_under_its_earlier_name_is_the_module(old: str) -> None:
     assert real.__spec__.name == MOVED[old]
 
 
-@pytest.mark.parametrize("name", [name for name in INNER if not name.startswith(("contrib.", "misc"))])
+@pytest.mark.parametrize("name", [name for name in INNER if not name.startswith("contrib.")])
 def test_what_mxnet_has_in_inner_modules_is_reached_by_attributes_too(name: str) -> None:
     found = importlib.import_module("symc")
     for part in name.split("."):

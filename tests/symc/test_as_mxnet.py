@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
 import symc as mx
@@ -260,3 +261,65 @@ def test_batches_are_split_by_work_load():
     assert split(10, [1, 1]) == [slice(0, 5), slice(5, 10)] and split(5, [1, 1]) == [slice(0, 2), slice(2, 5)]
     with pytest.raises(ValueError, match="1 rows for 2 devices"):
         split(1, [1, 1])
+
+
+@pytest.mark.parametrize(
+    "thing, name",
+    [(mx.nd.ones((1,)), n) for n in ("handle", "as_np_ndarray", "_scatter_set_nd")]
+    + [(mx.sym.var("x"), n) for n in ("handle", "as_np_ndarray")],
+)
+def test_arrays_and_symbols_say_what_they_lack(thing, name):
+    assert not hasattr(thing, name) and getattr(thing, name, 3) == 3
+    with pytest.raises(mx.MXNetError, match=rf"symc has no {type(thing).__name__}\.{name}: "):
+        getattr(thing, name)
+
+
+@pytest.mark.parametrize(
+    "module", ["ndarray", "ndarray.ndarray", "ndarray.sparse", "symbol.symbol", "operator", "autograd"]
+)
+def test_numbers_of_types_are_where_programs_import_them(module):
+    found = operator.attrgetter(module)(mx)
+    assert found._DTYPE_NP_TO_MX[np.float16] == 2 and found._DTYPE_MX_TO_NP[-1] is None
+    assert all(found._DTYPE_MX_TO_NP[n] == t for t, n in found._DTYPE_NP_TO_MX.items())
+    assert found._GRAD_REQ_MAP == {"null": 0, "write": 1, "add": 3}
+    assert found._STORAGE_TYPE_ID_TO_STR[found._STORAGE_TYPE_CSR] == "csr"
+
+
+def test_errors_are_registered_by_name():
+    @mx.error.register
+    class OwnError(mx.MXNetError):
+        pass
+
+    @mx.error.register("Other")
+    class Named(OwnError):
+        pass
+
+    assert mx.base.register_error("Third", KeyError) is KeyError
+    known = mx.base.error_types
+    assert known["OwnError"] is OwnError and known["Other"] is Named and known["Third"] is KeyError
+    assert known["TypeError"] is TypeError and issubclass(mx.error.InternalError, mx.MXNetError)
+
+
+def test_the_rates_of_the_earliest_programs():
+    """Expected values: MXNet's mx.misc.FactorScheduler(3)."""
+    rate = mx.misc.FactorScheduler(3)
+    assert np.allclose([rate(at) for at in (0, 2, 3, 7)], [0.01, 0.01, 0.001, 0.0001])
+    for step, factor in ((0, 0.1), (1, 1.0)):
+        with pytest.raises(ValueError, match="must be"):
+            mx.misc.FactorScheduler(step, factor)
+    with pytest.raises(NotImplementedError):
+        mx.misc.LearningRateScheduler()(1)
+    with pytest.raises(DeprecationWarning, match="set_lr_mult"):
+        mx.optimizer.SGD().set_lr_scale({})
+
+
+def test_a_subgraph_as_text_is_applied():
+    a, b = mx.sym.var("a"), mx.sym.var("b")
+    net = mx.sym.BatchNorm(mx.sym.FullyConnected(a * b, num_hidden=3, name="fc"), name="bn")
+    inputs = [mx.sym.var("p") + 1, *(mx.sym.var(name) for name in net.list_inputs()[1:])]
+    made = mx.sym._internal._CachedOp(*inputs, subgraph=net.tojson()) * 2
+    assert made.list_arguments() == ["p", "b", "fc_weight", "fc_bias", "bn_gamma", "bn_beta"]
+    assert made.list_auxiliary_states() == ["bn_moving_mean", "bn_moving_var"]
+    assert made.infer_shape(p=(4, 5))[1] == [(4, 3)]
+    with pytest.raises(mx.MXNetError, match="8 inputs"):
+        mx.sym._internal._CachedOp(a, subgraph=net.tojson())

@@ -92,3 +92,33 @@ def test_a_symbol_is_called_with_arrays():
     assert (weight.grad.asnumpy() == 15).all()
     with pytest.raises(mx.MXNetError, match="takes 3 arrays"):
         op(x)
+
+
+@pytest.mark.parametrize(
+    ("source", "dtype", "wanted"),
+    [
+        (["1", "2.5"], None, [1.0, 2.5]), (["1", "2"], "int32", [1, 2]), ([["1"], ["2"]], None, [[1.0], [2.0]]),
+        (["1", 2], None, [1.0, 2.0]), ([b"1", b"2"], None, [1.0, 2.0]),
+        (np.array(["1", "2"]), "float64", [1.0, 2.0]), (np.array([1, 2], object), "int32", [1, 2]),
+        (np.array([3.5, 1], object), None, [3.5, 1.0]),
+    ],
+)  # fmt: skip
+def test_text_and_objects_are_numbers(source: object, dtype: str | None, wanted: object) -> None:
+    """Programs read tables, and give arrays the text of their cells."""
+    made = mx.nd.array(source, dtype=dtype)
+    assert made.dtype == np.dtype(dtype or "float32") and made.asnumpy().tolist() == wanted
+    written = mx.nd.zeros_like(made)
+    written[:] = source
+    assert written.asnumpy().tolist() == wanted
+
+
+def test_none_is_no_number_and_other_things_are_refused() -> None:
+    assert np.isnan(mx.nd.array([1.0, None]).asnumpy()).tolist() == [False, True]
+    assert mx.nd.full((2,), "3").asnumpy().tolist() == [3.0, 3.0] and float(mx.nd.array("3").asnumpy()) == 3.0
+    batch = mx.io.NDArrayIter({"a": np.array([["1"], ["2"]])}, batch_size=1).next()
+    assert batch.data[0].asnumpy().tolist() == [[1.0]]
+    for source, dtype in ((["a"], None), (["2.5"], "int32"), ([None], "int32"), ([1 + 2j], None), ([{}], None)):
+        with pytest.raises(TypeError):
+            mx.nd.array(source, dtype=dtype)
+        with pytest.raises(TypeError, match="cannot hold"):
+            mx.nd.zeros((1,), dtype=dtype or "float32")[:] = source

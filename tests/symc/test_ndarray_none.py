@@ -96,3 +96,13 @@ def test_none_in_the_place_of_an_input_is_no_input():
     made = mx.nd.Convolution(image, kernel, None, kernel=(2, 2), num_filter=1, no_bias=True)
     assert (made.asnumpy() == 4).all()
     assert mx.nd.sum(data, None).asnumpy().tolist() == [21]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_a_histogram_without_a_range_is_float32(dtype):
+    """As MXNet's, which counts with numpy then."""
+    x = mx.nd.array([[3, 1, 2], [9, 7, 8]], dtype=dtype)
+    counts, edges = mx.nd.histogram(x, bins=3, range=None)
+    assert counts.dtype == edges.dtype == np.float32
+    assert counts.asnumpy().tolist() == [3, 0, 3]
+    assert mx.nd.histogram(x, bins=3, range=(0, 10))[0].dtype == np.int64
