@@ -129,6 +129,8 @@ class _Pooling(Operator):
         spatial = data.shape[2:]
         size, stride, margin = self._window(spatial)
         out = (1,) * len(spatial) if self.global_pool else tuple(map(self._extent, spatial, size, stride, margin))
+        # a window that is alone has no neighbours to overlap, and its gradient no others to look at
+        stride = tuple(k if o == 1 else st for k, o, st in zip(size, out, stride))
         covered = tuple((o - 1) * st + k for o, st, k in zip(out, stride, size))
 
         def padded(x: Node, value: float) -> Node:
