@@ -182,7 +182,8 @@ def compile(
     `types` are those of a Symbol's variables by name, or their shapes; what follows from others may be left out.
     `pipeline` replaces the compiler's own passes, as passes or text; it has to end with loops. Those of `with
     symc.pipeline(...)` are edits of the compiler's own. `train`: as a training program runs (Dropout drops). `wrt`:
-    arguments whose gradients are outputs, too. `instruments` see the passes run.
+    arguments whose gradients are outputs, too; each output that is no loss has its own gradient among the parameters
+    then, as OUTPUT.head. `instruments` see the passes run.
 
     MXNetError for types that do not fit, and for what cannot be built with them; PipelineError for a pipeline that does
     not fit the module.

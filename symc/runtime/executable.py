@@ -15,7 +15,7 @@ from symc.codegen.target import Target
 from symc.ir.modules import Calls, LoopModule
 from symc.ir.op import Node
 from symc.ir.process import once
-from symc.ir.program.nodes import Program, programs_of
+from symc.ir.program.nodes import Program, ProgramParam, programs_of
 from symc.ir.types import Array
 from symc.passes.manager.manager import collections_paused
 from symc.runtime.kept import Kept
@@ -79,7 +79,7 @@ class Executable:
         for name in arrays:
             if name not in params:
                 raise ValueError(f"{self.program.name} has no parameter {name!r}; it has {those(list(params), name)}")
-        missing = [f"{p.name}: {p.type}" for p in params.values() if p.name not in arrays and p.role != "key"]
+        missing = [_lacked(p) for p in params.values() if p.name not in arrays and p.role != "key"]
         if missing:
             raise ValueError(f"{self.program.name} needs {', '.join(missing)}")
         buffers: dict[str, Array] = {}
@@ -92,6 +92,11 @@ class Executable:
         instance = self.bind(buffers)
         instance.run()
         return {output.name: array for output, array in zip(self.program.outputs, instance.outputs)}
+
+
+def _lacked(param: ProgramParam) -> str:
+    """A parameter as an error names it."""
+    return f"{param.name}: {param.type}{f' (the gradient of the output {param.of})' if param.role == 'head' else ''}"
 
 
 @dataclass

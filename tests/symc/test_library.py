@@ -120,6 +120,8 @@ def test_pipelines_end_with_loops():
 
 def test_calls_say_what_is_wrong():
     exe = mx.compile(parse(TEXT))
+    with pytest.raises(ValueError, match=r"f needs out.head: f32\[4,3\] \(the gradient of the output out\)"):
+        mx.compile(parse(TEXT), wrt=["w"])(**ARRAYS)
     with pytest.raises(ValueError, match=r"f needs w: f32\[4,3\]"):
         exe(x=ARRAYS["x"])
     with pytest.raises(ValueError, match="f has no parameter 'y'; it has"):
