@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from symc.aliases import standing_elsewhere
+from symc.ir.errors import IRError
 
 __all__ = [
     "MXNetError", "NDArrayHandle", "NotImplementedForSymbol", "ShapeError", "data_dir", "data_dir_default",
@@ -97,8 +98,9 @@ class UserCodeError(MXNetError):
         return f"Custom {self.symbol!r} (op_type={self.op_type}) raises {raised.__name__}: {self}"
 
 
-class ShapeError(MXNetError):
-    """Shapes (or types) that contradict each other."""
+class ShapeError(MXNetError, IRError):
+    """Shapes (or types) that contradict each other. Where an operator's `build` finds that, the error says which Symbol
+    it is of, as all errors about a program do."""
 
 
 class NotSupportedForSparseNDArray(MXNetError):

@@ -155,3 +155,19 @@ def test_user_programs_are_typed(tmp_path):
     assert [error.split(" for ")[0] for error in errors] == [
         'Unexpected keyword argument "trian"', 'Unexpected keyword argument "rounds"',
     ], run.stdout  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda x: mx.sym.Reshape(x, shape=(4, 3), name="mine"), (2, 20)),
+        (lambda x: mx.sym.Reshape(x, target_shape=(4, 1, 24, 32), name="mine"), (2, 20)),
+        (lambda x: mx.sym.pad(x, mode="reflect", pad_width=(0, 0, 0, 0, 4, 4, 0, 0), name="mine"), (1, 1, 3, 3)),
+        (lambda x: mx.sym.reverse(x, axis=-1, name="mine"), (2, 3)),
+        (lambda x: mx.sym.contrib.cond(x.sum() > 0, lambda: x.reshape((7, 7), name="mine"), lambda: x), (7, 7, 2)),
+    ],
+)
+def test_what_a_build_refuses_names_its_symbol(make, shape):
+    """Shapes that fit until the operator is built: the error is as any other about a program."""
+    with pytest.raises(MXNetError, match=r"\n  in operator \w+ 'mine'"):
+        mx.compile(make(mx.sym.Variable("x")), {"x": shape})
