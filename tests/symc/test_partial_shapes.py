@@ -27,3 +27,15 @@ def test_what_is_cut_follows_from_its_pieces() -> None:
     ):
         cut = mx.sym.SliceChannel(mx.sym.Variable("a", shape=shape), **attrs)
         assert (cut[1] + mx.sym.Variable("c", shape=piece)).infer_shape()[0] == [whole, piece]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "stacked"),
+    [((0, 2), (3, 0), (2, 3, 2)), ((4, 5), (0, 5), (2, 4, 5)), ((4, 5), None, (2, 4, 5)), ((0, 2), (0, 2), ())],
+)
+def test_inputs_that_are_stacked_add_up_what_they_know(left, right, stacked) -> None:
+    """The answers are MXNet's."""
+    a, b = mx.sym.Variable("a", shape=left), mx.sym.Variable("b", shape=right)
+    assert mx.sym.stack(a, b).infer_shape_partial()[1] == [stacked]
+    with pytest.raises(mx.MXNetError, match="needed|shape"):
+        mx.sym.stack(mx.sym.Variable("a"), mx.sym.Variable("b")).infer_shape(a=(2, 3), b=(2, 4))

@@ -351,8 +351,8 @@ class Stack(_Variadic):
     num_args: int
 
     def complete(self, s: Shapes) -> None:
-        """The inputs have one shape; the output has num_args more along the new axis."""
-        for data in s.ins:
+        """The inputs have one shape, of which each may know a part; the output has num_args more along the new axis."""
+        for data in common_shapes(s.ins):
             if data is not None and is_known(data):
                 at = one_axis(self.axis, len(data) + 1)
                 s.set_out(0, data[:at] + (self.num_args,) + data[at:])
