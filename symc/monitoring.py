@@ -17,7 +17,7 @@ from symc.ndarray import NDArray
 from symc.ops.base import OPERATORS, parse
 from symc.typed import module_of
 
-__all__ = ["Observer", "backward_labels", "input_labels"]
+__all__ = ["Observer", "TextName", "backward_labels", "input_labels"]
 
 #: operators of one input that MXNet knows by name; that of all others is input0
 _NAMED_INPUT = frozenset(
@@ -67,6 +67,14 @@ def backward_labels(definition: Any) -> list[str]:
     return ["output"] if len(names) == 1 else [f"output{i}" for i in range(len(names))]
 
 
+class TextName(str):
+    """The name that a callback is given: text, which callbacks written for MXNet decode, as it gives them bytes."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The name as plain text."""
+        return self.encode(encoding, errors).decode(encoding, errors)
+
+
 class Observer:
     """Tells `callback(name, array)` of an Executor's runs.
 
@@ -86,6 +94,9 @@ class Observer:
     def awake(self) -> bool:
         """Whether anybody listens: a Monitor does not between its batches."""
         return bool(getattr(getattr(self.callback, "__self__", None), "activated", True))
+
+    def _tell(self, name: str, array: NDArray) -> None:
+        self.callback(TextName(name), array)
 
     def before(self) -> None:
         """The Executor is about to run its forward half, which may change states."""
@@ -115,10 +126,10 @@ class Observer:
                 continue
             for entry, word in zip(node.inputs, input_labels(node.definition)) if self.everything else ():
                 if entry[0].is_variable:
-                    self.callback(entry[0].name, found[entry])
-                self.callback(f"{node.name}_{word}", found[entry])
+                    self._tell(entry[0].name, found[entry])
+                self._tell(f"{node.name}_{word}", found[entry])
             for at in range(node.num_outputs):
-                self.callback(node.output_name(at), found[node, at])
+                self._tell(node.output_name(at), found[node, at])
 
     def _bound(self, symbol: Any, more: dict[str, NDArray], grads: dict[str, NDArray]) -> Any:
         """An Executor of a Symbol on the arrays of the watched one, `more` arguments and copies of the states."""
@@ -155,7 +166,7 @@ class Observer:
         inner.backward(heads, train)
         for name, (node, at) in self._shown.items():
             word = backward_labels(node.definition)[at]
-            self.callback(f"{node.name}_backward_{word}", inner.grad_dict[name])
+            self._tell(f"{node.name}_backward_{word}", inner.grad_dict[name])
 
     def _edged(self) -> Any:
         """An Executor of the net with an argument of zeros added to every input of an operator that a gradient comes

@@ -384,6 +384,12 @@ def test_callbacks_written_for_mxnet_take_handles() -> None:
     bound.set_monitor_callback(callback)
     bound.forward()
     assert list(seen.values()) == [36, 48]
+    names: list[tuple[str, str]] = []
+    bound.set_monitor_callback(lambda name, _: names.append((name, name.decode("utf-8"))), monitor_all=True)
+    bound.forward(is_train=True)
+    bound.backward([mx.nd.ones(o.shape) for o in bound.outputs])
+    assert set(seen) < {text for text, _ in names} and all(text == plain for text, plain in names)
+    assert any("_backward_" in plain for _, plain in names) and {type(plain) for _, plain in names} == {str}
     assert py_str(b"x") == "x"
     with pytest.raises(mx.MXNetError, match="of no array"):
         mx.nd.NDArray(NDArrayHandle(1))
