@@ -164,12 +164,12 @@ def layers(found: Iterable[Kernel]) -> list[Layer]:
 
 @dataclass(frozen=True)
 class Memory:
-    """The bytes that a program needs: its parameters with what is kept of them, data and results of a run, and the
-    arena, whose largest live set is that of `step`, with the bytes of each Symbol there."""
+    """The bytes that a program needs: arguments (data, parameters and their states), what is kept of parameters between
+    runs, results, and the arena, whose largest live set is that of `step`, with the bytes of each Symbol there."""
 
     program: str
-    parameters: int
-    data: int
+    arguments: int
+    kept: int
     results: int
     arena: int
     step: int
@@ -180,8 +180,8 @@ class Memory:
         blame = ", ".join(f"{name} {short_size(size)}" for name, size in list(self.symbols.items())[:4])
         more = f" and {len(self.symbols) - 4} more" if len(self.symbols) > 4 else ""
         where = f" (peak at step {self.step}: {blame}{more})" if blame else ""
-        rest = zip(("parameters", "data", "results"), (self.parameters, self.data, self.results))
-        sizes = ", ".join(f"{name} {short_size(size)}" for name, size in rest)
+        kept = f"kept {short_size(self.kept)}, " if self.kept else ""
+        sizes = f"arguments {short_size(self.arguments)}, {kept}results {short_size(self.results)}"
         return f"memory of {self.program}: {sizes}, arena {short_size(self.arena)}{where}"
 
 
@@ -192,13 +192,12 @@ def memory_of(program: Program) -> Memory:
     for value in here:
         name = value.symbol or value.title
         blamed[name] = blamed.get(name, 0) + value.size
-    given = [(p.role in ("arg", "aux", "state"), p.type.nbytes) for p in program.params]
     new = {u.value for u in program.updates}
     types = program.value_types()
     return Memory(
         program.name,
-        sum(size for own, size in given if own) + program.kept,
-        sum(size for own, size in given if not own),
+        sum(p.type.nbytes for p in program.params),
+        program.kept,
         sum(types[o.value].nbytes for o in program.outputs if o.value not in new),
         program.arena,
         step,

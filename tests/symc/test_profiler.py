@@ -38,7 +38,7 @@ def test_profile_of_a_command(capsys, tmp_path: Path) -> None:
     names = {line.split()[0] for line in symbols.splitlines()[1:]}
     assert {"hid", "out"} <= names and "forward ms" in symbols and "backward ms" in symbols and "net.py:4" in symbols
     assert "of limit" in kernels and "dot" in kernels
-    assert "memory of softmax: parameters 332 B, data 112 B, results " in last and "peak at step " in last
+    assert "memory of softmax: arguments 444 B, results " in last and "peak at step " in last
     assert last.startswith("forward ") and "limits measured here: 100 GFLOP/s, 10.0 GB/s" in last
     assert "backward" not in ran(capsys, *command, "--profile")[0]
     where = tmp_path / "p.json"
@@ -50,7 +50,7 @@ def test_profile_of_a_command(capsys, tmp_path: Path) -> None:
     assert {e["cat"] for e in ran_} == {"forward", "backward"}
     assert all(e["dur"] >= 0 and e["ts"] >= 0 for e in ran_)
     (memory,) = held["memory"]
-    assert memory["parameters"] == 4 * (6 * 8 + 8 + 8 * 3 + 3) and memory["data"] == 4 * (4 * 6 + 4)
+    assert memory["arguments"] == 4 * (6 * 8 + 8 + 8 * 3 + 3 + 4 * 6 + 4) and memory["kept"] == 0
     assert max(e["args"]["bytes"] for e in live) == sum(memory["symbols"].values()) <= memory["arena"]
     dot = next(k for k in held["kernels"] if k["symbol"] == "hid" and k["phase"] == "forward")
     assert dot["flops"] == 2 * 4 * 6 * 8 and dot["nbytes"] >= 4 * (24 + 48 + 32) and dot["source"] == "net.py:4"
