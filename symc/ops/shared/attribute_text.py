@@ -21,11 +21,12 @@ def attribute_text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """numpy's numbers inside lists and tuples print with their types; Python's do not."""
+    """numpy's numbers inside lists and tuples print with their types; Python's do not. A number keeps the digits of its
+    type: 0.1 of float32 is not 0.10000000149."""
     if isinstance(value, (list, tuple)):
         return type(value)(map(_plain, value)) if type(value) in (list, tuple) else tuple(map(_plain, value))
     if isinstance(value, np.generic):
-        return value if isinstance(value, np.floating) and not isinstance(value, float) else value.item()
+        return float(str(value)) if isinstance(value, np.floating) else value.item()
     return value
 
 

@@ -272,3 +272,39 @@ def test_without_inputs():
     assert exe.grad_dict["x"].asnumpy().tolist() == [7, 7]
     assert y.bind(mx.cpu(), {}).forward()[0].asnumpy().tolist() == [7, 7]
     assert mx.nd.Custom(op_type="sevens").asnumpy().tolist() == [7, 7, 7]
+
+
+@mx.operator.register("told")
+class ToldProp(mx.operator.CustomOpProp):
+    given: dict[str, str] = {}
+
+    def __init__(self, **given):
+        super().__init__()
+        ToldProp.given = given
+
+    def create_operator(self, ctx, shapes, dtypes):
+        return Distance()
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (np.float32(0.1), "0.1"),
+        (np.float16(0.1), "0.1"),
+        (np.float64(1e-7), "1e-07"),
+        (np.float32(1e20), "1e+20"),
+        (np.int64(3), "3"),
+        (np.bool_(False), "False"),
+        ((np.int64(1), np.float32(2.5)), "(1, 2.5)"),
+        ([np.float16(0.1), (np.float32(0.3),)], "[0.1, (0.3,)]"),
+        (np.dtype("float32"), "float32"),
+        ({"a": 1}, "{'a': 1}"),
+    ],
+)
+def test_a_property_reads_what_it_was_given_as_text(value, text):
+    """Whatever numpy's version prints, and with arrays as with Symbols."""
+    net = mx.sym.Custom(mx.sym.Variable("x"), op_type="told", some=value)
+    net.list_arguments()
+    assert ToldProp.given == {"some": text} and net.attr("some") == text
+    mx.nd.Custom(mx.nd.ones(2), op_type="told", some=value)
+    assert ToldProp.given == {"some": text}
