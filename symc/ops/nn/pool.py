@@ -184,7 +184,10 @@ def _lp(x: Node, size: tuple[int, ...], stride: tuple[int, ...], p: int) -> Node
     for _ in range(p - 1):
         power = power * x
     total = window_sum(power, size, stride)
-    return ew.sqrt(total) if p == 2 else ew.cbrt(total) if p == 3 else ew.pow_(total, 1.0 / p)
+    # the root has no slope at 0: such a window hands nothing down
+    nothing = ew.eq(total, 0)
+    some = ew.select(nothing, 1, total)
+    return ew.select(nothing, 0, ew.sqrt(some) if p == 2 else ew.cbrt(some))
 
 
 @operator("Pooling")

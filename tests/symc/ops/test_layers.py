@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from operating import Built, check_numerically, forward, gradients, infer, infer_types, make
 
+import symc as mx
 from symc.ops.base import MXNetError, ShapeError
 
 RNG = np.random.default_rng(3)
@@ -90,6 +91,19 @@ def test_the_average_of_nothing_is_that_of_mxnet():
         deep["pad"] = (0, *flat["pad"])
         got = forward("Pooling", x.reshape(1, 1, 1, 1, 6), **deep).ravel()
         assert np.array_equal(got, [1, 4, np.nan] if flags is past else [np.nan] * 2, equal_nan=True)
+
+
+@pytest.mark.parametrize("p", [2, 3])
+def test_the_root_of_a_sum_of_powers_hands_nothing_down_where_it_is_zero(p):
+    """As in MXNet; behind a relu such windows are common, and the root has no slope there."""
+    x = mx.nd.array(np.array([[[0, 0, 3, 4, 0, 1]]]))
+    x.attach_grad()
+    with mx.autograd.record():
+        y = mx.nd.Pooling(x, kernel=(2,), stride=(2,), pool_type="lp", p_value=p)
+    y.backward(mx.nd.array([[[1, 2, 3]]]))
+    root = (3**p + 4**p) ** (1 / p)
+    want = [0, 0, 2 * (3 / root) ** (p - 1), 2 * (4 / root) ** (p - 1), 0, 3]
+    np.testing.assert_allclose(x.grad.asnumpy().ravel(), want, rtol=1e-5)
 
 
 def test_maximum_pooling_gives_the_gradient_to_the_first():
