@@ -214,12 +214,15 @@ class LogisticRegressionOutput(_Regression):
 
 @operator("MAERegressionOutput", inputs="data label")
 class MAERegressionOutput(_Regression):
-    """Identity with the gradient of the absolute error: sign(x - label) * grad_scale / values per example."""
+    """Identity with the gradient of the absolute error: sign(x - label) * grad_scale / values per example.
+
+    Where both are equal the sign is -1, as in MXNet.
+    """
 
     grad_scale: float = 1.0
 
     def slope(self, y: Node, label: Node) -> Node:
-        return ew.sign(y - label)
+        return ew.select(ew.gt(y, label), 1, ew.full(-1, y.tensor))
 
 
 @operator("SVMOutput", inputs="data label")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator as op
+from collections.abc import Sequence
 from math import prod
 from typing import Any, ClassVar, Literal
 
@@ -9,8 +12,9 @@ import numpy as np
 
 from symc.ir.op import Node
 from symc.ir.prims import elementwise as ew
+from symc.ir.prims.control import custom_grad
 from symc.ir.prims.movement import broadcast, pad, slice_, transpose
-from symc.ir.prims.window import window_max, window_sum
+from symc.ir.prims.window import window_max, window_spread, window_sum
 from symc.ops.base import BuildContext, Operator, ShapeError, Shapes, Tuple, Types, operator
 from symc.ops.shared.layers import narrow, refuse, spatial_tuple, wide
 
@@ -46,6 +50,14 @@ class _Pooling(Operator):
     def padding(self, data: Node) -> float:
         """What a padded cell counts as in a maximum."""
         return lowest(data)
+
+    def past(self, data: Node) -> float:
+        """What a cell past the padding counts as in a maximum."""
+        return lowest(data)
+
+    def maximum(self, x: Node, size: Extent, stride: Extent) -> Node:
+        """The maximum over windows of the trailing axes."""
+        return window_max(x, size, stride)
 
     def _window(self, spatial: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Kernel, stride and padding for data of this extent."""
@@ -137,13 +149,13 @@ class _Pooling(Operator):
             """Exactly what the windows cover."""
             x = pad(x, (0, 0, *margin), (0, 0, *margin), value=value)
             past = tuple(max(0, c - d - 2 * p) for c, d, p in zip(covered, spatial, margin))
-            x = pad(x, (0,) * x.rank, (0, 0, *past), value=lowest(x) if self.pool_type == "max" else 0.0)
+            x = pad(x, (0,) * x.rank, (0, 0, *past), value=self.past(x) if self.pool_type == "max" else 0.0)
             if x.shape[2:] != covered:
                 x = slice_(x, (0,) * x.rank, (*x.shape[:2], *covered), (1,) * x.rank)
             return x
 
         if self.pool_type == "max":
-            return window_max(padded(data, self.padding(data)), size, stride)
+            return self.maximum(padded(data, self.padding(data)), size, stride)
         x = wide(data)
         if self.pool_type == "lp":
             return narrow(_lp(padded(x, 0.0), size, stride, self.p_value or 1), data)
@@ -228,3 +240,33 @@ class PoolingV1(_Pooling):
 
     def padding(self, data: Node) -> float:
         return 0.0
+
+    def past(self, data: Node) -> float:
+        return -np.inf
+
+    def maximum(self, x: Node, size: Extent, stride: Extent) -> Node:
+        """The gradient goes to every place that holds the maximum of a window, not to the first alone."""
+
+        def body(x: Node) -> Node:
+            return window_max(x, size, stride)
+
+        def rule(ins: Sequence[Node], outs: Sequence[Node], cts: Sequence[Node]) -> list[Node | None]:
+            (x,), (most,), (ct,) = ins, outs, cts
+            if all(st >= k for k, st in zip(size, stride)):  # a place has one window
+                owner, down = (window_spread(v, size, stride, x.shape[2:]) for v in (most, ct))
+                return [ew.select(ew.eq(x, owner), down, 0)]
+            parts = (_from_tap(x, most, ct, tap, stride) for tap in np.ndindex(size))
+            return [functools.reduce(op.add, parts)]
+
+        made = custom_grad([x], body, rule)
+        assert isinstance(made, Node)
+        return made
+
+
+def _from_tap(x: Node, most: Node, ct: Node, tap: Extent, stride: Extent) -> Node:
+    """What the windows' places number `tap` get of the cotangent: all of it where they hold the maximum."""
+    step = (1, 1, *stride)
+    low = (0, 0, *tap)
+    end = (*x.shape[:2], *(t + (o - 1) * st + 1 for t, o, st in zip(tap, ct.shape[2:], stride)))
+    down = ew.select(ew.eq(slice_(x, low, end, step), most), ct, 0)
+    return pad(down, low, tuple(d - e for d, e in zip(x.shape, end)), tuple(st - 1 for st in step))

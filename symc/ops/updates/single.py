@@ -238,7 +238,7 @@ class Ftrl(Descent):
         z = z + g - (ew.sqrt(grown) - ew.sqrt(n)) * weight / self.lr
         self.states(ctx, [z, grown])
         pulled = (ew.sign(z) * self.lamda1 - z) / ((ew.sqrt(grown) + self.beta) / self.lr + self.wd)
-        return ew.select(ew.gt(ew.abs_(z), self.lamda1), pulled, 0.0)
+        return ew.select(ew.le(ew.abs_(z), self.lamda1), 0.0, pulled)  # nan stays
 
 
 @operator("_sparse_adagrad_update", inputs="weight grad", aux="history", gradient="none", first="lr epsilon")

@@ -150,7 +150,8 @@ class DeformableConvolution(_DeformableConvolution):
         height, width = data.shape[2:]
         ends = ((x, width), (y, height))
         inside = [ew.and_(ew.ge(v, 0.0), ew.lt(v, float(size))) for v, size in ends]
-        held = [ew.minimum(ew.maximum(v, 0.0), float(size - 1)) for v, size in ends]
+        # from the last cell on nothing changes with the place: its own gradient is 0 too, as where offsets begin at 0
+        held = [ew.select(ew.ge(v, float(size - 1)), float(size - 1), ew.maximum(v, 0.0)) for v, size in ends]
         taken = sample(images, held[0], held[1])
         within = broadcast(ew.and_(inside[0], inside[1]), taken.shape, (0, 2))
         return self.product(data, ew.select(within, taken, 0.0), weight, inputs[3:])

@@ -93,6 +93,46 @@ def test_the_average_of_nothing_is_that_of_mxnet():
         assert np.array_equal(got, [1, 4, np.nan] if flags is past else [np.nan] * 2, equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    ("window", "want"),
+    [
+        (dict(kernel=(2, 2)), [1, 3, 0, 3, 1, 0, 0, 3]),
+        (dict(kernel=(2, 2), stride=(2, 3)), [1, 1, 0, 0, 1, 0, 0, 0]),
+        (dict(kernel=(1, 1), global_pool=True), [0, 0, 0, 1, 0, 0, 0, 1]),
+    ],
+)
+def test_the_older_maximum_gives_its_gradient_to_every_place_that_holds_it(window, want):
+    """As MXNet's Pooling_v1; Pooling gives it to the first. Windows that overlap, that leave gaps, and one for all."""
+    x = mx.nd.array(np.array([[[[1, 1, 0, 2], [1, 0, 0, 2]]]]))
+    x.attach_grad()
+    with mx.autograd.record():
+        y = mx.nd.Pooling_v1(x, pool_type="max", **window)
+    y.backward(mx.nd.array(np.arange(1, y.size + 1).reshape(y.shape)))
+    assert x.grad.asnumpy().ravel().tolist() == want
+
+
+def test_the_absolute_error_of_nothing_has_a_slope():
+    """MXNet's sign of 0 is -1 there."""
+    x = mx.nd.array([1, 2, 3])
+    x.attach_grad()
+    with mx.autograd.record():
+        y = mx.nd.MAERegressionOutput(x.reshape((3, 1)), mx.nd.array([[1], [1], [4]]))
+    y.backward()
+    assert x.grad.asnumpy().tolist() == [-1, 1, -1]
+
+
+def test_offsets_have_no_slope_from_the_last_cell_on():
+    """Deformable convolutions begin with offsets of 0, where the last row and column stand on the edge of the image."""
+    x, w = mx.nd.array(np.arange(6).reshape(1, 1, 2, 3)), mx.nd.ones((1, 1, 1, 1))
+    for move, dy, dx in ((0, [3, 3, 3, 0, 0, 0], [1, 1, 0, 1, 1, 0]), (-1, [0] * 4 + [3, 3], [0] * 4 + [1, 1])):
+        offset = mx.nd.full((1, 2, 2, 3), move)
+        offset.attach_grad()
+        with mx.autograd.record():
+            y = mx.nd.contrib.DeformableConvolution(x, offset, w, kernel=(1, 1), num_filter=1, no_bias=True)
+        y.backward()
+        assert offset.grad.asnumpy().reshape(2, 6).tolist() == [dy, dx]
+
+
 @pytest.mark.parametrize("p", [2, 3])
 def test_the_root_of_a_sum_of_powers_hands_nothing_down_where_it_is_zero(p):
     """As in MXNet; behind a relu such windows are common, and the root has no slope there."""
