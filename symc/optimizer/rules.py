@@ -60,8 +60,8 @@ class SGD(Optimizer):
 
     def step(self, ctx: StepContext, weight: Node, grad: Node, states: Sequence[Node], s: Scalars) -> Made:
         change = s["lr"] * (self.clipped(grad * s["rescale"]) + s["wd"] * weight)
-        if not states:
-            return weight - change, ()
+        if not states or self.momentum <= 0:  # a state of another optimizer's is left as it is, as in MXNet
+            return weight - change, tuple(states)
         momentum = self.momentum * states[0] - change
         return weight + momentum, (momentum,)
 

@@ -317,3 +317,11 @@ def test_rates_and_counts_of_several_parameters_at_once():
     opt._update_count((1,))
     assert (opt._index_update_count, opt.num_update) == ({0: 1, 1: 2}, 2)
     assert (opt._get_lrs([0, 1]), opt._get_wds([0, 1])) == ([0.5, 1.0], [0.25, 0.0])
+
+
+@pytest.mark.parametrize("momentum", [0.0, -0.5])
+def test_sgd_without_momentum_leaves_a_state_that_it_is_given(momentum: float) -> None:
+    weight, state = mx.nd.ones((2, 3)), mx.nd.ones((2, 3))
+    mx.optimizer.create("sgd", learning_rate=0.1, momentum=momentum).update(0, weight, mx.nd.ones((2, 3)), state)
+    np.testing.assert_allclose(weight.asnumpy(), 0.9, rtol=1e-6)
+    np.testing.assert_array_equal(state.asnumpy(), 1)
