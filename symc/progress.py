@@ -1,7 +1,7 @@
 """What takes long says how far it is: one line on a terminal, written over; a log record (logging, "symc") elsewhere.
 
-All progress of the program goes through here. A line never gets wider than the terminal, is drawn ten times a second at
-most, and knows how long the rest will take. There are no colours, so NO_COLOR has nothing to switch off; TERM=dumb is
+All progress of the program goes through here. tqdm draws: ten times a second at most, never wider than the terminal. It
+is imported when the first line is drawn. There are no colours, so NO_COLOR has nothing to switch off; TERM=dumb is
 treated as a file. Only the main thread draws.
 """
 
@@ -12,32 +12,20 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-#: width where the terminal does not say; seconds between two drawings; seconds after which compilation is spoken of
-COLUMNS, EVERY, PATIENCE = 80, 0.1, 1.0
-#: the widest and the narrowest bar that is worth its place
-WIDEST, NARROWEST = 30, 8
+if TYPE_CHECKING:
+    from symc.line import Line
+
+#: seconds after which compilation is spoken of
+PATIENCE = 1.0
 
 _log = logging.getLogger("symc")
 _NOTHING = "the program"
-_compiled: ContextVar[tuple[str, float] | None] = ContextVar("compiled", default=None)
-
-
-def columns(stream: TextIO) -> int:
-    """The width of the terminal behind a stream."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or COLUMNS
-    except (OSError, ValueError):  # a file, a pipe, or no file at all
-        return COLUMNS
-
-
-def is_terminal(stream: TextIO) -> bool:
-    """Whether a line can be written over there."""
-    return stream.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+_compiled: ContextVar[tuple[str, float, ExitStack] | None] = ContextVar("compiled", default=None)
 
 
 def duration(seconds: float) -> str:
@@ -47,77 +35,50 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def line(parts: Sequence[str], done: int, total: int, width: int) -> str:
-    """As many of the parts as the width holds, what is most important first, with a bar if there is room."""
-    text = ""
-    for part in parts:
-        longer = f"{text}  {part}" if text else part
-        if len(longer) > width:
-            break
-        text = longer
-    bar = min(WIDEST, width - len(text) - 3)
-    if not text:
-        return parts[0][:width] if parts else ""
-    if bar < NARROWEST or not total:
-        return text
-    filled = bar * min(done, total) // total
-    return f"[{'#' * filled}{'.' * (bar - filled)}] {text}"
-
-
 class Progress:
-    """How far something is that takes `total` steps: a line on a terminal, and nothing elsewhere."""
+    """How far something is that takes `total` steps (0 where that is not known): a line on a terminal, and nothing
+    elsewhere."""
 
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
         self.total, self.stream = total, stream or sys.stderr
-        self.restart()
-        self.live = is_terminal(self.stream) and threading.current_thread() is threading.main_thread()
-        self._drawn, self._width = 0.0, 0
+        told = self.stream.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+        self.live = told and threading.current_thread() is threading.main_thread()
+        self._line: Line | None = None
 
-    def restart(self, done: int = 0) -> None:
-        """The time left is judged by what happens from now on: the first step may be unlike the others."""
-        self._start, self._first = time.perf_counter(), done
-
-    def left(self, done: int) -> float:
-        """Seconds that the rest takes, if it goes on as so far."""
-        return (time.perf_counter() - self._start) * (self.total - done) / max(done - self._first, 1)
-
-    def due(self, done: int) -> bool:
-        """Whether `show` would draw after `done` steps; the last one is always shown."""
-        return self.live and (time.perf_counter() - self._drawn >= EVERY or 0 < self.total <= done)
-
-    def show(self, done: int, parts: Sequence[str]) -> None:
-        """The line after `done` steps: a bar, these parts (what is most important first) and the time left."""
-        if not self.due(done):
+    def show(self, done: int, parts: Callable[[], Sequence[str]]) -> None:
+        """The line after `done` steps: a bar, these parts (what is most important first; asked for when something is
+        drawn) and the time left, judged by what happens from the first call on: the first step may be unlike others."""
+        if not self.live:
             return
-        self._drawn = time.perf_counter()
-        rest = [f"{duration(self.left(done))} left"] if self._first < done < self.total else []
-        # one column stays free: a line as wide as the terminal would begin the next one
-        self._write(line([*parts, *rest], done, self.total, columns(self.stream) - 1))
+        if self._line is None:
+            from symc.line import Line
 
-    def end(self, text: str = "", always: bool = False) -> None:
-        """The line that stays: this one, or what was shown last. Nothing where nothing was drawn, unless `always`."""
-        if not self._width and not (always and self.live):
-            return
-        if text:
-            self._write(text[: columns(self.stream) - 1])
-        self.stream.write("\n")
-        self.stream.flush()
-        self._width = 0
+            self._line = Line(self.total, self.stream, done, parts)
+        self._line.total, self._line.parts = self.total, parts
+        self._line.update(done - self._line.n)
 
-    def _write(self, text: str) -> None:
-        self.stream.write("\r" + text.ljust(self._width))
-        self.stream.flush()
-        self._width = len(text)
+    def say(self, text: str) -> None:
+        """A line that stays, in the place of the one that was shown; nothing if none was."""
+        if self._line is not None and not self._line.disable:
+            self._line.clear()
+            self.stream.write(f"{text}\n")
+            self.stream.flush()
+
+    def close(self) -> None:
+        """Nothing more is shown, and what was is wiped away."""
+        if self._line is not None:
+            self._line.close()
 
 
 @contextmanager
 def compiling(name: str) -> Iterator[None]:
-    """What is compiled in the block is spoken of as `name`, and takes its time from now on."""
-    token = _compiled.set((name, time.perf_counter()))
-    try:
-        yield
-    finally:
-        _compiled.reset(token)
+    """What is compiled in the block is spoken of as `name`, and takes its time from now on. No line outlives it."""
+    with ExitStack() as lines:
+        token = _compiled.set((name, time.perf_counter(), lines))
+        try:
+            yield
+        finally:
+            _compiled.reset(token)
 
 
 class Compilation:
@@ -125,8 +86,9 @@ class Compilation:
 
     def __init__(self, kernels: int, cached: bool) -> None:
         self.kernels, self.cached = kernels, cached
-        self.name, self.begun = _compiled.get() or (_NOTHING, time.perf_counter())
+        self.name, self.begun, lines = _compiled.get() or (_NOTHING, time.perf_counter(), ExitStack())
         self.progress = Progress(kernels)
+        lines.callback(self.progress.close)
         self._said = False
 
     def show(self, done: int) -> None:
@@ -134,7 +96,7 @@ class Compilation:
         if time.perf_counter() - self.begun < PATIENCE:
             return
         counted = f"compiling {self.name}: {done}/{self.kernels} kernels"
-        self.progress.show(done, [counted, *(["cached for next time"] if self.cached else [])])
+        self.progress.show(done, lambda: [counted, *(["cached for next time"] if self.cached else [])])
         if not self._said:
             self._said = True
             if not self.progress.live:
@@ -145,6 +107,7 @@ class Compilation:
         if self._said:
             took = duration(time.perf_counter() - self.begun)
             text = f"compiled {self.name}: {self.kernels} kernels in {took}"
-            self.progress.end(text)
+            self.progress.say(text)
+            self.progress.close()
             if not self.progress.live:
                 _log.info("%s", text)

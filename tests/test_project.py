@@ -93,7 +93,7 @@ def python(code: str, **options) -> subprocess.CompletedProcess[str]:
 
 
 def test_importing_is_light():
-    code = "import sys, symc; print(*(m for m in ('llvmlite', 'networkx', 'numpy') if m in sys.modules))"
+    code = "import sys, symc; print(*(m for m in ('llvmlite', 'networkx', 'numpy', 'tqdm') if m in sys.modules))"
     done = python(code)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stdout + done.stderr
 
@@ -154,7 +154,7 @@ def test_the_wheel_works_beside_modules_named_ir_and_passes(tmp_path):
     for name in ("py.typed", "symbol/__init__.pyi", "examples/digits.npz", "docs/overview.md", "ir/prims/reduce.py"):
         assert (packages / "symc" / name).is_file(), name
     # the packages the project needs, as this interpreter has them; behind the new environment's own
-    needed = {Path(importlib.util.find_spec(n).origin).parents[1] for n in ("numpy", "llvmlite", "networkx")}
+    needed = {Path(importlib.util.find_spec(n).origin).parents[1] for n in ("numpy", "llvmlite", "networkx", "tqdm")}
     (packages / "needed.pth").write_text("\n".join(map(str, needed)))
     user.mkdir()
     for name in ("ir", "passes"):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ import numpy as np
 
 import symc as mx
 from symc.ir.types import Array
-from symc.progress import Progress, columns
+from symc.progress import Progress
 from symc.settings import whole
 
 CLASSES = 10
@@ -74,33 +76,31 @@ def train(epochs: int, batch: int, seed: int) -> tuple[Any, float]:
     module.init_optimizer(
         optimizer="adam", optimizer_params={"learning_rate": 0.002, "lr_scheduler": schedule, "wd": 1e-4}
     )
-    progress = Progress(epochs * steps, sys.stdout)
     print("compiling the training program", flush=True)
     step = 0
-    for _ in range(epochs):
-        order = rng.permutation(len(images))
-        moved = shifted(images, rng)
-        right, loss = 0, 0.0
-        for at in range(steps):
-            chosen = order[at * batch : (at + 1) * batch]
-            target = labels[chosen]
-            module.forward_backward(mx.io.DataBatch([mx.nd.array(moved[chosen])], [mx.nd.array(target)]))
-            module.update()
-            probabilities = module.get_outputs()[0].asnumpy()
-            right += int((probabilities.argmax(1) == target).sum())
-            loss += float(-np.log(np.maximum(probabilities[np.arange(batch), target.astype(int)], 1e-10)).mean())
-            step += 1
-            if step == 1:  # it took the compilation
-                progress.restart(1)
-            shown = [
-                f"step {step:{len(str(progress.total))}}/{progress.total}",
-                f"loss {loss / (at + 1):.4f}",
-                f"accuracy {100 * right / ((at + 1) * batch):.2f} %",
-            ]
-            progress.show(step, shown)
-            if at == steps - 1 and not progress.live:
-                print("  ".join(shown), flush=True)
-    progress.end()
+    with closing(Progress(epochs * steps, sys.stdout)) as progress:
+        for _ in range(epochs):
+            order = rng.permutation(len(images))
+            moved = shifted(images, rng)
+            right, loss = 0, 0.0
+            for at in range(steps):
+                chosen = order[at * batch : (at + 1) * batch]
+                target = labels[chosen]
+                module.forward_backward(mx.io.DataBatch([mx.nd.array(moved[chosen])], [mx.nd.array(target)]))
+                module.update()
+                probabilities = module.get_outputs()[0].asnumpy()
+                right += int((probabilities.argmax(1) == target).sum())
+                loss += float(-np.log(np.maximum(probabilities[np.arange(batch), target.astype(int)], 1e-10)).mean())
+                step += 1
+                shown = [
+                    f"step {step:{len(str(progress.total))}}/{progress.total}",
+                    f"loss {loss / (at + 1):.4f}",
+                    f"accuracy {100 * right / ((at + 1) * batch):.2f} %",
+                ]
+                progress.show(step, shown.copy)
+                if at == steps - 1 and not progress.live:
+                    print("  ".join(shown), flush=True)
+        progress.say("  ".join(shown))
     return module, accuracy(module, test_images, test_labels, batch)
 
 
@@ -170,8 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     loaded.set_params(arguments, states)
     again = accuracy(loaded, images, labels, options.batch)
     print(f"saved {prefix}-symbol.json\nand   {prefix}-{options.epochs:04d}.params\nloaded again: {100 * again:.2f} %")
+    width = shutil.get_terminal_size().columns
     # a digit takes 18 columns, and the margin 3
-    show_predictions(loaded, images, labels, min(5, options.batch, max(1, (columns(sys.stdout) - 3) // 18)))
+    show_predictions(loaded, images, labels, min(5, options.batch, max(1, (width - 3) // 18)))
     print("\nSee what ran:")
     for command, more in (
         ("dump", "--level=tensor"),
@@ -179,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("report", "--train -o digits.html"),
     ):
         first, rest = f"   symc {command} {prefix}-symbol.json", f"--shapes data={options.batch}x1x8x8 {more}"
-        fits = len(first) + 1 + len(rest) < columns(sys.stdout)
+        fits = len(first) + 1 + len(rest) < width
         print(f"{first} {rest}" if fits else f"{first} \\\n      {rest}")
     return 0 if again == score else 1
 

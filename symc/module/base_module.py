@@ -6,6 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -300,29 +301,30 @@ class BaseModule:
         validation_metric = eval_metric if validation_metric is None else validation_metric
         eval_metric = metric.create(eval_metric) if not isinstance(eval_metric, metric.EvalMetric) else eval_metric
         epochs = range(begin_epoch, num_epoch)
-        live = Live(epochs, train_data, speaks=batch_end_callback is not None or monitor is not None)
-        for epoch in epochs:
-            start = time.time()
-            self._before_epoch(epoch, train_data)
-            for name, value in self._epoch(
-                train_data, epoch, eval_metric, batch_end_callback, monitor, sparse_row_id_fn, live, locals()
-            ):
-                self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
-            self.logger.info("Epoch[%d] Time cost=%.3f", epoch, time.time() - start)
-            arg_params, aux_params = self.get_params()
-            if epoch_end_callback is not None:
-                # callbacks may change the parameters, as MXNet allows
-                self.set_params(arg_params, aux_params)
-                for callback in as_list(epoch_end_callback):
-                    callback(epoch, self.symbol, arg_params, aux_params)
-            if eval_data is not None:
-                scores = self.score(
-                    eval_data, validation_metric, score_end_callback=eval_end_callback,
-                    batch_end_callback=eval_batch_end_callback, epoch=epoch,
-                )  # fmt: skip
-                for name, value in scores:
-                    self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
-            train_data.reset()
+        speaks = batch_end_callback is not None or monitor is not None
+        with closing(Live(epochs, train_data, speaks)) as live:
+            for epoch in epochs:
+                start = time.time()
+                self._before_epoch(epoch, train_data)
+                for name, value in self._epoch(
+                    train_data, epoch, eval_metric, batch_end_callback, monitor, sparse_row_id_fn, live, locals()
+                ):
+                    self.logger.info("Epoch[%d] Train-%s=%f", epoch, name, value)
+                self.logger.info("Epoch[%d] Time cost=%.3f", epoch, time.time() - start)
+                arg_params, aux_params = self.get_params()
+                if epoch_end_callback is not None:
+                    # callbacks may change the parameters, as MXNet allows
+                    self.set_params(arg_params, aux_params)
+                    for callback in as_list(epoch_end_callback):
+                        callback(epoch, self.symbol, arg_params, aux_params)
+                if eval_data is not None:
+                    scores = self.score(
+                        eval_data, validation_metric, score_end_callback=eval_end_callback,
+                        batch_end_callback=eval_batch_end_callback, epoch=epoch,
+                    )  # fmt: skip
+                    for name, value in scores:
+                        self.logger.info("Epoch[%d] Validation-%s=%f", epoch, name, value)
+                train_data.reset()
 
     def _before_epoch(self, epoch: int, train_data: Any) -> None:
         """What a module does before an epoch of `fit`."""

@@ -33,14 +33,11 @@ class Live:
             return
         self._done, self._here = self._done + 1, self._here + 1
         if self._done == 1:  # the first one compiled the programs
-            self._progress.restart(1)
             self._start = time.perf_counter()
         else:
             self._rows += _rows_of(batch)
-        # the total is reached at the end of the last epoch only, where `end` writes the line
         self._progress.total = (self._batches or 0) * len(self._epochs)
-        if self._progress.due(self._done):
-            self._progress.show(self._done, self._parts(metric, epoch))
+        self._progress.show(self._done, lambda: self._parts(metric, epoch))
 
     def _parts(self, metric: Any, epoch: int) -> list[str]:
         said = [f"epoch {epoch + 1}/{self._epochs.stop}"]
@@ -57,7 +54,11 @@ class Live:
         self._batches = self._here
         took = duration(time.perf_counter() - self._begun)
         values = [f"{name} {value:.{DIGITS}g}" for name, value in pairs]
-        self._progress.end("  ".join([f"epoch {epoch + 1}/{self._epochs.stop}", *values, took]), always=True)
+        self._progress.say("  ".join([f"epoch {epoch + 1}/{self._epochs.stop}", *values, took]))
+
+    def close(self) -> None:
+        """The fit is over, or was interrupted."""
+        self._progress.close()
 
 
 def _batches_of(data: Any) -> int | None:

@@ -11,14 +11,15 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from pathlib import Path
 
 import pytest
 
 import symc as mx
-from symc import progress
+from symc.line import Line
 from symc.module.live import Live
-from symc.progress import Compilation, Progress, compiling, duration, line
+from symc.progress import Compilation, Progress, compiling, duration
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,6 +112,11 @@ net = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(mx.sym.Variable("data"), num_hi
 mx.mod.Module(net).fit(train, num_epoch=2, eval_metric="ce", batch_end_callback=CALLBACK)
 """
 
+OFF_A_TERMINAL = """
+import sys
+assert "tqdm" not in sys.modules
+"""
+
 
 def test_fit_shows_a_line_on_a_terminal(tmp_path: Path) -> None:
     """The line of each epoch stays; nothing is shown where callbacks speak, or off a terminal."""
@@ -123,15 +129,16 @@ def test_fit_shows_a_line_on_a_terminal(tmp_path: Path) -> None:
     )
     speaking = (sys.executable, "-c", FIT.replace("CALLBACK", "lambda param: None"))
     assert "epoch" not in on_terminal(100, *speaking, cwd=tmp_path)[1]
-    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert on_terminal(100, "env", "TQDM_DISABLE=1", *command, cwd=tmp_path)[:2] == (0, "")
+    piped = (*command[:2], command[2] + OFF_A_TERMINAL)
+    done = subprocess.run(piped, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
     assert done.returncode == 0 and done.stdout + done.stderr == b""
 
 
 def test_the_line_of_fit_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream, now = Stream(), [0.0]
+    stream, now = Stream(), clock(monkeypatch)
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
     data = mx.io.NDArrayIter(mx.nd.zeros((40, 2)), None, 10)
     live = Live(range(3, 5), data, speaks=False)
     metric, batch = mx.metric.Loss(), next(data)
@@ -142,20 +149,50 @@ def test_the_line_of_fit_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPat
             now[0] += 1
             live.step(metric, batch, epoch)
         live.end([("loss", 0.5)], epoch)
-    lines = [part.strip() for part in re.split("[\r\n]+", stream.text)[1:-1]]
-    assert lines[1].endswith("epoch 4/5  loss 0.25  10 samples/s  6.0 s left") and lines[1].startswith("[###")
+    live.close()
+    lines = [text for part in re.split("[\r\n]+", stream.text) if (text := part.strip())]
+    assert lines[1].endswith("epoch 4/5  loss 0.25  10 samples/s  00:06 left") and lines[1].startswith("[###")
     assert lines[4] == "epoch 4/5  loss 0.5  4.0 s" and lines[-1] == "epoch 5/5  loss 0.5  4.0 s"
+    assert rows(stream) == ["epoch 4/5  loss 0.5  4.0 s", "epoch 5/5  loss 0.5  4.0 s", ""]
 
 
-def test_lines_fit_their_width() -> None:
-    """What is most important comes first, and a bar only where there is room."""
-    parts = ["step 7/10", "loss 0.5", "3 s left"]
-    for width in range(1, 100):
-        assert len(line(parts, 7, 10, width)) <= width
-    assert line(parts, 7, 10, 9) == line(parts, 7, 10, 12) == "step 7/10"
-    assert line(parts, 7, 10, 80).startswith("[" + "#" * 21 + "." * 9 + "] step 7/10  loss")
-    assert line(["too long by far"], 0, 1, 8) == "too long"
+def test_lines_fit_their_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is most important comes first, and a bar only where there is room, also when the width changes."""
+    now = clock(monkeypatch)
+    parent, child = pty.openpty()
+    said = ["step 7/10", "loss 0.5"]
+    with os.fdopen(child, "w") as stream:
+        line = Line(10, stream, 0, lambda: said)
+        line.n, now[0] = 7, 7.0
+
+        def drawn(width: int) -> str:
+            fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 30, width, 0, 0))
+            return str(line).rstrip()
+
+        for width in range(2, 100):
+            assert len(drawn(width)) <= width
+        assert drawn(10) == drawn(13) == "step 7/10" and drawn(32) == "step 7/10  loss 0.5  00:03 left"
+        assert drawn(80) == "[" + "#" * 21 + "." * 9 + "] step 7/10  loss 0.5  00:03 left"
+        said[:] = ["too long by far"]
+        assert drawn(9) == "too long"
+        line.close()
+    os.close(parent)
     assert (duration(2.34), duration(34.5), duration(600)) == ("2.3 s", "34 s", "10 min")
+
+
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in one item that tests set."""
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    return now
+
+
+def rows(stream: Stream) -> list[str]:
+    """What is seen in the end."""
+    screen = Screen(80)
+    screen.write(stream.text.replace("\n", "\n\r"))
+    return [row.rstrip() for row in screen.rows]
 
 
 class Stream:
@@ -177,28 +214,86 @@ class Stream:
 
 
 def test_lines_are_drawn_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten times a second at most, and always in the end; a shorter line leaves nothing of a longer one."""
+    """Ten times a second at most, parts asked for only then; a shorter line leaves nothing of a longer one."""
     monkeypatch.setenv("TERM", "xterm")
-    now = [0.0]
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    now, asked = clock(monkeypatch), []
     stream = Stream()
     shown = Progress(1000, stream)  # type: ignore[arg-type]
     for done in range(1, 1001):
         now[0] += 0.001
-        shown.show(done, [f"step {done}"])
-    shown.end()
-    assert 9 <= stream.text.count("\r") <= 12 and "step 1000" in stream.text
-    assert re.search(r"step 5\d\d  0\.[45] s left", stream.text)
-    screen = Screen(80)
-    screen.write(stream.text)
-    assert screen.rows == ["[" + "#" * 30 + "] step 1000".ljust(len(screen.rows[0]) - 31), ""]
+        shown.show(done, lambda: asked.append(1) or [f"step {done}"])  # noqa: B023
+    assert 9 <= stream.text.count("\r") == len(asked) <= 12
+    assert re.search(r"step 5\d\d  00:00 left", stream.text)
+    shown.say("all 1000")
+    shown.close()
+    assert rows(stream) == ["all 1000", ""]
+
+
+def test_lines_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line within another one's work takes its place, and the other goes on below what stays."""
+    monkeypatch.setenv("TERM", "xterm")
+    now, stream = clock(monkeypatch), Stream()
+    outer = Progress(10, stream)  # type: ignore[arg-type]
+    outer.show(1, lambda: ["outer, the longer one"])
+    inner = Progress(3, stream)  # type: ignore[arg-type]
+    inner.show(1, lambda: ["inner"])
+    assert rows(stream) == ["[" + "#" * 10 + "." * 20 + "] inner"]
+    inner.say("inner is done")
+    inner.close()
+    now[0] += 1
+    outer.show(2, lambda: ["outer"])
+    assert rows(stream) == ["inner is done", "[" + "#" * 6 + "." * 24 + "] outer  00:08 left"]
+    outer.close()
+    assert rows(stream) == ["inner is done", ""] and "\x1b" not in stream.text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
+def test_a_child_does_not_draw_its_parents_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not even when its program ends; and no thread watches lines, which a child would not have."""
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Stream()
+    shown = Progress(10, stream)  # type: ignore[arg-type]
+    shown.show(1, lambda: ["step 1"])
+    assert all("tqdm" not in thread.name for thread in threading.enumerate())
+    before = stream.text
+    if not (child := os.fork()):
+        shown.show(10, lambda: ["step 10"])
+        shown.say("done")
+        shown.close()
+        silent = stream.text == before
+        Progress(10, stream).show(1, lambda: ["of the child"])  # type: ignore[arg-type]
+        os._exit(not silent or "of the child" not in stream.text)
+    assert os.waitpid(child, 0)[1] == 0
+    shown.close()
+    assert rows(stream) == [""]
+
+
+INTERRUPTING = """
+import _thread
+batches = []
+def interrupting(label, pred):
+    batches.append(1)
+    if len(batches) == 20:
+        _thread.interrupt_main()
+    return 0.0
+"""
+
+
+def test_an_interrupt_leaves_the_terminal_clean(tmp_path: Path) -> None:
+    """The traceback begins in a row of its own, and nothing of the line is left."""
+    code = FIT.replace('eval_metric="ce"', "eval_metric=mx.metric.CustomMetric(interrupting)").replace(
+        "CALLBACK", "None"
+    )
+    code = code.replace("import symc as mx\n", "import symc as mx\n" + INTERRUPTING)
+    _, text, shown = on_terminal(100, sys.executable, "-c", code, cwd=tmp_path)
+    assert "epoch 1/2" in text and "KeyboardInterrupt" in shown[-2]
+    assert shown[0].startswith("Traceback") and all("epoch 1/2" not in row for row in shown)
 
 
 def test_compilation_is_spoken_of_after_a_second(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    now = [0.0]
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    now = clock(monkeypatch)
     stream = Stream()
     for terminal in (False, True):
         monkeypatch.setenv("TERM", "xterm" if terminal else "dumb")
@@ -213,12 +308,18 @@ def test_compilation_is_spoken_of_after_a_second(
         "compiling lenet: 8/20 kernels so far; they are cached for next time",
         "compiled lenet: 20 kernels in 2.5 s",
     ]
-    assert "compiling lenet: 12/20 kernels  cached for next time  1.0 s left" in stream.text
-    assert stream.text.endswith("\n") and "compiled lenet: 20 kernels in 2.5 s" in stream.text
+    assert "compiling lenet: 12/20 kernels  cached for next time  00:01 left" in stream.text
+    assert rows(stream) == ["compiled lenet: 20 kernels in 2.5 s", ""]
     work = Compilation(3, False)
     work.show(1)
     work.end()
     assert stream.text.count("\n") == 1
+    with pytest.raises(KeyboardInterrupt), compiling("lenet"):
+        now[0] += 2
+        Compilation(20, True).show(3)
+        assert "compiling lenet: 3/20" in rows(stream)[-1]
+        raise KeyboardInterrupt
+    assert rows(stream)[-1] == ""
 
 
 def test_kernels_are_counted_where_they_are_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
