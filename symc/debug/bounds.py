@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from symc.ir.op import Node, parameter
-from symc.ir.prims.control import HostCall
+from symc.ir.prims.control import CustomGrad, HostCall
 from symc.ir.prims.elementwise import Elementwise
 from symc.ir.prims.indexing import Gather, GatherAlong, GatherNd, ScatterAdd, ScatterAlongAdd, ScatterNd
 from symc.ir.prims.linear import Contraction
@@ -104,6 +104,11 @@ def unsettled(graph: Graph, args: Sequence[Array], roots: Collection[Node]) -> d
 
 
 def _unsettled(node: Node, values: Mapping[Node, Any], loose: Mapping[Node, Array]) -> Array:
+    if isinstance(node.op, CustomGrad) and not _doubtful(node, values, loose):
+        body = node.op.body
+        inside = unsettled(body, [values[i] for i in node.inputs], body.output_nodes)
+        some = any(bool(found.any()) for found in inside.values())
+        return np.array(some) if isinstance(node.type, TupleType) else np.full(node.shape, some)
     if isinstance(node.type, TupleType):
         return np.array(_doubtful(node, values, loose))
     if isinstance(node.op, Get):
@@ -135,9 +140,19 @@ def _sizes(node: Node, given: Sequence[Any]) -> Array:
 
 
 def _doubtful(node: Node, values: Mapping[Node, Any], loose: Mapping[Node, Array]) -> bool:
-    """Whether an operand is not settled, or not finite."""
-    known = [values[i] for i in node.inputs if not isinstance(values[i], tuple)]
-    return any(bool(loose[i].any()) for i in node.inputs) or any(bool(kinds(v).any()) for v in known)
+    """Whether an operand is not settled, or not finite; or a matrix that is factorised has no full rank but for its
+    rounding, which decides then."""
+    known = [(i.tensor.dtype.numpy, values[i]) for i in node.inputs if not isinstance(values[i], tuple)]
+    if any(bool(loose[i].any()) for i in node.inputs) or any(bool(kinds(v).any()) for _, v in known):
+        return True
+    factorised = isinstance(node.op, HostCall) and node.op.function.startswith("linalg.")
+    return factorised and any(_deficient(value, dtype) for dtype, value in known)
+
+
+def _deficient(matrices: Array, dtype: Any) -> bool:
+    """Whether one of the matrices loses rank within what rounding to an element type may do to it."""
+    sizes = np.linalg.svd(matrices, compute_uv=False) if matrices.ndim > 1 else np.ones((1, 1))
+    return bool((sizes[..., -1:] <= 100 * _unit(dtype) * sizes[..., :1]).any())
 
 
 def _evaluated(graph: Graph, args: Sequence[Array]) -> dict[Node, Any]:

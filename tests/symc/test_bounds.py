@@ -8,7 +8,7 @@ from compiling import graph_of
 
 from symc.debug.bounds import rounding_bounds
 from symc.ir.op import Node
-from symc.ir.prims.control import host_call
+from symc.ir.prims.control import custom_grad, host_call
 from symc.ir.prims.elementwise import exp, floor, sqrt, tanh
 from symc.ir.prims.reduce import cumsum, reduce_sum
 from symc.ir.tensor.interp import evaluate
@@ -63,3 +63,24 @@ def test_vectors_of_a_matrix_may_lie_the_other_way_round() -> None:
     truth = dict(zip((vectors, values), evaluate(graph, {"a": a}, "f64").outputs.values()))
     bounds = rounding_bounds(graph, {"a": a}, truth, 40)
     assert bounds[vectors].max() > 1.4 and bounds[values].max() < 1e-3
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_matrix_that_has_no_full_rank_settles_nothing(inside: bool) -> None:
+    """What its factors are is decided by rounding; in the body of an operator with a rule of its own, too."""
+    types = [TensorType(F32, (2, 3)), TensorType(F32, (2, 2))]
+
+    def factor(x: Node) -> Node:
+        return host_call("linalg.lq", [x], types)[0]
+
+    def graph(x: Node) -> list[Node]:
+        made = custom_grad([x], factor, lambda ins, outs, cts: [ins[0]]) if inside else factor(x)
+        assert isinstance(made, Node)
+        return [made * 2.0]
+
+    traced = graph_of(graph, x=types[0])
+    for matrix, settled in (([[1, 1, 1], [2, 2, 2]], False), ([[1, 1, 1], [2, 2, 1]], True)):
+        inputs = {"x": np.array(matrix, np.float32)}
+        (root,) = traced.output_nodes
+        (truth,) = evaluate(traced, inputs, "f64").outputs.values()
+        assert np.isfinite(rounding_bounds(traced, inputs, {root: truth})[root]).all() == settled
