@@ -7,9 +7,9 @@ vectors are computed when a parameter changes (see symc.passes.program.hoist). A
 The factors stay out of the weights: behind a product with weights that hold them there would be one operation, too, the
 sum, and these weights would take memory beside the user's.
 
-**Error.** In (x - mean) * scale + beta the difference is rounded, here the products by scale are: the result is off by
-at most 4 u (|x scale| + |mean scale| + |beta|), u = 2^-24 in single precision. Where the mean is much larger than what
-x differs from it by, the rounding of x itself is as large.
+**Error.** The two vectors are computed in double precision and rounded once: the result is off by at most
+2 u (|x scale| + |mean scale| + |beta|), u = 2^-24 in single precision. In (x - mean) * scale + beta the difference is
+rounded instead: where the mean is much larger than what x differs from it by, the rounding of x itself is as large.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from symc.ir.prims.elementwise import Fma
 from symc.ir.prims.movement import Broadcast, broadcast
 from symc.ir.syntax.printing import value_name
 from symc.ir.tensor.graph import Graph, users_of
+from symc.ir.types import F64
 from symc.passes.manager.manager import Pass, register_pass
 from symc.passes.manager.rewrite import Rewriter, follow, rebuild
 from symc.passes.tensor.parameters import of_parameters
@@ -86,7 +87,7 @@ def _multiply_add(x: Node, chain: list[_Step]) -> Node:
     scale: Node | None = None
     shift: Node | None = None
     for step in chain:
-        p = step.value
+        p = ew.cast(step.value, F64)
         if step.node.op is ew.mul:
             scale = p if scale is None else ew.mul(scale, p)
             shift = ew.mul(shift, p) if shift is not None else None
@@ -95,7 +96,7 @@ def _multiply_add(x: Node, chain: list[_Step]) -> Node:
         else:
             shift = ew.neg(p) if shift is None else ew.sub(shift, p)
     assert scale is not None and shift is not None
-    return Node.make(Fma(), [x, *(broadcast(v, x.shape, chain[0].dims) for v in (scale, shift))])
+    return Node.make(Fma(), [x, *(broadcast(ew.cast(v, x.dtype), x.shape, chain[0].dims) for v in (scale, shift))])
 
 
 def _shown(graph: Graph, chain: list[_Step]) -> tuple[str, str]:
