@@ -42,8 +42,8 @@ def evaluate_nodes(
     watch: Callable[[Node, Any], None] | None = None,
 ) -> dict[Node, Array]:
     """Values of the roots from those of the inputs (or of any nodes), in `given`; each is let go when nobody needs it
-    any more. `watch` is shown every node with its value, those in regions at every turn. IRError for a missing or
-    ill-shaped input.
+    any more. `watch` is shown every node with its value after those of its operands, those in regions at every turn.
+    IRError for a missing or ill-shaped input.
     """
     needed: set[Node] = set(roots)
     order = topological(roots)
@@ -70,8 +70,9 @@ def evaluate_nodes(
             raise IRError(f"no value given for input {node.op.input_name!r}: it needs {node.type}")
         else:
             values[node] = _value(node, [values[i] for i in node.inputs], types, run)
-            if watch is not None:
-                watch(node, values[node])
+        if watch is not None:
+            watch(node, values[node])
+        if node not in given:
             for source in node.inputs:
                 left[source] -= 1
                 if not left[source]:

@@ -67,14 +67,13 @@ class Reference:
 def stays_whole(graph: Graph, arrays: Mapping[str, Array]) -> bool:
     """All values, those in regions too, are whole numbers, so small that no sum of products rounds in whatever order it
     is taken."""
-    given = by_node(graph, arrays)
-    whole = all(_adds_up(value, node.type) for node, value in given.items())
+    whole = True
 
     def watch(node: Node, value: Any) -> None:
         nonlocal whole
         whole = whole and (isinstance(node.op, Const) or _adds_up(value, node.type))
 
-    evaluate_nodes(list(dict.fromkeys(graph.roots)), given, watch=watch)
+    evaluate_nodes(list(dict.fromkeys(graph.roots)), by_node(graph, arrays), watch=watch)
     return whole
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from symc.debug.reading import gradients_of, heads_of, order_of
 from symc.debug.trial import Trial, Wrong
+from symc.ir.op import Node
 from symc.ir.prims.reduce import Max, Min
+from symc.ir.prims.window import WindowMax
 from symc.ir.tensor.graph import Graph
-from symc.ir.tensor.interp import evaluate, values_of
+from symc.ir.tensor.interp import by_node, evaluate, evaluate_nodes
 from symc.ir.types import Array
 
 STEP = 1e-5
@@ -50,16 +53,23 @@ def check_gradients(trial: Trial, graph: Graph, arrays: Mapping[str, Array], whe
 
 
 def _ties(graph: Graph, arrays: Mapping[str, Array]) -> bool:
-    """Whether some extremum is that of several elements. All of them get the whole gradient then, as in MXNet, which is
-    no derivative where they move together: rows that are taken twice."""
-    nodes = [node for node in graph.nodes() if isinstance(node.op, (Max, Min))]
-    values = values_of(graph, arrays, [*nodes, *(node.inputs[0] for node in nodes)], "f64")
-    for node in nodes:
-        assert isinstance(node.op, (Max, Min))
-        hit = values[node.inputs[0]] == np.expand_dims(values[node], node.op.axes)
-        if (hit.sum(node.op.axes) > 1).any():
-            return True
-    return False
+    """Whether some extremum is that of several elements. All of them get the whole gradient then, as in MXNet: that is
+    no derivative where they move together, as rows do that are taken twice."""
+    values: dict[Node, Any] = {}
+    tied = False
+
+    def watch(node: Node, value: Any) -> None:
+        nonlocal tied
+        values[node] = value
+        if isinstance(node.op, (Max, Min)):
+            hits = (values[node.inputs[0]] == np.expand_dims(value, node.op.axes)).sum(node.op.axes)
+            tied = tied or bool((hits > 1).any())
+        elif isinstance(node.op, WindowMax):
+            parts = node.op.parts(values[node.inputs[0]])
+            tied = tied or bool((np.sum([part == value for part in parts], axis=0) > 1).any())
+
+    evaluate_nodes(list(dict.fromkeys(graph.roots)), by_node(graph, arrays), "f64", watch)
+    return tied
 
 
 def slope(
