@@ -174,7 +174,9 @@ class LeakyReLU(Operator):
         if self.act_type == "selu":
             return selu(x)
         if self.act_type == "elu":
-            return ew.select(ew.gt(x, 0), x, ew.expm1(x) * self.slope)
+            positive = ew.gt(x, 0)
+            # what is not taken is kept from overflowing: nothing times infinity would be its part of the gradient
+            return ew.select(positive, x, ew.expm1(ew.select(positive, 0, x)) * self.slope)
         return ew.select(ew.gt(x, 0), x, x * self.slope)
 
 

@@ -342,3 +342,21 @@ def test_softmax_activation_of_more_than_two_axes():
 def test_gradients_that_are_overwritten_where_they_should_be_added(name, attrs, positions):
     """As MXNet's backward does with grad_req="add"."""
     assert tuple(make(name, 1, **attrs).overwritten_gradients()) == positions
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("act_type", ["elu", "selu", "gelu", "leaky", "softrelu", "softsign", "sigmoid", "tanh"])
+def test_activations_of_large_values_have_slopes(act_type, dtype):
+    """An exponential that overflows where it is not taken leaves no nan in the gradient. selu has MXNet's slope."""
+    rectifier = act_type in ("elu", "selu", "gelu", "leaky")
+    x = mx.nd.array([-1000, -20, 0, 20, 1000], dtype=dtype)
+    x.attach_grad()
+    with mx.autograd.record():
+        y = (mx.nd.LeakyReLU if rectifier else mx.nd.Activation)(x, act_type=act_type)
+    y.backward()
+    got = x.grad.asnumpy().astype(np.float64)
+    low, high = {"leaky": (0.25, 1), "selu": (-0.089137, 1.0507), "softrelu": (0, 1)}.get(
+        act_type, (0, 1 if rectifier else 0)
+    )
+    np.testing.assert_allclose(got[[0, 4]], [low, high], rtol=1e-3, atol=2e-6)
+    assert np.isfinite(got).all()
