@@ -36,6 +36,7 @@ from symc.debug.compare import (
 )
 from symc.debug.conduct import Conduct
 from symc.debug.kernels_near import kernels_too_far
+from symc.debug.nearby import nearby
 from symc.debug.operator_fault import OPERATOR, look_at_customs, look_at_operators
 from symc.debug.primitive_fault import wrong_gradient
 from symc.debug.reading import definition, gradients_of, inputs_of, turns
@@ -108,6 +109,8 @@ class Scene:
     idle: set[int] = field(default_factory=set)
     #: what was known of the values before it, for every trial; the one that failed first
     judges: list[Judge] = field(default_factory=list)
+    #: which of the trials of symc.debug.nearby failed, if one of them did
+    near: int | None = None
 
 
 def check(
@@ -215,6 +218,8 @@ class _Run:
             self._judge(module, pass_)
             if isinstance(scene.before, SymbolModule) and isinstance(module, Graph):
                 self._operators(look_at_operators, scene.before, module)
+            if conduct is not None and trial.rules:
+                self._nearby(module, pass_)
             spent = time.monotonic() - start
         if trial.native and isinstance(module, LoopModule):
             scene.at, scene.before, scene.after = len(trial.passes), module, None
@@ -226,6 +231,20 @@ class _Run:
             if trial.bound and isinstance(trial.module, SymbolModule):
                 self.at("executor")
                 report.checks += check_executor(trial)
+
+    def _nearby(self, module: Module, pass_: Pass) -> None:
+        """What the pass changed is right on other operands, too."""
+        before = self.scene.before
+        if not isinstance(before, Graph) or not isinstance(module, Graph) or pass_.numerics not in ("exact", "reassoc"):
+            return
+        for number, small in enumerate(nearby(self.trial, before, module, pass_)):
+            try:
+                failure = check(small).failure
+            except (IRError, MXNetError, ArithmeticError, ValueError, TypeError, KeyError):
+                continue  # a part that is no program
+            if failure is not None and failure.check == "values":
+                self.scene.near = number
+                raise Wrong(failure.check, failure.where, failure.rule, f"alone, {failure.message}", failure.value)
 
     def _judge(self, module: Module, pass_: Pass) -> None:
         judges = self.scene.judges

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from symc.debug.apart import apart
@@ -13,11 +14,12 @@ from symc.debug.blame import Blame, Few, blame, mentioned, native_blame
 from symc.debug.checks import Scene, check
 from symc.debug.files import write
 from symc.debug.native_fault import fault_of
+from symc.debug.nearby import nearby
 from symc.debug.operator_fault import OPERATOR, files_of_operators
 from symc.debug.reading import operators_of
 from symc.debug.reduce import reduce
 from symc.debug.trial import Failure, Trial
-from symc.passes.manager.manager import Module, Pass
+from symc.passes.manager.manager import Manager, Module, Pass
 
 #: kinds of inputs: random numbers, small whole numbers, those at the edges of their type, and small and large ones
 KINDS = ("seed", "exact-int", "edge", "wide")
@@ -91,8 +93,8 @@ class Search:
             if self.at == len(self.trial.passes):
                 self._machine_code(self.trial)
         else:
-            self.failure, self.at, number, self.blame, self.idle = found
-            self.trial = self.given[number]
+            self.failure, self.at, number, self.blame, self.idle, near = found
+            self.trial = self.given[number] if near is None else self._near(near)
             self.alone = self.failure is not None and has_effects(self.failure)
             if self.failure is not None and self.failure.check == "native":
                 self._machine_code(self.given[0])
@@ -104,7 +106,14 @@ class Search:
         if found is not None:
             self.at, self.blame = found.at, native_blame(trial, found, self.blame)
 
-    def _checked(self, say: Callable[[str], None]) -> tuple[Failure | None, int, int, Blame, set[int]]:
+    def _near(self, number: int) -> Trial:
+        """A trial of a part of the program that the pass at fault was given."""
+        passes, manager = self.given[0].passes, Manager(verify=False)
+        before = manager.run(passes[: self.at], self.given[0].module)
+        after = manager.step(passes[self.at], before)
+        return next(islice(nearby(self.given[0], before, after, passes[self.at]), number, None))
+
+    def _checked(self, say: Callable[[str], None]) -> tuple[Failure | None, int, int, Blame, set[int], int | None]:
         scene = Scene()
         failure = check(self.given[0], say, self.given[1:], scene).failure
         number = 0
@@ -114,9 +123,14 @@ class Search:
             found = Blame()
         elif has_effects(failure) and not failure.rule.startswith(OPERATOR):
             found = mentioned(scene.before, failure)
+        elif scene.near is not None:
+            self.at, alone = scene.at, Scene()
+            small = self._near(scene.near)
+            check(small, scene=alone)
+            found = blame(small, alone, failure)
         else:
             found = blame(self.given[0], scene, failure)
-        return failure, scene.at, number, found, scene.idle
+        return failure, scene.at, number, found, scene.idle, scene.near
 
     def reduce(self, seconds: float) -> tuple[int, int]:
         """A smaller program that fails the same way: its operators, and the tries it took."""

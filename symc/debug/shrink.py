@@ -141,13 +141,35 @@ def neighbourhoods(trial: Trial) -> Iterator[Trial]:
             yield from _around(trial, ends, depth, values)
 
 
-def _around(trial: Trial, ends: Sequence[Node], depth: int, values: Mapping[Node, Array]) -> Iterator[Trial]:
+def around(trial: Trial, node: Node, depth: int) -> Trial | None:
+    """A value with so many operators before it, on operands of any values; None where it has none of tensors."""
     graph = trial.module
     assert isinstance(graph, Graph)
+    border = _border([node], depth)
+    names = {n: f"cut.{graph.names.get(n, n.op.name)}" for n in border}
+    cut = {n: input_node(name, n.tensor) for n, name in names.items() if isinstance(n.type, TensorType)}
+    if len(cut) != len(border):
+        return None
+    small = _replaced(trial, cut, {_name(made): np.zeros(()) for made in cut.values()})
+    made = small.module
+    assert isinstance(made, Graph)
+    at = next((n for n, name in made.names.items() if name == graph.names.get(node)), None)
+    return None if at is None else dataclasses.replace(_with(small, [Output("out", at)], ()), given={})
+
+
+def _border(ends: Sequence[Node], depth: int) -> list[Node]:
+    """What the ends, with so many operators before them, read."""
     inside = set(ends)
     for _ in range(depth - 1):
         inside |= {i for n in inside for i in n.inputs}
-    border = {i for n in inside for i in n.inputs} - inside
+    border = dict.fromkeys(i for n in inside for i in n.inputs if i not in inside)
+    return [n for n in border if not n.op.is_literal(n)]
+
+
+def _around(trial: Trial, ends: Sequence[Node], depth: int, values: Mapping[Node, Array]) -> Iterator[Trial]:
+    graph = trial.module
+    assert isinstance(graph, Graph)
+    border = _border(ends, depth)
     cut = {n: input_node(f"cut.{graph.names.get(n, n.op.name)}", n.tensor) for n in border if n in values}
     if not cut:
         return
