@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from symc.settings import whole
+
+
+def folder(text: str) -> str:
+    """The type of a command line's folder, which is made where it is missing: a usage error where a file has its name,
+    told before any work is done."""
+    above = next(path for path in (Path(text), *Path(text).parents) if path.exists())
+    if not above.is_dir():
+        raise argparse.ArgumentTypeError(f"{above} is a file; expected a folder")
+    return text
 
 
 def watching(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +32,7 @@ def watching(parser: argparse.ArgumentParser) -> None:
         add(f"--print-ir-{word}-all", action="store_true", help=f"the program {word} every pass")
         add(f"--print-ir-{word}-change", action="store_true", help=f"the program {word} passes that changed it")
         add(f"--print-ir-{word}-failure", action="store_true", help=given)
-    add("--print-ir-tree-dir", metavar="DIR", help="write NN-pass.sir files there")
+    add("--print-ir-tree-dir", type=folder, metavar="DIR", help="write NN-pass.sir files there")
     add(
         "--print-changed", nargs="?", const="diff", choices=("diff", "diff-quiet", "dot"),
         help="what every pass changed, as a diff (stderr); diff-quiet: only of passes that changed something; dot: a "

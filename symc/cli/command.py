@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from symc import __version__
 from symc.base import those
-from symc.cli.arguments import watching
+from symc.cli.arguments import folder, watching
 from symc.cli.report import INTERNAL, USAGE, explain
 from symc.codegen.target import TARGET_NAMES
 from symc.settings import VARIABLES, whole
@@ -310,10 +310,12 @@ def _parser() -> _Parser:
     numdiff.add_argument(
         "--reduce", type=whole(0), default=30, metavar="S", help="seconds for making the program small (default: 30)"
     )
-    numdiff.add_argument("--out", default="numdiff-found", metavar="DIR", help="where the reproducer is written")
+    numdiff.add_argument(
+        "--out", type=folder, default="numdiff-found", metavar="DIR", help="where the reproducer is written"
+    )
 
     numdiff.add_argument(
-        "--split-tests", metavar="DIR",
+        "--split-tests", type=folder, metavar="DIR",
         help="instead: a test of every kind of kernel, on the values that it has in the program, for symc test",
     )  # fmt: skip
 
@@ -371,7 +373,9 @@ def _parser() -> _Parser:
     )
 
     trace = command("trace", _trace, "run a program, and write what it compiles, level by level")
-    trace.add_argument("-o", "--output", default="symc-trace", metavar="DIR", help="where to (default: symc-trace)")
+    trace.add_argument(
+        "-o", "--output", type=folder, default="symc-trace", metavar="DIR", help="where to (default: symc-trace)"
+    )
     trace.add_argument("program", nargs=argparse.REMAINDER, metavar="COMMAND", help="such as train.py --epochs 1")
 
     passes = command("passes", _passes, "list the passes, or describe one")
@@ -424,7 +428,7 @@ def _parser() -> _Parser:
     fuzz.add_argument("--level", choices=("symbol", "tensor", "both"), default="both", help="default: both")
     fuzz.add_argument("--native", type=whole(0, 100), default=10, metavar="P", help="percent run as machine code too")
     fuzz.add_argument("--jobs", type=whole(1), default=1, metavar="N", help="processes")
-    fuzz.add_argument("--out", default="fuzz-found", metavar="DIR", help="where failures are written")
+    fuzz.add_argument("--out", type=folder, default="fuzz-found", metavar="DIR", help="where failures are written")
     fuzz.add_argument("--replay", metavar="FILE", help="run a written failure again: exit code 1 if it fails")
 
     commands.add_parser("demo", help="train LeNet on real digits, save, load, predict")

@@ -54,3 +54,21 @@ def test_what_a_pass_from_outside_raises_is_no_internal_error(capsys, net: str, 
     finally:
         PASSES.pop("own_raising")
     assert "symc: the pass raises IndexError: " in err and "own.py:9 in run)" in err and "internal" not in err
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("numdiff", "net.sir", "--out"), ("numdiff", "net.sir", "--split-tests"), ("trace", "-o"), ("fuzz", "--out"),
+        ("opt", "net.sir", "--print-ir-tree-dir"),
+    ],
+    ids=lambda words: " ".join(words),
+)  # fmt: skip
+def test_a_file_in_the_place_of_a_folder_is_refused_first(tmp_path: Path, capsys, given: tuple[str, ...]) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for name in (str(file), str(file / "below")):
+        with pytest.raises(SystemExit) as ended:
+            main([*given, name])
+        assert ended.value.code == 2
+        assert f"{file} is a file; expected a folder" in capsys.readouterr().err
