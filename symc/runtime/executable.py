@@ -24,7 +24,7 @@ from symc.runtime.link import Linker, Word
 from symc.runtime.memory import constant, empty
 from symc.runtime.recording import RECORDING
 from symc.runtime.table import Table, aligned_empty
-from symc.runtime.versions import give_away, touch
+from symc.runtime.versions import give_away, touch, touching
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,8 @@ class Instance:
 
     @once
     def _go_forward(self) -> Callable[[], None]:
-        if self.kept is None and not self._written["forward"]:
-            return self.table.runner(0, self.forward_entries)
         if self.kept is None or self._written["forward"]:
-            return functools.partial(self._run, 0, self.forward_entries, "forward")
+            return self._ready(0, self.forward_entries, "forward")
         renew, some, rest = (
             self.kept.renew,
             self.table.run,
@@ -172,11 +170,43 @@ class Instance:
         else:
             self._run(0, self.forward_entries, "forward")
 
+    @once
+    def _go_backward(self) -> Callable[[], None]:
+        return self._ready(self.forward_entries, self.entries, "backward")
+
     def run_backward(self) -> None:
-        self._run(self.forward_entries, self.entries, "backward")
+        if RECORDING[0] is None:
+            self._go_backward()
+        else:
+            self._run(self.forward_entries, self.entries, "backward")
+
+    @once
+    def _go(self) -> Callable[[], None]:
+        return self._ready(0, self.entries, "forward", "backward")
 
     def run(self) -> None:
-        self._run(0, self.entries, "forward", "backward")
+        if RECORDING[0] is None:
+            self._go()
+        else:
+            self._run(0, self.entries, "forward", "backward")
+
+    def _ready(self, first: int, last: int, *halves: str) -> Callable[[], None]:
+        """`_run` with these arguments, with what can be found out once found out."""
+        if self.kept is not None and not first:
+            return functools.partial(self._run, first, last, *halves)
+        runner = self.table.runner(first, last)
+        written = touching([array for half in halves for array in self._written[half]])
+        if written is None:
+            return runner
+        touch_all = written
+
+        def run() -> None:
+            try:
+                runner()
+            finally:
+                touch_all()
+
+        return run
 
     def _run(self, first: int, last: int, *halves: str) -> None:
         """Run entries of the table that update parameters in these halves."""

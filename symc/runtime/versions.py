@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,17 @@ def touch(array: Array) -> None:
     found = block_of(array)
     if found is not None:
         found.version = next(_clock)
+
+
+def touching(arrays: Iterable[Array]) -> Callable[[], None] | None:
+    """`touch` for all of these arrays at once, to be called often; None where there is nothing to do."""
+    blocks = [found for array in arrays if (found := block_of(array)) is not None]
+
+    def touch_all() -> None:
+        for found in blocks:
+            found.version = next(_clock)
+
+    return touch_all if blocks else None
 
 
 def version_of(array: Array) -> int | None:
