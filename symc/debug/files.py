@@ -9,12 +9,13 @@ import platform
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numpy as np
 
+from symc import __version__
 from symc.codegen.target import host_target
 from symc.debug.reading import definition
 from symc.debug.trial import Failure, Trial
@@ -75,8 +76,8 @@ def loads_of(text: str, folder: Path) -> list[str]:
 def _versions() -> str:
     set_here = "".join(f", {name}={os.environ[name]}" for name in VARIABLES if name in os.environ)
     return (
-        f"symc {version('symc')}, Python {platform.python_version()}, numpy {np.__version__}, "
-        f"llvmlite {version('llvmlite')}, {host_target().name}{set_here}"
+        f"symc {__version__}, Python {platform.python_version()}, numpy {np.__version__}, "
+        f"llvmlite {llvmlite.__version__}, {host_target().name}{set_here}"
     )
 
 

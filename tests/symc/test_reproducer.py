@@ -3,6 +3,7 @@ say what failed, bring their passes, run as tests, and do not pile up."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from symc.leftovers import folder
 from symc.passes.pipeline import PASSES, parse_pipeline
 
 FATAL = """
+import importlib.metadata
 import os
 
 from symc.passes.pipeline import Pass, register_pass
@@ -142,6 +144,7 @@ def test_an_error_in_a_script_says_where_the_file_is(capsys, place: Path, monkey
 
 
 SCRIPT = """
+import importlib.metadata
 import os
 import sys
 
@@ -169,3 +172,15 @@ def test_an_abort_inside_llvm_leaves_its_kernel(place: Path, capsys) -> None:
     assert "fine" in ran(capsys, "replay", str(file))[0]
     file.write_text(text.replace("define ", "define nonsense ", 1))
     assert ran(capsys, "replay", str(file), code=1)[0].startswith("native after LLVM")
+
+
+def test_a_file_is_written_where_symc_is_not_installed(capsys, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout on the path has no package metadata to read versions from."""
+
+    def missing(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    _, err = ran(capsys, "opt", "net.py:net", *SHAPES, "-p", "decompose,inline,autodiff{wrt=q}", code=5)
+    (path,) = files()
+    assert str(path) in err and f"symc {symc.__version__}, Python" in path.read_text()
