@@ -16,7 +16,7 @@ from symc.ir.op import Recorder
 from symc.ir.program.nodes import Program
 from symc.ir.program.parse import parse_program
 from symc.ir.symbol.parse import Definitions, parse_symbols
-from symc.ir.syntax.tokens import END, Reader
+from symc.ir.syntax.tokens import END, ONE_PROGRAM, Reader
 from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.parse import parse_graph
 from symc.ir.types import Array
@@ -48,6 +48,8 @@ def parse(
 
 
 def _module(p: Reader, definitions: Definitions | None) -> Module:
+    if p.peek == END:
+        raise p.error(f"there is no program in the text, which begins with: symc ir {VERSION} level=...")
     for token in ("symc", "ir"):
         p.expect(token)
     version = p.integer()
@@ -72,6 +74,8 @@ def _module(p: Reader, definitions: Definitions | None) -> Module:
             module = parse_loops(p)
         else:
             module = parse_program(p)
+    if p.peek == "symc":
+        raise p.error(f"another program begins here, and {ONE_PROGRAM}")
     if p.peek != END:
         p.unexpected("the end of the text or the table of origins")
     return module

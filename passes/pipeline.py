@@ -35,8 +35,8 @@ _ITEM = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(\{([^{}]*)\})?\s*(,|$)")
 def few_names(names: Iterable[str], most: int = 6) -> str:
     """The first names, and how many more there are."""
     known = list(names)
-    more = f" and {len(known) - most} others" if len(known) > most else ""
-    return ", ".join(known[:most]) + more
+    left = len(known) - most
+    return ", ".join(known[:most]) + (f" and {left} other{'s' * (left > 1)}" if left > 0 else "")
 
 
 def parse_pipeline(text: str) -> list[Pass]:

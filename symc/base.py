@@ -153,12 +153,28 @@ def _as_list(obj: Any) -> Any:
     return obj if isinstance(obj, (list, tuple)) else [obj]
 
 
+def near(wanted: str, known: Iterable[str], most: int = 1) -> list[str]:
+    """Names that somebody may have meant who wrote another: the shortest that begin with it, then those that differ by
+    little, whatever the case of letters."""
+    folded: dict[str, list[str]] = {}
+    for name in known:
+        folded.setdefault(name.lower(), []).append(name)
+    word = wanted.lower()
+    if not word:
+        return []
+    close = difflib.get_close_matches(word, folded, most)
+    longer = sorted((key for key in folded if key.startswith(word)), key=len) if len(word) > 1 else []
+    exact = [key for key in (word, f"{word}_output") if key in folded]
+    keys = dict.fromkeys([*exact, *longer, *close])
+    return [name for key in keys for name in folded[key]][:most]
+
+
 def those(known: Iterable[str], wanted: str = "", most: int = 12) -> str:
     """Names for the text of an error: the first of them and how many more there are, and which is like `wanted`."""
     names = list(known)
-    whole = f"{wanted}_output"
-    close = [whole] if whole in names else difflib.get_close_matches(wanted, names, 1) if wanted else []
-    more = f" and {len(names) - most} others" if len(names) > most else ""
+    close = near(wanted, names)
+    left = len(names) - most
+    more = f" and {left} other{'s' * (left > 1)}" if left > 0 else ""
     return (", ".join(names[:most]) or "none") + more + (f"; did you mean {close[0]}?" if close else "")
 
 

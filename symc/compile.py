@@ -151,7 +151,7 @@ def remaining(module: Module, train: bool = False, wrt: Sequence[str] = ()) -> l
         return pipeline(train, wrt)
     if wrt and here != "tensor":
         raise PipelineError(f"gradients are made of a Symbol or a tensor graph; this is {here} IR")
-    training = train or bool(wrt) or (here != "tensor" and _has_backward(module))
+    training = train or bool(wrt) or has_backward(module)
     target = host_target()
     loops = loop_passes(target, TRAINING_BLOCK if training else INFERENCE_BLOCK)
     if here == "tensor":
@@ -162,8 +162,10 @@ def remaining(module: Module, train: bool = False, wrt: Sequence[str] = ()) -> l
     return [*plan, *loops]
 
 
-def _has_backward(module: Module) -> bool:
-    """Whether a program has a backward half: it is compiled for training then."""
+def has_backward(module: Module) -> bool:
+    """Whether a program, of any level below the Symbol's, has a backward half: it is compiled for training then."""
+    if isinstance(module, Graph):
+        return module.halved
     program: Program = module.program if isinstance(module, LoopModule) else module
     return "backward" in [end.phase for end in (*program.outputs, *program.updates)]
 

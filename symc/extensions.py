@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from symc.ir.errors import message_of
+
 
 class ExtensionError(ImportError):
     """A file or package that brings passes, operators or primitives cannot be loaded."""
@@ -40,9 +42,8 @@ def import_file(where: str) -> Any:
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as problem:
-        line = _line_of(problem, path)
-        raise ExtensionError(f"{where}{line} failed when it was run: {type(problem).__name__}: {problem}") from None
+    except (Exception, SystemExit) as problem:
+        raise failed(where, path, problem, "when it was run") from None
     finally:
         sys.path.remove(str(path.parent))
     _files[path] = module
@@ -67,8 +68,16 @@ def loaded_files() -> list[str]:
     return list(_loaded)
 
 
-def _line_of(problem: BaseException, path: Path) -> str:
+def failed(where: str, path: Path | str, problem: BaseException, when: str) -> ExtensionError:
+    """What the code of a file has raised, with its line in that."""
+    what = problem.msg if isinstance(problem, SyntaxError) and problem.filename == str(path) else message_of(problem)
+    return ExtensionError(f"{where}{_line_of(problem, path)} failed {when}: {type(problem).__name__}: {what}")
+
+
+def _line_of(problem: BaseException, path: Path | str) -> str:
     """`:12`, where the file's own code was when it failed."""
+    if isinstance(problem, SyntaxError) and problem.filename == str(path) and problem.lineno:
+        return f":{problem.lineno}"
     found = ""
     trace = problem.__traceback__
     while trace is not None:
@@ -79,11 +88,18 @@ def _line_of(problem: BaseException, path: Path) -> str:
 
 
 def import_module(name: str) -> Any:
-    """A module by its dotted name. ExtensionError where there is none."""
+    """A module by its dotted name, of this folder too. ExtensionError where there is none, or where it fails."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ExtensionError(f"{name!r} is neither FILE.py nor the name of a module")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as problem:
-        raise ExtensionError(f"cannot import {name}: {problem}") from None
+    except (Exception, SystemExit) as problem:
+        what = f"{problem}" if isinstance(problem, ModuleNotFoundError) else f"{type(problem).__name__}: {problem}"
+        raise ExtensionError(f"cannot import {name}: {what}") from None
+    finally:
+        sys.path.remove(here)
 
 
 def load_extensions(files: Sequence[str] = ()) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from symc.ir.errors import TypeMismatch
+from symc.ir.errors import MissingData, TypeMismatch
 from symc.ir.op import Input, Node, Primitive, Recorder, RunGraph, input_node, primitive, require
 from symc.ir.prims.elementwise import add, zeros_like
 from symc.ir.prims.pullback import pullback
@@ -151,7 +151,10 @@ class HostCall(Primitive):
     def value(self, args: Sequence[Array], out: Sequence[TensorType]) -> Array | tuple[Array, ...]:
         function = HOST_FUNCTIONS.get(self.function)
         if function is None:
-            raise LookupError(f"host function {self.function!r} is not registered in this process")
+            raise MissingData(
+                f"the program calls {self.function!r}, a function in Python that only the process has which made the "
+                "program of its Symbol: take the Symbol"
+            )
         made = function(*args)
         parts = made if isinstance(made, tuple) else (made,)
         converted = tuple(np.asarray(p).astype(t.dtype.numpy).reshape(t.shape) for p, t in zip(parts, out))

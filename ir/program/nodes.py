@@ -303,6 +303,13 @@ def results_of(step: Step) -> tuple[Result, ...]:
     return (step.result,) if isinstance(step, ViewStep) else step.results
 
 
+def origin_of(step: Step, number: int) -> Origin:
+    """Where a step's result comes from: of a kernel, which may compute the values of many Symbols, that value."""
+    if isinstance(step, KernelStep):
+        return step.body.origins.get(step.body.outputs[number].node, step.origin)
+    return step.origin
+
+
 def operands_of(step: Step) -> tuple[str, ...]:
     return (step.operand,) if isinstance(step, ViewStep) else step.operands
 

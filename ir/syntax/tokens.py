@@ -20,6 +20,8 @@ from symc.ir.syntax.printing import data_hash
 from symc.ir.types import BOOL, DTYPES, Array, DType, TensorType, TupleType, Type
 
 END = "\0"
+#: what is said of a second program
+ONE_PROGRAM = "a text holds one; several in a file, with // ----- between them, are for opt --split-input-file"
 #: digits of a 64-bit number; longer ones are damage, and would cost as much as they are long
 _DIGITS = 20
 #: axes an array can have
@@ -60,7 +62,7 @@ class Reader:
         wanted = min(self.at if at is None else at, len(self.tokens) - 1)
         for number, match in enumerate(_TOKEN.finditer(self.text)):
             if number == wanted:
-                start = match.start(1)
+                start = match.start(1) if match.group(1) != END else len(self.text[:-1].rstrip())
                 break
         line = self.text.count("\n", 0, start) + 1
         begin = self.text.rfind("\n", 0, start) + 1
@@ -291,7 +293,8 @@ class Reader:
             return None
         found = self.origins.get(token)
         if found is None:
-            raise self.error(f"origin {token} is not in the table")
+            cut = "" if self.origins else "; the text ends without one: its end may be missing"
+            raise self.error(f"origin {token} is not in the table of origins{cut}")
         self.at += 1
         return found
 
@@ -304,6 +307,8 @@ class Reader:
         self.at = first
         while self.peek != END:
             key = self.next()
+            if key == "symc":
+                raise self.error(f"another program begins here, and {ONE_PROGRAM}", self.at - 1)
             if key[0] != "!" or key in self.origins:
                 raise self.error("expected a new origin like !1 = ...", self.at - 1)
             self.expect("=")

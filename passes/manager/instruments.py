@@ -8,6 +8,7 @@ Promises     what passes say they keep is looked at
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections import Counter
@@ -74,7 +75,8 @@ class PrintIR(Instrument):
 
 
 class TreeDir(Instrument):
-    """Writes 00-input.sir and NN-pass.sir files into a directory (made if missing)."""
+    """Writes 00-input.sir and NN-pass.sir files into a directory (made if missing), in place of those of an earlier
+    run."""
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
@@ -83,8 +85,17 @@ class TreeDir(Instrument):
 
     def before_pass(self, pass_: Pass, module: Module) -> bool:
         if self.count == 0:
+            self._clear()
             self._write("input", module)
         return True
+
+    def _clear(self) -> None:
+        for path in self.directory.glob("[0-9][0-9]-*.sir"):
+            with path.open(encoding="utf-8", errors="replace") as file:
+                written = file.readline().startswith("symc ir ")
+            if written:
+                path.unlink()
+                path.with_suffix(".npz").unlink(missing_ok=True)
 
     def after_pass(self, pass_: Pass, before: Module, after: Module, seconds: float) -> None:
         self._write(pass_.name, after)
@@ -198,18 +209,21 @@ class Counters(Instrument):
     def __init__(self, text: str) -> None:
         self.limits: dict[str, tuple[int, float]] = {}
         self.seen: Counter[str] = Counter()
+        self._names: dict[str, None] = {}
         for part in text.split(","):
             match = _COUNTER.fullmatch(part.strip())
             if match is None:
                 raise OptionError(f"debug counter {part.strip()!r}: expected RULE-skip=N or RULE-count=N")
             rule, word, number = match.groups()
+            rule = _spelled(rule)
             skip, count = self.limits.get(rule, (0, math.inf))
             self.limits[rule] = (int(number), count) if word == "skip" else (skip, int(number))
 
     def action(self, pass_name: str, number: int, rule: str) -> bool:
-        dashed = rule.replace(" ", "-")
+        by, dashed = _spelled(pass_name), _spelled(rule)
         allowed = True
-        for name in dict.fromkeys((pass_name, dashed, f"{pass_name}/{dashed}")):
+        for name in dict.fromkeys((by, dashed, f"{by}/{dashed}")):
+            self._names[name] = None
             if name in self.limits:
                 skip, count = self.limits[name]
                 self.seen[name] += 1
@@ -221,9 +235,18 @@ class Counters(Instrument):
         lines = []
         for name, (skip, count) in self.limits.items():
             seen = self.seen[name]
-            allowed = f"{max(0, min(seen - skip, count))} of {seen} rewrites allowed"
-            lines.append(f"counter {name}: {allowed if seen else 'nothing of this name was about to happen'}")
+            if seen:
+                told = f"{max(0, min(seen - skip, count))} of {seen} rewrites allowed"
+            else:
+                close = difflib.get_close_matches(name, self._names, 1)
+                told = "nothing of this name was about to happen" + (f"; did you mean {close[0]}?" if close else "")
+            lines.append(f"counter {name}: {told}")
         return "\n".join(lines)
+
+
+def _spelled(name: str) -> str:
+    """A pass or rule as a command line has it."""
+    return name.replace(" ", "-").replace("_", "-")
 
 
 _COUNTER = re.compile(r"(.+)-(skip|count)=(\d+)")

@@ -19,6 +19,7 @@ import numpy as np
 
 from symc.ir.changed import replace
 from symc.ir.errors import IRError
+from symc.ir.origins import first_symbol
 from symc.ir.program.form import overwrite_refusal
 from symc.ir.program.nodes import (
     BranchStep,
@@ -33,6 +34,7 @@ from symc.ir.program.nodes import (
     bases_of,
     in_regions,
     operands_of,
+    origin_of,
 )
 from symc.ir.types import Array
 from symc.passes.manager.manager import Pass, option, register_pass
@@ -86,10 +88,26 @@ class _Planner:
                 self.frames[at] = _Storage(step.frame_size, at, at)
                 self.pieces.append(self.frames[at])
         arena = [p for p in self.pieces if not p.place.kind]
+        self._check_size(arena)
         size = place_all(arena, self.options.align)
         steps = tuple(self._placed(at, step) for at, step in enumerate(self.program.steps))
         bound = lower_bound(arena, self.options.align)
         return replace(self.program, steps=steps, arena=size, lower_bound=bound, kept=self.kept)
+
+    def _check_size(self, arena: Sequence[_Storage]) -> None:
+        """IRError for values that no 64-bit address reaches."""
+        total = sum(_rounded(piece.size, self.options.align) for piece in arena)
+        if total < ADDRESSES:
+            return
+        steps = [step for step in self.program.steps if not isinstance(step, ViewStep)]
+        written = [(result, origin_of(step, at)) for step in steps for at, result in enumerate(step.results)]
+        result, origin = max(written, key=lambda pair: pair[0].type.nbytes)
+        symbol = first_symbol(origin)
+        whose = f" of Symbol '{symbol.name}'" if symbol is not None else ""
+        raise IRError(
+            f"plan_memory: the program's values have {total} bytes, more than addresses of 64 bits reach; the largest "
+            f"is %{result.name}: {result.type}{whose}, of {result.type.nbytes}"
+        )
 
     def _fix_results(self) -> None:
         """Outputs live in the caller's buffers, updates in their parameter's: memory of a kernel's result each."""
@@ -200,6 +218,8 @@ def _form_refusal(step: KernelStep | ControlStep, result: int, operand: int) -> 
 
 #: a plan this near to the lower bound is not worth looking for a better one
 NEAR = 1.01
+#: bytes that can be told apart
+ADDRESSES = 1 << 62
 
 
 def _rounded(size: int, align: int) -> int:

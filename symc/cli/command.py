@@ -8,14 +8,13 @@ Standard output holds results only; messages go to standard error, never as a ba
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from symc import __version__
-from symc.base import those
+from symc.base import near, those
 from symc.cli.arguments import folder, watching
 from symc.cli.report import INTERNAL, USAGE, explain
 from symc.codegen.target import TARGET_NAMES
@@ -33,6 +32,10 @@ INPUT_HELP = "NAME-symbol.json, FILE.py:NAME (a Symbol or a function returning o
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if sys.stderr is None:  # closed: what is said there must not come out among the results
+        sys.stderr = open(os.devnull, "w")
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     for name, run in (("demo", _demo), ("bench", _bench)):
         if arguments[:1] == [name]:  # these parse their own arguments
             return _guarded(lambda run=run: run(arguments[1:]))  # type: ignore[misc]
@@ -41,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     bisects = "--bisect-exit" in arguments
     try:
-        parsed, unknown = _parser().parse_known_args(arguments)
+        parser = _parser()
+        if arguments[0] not in ("-h", "--help", "--version") and arguments[0].startswith("-"):
+            parser.refuse(arguments[0], "; options of a command stand behind its name")
+        parsed, unknown = parser.parse_known_args(arguments)
         if unknown:
             parsed.parser.refuse(unknown[0])
     except SystemExit as end:
@@ -109,10 +115,6 @@ def _dump(options: argparse.Namespace) -> int:
 def _opt(options: argparse.Namespace) -> int:
     from symc.cli.opt import opt
 
-    if options.check:
-        from symc.cli.numdiff import checked
-
-        return checked(options) or opt(options)
     return opt(options)
 
 
@@ -219,8 +221,27 @@ def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
         shape = parse_shape(extents)
         if shape is None:
             raise argparse.ArgumentTypeError(f"{extents!r} is not a shape like 32x784")
-        shapes[name] = shape
+        if shapes.setdefault(name, shape) != shape:
+            raise argparse.ArgumentTypeError(f"{name} has two shapes, {_spelled(shapes[name])} and {_spelled(shape)}")
     return shapes
+
+
+def _spelled(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+class _Shapes(argparse.Action):
+    """Shapes of several options are taken together; a name has one."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        given = dict(getattr(namespace, self.dest))
+        for name, shape in values.items():
+            if given.setdefault(name, shape) != shape:
+                two = f"{_spelled(given[name])} and {_spelled(shape)}"
+                raise argparse.ArgumentError(self, f"{name} has two shapes, {two}")
+        setattr(namespace, self.dest, given)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -236,12 +257,12 @@ class _Parser(argparse.ArgumentParser):
                 action, f"{value!r} is none of {those(map(str, action.choices), str(value), 6)}"
             )
 
-    def refuse(self, word: str) -> NoReturn:
-        """Of a word that nobody takes."""
+    def refuse(self, word: str, hint: str = "") -> NoReturn:
+        """Of a word that nobody takes; `hint` is said where nothing is like it."""
         name = word.partition("=")[0]
         known = [option for action in self._actions for option in action.option_strings]
-        close = difflib.get_close_matches(name, known, 3)
-        self.error(f"unknown argument {word}" + (f"; did you mean {' or '.join(close)}?" if close else ""))
+        close = near(name, known, 3)
+        self.error(f"unknown argument {word}" + (f"; did you mean {' or '.join(close)}?" if close else hint))
 
 
 def _parser() -> _Parser:
@@ -461,7 +482,10 @@ def _input(parser: argparse.ArgumentParser) -> None:
 
 def _given(parser: argparse.ArgumentParser) -> None:
     """What goes with an input."""
-    parser.add_argument("--shapes", type=parse_shapes, default={}, metavar="data=32x784,...", help="input shapes")
+    parser.add_argument(
+        "--shapes", type=parse_shapes, action=_Shapes, default={}, metavar="data=32x784,...",
+        help="shapes of a Symbol's inputs (repeatable)",
+    )  # fmt: skip
     parser.add_argument("--train", action="store_true", help="the training program: with gradients of the parameters")
     parser.add_argument(
         "--insert", action="append", default=[], metavar="PASS+NEW",

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from symc.base import those
+from symc.base import near, those
 from symc.cli.inputs import Loaded, level_of, load, passes_for
 from symc.cli.opt import run_passes, write
 from symc.cli.report import CliError
-from symc.cli.views import select, shorten
+from symc.cli.views import names_of, origins_of, select, shorten
 from symc.ir.loop.schedule_text import schedules_text
 from symc.ir.program.nodes import Program
 from symc.ir.syntax.printing import ELIDE
@@ -57,11 +56,15 @@ def _dump(options: argparse.Namespace) -> int:
     level = options.level
     native = level in _NATIVE
     _refuse(options, native)
+    if options.select is not None:
+        options.select = options.select.lstrip("%@")  # as the text spells values and kernels
     if level == "all":
         return _every_level(options)
     if options.memory and level is None and options.after is None:
         level = "planned"
-    structure = level == "symbol" or level is None and options.after is None
+    structure = options.after is None and level in (None, "symbol")
+    if options.after is None and level is None:
+        _refuse_unused(options)
     loaded = load(options.input, options.shapes, needs_types=bool(options.shapes) or not structure)
     module, _ = run_passes(_wanted(loaded, "loop" if native else level, options.after, options.train), loaded.module)
     if native:
@@ -144,6 +147,15 @@ def _refuse(options: argparse.Namespace, native: bool) -> None:
             raise CliError(f"--{name} is for --format={' or '.join(formats)}, not {format or 'text'}")
 
 
+def _refuse_unused(options: argparse.Namespace) -> None:
+    """CliError for options of compiling where nothing is compiled."""
+    for word in ("train", "insert", "disable", "target"):
+        if getattr(options, word):
+            raise CliError(
+                f"--{word} is for what the compiler makes of the input: give a --level below symbol, or --after"
+            )
+
+
 def _memory(module: Module, format: str | None) -> str:
     from symc.views.memory import memory_svg, memory_table
     from symc.views.page import picture_page
@@ -164,9 +176,10 @@ def _rows(module: Module, format: str, pattern: str | None) -> str:
 
     whole = as_json(module)
     if pattern is not None:
+        names = [name for row in whole["rows"] for name in names_in(row)]
         whole["rows"] = [r for r in whole["rows"] if any(fnmatch.fnmatchcase(n, pattern) for n in names_in(r))]
         if not whole["rows"]:
-            raise CliError(f"--select: no value and no Symbol matches {pattern!r}", 1)
+            raise _unmatched(pattern, names)
     return json.dumps(whole, indent=1) if format == "json" else as_table(whole["rows"])
 
 
@@ -209,10 +222,15 @@ def _text(module: Module, locs: str, pattern: str | None, elide: int | None) -> 
     if pattern is not None:
         lines = select(text, pattern)
         if not lines:
-            raise CliError(f"--select: no value and no Symbol matches {pattern!r}", 1)
-        table = [line for line in text.splitlines() if line.startswith("!")]
-        text = "\n".join([*lines, *table])
+            raise _unmatched(pattern, names_of(text))
+        text = "\n".join([*lines, *origins_of(text, lines)])
     return text if locs == "full" else shorten(text, comments=locs == "short")
+
+
+def _unmatched(pattern: str, names: Iterable[str]) -> CliError:
+    close = near(pattern, names)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return CliError(f"--select: no value and no Symbol matches {pattern!r}{hint}", 1)
 
 
 def _drawn(module: Module, options: argparse.Namespace) -> str:
@@ -233,7 +251,7 @@ def _drawn(module: Module, options: argparse.Namespace) -> str:
         keys = keys_of(picture, options.focus)
         if not keys:
             known = [value for box in picture.boxes.values() for value in box.values]
-            close = difflib.get_close_matches(options.focus.lstrip("%"), known, 3)
+            close = near(options.focus.lstrip("%"), known, 3)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
             raise CliError(f"--focus: no value and no Symbol is called {options.focus!r}{hint}", 1)
         picture = focused(picture, keys, 2 if options.radius is None else options.radius)
@@ -263,7 +281,7 @@ def _native(module: Module, levels: Sequence[str], pattern: str | None = None) -
         heads[kernel.name] = notes
         wanted[kernel.name] = functools.partial(emit_kernel, kernel, target)
     if pattern is not None and not wanted:
-        raise CliError(f"--select: no kernel and no Symbol matches {pattern!r}", 1)
+        raise _unmatched(pattern, [name for row in kernel_rows(module) for name in (row["kernel"], *row["symbols"])])
     with compiling(module.program.name):
         made = listings(wanted, target, levels)
     found = {}
@@ -280,12 +298,15 @@ def _every_level(options: argparse.Namespace) -> int:
     """A file for every level from that of the input on."""
     loaded = load(options.input, options.shapes)
     folder = Path(options.output)
+    if folder.exists() and not folder.is_dir():
+        raise CliError(f"-o {folder} is a file; --level=all writes a folder")
     folder.mkdir(parents=True, exist_ok=True)
     stages = [loaded.module]
     run_passes(passes_for(loaded, options.train), loaded.module, [_Stages(stages)])
     elide = ELIDE if options.elide is None else options.elide
     for number, level in enumerate(_IR):
         if number < _IR.index(text_level(loaded.module)):
+            (folder / f"{number}-{level}.sir").unlink(missing_ok=True)  # of another run: it would seem to belong here
             continue
         module = stages[len(_wanted(loaded, level, None, options.train))]
         path = folder / f"{number}-{level}.sir"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,17 +68,22 @@ class Kind:
 def kind_of(items: Sequence[str]) -> tuple[Kind | None, dict[str, Array]]:
     """What `--inputs` asks for: a kind of values, and the arrays of .npz files."""
     kind: Kind | None = None
+    word_given = ""
     arrays: dict[str, Array] = {}
     for item in items:
         word, equals, number = item.partition("=")
         if item.endswith(".npz"):
             arrays |= arrays_of(item)
-        elif word in ("ones", "exact-int") and not equals:
-            kind = Kind(word)
+            continue
+        if word in ("ones", "exact-int") and not equals:
+            made = Kind(word)
         elif word == "seed" and number.isdecimal():
-            kind = Kind(word, int(number))
+            made = Kind(word, int(number))
         else:
             raise CliError(f"--inputs {item}: expected seed=N, ones, exact-int or FILE.npz")
+        if kind not in (None, made):
+            raise CliError(f"--inputs {word_given} and --inputs {item} are two kinds of values; give one of them")
+        kind, word_given = made, item
     return kind, arrays
 
 
@@ -92,6 +97,8 @@ class Job:
     kind: Kind
     #: glob patterns of values that are shown, too
     probes: Sequence[str] = ()
+    #: the inputs that --input gives
+    typed: Collection[str] = ()
 
     def __post_init__(self) -> None:
         types = {name: tensor for name, _, tensor in inputs_of_module(self.loaded.module)}
@@ -99,7 +106,8 @@ class Job:
             types |= {name: tensor for name, _, tensor in inputs_of_module(self.graph())}
         for name, array in self.given.items():
             if name not in types:
-                raise CliError(f"--inputs: the program has no input {name}; it has {those(types, name, 6)}")
+                option = "--input" if name in self.typed else "--inputs"
+                raise CliError(f"{option}: the program has no input {name}; it has {those(types, name, 6)}")
             if array.shape != types[name].shape:
                 raise CliError(f"--input: {name} has shape {array.shape}; the program needs {types[name]}", INPUT)
 

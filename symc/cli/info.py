@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 import json
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from symc.base import near
 from symc.cli.report import CliError
 
 
@@ -18,6 +18,9 @@ def show_passes(name: str | None, graph: str | None = None, level: str | None = 
     that take a level, and the rules of that."""
     from symc.passes.registry import PASSES
 
+    given = [word for word, value in (("NAME", name), ("--graph", graph), ("--level", level)) if value is not None]
+    if len(given) > 1:
+        raise CliError(f"{' and '.join(given)} are different questions; give one of them")
     if graph is not None:
         print("\n".join(_graph(PASSES) if graph == "text" else _dot(PASSES)))
         return 0
@@ -142,6 +145,11 @@ def _first_line(cls: Any) -> str:
 def find(name: str, among: dict[str, Any], what: str) -> Any:
     """What has a name; CliError with the names that are close to one that nothing has."""
     if name not in among:
-        close = difflib.get_close_matches(name, among, 3)
-        raise CliError(f"there is no {what} {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else ""))
+        close = near(name, among, 3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"`symc {_LISTED[what]}` lists them"
+        raise CliError(f"there is no {what} {name!r}; {hint}")
     return among[name]
+
+
+#: the commands that list things
+_LISTED = {"pass": "passes", "operator": "ops"}

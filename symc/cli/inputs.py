@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 from symc.base import MXNetError, those
 from symc.cli.report import INPUT, CliError, some
 from symc.cli.values import arrays_of, text_of
-from symc.extensions import import_file, import_module
-from symc.ir.errors import ParseError
+from symc.extensions import failed, import_file, import_module
+from symc.ir.errors import IRError, ParseError
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.passes.edits import active
 from symc.passes.manager.manager import Module, Pass
@@ -30,18 +31,30 @@ class Loaded:
     outputs: int = 0
 
 
+def is_text(text: str) -> bool:
+    """Whether INPUT is a program in text form."""
+    return text == "-" or text.endswith(".sir")
+
+
 def load(text: str, shapes: Shapes | None = None, needs_types: bool = True, verify: bool = True) -> Loaded:
     """What INPUT names. A Symbol is completed with `shapes`, unless only its structure is looked at."""
-    if text == "-" or text.endswith(".sir"):
+    if is_text(text):
+        if shapes:
+            raise CliError(f"--shapes is for models; a program in text form has its types: {text}")
         beside = Path(text).with_suffix(".npz")
         try:
             return load_text(text_of(text), arrays_of(str(beside)) if beside.exists() else {}, verify)
         except ParseError as problem:
-            raise problem.of_file("<stdin>" if text == "-" else text) from None
+            raise problem.of_file(spoken(text)) from None
     symbol = load_symbol(text)
     if not hasattr(symbol, "list_arguments"):
-        return Loaded(symbol, level_of(symbol))
+        return Loaded(symbol, level_of(symbol, text))
     return symbol_input(symbol, shapes or {}, needs_types)
+
+
+def spoken(text: str) -> str:
+    """What a text's INPUT is called in an error."""
+    return "<stdin>" if text == "-" else text
 
 
 def load_symbol(text: str) -> Any:
@@ -56,18 +69,42 @@ def load_symbol(text: str) -> Any:
         except MXNetError as problem:
             raise CliError(f"{text}: {problem}", INPUT) from None
     where, colon, name = text.rpartition(":")
-    if not colon or not name.isidentifier():
-        raise CliError(f"cannot read {text!r}: expected a -symbol.json or .sir file, FILE.py:NAME, or -")
+    if not where or not name.isidentifier():
+        raise CliError(f"cannot read {text!r}: {_expected(text)}")
     python = import_file(where) if where.endswith(".py") else import_module(where)
     try:
         found = getattr(python, name)
     except AttributeError:
         public = {n: v for n, v in vars(python).items() if not n.startswith("_")}
         known = [n for n, v in public.items() if callable(v) or hasattr(v, "list_arguments")]
-        raise CliError(f"{where} has no {name!r}; it has {', '.join(known) or 'nothing to compile'}", INPUT) from None
+        has = those(known, name, 6) if known else "nothing to compile"
+        raise CliError(f"{where} has no {name!r}; it has {has}", INPUT) from None
     if callable(found) and not hasattr(found, "list_arguments"):
-        found = found()
+        found = _called(found, where, name, getattr(python, "__file__", where))
     return found
+
+
+def _expected(text: str) -> str:
+    """What INPUT may be, told to somebody who wrote something else."""
+    if text.startswith("%"):
+        return f"the value stands before the input, as in: symc why {text} net.py:net"
+    if text.rstrip(":").endswith(".py"):
+        return f"give the name of a Symbol in it, too, as in {text.rstrip(':')}:net"
+    return "expected a -symbol.json or .sir file, FILE.py:NAME, or -"
+
+
+def _called(function: Any, where: str, name: str, file: str) -> Any:
+    """What a function of a file returns. CliError where it takes arguments, ExtensionError where it fails."""
+    taken = inspect.signature(function).parameters.values() if inspect.isfunction(function) else ()
+    needed = [p.name for p in taken if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if needed:
+        raise CliError(f"{where}:{name} is called without arguments, and needs {some(needed, 4)}", INPUT)
+    try:
+        return function()
+    except (IRError, MXNetError):
+        raise
+    except Exception as problem:
+        raise failed(where, file, problem, f"in {name}()") from None
 
 
 def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loaded:
@@ -141,12 +178,14 @@ def _parameters(module: Any) -> tuple[str, ...]:
     return tuple(n for n in floats if module.roles.get(n, "arg") == "arg") or tuple(floats)
 
 
-def level_of(module: Any) -> str:
-    """The level that passes take or give, by the module's type."""
+def level_of(module: Any, text: str = "") -> str:
+    """The level that passes take or give, by the type of a module; `text` is what a user called it."""
     try:
         return level(module)
     except TypeError:
-        raise CliError(f"{type(module).__name__} is not a Symbol or a program", INPUT) from None
+        what = type(module).__name__
+        whose = f"{text} gives {what}, which" if text else what
+        raise CliError(f"{whose} is not a Symbol or a program", INPUT) from None
 
 
 def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
@@ -155,8 +194,13 @@ def passes_for(loaded: Loaded, train: bool) -> list[Pass]:
 
 
 def _default_passes(loaded: Loaded, train: bool) -> list[Pass]:
-    from symc.compile import remaining
+    from symc.compile import has_backward, remaining
 
+    if train and loaded.level != "symbol" and not has_backward(loaded.module):
+        raise CliError(
+            f"--train adds the gradients of a Symbol's parameters; this is {loaded.level} IR without any: take the "
+            "Symbol, or leave --train out"
+        )
     if loaded.level == "symbol":
         variables = [n.name for part in loaded.module.graph.variables() for n in part]
         untyped = [name for name in variables if name not in loaded.module.types]

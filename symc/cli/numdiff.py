@@ -86,17 +86,15 @@ def _size(search: Search, operators: int) -> str:
     return f"{text} of {inner} {word}{'s' * (inner != 1)}"
 
 
-def checked(options: argparse.Namespace) -> int:
+def checked(loaded: Loaded, passes: Sequence[Pass], bisects: bool) -> int:
     """The checks of `symc opt --check`: what fails is told on standard error, and the exit code is the verdict."""
-    loaded = load(options.input, options.shapes)
-    passes = chosen(options.passes, loaded, options.train)
-    search = Search(trials(loaded.module, passes, KINDS, train=options.train), [*loaded_files(), *files_of(passes)])
+    search = Search(trials(loaded.module, passes, KINDS), [*loaded_files(), *files_of(passes)])
     failure = search.check()
     if failure is None:
         return FINE
     with contextlib.redirect_stdout(sys.stderr):
         _Lines(search, False).failure(failure)
-    return BAD if options.bisect_exit else code_of(failure)
+    return BAD if bisects else code_of(failure)
 
 
 def trials_of(options: argparse.Namespace, loaded: Loaded, passes: Sequence[Pass]) -> list[Trial]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from symc.cli.checking import diagnosed, load_piece, pieces, same_again
-from symc.cli.inputs import Loaded, load, passes_for
-from symc.cli.report import CliError, StageError
-from symc.cli.watching import Texts, Watch
+from symc.cli.inputs import Loaded, is_text, load, passes_for
+from symc.cli.report import FINE, INPUT, CliError, StageError
+from symc.cli.watching import Texts, Watch, limits
 from symc.debug.reproducer import Reproducer
 from symc.extensions import loaded_files
 from symc.ir.errors import ParseError
@@ -46,9 +49,22 @@ def chosen(text: str, loaded: Loaded, train: bool) -> list[Pass]:
     """The passes of -p, with the edits of --insert and --disable."""
     if text == "default":
         return passes_for(loaded, train)
+    if train:
+        raise CliError(
+            "--train is for -p default; passes that are named say it themselves: decompose{train=true},...,"
+            "autodiff{wrt=fc1_weight:...}"
+        )
+    return active().apply(parsed(text), strict=True)
+
+
+def parsed(text: str) -> list[Pass]:
+    """The passes of -p."""
     try:
-        return active().apply(parse_pipeline(text), strict=True)
+        return parse_pipeline(text)
     except ParseError as problem:
+        if re.search(r"(?i)\b(default|O[0-3s])\b", text):  # as other compilers call it
+            told = f"{problem.message}; what the compiler runs itself is -p default, alone"
+            problem = ParseError(told, problem.line, problem.column, problem.source)
         raise CliError(f"pipeline: {problem}") from None
 
 
@@ -67,36 +83,81 @@ def with_schedules(passes: Sequence[Pass], path: str) -> list[Pass]:
 
 def opt(options: argparse.Namespace) -> int:
     """Run the pipeline and print the result."""
+    _refuse(options)
+    if is_text(options.input) and options.passes != "default":
+        parsed(options.passes)  # what is wrong with it is no answer of a program
     if options.verify_diagnostics:
-        return diagnosed(options, lambda piece: _transformed(options, load_piece(piece))[0])
-    if options.split_input_file:
-        texts = [_transformed(options, load_piece(piece))[0] for piece in pieces(options)]
-        write("// -----\n".join(texts), options.output)
-        return 0
-    text, module = _transformed(options, load(options.input, options.shapes, verify=options.verify_each))
-    write(text, options.output)
-    if options.output and module is not None:
-        save_constants(module, options.output)
-    return 0
+        return diagnosed(options, lambda piece: _transformed(options, load_piece(piece, options.input)))
+    if not options.split_input_file:
+        return _one(options, load(options.input, options.shapes, verify=options.verify_each), options.output)
+    codes, texts = [], []
+    for number, piece in enumerate(pieces(options)):
+        own = argparse.Namespace(**vars(options))
+        if options.print_ir_tree_dir:
+            own.print_ir_tree_dir = str(Path(options.print_ir_tree_dir) / str(number))
+        with io.StringIO() as made, contextlib.redirect_stdout(made):
+            codes.append(_one(own, load_piece(piece, options.input), None))
+            texts.append(made.getvalue())
+        if options.print_pipeline:  # that of all
+            break
+    write("// -----\n".join(texts), options.output)
+    return max(codes)
 
 
-def _transformed(options: argparse.Namespace, loaded: Loaded) -> tuple[str, Module | None]:
-    """The text of a program after the passes, and the program (with --print-pipeline: the passes' own, and none)."""
-    watch = Watch(options)
+def _one(options: argparse.Namespace, loaded: Loaded, output: str | None) -> int:
+    """Run the passes on one program, and write what they give."""
+    passes = _passes(options, loaded)
+    if options.print_pipeline:
+        write(",".join(pass_.spelled() for pass_ in passes), output)
+        return FINE
+    if options.check:
+        from symc.cli.numdiff import checked
+
+        code = checked(loaded, passes, options.bisect_exit)
+        if code:
+            return code
+    module = _transformed(options, loaded, passes)
+    write(print_module(module), output)
+    if output:
+        save_constants(module, output)
+    return FINE
+
+
+#: options of watching passes at work, which --print-pipeline does not let run
+_AT_WORK = ("check", "check_determinism", "verify_diagnostics", "verify_preserved", "step", "timing", "pass_statistics")
+
+
+def _refuse(options: argparse.Namespace) -> None:
+    """CliError for options that do not go together."""
+    for name in _AT_WORK:
+        if options.print_pipeline and getattr(options, name):
+            raise CliError(f"--print-pipeline runs nothing, so there is nothing for --{name.replace('_', '-')}")
+    if options.verify_diagnostics and (options.output or options.check or options.check_determinism):
+        raise CliError("--verify-diagnostics prints nothing: leave -o, --check and --check-determinism out")
+    if options.check_determinism and options.step:
+        raise CliError("--check-determinism runs the passes twice; --step asks about every change of one run")
+
+
+def _passes(options: argparse.Namespace, loaded: Loaded) -> list[Pass]:
     passes = chosen(options.passes, loaded, options.train)
     if options.schedule:
         passes = with_schedules(passes, options.schedule)
     if passes and passes[0].takes != loaded.level:
         first = passes[0]
         raise PipelineError(f"pass {first.name} takes {first.takes} IR, but {options.input} is {loaded.level} IR")
-    if options.print_pipeline:
-        return ",".join(pass_.spelled() for pass_ in passes), None
+    return passes
+
+
+def _transformed(options: argparse.Namespace, loaded: Loaded, passes: Sequence[Pass] | None = None) -> Module:
+    """What the passes make of a program, watched as the options say."""
+    passes = _passes(options, loaded) if passes is None else passes
+    watch = Watch(options, passes)
     texts = [Texts()] if options.check_determinism else []
     module, manager = run_passes(passes, loaded.module, [*watch.instruments, *texts], options.verify_each)
-    for first_run in texts:
-        same_again(options, first_run, lambda again: run_passes(passes, loaded.module, [again], False))
+    for first in texts:
+        same_again(options, loaded, first, lambda again: run_passes(passes, loaded.module, [*limits(options), again]))
     watch.report(manager)
-    return print_module(module), module
+    return module
 
 
 def write(text: str, output: str | None) -> None:
@@ -104,6 +165,8 @@ def write(text: str, output: str | None) -> None:
     text = text.rstrip("\n") + "\n"
     if output:
         Path(output).write_text(text, encoding="utf-8")
+    elif sys.stdout is None:
+        raise CliError("standard output is closed; -o FILE writes into a file", INPUT)
     else:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -13,7 +13,7 @@ import numpy as np
 
 from symc.base import those
 from symc.cli.execute import Job, Kind, inputs_of_module, kind_of
-from symc.cli.inputs import Loaded, level_of, load, load_symbol, symbol_input, typed_input
+from symc.cli.inputs import Loaded, is_text, level_of, load, load_symbol, passes_for, symbol_input, typed_input
 from symc.cli.report import BAD, FINE, INPUT, CliError, some
 from symc.cli.values import Shape, read_inputs, read_parameters, text_of
 from symc.debug.nan_guard import report
@@ -24,29 +24,66 @@ from symc.profiler import document, table
 NAMED = 6
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run a model or a program once, print its outputs; exit code 1 if `--compare` finds them wrong."""
-    kind, arrays = kind_of(options.inputs)
-    if options.save_inputs and (options.summary or not options.save_inputs.endswith(".npz")):
-        reason = "nothing is run for a --summary" if options.summary else "expected a name that ends in .npz"
-        raise CliError(f"--save-inputs {options.save_inputs}: {reason}")
+#: what a run shows of values; a mode that shows something else heeds none of it
+_SHOWN = ("stats", "top", "labels", "output")
+#: for each mode what it does not heed: the option, and why
+_UNHEEDED = {
+    "summary": (
+        "runs nothing",
+        ("nan_guard", "profile", "probe", "compare", "save_inputs", "train", "inputs", "insert", "disable", *_SHOWN),
+    ),
+    "nan_guard": ("tells where nan begins, in both backends", ("profile", "probe", "compare", "f64", *_SHOWN)),
+    "profile": ("tells of time, not of values", ("probe", "compare", *_SHOWN)),
+}  # fmt: skip
+
+
+def _refuse(options: argparse.Namespace) -> None:
+    """CliError for options that do not go together: none is silently left out."""
+    for mode, (what, unheeded) in _UNHEEDED.items():
+        if getattr(options, mode) in (False, None):
+            continue
+        for name in unheeded:
+            if getattr(options, name) not in (None, False, 0, []):  # of --profile alone it is ""
+                raise CliError(f"--{mode.replace('_', '-')} {what}: --{name.replace('_', '-')} has no meaning there")
+    if options.backend == "ref":
+        for name in ("summary", "nan_guard", "insert", "disable"):
+            if getattr(options, name):
+                raise CliError(f"--backend=ref interprets the input as it is: --{name.replace('_', '-')} is not for it")
     if options.f64 and options.backend != "ref":
         raise CliError("--f64 is for the interpreter: give --backend=ref, too")
+    if options.labels and not options.top:
+        raise CliError("--labels are names for --top: give both")
+    if options.stats and options.top:
+        raise CliError("--stats and --top both say how outputs are shown; give one of them")
+    if options.output and not options.output.endswith((".npy", ".npz")):
+        raise CliError(f"--output {options.output}: expected a name that ends in .npy (one output) or .npz")
+    if options.save_inputs and not options.save_inputs.endswith(".npz"):
+        raise CliError(f"--save-inputs {options.save_inputs}: expected a name that ends in .npz")
+    for name in ("output", "save_inputs", "profile"):
+        file = getattr(options, name)
+        if file and not Path(file).parent.is_dir():
+            raise CliError(f"--{name.replace('_', '-')} {file}: there is no folder {Path(file).parent}", INPUT)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a model or a program once, print its outputs; exit code 1 if `--compare` finds them wrong."""
+    _refuse(options)
+    kind, arrays = kind_of(options.inputs)
+    options.probe = [pattern.lstrip("%") for pattern in options.probe]  # as texts spell values
     shapes: dict[str, Shape] = dict(options.shapes)
-    if options.input == "-" or options.input.endswith(".sir"):
-        loaded = load(options.input)
-        if options.params or options.shapes or options.summary:
-            raise CliError("--params, --shapes and --summary are for models; a program has its types")
-        names = [name for name, _, _ in inputs_of_module(loaded.module)]
-        given = {**arrays, **read_inputs(options.values, shapes, [n for n in names if n not in arrays])}
-        given |= {name: np.zeros(shape) for name, shape in shapes.items()}
-        return _program(options, Job(loaded, options.train, given, kind or Kind(), options.probe))
-    symbol = load_symbol(options.input)
-    if not hasattr(symbol, "list_arguments"):
-        return _program(
-            options, Job(Loaded(symbol, level_of(symbol)), options.train, arrays, kind or Kind(), options.probe)
-        )
-    return _model(options, symbol, kind, arrays, shapes)
+    if is_text(options.input):
+        loaded = load(options.input, options.shapes)
+    else:
+        symbol = load_symbol(options.input)
+        if hasattr(symbol, "list_arguments"):
+            return _model(options, symbol, kind, arrays, shapes)
+        loaded = Loaded(symbol, level_of(symbol, options.input))
+    if options.params or options.shapes or options.summary:
+        raise CliError("--params, --shapes and --summary are for models; a program has its types")
+    names = [name for name, _, _ in inputs_of_module(loaded.module)]
+    typed = read_inputs(options.values, shapes, [n for n in names if n not in arrays])
+    typed |= {name: np.zeros(shape) for name, shape in shapes.items()}
+    return _program(options, Job(loaded, options.train, {**arrays, **typed}, kind or Kind(), options.probe, typed))
 
 
 def _model(
@@ -81,6 +118,7 @@ def _model(
 
 def _program(options: argparse.Namespace, job: Job) -> int:
     """Run a program as the options ask."""
+    passes_for(job.loaded, options.train)  # refuses what does not fit the program, also where they do not run
     if options.probe and options.backend != "native":
         raise CliError("--probe shows what machine code computes; leave --backend=ref out")
     if options.save_inputs:

@@ -10,8 +10,8 @@ from pathlib import Path
 from symc.cli.report import BAD, FINE, CliError
 from symc.debug.files import loads_of
 from symc.debug.sirtest import is_expected, is_test, problems_of, read_test, updated
-from symc.extensions import load_extensions
-from symc.ir.errors import IRError
+from symc.extensions import ExtensionError, load_extensions
+from symc.ir.errors import IRError, ParseError
 
 
 def test_files(options: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def test_files(options: argparse.Namespace) -> int:
 def _judged(file: Path, update: bool) -> tuple[str, list[str]]:
     """ok, xfail (a written failure that fails as it says) or FAIL, and why."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         load_extensions(loads_of(text, file.parent))
         test = read_test(text)
         if update:
@@ -44,7 +44,11 @@ def _judged(file: Path, update: bool) -> tuple[str, list[str]]:
         if test.replays and is_expected(test):
             return "xfail", []
         problems = problems_of(test)
-    except (IRError, CliError) as problem:
+    except ParseError as problem:
+        problems = [str(problem.of_file(str(file)))]
+    except UnicodeDecodeError as problem:
+        problems = [f"{file} is not a text: {problem}"]
+    except (IRError, CliError, ExtensionError, OSError) as problem:
         problems = [str(problem)]
     return ("FAIL" if problems else "ok"), problems
 

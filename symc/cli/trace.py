@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import symc
 from symc.cli.report import USAGE, CliError
 
 #: programs that are told one by one
@@ -27,7 +28,7 @@ def trace(options: argparse.Namespace) -> int:
     folder = Path(options.output)
     before = set(_programs(folder))
     try:
-        code = subprocess.run(words, env={**os.environ, "SYMC_DUMP": str(folder.absolute())}).returncode
+        code = subprocess.run(words, env=_environment(folder)).returncode
     except OSError as problem:
         raise CliError(f"{words[0]}: {problem.strerror}", USAGE) from None
     code = code if code >= 0 else 128 - code  # of a signal, as shells have it
@@ -44,6 +45,15 @@ def trace(options: argparse.Namespace) -> int:
         f"symc: {len(made)} {word} in {folder}{more}; symc report {made[0].parent} makes a page of one", file=sys.stderr
     )
     return code
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The command's: it writes there, and finds this package too where that runs from its sources."""
+    made = {**os.environ, "SYMC_DUMP": str(folder.absolute())}
+    sources = Path(symc.__file__).parents[1]
+    if (sources / "pyproject.toml").exists():
+        made["PYTHONPATH"] = os.pathsep.join(filter(None, [made.get("PYTHONPATH", ""), str(sources)]))
+    return made
 
 
 def _programs(folder: Path) -> list[Path]:

@@ -18,12 +18,11 @@ IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".webp", ".ti
 
 
 def parse_shape(text: str) -> Shape | None:
-    """`1x3x224x224` as a shape (nothing is a scalar's); None for what is no shape."""
-    try:
-        shape = tuple(int(d) for d in text.split("x")) if text else ()
-    except ValueError:
+    """`1x3x224x224` as a shape (nothing is a scalar's); None for what is no shape, or none of 64-bit numbers."""
+    extents = text.split("x") if text else []
+    if not all(extent.isdecimal() and extent.isascii() and len(extent) < 19 for extent in extents):
         return None
-    return shape if all(d >= 0 for d in shape) else None
+    return tuple(map(int, extents))
 
 
 def read_inputs(items: Sequence[str], shapes: dict[str, Shape], lacking: Sequence[str] = ()) -> dict[str, Array]:
@@ -86,7 +85,8 @@ def arrays_of(path: str) -> dict[str, Array]:
 def text_of(path: str) -> str:
     """The text of a file, or of standard input for `-`."""
     try:
-        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        return text.removeprefix("\ufeff")  # some editors mark UTF-8 so
     except UnicodeDecodeError as problem:
         raise CliError(f"{path} is not a text: {problem}", INPUT) from None
 

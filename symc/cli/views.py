@@ -16,6 +16,7 @@ _SYMBOL = re.compile(r'^sym ("(?:[^"\\]|\\.)*") (\S+)(?: at ("(?:[^"\\]|\\.)*"):
 _LOC = re.compile(r" !(\d+)(?: \{|,)?$")
 _ANY_LOC = re.compile(r" !\d+(?=[,) ]|$)")
 _KERNEL_NAME = r'@("(?:[^"\\]|\\.)*"|[\w.]+)\('
+_ANY_NUMBER, _STRING = re.compile(r"!(\d+)"), re.compile(r'"(?:[^"\\]|\\.)*"')
 _CALL, _KERNEL = re.compile(f" = call .*?{_KERNEL_NAME}"), re.compile(f"kernel {_KERNEL_NAME}")
 _DEFINED = re.compile(r'^\s*(?:kernel @|for |\(?)%?("(?:[^"\\]|\\.)*"|[\w./$-]+)')
 
@@ -90,6 +91,30 @@ def select(text: str, pattern: str) -> list[str]:
     return found
 
 
+def names_of(text: str) -> list[str]:
+    """What lines of a text can be selected by: values, kernels and Symbols."""
+    table = OriginTable(text)
+    lines = [line for line in text.splitlines() if not _TABLE.match(line)]
+    return list(dict.fromkeys(name for line in lines for name in _names(line, table)))
+
+
+def origins_of(text: str, lines: Sequence[str]) -> list[str]:
+    """The lines of a text's table of origins that some of its lines refer to, and those that these refer to."""
+    rows = {row.group(1): line for line in text.splitlines() if (row := _TABLE.match(line))}
+    needed: set[str] = set()
+    left = [number for line in lines for number in _ANY_NUMBER.findall(_without_strings(line))]
+    while left:
+        number = left.pop()
+        if number in rows and number not in needed:
+            needed.add(number)
+            left += _ANY_NUMBER.findall(_without_strings(rows[number]))
+    return [line for number, line in rows.items() if number in needed]
+
+
+def _without_strings(line: str) -> str:
+    return _STRING.sub('""', line)
+
+
 def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
     """Every kernel, and what is between them."""
     at = start = 0
@@ -115,8 +140,13 @@ def _end(lines: Sequence[str], at: int) -> int:
 
 
 def _matches(line: str, table: OriginTable, pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(n, pattern) for n in _names(line, table))
+
+
+def _names(line: str, table: OriginTable) -> list[str]:
+    """What a line is about: its Symbols, and the value or kernel that it defines."""
     names = [s.name for s in table.of_line(line)]
     name = _DEFINED.match(line)
     if name is not None and (line.lstrip().startswith(("%", "(%")) or " @" in line[:8]):
         names.append(json.loads(name.group(1)) if name.group(1).startswith('"') else name.group(1))
-    return any(fnmatch.fnmatchcase(n, pattern) for n in names)
+    return names

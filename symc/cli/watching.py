@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Optional, TextIO
 
+from symc.base import those
 from symc.cli.info import find
 from symc.cli.report import CliError
 from symc.ir.text import print_module
@@ -23,7 +24,7 @@ from symc.passes.manager.instruments import (
     TreeDir,
     is_unchanged,
 )
-from symc.passes.manager.manager import Instrument, Manager, Module, Pass
+from symc.passes.manager.manager import Instrument, Manager, Module, OptionError, Pass
 from symc.passes.manager.watching import Action
 from symc.passes.pipeline import PASSES
 from symc.views.drawing import to_dot
@@ -137,10 +138,10 @@ class Texts(Instrument):
 class Watch:
     """The instruments that the options ask for, and what they report in the end."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, passes: Sequence[Pass]) -> None:
         self.instruments: list[Instrument] = []
         self._reports: list[Callable[[Manager], str]] = []
-        before, after = (_printed(options, word) for word in ("before", "after"))
+        before, after = (_printed(options, word, passes) for word in ("before", "after"))
         if before or after:
             self.instruments.append(PrintIR(sys.stderr, before, after))
         if options.print_changed:
@@ -156,12 +157,8 @@ class Watch:
         if options.pass_statistics:
             statistics = Statistics()
             self._add(statistics, lambda _: statistics.report())
-        if options.debug_counter:
-            counters = Counters(",".join(options.debug_counter))
-            self._add(counters, lambda _: counters.report())
-        if options.bisect_limit is not None:
-            bisect = Bisect(options.bisect_limit)
-            self._add(bisect, lambda _: bisect.report())
+        for limit in limits(options):
+            self._add(limit, lambda _, limit=limit: limit.report())  # type: ignore[misc]
         if options.verify_preserved:
             promises = Promises()
             self._add(promises, lambda _: promises.report())
@@ -176,6 +173,19 @@ class Watch:
             print(report(manager), file=sys.stderr)
 
 
+def limits(options: argparse.Namespace) -> list[Counters | Bisect]:
+    """What leaves changes out, as the options say."""
+    found: list[Counters | Bisect] = []
+    if options.debug_counter:
+        try:
+            found.append(Counters(",".join(options.debug_counter)))
+        except OptionError as problem:
+            raise CliError(f"--debug-counter: {problem}") from None
+    if options.bisect_limit is not None:
+        found.append(Bisect(options.bisect_limit))
+    return found
+
+
 def _ask(prompt: str) -> str:
     sys.stderr.write(prompt)
     sys.stderr.flush()
@@ -183,10 +193,12 @@ def _ask(prompt: str) -> str:
     return line if line else "q"
 
 
-def _printed(options: argparse.Namespace, word: str) -> set[str]:
+def _printed(options: argparse.Namespace, word: str, passes: Sequence[Pass]) -> set[str]:
     """The passes around which programs are printed: names as options spell them, and "all", "change", "failure"."""
-    given: Sequence[str] = getattr(options, f"print_ir_{word}")
-    for name in given:
-        find(name.replace("-", "_"), PASSES, "pass")
-    kinds = {kind for kind in ("all", "change", "failure") if getattr(options, f"print_ir_{word}_{kind}")}
-    return {name.replace("-", "_") for name in given} | kinds
+    names = {name.replace("-", "_") for name in getattr(options, f"print_ir_{word}")}
+    ran = [pass_.name for pass_ in passes]
+    for name in names:
+        find(name, PASSES, "pass")
+        if name not in ran:
+            raise CliError(f"--print-ir-{word}={name}: this pass does not run here; these do: {those(ran, name, 6)}")
+    return names | {kind for kind in ("all", "change", "failure") if getattr(options, f"print_ir_{word}_{kind}")}

@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 
-from symc.cli.inputs import load
+from symc.cli.inputs import is_text, load
 from symc.cli.opt import chosen, run_passes, write
 from symc.cli.report import BAD, FINE, CliError
 from symc.debug.life import History, NoSuchValue, life, why_not
@@ -53,12 +53,26 @@ def why_not_(options: argparse.Namespace) -> int:
 
 def diff(options: argparse.Namespace) -> int:
     """Exit code 0 for programs that are equal up to names, 1 for others."""
+    inputs = (options.one, options.other)
+    if inputs == ("-", "-"):
+        raise CliError("standard input can be read only once; give one of the programs as a file")
+    if options.passes is None:
+        for word in ("train", "insert", "disable"):
+            if getattr(options, word):
+                raise CliError(f"--{word} is for what passes make of the inputs: give -p default, too")
+    if options.shapes and all(map(is_text, inputs)):
+        raise CliError("--shapes is for models; programs in text form have their types")
     modules = []
-    for text in (options.one, options.other):
-        loaded = load(text, options.shapes)
+    for text in inputs:
+        loaded = load(text, {} if is_text(text) else options.shapes)
         passes = chosen(options.passes, loaded, options.train) if options.passes else []
         modules.append(run_passes(passes, loaded.module)[0])
     levels = [level_of(module) for module in modules]
+    if type(modules[0]) is not type(modules[1]):
+        raise CliError(
+            f"{options.one} is {levels[0]} IR, {options.other} {levels[1]} IR: only programs of one level can be like "
+            "each other; -p runs passes on both first"
+        )
     width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 160
     rows = side_by_side(*map(lines_of, modules), width)
     if not rows:

@@ -66,9 +66,13 @@ def is_trial(text: str) -> bool:
 
 
 def loads_of(text: str, folder: Path) -> list[str]:
-    """The files that the RUN line of a trial's text in a folder loads: they hold its passes."""
-    found = re.match(r"// RUN: symc (?:replay|opt) (.*)", text)
-    words = shlex.split(found[1]) if found else []
+    """The files that the RUN line of a text in a folder loads: they hold its passes. ParseError for a line that cannot
+    be taken apart."""
+    found = re.search(r"^\s*// RUN: (?:symc )?(?:replay|opt) (.*)", text, re.M)
+    try:
+        words = shlex.split(found[1]) if found else []
+    except ValueError as problem:
+        raise ParseError(f"RUN: {problem}") from None
     named = [word for before, word in zip(words, words[1:]) if before == "--load"]
     return [str(folder / name) if name.endswith(".py") else name for name in named]
 

@@ -15,7 +15,7 @@ import pytest
 from symc.debug.files import loads_of
 from symc.debug.sirtest import is_expected, is_test, problems_of, read_test, updated
 from symc.extensions import load_extensions
-from symc.ir.errors import IRError
+from symc.ir.errors import IRError, ParseError
 
 
 class Unmet(Exception):
@@ -46,7 +46,7 @@ class SirItem(pytest.Item):
     """The test of a file."""
 
     def runtest(self) -> None:
-        text = self.path.read_text(encoding="utf-8")
+        text = self.path.read_text(encoding="utf-8-sig")
         load_extensions(loads_of(text, self.path.parent))
         test = read_test(text)
         if self.config.getoption("--sir-update"):
@@ -61,6 +61,8 @@ class SirItem(pytest.Item):
             raise Unmet("\n".join(problems))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, ParseError):
+            return str(excinfo.value.of_file(str(self.path)))
         if isinstance(excinfo.value, (Unmet, IRError)):
             return f"{self.path}: {excinfo.value}"
         return super().repr_failure(excinfo, style)

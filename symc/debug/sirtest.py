@@ -1,6 +1,6 @@
 """Tests that are programs: a `.sir` file with what is run on it, and what must come out.
 
-    // RUN: opt -p fuse{max-ops=4}
+    // RUN: opt -p fuse{max-ops=4} [--load mine.py] [--debug-counter fuse-skip=1]
     // CHECK: fuse map[4] "relu"(%x: element)
     // CHECK-NOT: %b
     // CHECK-STATS: fuse/kernel=1
@@ -17,11 +17,13 @@ more.
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from symc.compile import remaining
 from symc.debug.apart import apart
 from symc.debug.checks import check
 from symc.debug.files import read_text
@@ -37,6 +39,9 @@ from symc.passes.pipeline import parse_pipeline
 
 _LINE = re.compile(r"^\s*// (CHECK|CHECK-NOT|CHECK-STATS): ?(.*)$")
 _RUN = re.compile(r"^\s*// RUN: (.*)$", re.M)
+#: what is meant for one of these, and may be none
+_MEANT = re.compile(r"^\s*//\s*([A-Z]+(?:-[A-Z]+)*)\s*:")
+_WORDS = ("RUN", "CHECK", "CHECK-NOT", "CHECK-STATS")
 
 
 @dataclass(frozen=True)
@@ -64,17 +69,33 @@ class SirTest:
 
 def is_test(path: Path) -> bool:
     """Whether a `.sir` file says how it is run."""
-    with path.open(encoding="utf-8") as file:
-        return any(line.startswith("// RUN: ") for line in file)
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return any(meant[1] == "RUN" for line in file if (meant := _MEANT.match(line)))
 
 
 def read_test(text: str) -> SirTest:
-    """The test in a text. ParseError for one without a RUN line."""
+    """The test in a text. ParseError for one without a RUN line or with two, and for a line that nobody would heed."""
+    expected, runs = [], 0
+    for at, line in enumerate(text.splitlines(), 1):
+        match, meant = _LINE.match(line), _MEANT.match(line)
+        if match is not None:
+            expected.append(Expectation(match[1], match[2].strip(), at))
+        elif _RUN.match(line):
+            runs += 1
+            if runs > 1:
+                raise ParseError("a test has one RUN line", at, 1, line)
+        elif meant is not None and (meant[1] in _WORDS or _is_like(meant[1])):
+            what = f"it is written // {meant[1]}: ..." if meant[1] in _WORDS else f"there are {', '.join(_WORDS)}"
+            raise ParseError(f"{meant[0].strip()} is none of a test's lines: {what}", at, 1, line)
     run = _RUN.search(text)
     if run is None:
         raise ParseError("no line begins with '// RUN: '")
-    found = [(at, _LINE.match(line)) for at, line in enumerate(text.splitlines(), 1)]
-    return SirTest(text, run[1].strip(), tuple(Expectation(m[1], m[2].strip(), at) for at, m in found if m))
+    return SirTest(text, run[1].strip(), tuple(expected))
+
+
+def _is_like(word: str) -> bool:
+    """Whether a word was meant for one of a test's own: CHECK-NEXT, CHEK."""
+    return word.startswith("CHECK-") or bool(difflib.get_close_matches(word, _WORDS, 1, 0.75))
 
 
 @dataclass
@@ -90,7 +111,7 @@ def run_test(test: SirTest) -> Outcome:
     """Run the passes of a test. ParseError for a RUN line that is not understood; errors of passes pass through."""
     options = _options(test.command)
     module = parse(test.text, {}, definition)
-    passes = parse_pipeline(options.passes)
+    passes = remaining(module) if options.passes == "default" else parse_pipeline(options.passes)
     statistics = Statistics()
     instruments: list[Instrument] = [statistics]
     if options.debug_counter:
@@ -102,13 +123,17 @@ def run_test(test: SirTest) -> Outcome:
 
 
 def _options(command: str) -> argparse.Namespace:
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError as problem:
+        raise ParseError(f"RUN: {command!r}: {problem}") from None
     words = words[1:] if words[:1] == ["symc"] else words
     if words[:1] != ["opt"]:
         raise ParseError(f"RUN: {command!r}: expected opt -p PIPELINE, or symc replay FILE")
     parser = argparse.ArgumentParser(prog="RUN: opt", add_help=False, exit_on_error=False)
     parser.add_argument("-p", "--passes", default="")
     parser.add_argument("--debug-counter", default="")
+    parser.add_argument("--load", action="append")  # who reads the file has loaded them: symc.debug.files.loads_of
     try:
         options, rest = parser.parse_known_args(words[1:])
     except argparse.ArgumentError as problem:

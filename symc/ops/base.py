@@ -472,7 +472,7 @@ def _parse_cached(cls: type[Operator], items: tuple[tuple[str, str], ...]) -> Op
     names = [p.name for p in parameters(cls)]
     unknown = sorted(attrs.keys() - names)
     if unknown:
-        raise MXNetError(f"{cls.op_name}: unknown parameter {', '.join(unknown)}; it has {those(names, unknown[0])}")
+        raise MXNetError(f"{cls.op_name}: unknown parameter {', '.join(unknown)}; it has {those(names, unknown[0], 6)}")
     for p in parameters(cls):
         if p.name in attrs:
             text = attrs[p.name]

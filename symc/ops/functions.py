@@ -3,13 +3,13 @@ registry of operators."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
+from symc.base import near
 from symc.ops.base import OPERATORS, Operator, parameters
 
 #: prefix of an operator's name -> sub-namespace of mx.sym
@@ -97,7 +97,7 @@ def install(namespace: dict[str, Any], package: str, make: Callable[[type[Operat
 
 def suggestion(name: str) -> str:
     """ "; did you mean ...?" for a name that is close to an operator's."""
-    close = difflib.get_close_matches(name, OPERATORS, 1)
+    close = near(name, OPERATORS)
     return f"; did you mean {close[0]}?" if close else ""
 
 

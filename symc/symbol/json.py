@@ -7,7 +7,6 @@ missing auxiliary inputs of old BatchNorm nodes are made, axis=-1 of old argmax 
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import json as _json
 import os
@@ -15,7 +14,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from symc.base import MXNetError
+from symc.base import MXNetError, near
 from symc.ir.symbol.nodes import SymGraph, SymNode
 from symc.ops.base import OPERATORS, parse, takes_anything
 from symc.symbol.compose import initialise, missing_input, split_attributes
@@ -155,16 +154,14 @@ def debug_text(symbol: Symbol) -> str:
 
 
 def load(fname: str | os.PathLike[str]) -> Symbol:
-    """A Symbol from a JSON file (compressed too, if its name ends in .gz)."""
+    """A Symbol from a JSON file, compressed by gzip or not."""
     if not isinstance(fname, (str, os.PathLike)):
         raise TypeError("fname need to be string")
     path = os.fspath(fname)
     try:
-        if path.endswith(".gz"):
-            with gzip.open(path, "rt", encoding="utf-8") as file:
-                return load_json(file.read())
-        with open(path, encoding="utf-8") as file:
-            return load_json(file.read())
+        with open(path, "rb") as file:
+            data = file.read()
+        return load_json((gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig"))
     except OSError as problem:
         raise MXNetError(f"cannot read the Symbol of {path!r}: {problem.strerror or problem}") from problem
     except (UnicodeDecodeError, EOFError, zlib.error) as problem:
@@ -310,6 +307,6 @@ def _unknown(op: str, name: str) -> str:
     for prefix, advice in _FOREIGN.items():
         if op.startswith(prefix):
             return f"operator {op!r} of node {name!r} is not supported: it is {advice}"
-    close = difflib.get_close_matches(op, OPERATORS, 1)
+    close = near(op, OPERATORS)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"operator {op!r} of node {name!r} is not known{hint} (an operator of your own has to be registered first)"

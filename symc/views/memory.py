@@ -23,6 +23,7 @@ from symc.ir.program.nodes import (
     ViewStep,
     bases_of,
     operands_of,
+    origin_of,
     programs_of,
     results_of,
 )
@@ -84,15 +85,15 @@ def lifetimes(program: Program) -> list[Value]:
     for at, step in enumerate(program.steps):
         if isinstance(step, ViewStep):
             continue
-        symbol, line = named(step.origin)
         for number, r in enumerate(step.results):
+            symbol, line = named(origin_of(step, number))
             offset = r.place.offset if r.place.kind == "arena" else -1
             value = Value(r.name, r.type.nbytes, at, last.get(r.name, at), symbol, line, offset, r.inplace)
             if offset >= 0 and not r.inplace:
                 value.blocked = list(_refusals(step, number, at, base, last, size, arena))
             found.append(value)
         if isinstance(step, (LoopStep, BranchStep)) and step.frame_size and step.frame.kind == "arena":
-            name = f"frame of step {at}"
+            name, (symbol, line) = f"frame of step {at}", named(step.origin)
             found.append(Value(name, step.frame_size, at, at, symbol, line, step.frame.offset, frame=True))
     own = {value.name: value for value in found}
     for value in found:
@@ -156,8 +157,11 @@ def memory_table(program: Program) -> str:
     values = lifetimes(program)
     at, here = peak(values)
     if here:
-        blame = " + ".join(f"{v.symbol or v.title} {v.size}" for v in here[:6])
-        more = f" + {len(here) - 6} more" if len(here) > 6 else ""
+        owners: dict[str, int] = {}
+        for v in here:
+            owners[v.symbol or v.title] = owners.get(v.symbol or v.title, 0) + v.size
+        blame = " + ".join(f"{name} {size}" for name, size in list(owners.items())[:6])
+        more = f" + {len(owners) - 6} more" if len(owners) > 6 else ""
         lines.append(f"peak at step {at}: {blame}{more}")
     saved = ""
     if unplanned:
@@ -172,8 +176,8 @@ def _add_rows(rows: list[tuple[str, ...]], program: Program, where: str, base: i
     whole arena theirs begins."""
     blocked = {value.name: "; ".join(value.blocked[:2]) for value in lifetimes(program)}
     for at, step in enumerate(program.steps):
-        name, line = named(step.origin)
-        for result in results_of(step):
+        for number, result in enumerate(results_of(step)):
+            name, line = named(origin_of(step, number))
             place = _place(result, where, base)
             form = form_text(step.form) if isinstance(step, KernelStep) else ""
             size = str(result.type.nbytes)

@@ -393,7 +393,7 @@ def test_shapes_text() -> None:
     ("name", "message", "code"),
     [
         ("nett", "has no 'nett'; it has", 3),
-        ("number", "int is not a Symbol or a program", 3),
+        ("number", "net.py:number gives int, which is not a Symbol or a program", 3),
     ],
 )
 def test_bad_names(capsys, net: str, name: str, message: str, code: int) -> None:

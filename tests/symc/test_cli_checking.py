@@ -41,7 +41,7 @@ def test_errors_that_are_announced(capsys, file: Path) -> None:
     arguments = ["opt", str(file), "-p", "simplify", "--verify-diagnostics"]
     assert ran(capsys, *arguments) == ("", "")
     file.write_text(bad.replace("@below", "@above"))
-    assert "unexpected error: line 4, column 20: " in ran(capsys, *arguments, code=1)[1]
+    assert "f.sir:4:20: unknown value" in ran(capsys, *arguments, code=1)[1]
 
 
 def test_errors_of_passes_and_errors_that_do_not_come(capsys, file: Path) -> None:
@@ -49,7 +49,7 @@ def test_errors_of_passes_and_errors_that_do_not_come(capsys, file: Path) -> Non
     file.write_text(f"{told}{GOOD}// -----\n{told}{GOOD.replace('data)', 'arg)').replace('%x', '%w')}")
     arguments = ["opt", str(file), "-p", "autodiff{wrt=w}", "--verify-diagnostics", "--split-input-file"]
     _, err = ran(capsys, *arguments, code=1)
-    assert "(program 1): line 1: the expected error did not come: autodiff" in err and "program 0" not in err
+    assert "(program 1): line 9: the expected error did not come: autodiff" in err and "program 0" not in err
 
 
 def test_runs_that_are_the_same_twice(capsys, tmp_path: Path) -> None:
