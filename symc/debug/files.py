@@ -9,10 +9,10 @@ import platform
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import llvmlite
 import numpy as np
 
 from symc import __version__
@@ -81,7 +81,7 @@ def _versions() -> str:
     set_here = "".join(f", {name}={os.environ[name]}" for name in VARIABLES if name in os.environ)
     return (
         f"symc {__version__}, Python {platform.python_version()}, numpy {np.__version__}, "
-        f"llvmlite {llvmlite.__version__}, {host_target().name}{set_here}"
+        f"llvmlite {version('llvmlite')}, {host_target().name}{set_here}"
     )
 
 
