@@ -103,21 +103,6 @@ def test_a_module_of_this_folder_is_found(capsys, here: Path, monkeypatch: pytes
     assert "%fc1 = FullyConnected(" in ran(capsys, "dump", "own_net_module:net")[0]
 
 
-def test_versions_are_known_where_nothing_is_installed(capsys, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package runs from its sources."""
-    import importlib.metadata
-
-    real = importlib.metadata.distribution
-
-    def without(name: str):
-        if name == "symc":
-            raise importlib.metadata.PackageNotFoundError(name)
-        return real(name)
-
-    monkeypatch.setattr(importlib.metadata, "distribution", without)
-    ran(capsys, "dump", "net.py:net", *SHAPES, "--level=tensor")
-
-
 # --------------------------------------------------------------------------------------------- words
 
 

@@ -177,8 +177,12 @@ def test_an_abort_inside_llvm_leaves_its_kernel(place: Path, capsys) -> None:
 def test_a_file_is_written_where_symc_is_not_installed(capsys, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkout on the path has no package metadata to read versions from."""
 
-    def missing(name: str) -> None:
-        raise importlib.metadata.PackageNotFoundError(name)
+    installed = importlib.metadata.distribution
+
+    def missing(name: str) -> importlib.metadata.Distribution:
+        if name == "symc":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
 
     monkeypatch.setattr(importlib.metadata, "distribution", missing)
     _, err = ran(capsys, "opt", "net.py:net", *SHAPES, "-p", "decompose,inline,autodiff{wrt=q}", code=5)
