@@ -304,6 +304,14 @@ def passes_that_establish(name: str) -> list[str]:
 LARGE = 8000
 
 
+def _ran(pass_: Pass, module: Module, rewriter: Rewriter) -> Module:
+    """What a pass makes of a module. IRError where it would end the process, as if all was well."""
+    try:
+        return pass_.run(module, rewriter)
+    except SystemExit as leaving:
+        raise IRError(f"pass {pass_.name} wants to end the process (SystemExit: {leaving.code})") from leaving
+
+
 class Manager:
     """Runs passes one by one. What a pass requires is checked before it; after it that it keeps the function's
     signature, gives the level it says, and establishes and keeps the properties it promises (rules M of
@@ -341,7 +349,7 @@ class Manager:
         rewriter = Rewriter(pass_.name, self._may_act if self.instruments else None, watcher, guarded)
         start = time.perf_counter()
         try:
-            after = pass_.run(module, rewriter)
+            after = _ran(pass_, module, rewriter)
             seconds = time.perf_counter() - start
             self.seconds[pass_.name] = self.seconds.get(pass_.name, 0.0) + seconds
             for instrument in self.instruments:
@@ -401,7 +409,10 @@ class Manager:
         self, pass_: Pass, before: Module, properties: set[str], after: Module, verified: bool, strict: bool
     ) -> None:
         start = time.perf_counter()
-        gives = level(after)
+        try:
+            gives = level(after)
+        except TypeError as problem:
+            raise VerifyError("M2", f"pass {pass_.name} gives no program: {problem}; `run` returns it") from None
         if gives != pass_.gives:
             raise VerifyError("M2", f"pass {pass_.name} gives {pass_.gives} IR, but this is {gives} IR")
         known = self._last[2] if self._last is not None and self._last[0] is before else signature_of(before)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import functools
-import gc
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from symc.base import near, those
@@ -21,7 +19,7 @@ from symc.ir.program.nodes import Program
 from symc.ir.syntax.printing import ELIDE
 from symc.ir.text import level_of as text_level
 from symc.ir.text import print_module, save_constants
-from symc.passes.manager.manager import Instrument, Module, Pass
+from symc.passes.manager.manager import Instrument, Module, Pass, collections_paused
 
 #: the last pass that gives a level; a program has two states (`program` is another word for the second)
 _REACHED_BY = {
@@ -46,26 +44,13 @@ _MEMORY_FORMATS = ("table", "svg", "png", "html")
 
 def dump(options: argparse.Namespace) -> int:
     """Compile as far as asked and print."""
-    with _uncollected():
+    with collections_paused():  # what is printed in the end stays until then
         if options.target is None:
             return _dump(options)
         from symc.codegen.target import aimed_at
 
         with aimed_at(options.target):
             return _dump(options)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Nobody looks for garbage in cycles: programs are large, stay until they are printed, and have next to none. It
-    would take a tenth of the time."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _dump(options: argparse.Namespace) -> int:

@@ -81,7 +81,7 @@ def _explain(error: Exception) -> tuple[str, int]:
 def _raised_outside(error: Exception) -> str:
     """What a pass raises that is not of this project, and where in its file; "" for others."""
     frames = traceback.extract_tb(error.__traceback__)
-    run = next((at for at, frame in enumerate(frames) if frame.name == "_step"), len(frames)) + 1
+    run = next((at for at, frame in enumerate(frames) if frame.name == "_ran"), len(frames)) + 1
     outside = [f for f in frames[run:] if not is_own(f.filename)]
     if not outside or outside[0] is not frames[run]:
         return ""

@@ -313,3 +313,33 @@ def test_a_test_loads_its_passes_and_runs_the_default_pipeline(capsys, here: Pat
         assert "2 of 2 pass" in ran(capsys, "test", "tests")[1]
     finally:
         PASSES.pop("own_idle")
+
+
+ODD = """
+import sys
+
+from symc.passes.pipeline import Pass, register_pass
+
+
+@register_pass("own_leaving")
+class Leaving(Pass):
+    def run(self, module, rw):
+        sys.exit(0)
+
+
+@register_pass("own_forgetting")
+class Forgetting(Pass):
+    def run(self, module, rw):
+        pass
+"""
+
+
+def test_passes_that_end_the_process_or_give_nothing(capsys, here: Path) -> None:
+    (here / "odd.py").write_text(ODD)
+    words = ["opt", "f.sir", "--load", "odd.py", "-p"]
+    try:
+        assert "own_leaving wants to end the process" in ran(capsys, *words, "own_leaving", code=5)[1]
+        err = ran(capsys, *words, "own_forgetting", code=4)[1]
+        assert "M2: pass own_forgetting gives no program: a NoneType is not IR" in err
+    finally:
+        del PASSES["own_leaving"], PASSES["own_forgetting"]
