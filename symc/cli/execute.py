@@ -27,6 +27,7 @@ from symc.ir.program.nodes import Program
 from symc.ir.tensor.graph import Graph
 from symc.ir.types import Array, TensorType
 from symc.passes.manager.manager import Module
+from symc.runtime.memory import fits, need
 from symc.runtime.recording import Recording, record
 
 Kernels = (Program, LoopModule)
@@ -114,6 +115,7 @@ class Job:
     def values(self, module: Module) -> dict[str, Array]:
         """Arrays for all inputs of a program that was made of the job's, by name; C-contiguous and of their types."""
         made: dict[str, Array] = {}
+        need_for_inputs(module)
         with np.errstate(all="ignore"):
             for name, role, tensor in inputs_of_module(module):
                 value = self.given[name] if name in self.given else self._value(name, role, tensor)
@@ -215,6 +217,19 @@ def run_native(
         finally:
             record(None)
     return results
+
+
+def need_for_inputs(module: Module) -> None:
+    """MXNetError for a program for whose inputs, drawn in double precision, there is no room."""
+    inputs = inputs_of_module(module)
+    total = sum(8 * tensor.size for _, _, tensor in inputs)
+    if inputs and not fits(total):
+        name, _, largest = max(inputs, key=lambda row: row[2].size)
+        need(
+            total,
+            f"drawing the inputs of {getattr(module, 'name', 'the program')}",
+            f"; the largest is %{name}: {largest}",
+        )
 
 
 def inputs_of_module(module: Module) -> list[tuple[str, str, TensorType]]:

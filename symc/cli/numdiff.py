@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from symc.cli.execute import need_for_inputs
 from symc.cli.inputs import Loaded, load
 from symc.cli.opt import chosen
 from symc.cli.report import BAD, FINE, INTERNAL, PASS, VERIFIER, CliError
@@ -88,6 +89,7 @@ def _size(search: Search, operators: int) -> str:
 
 def checked(loaded: Loaded, passes: Sequence[Pass], bisects: bool) -> int:
     """The checks of `symc opt --check`: what fails is told on standard error, and the exit code is the verdict."""
+    need_for_inputs(loaded.module)
     search = Search(trials(loaded.module, passes, KINDS), [*loaded_files(), *files_of(passes)])
     failure = search.check()
     if failure is None:
@@ -103,6 +105,7 @@ def trials_of(options: argparse.Namespace, loaded: Loaded, passes: Sequence[Pass
         raise PipelineError(
             f"pass {passes[0].name} takes {passes[0].takes} IR, but {options.input} is {loaded.level} IR"
         )
+    need_for_inputs(loaded.module)
     kinds, seed = [], 0
     for text in options.inputs or KINDS:
         word, _, number = text.partition("=")

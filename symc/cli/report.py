@@ -73,6 +73,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"symc: {error.told()}{where}", PASS
     if isinstance(error, (IRError, MXNetError)):
         return f"symc: {error}", PASS
+    if isinstance(error, MemoryError):
+        return f"symc: there is not enough memory: {error}", PASS
     if isinstance(error, OSError):
         return f"symc: {error.filename or ''}: {error.strerror or error}".replace(": :", ":"), INPUT
     return _internal(error), INTERNAL

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, Protocol
 
+from symc.base import MXNetError
 from symc.debug.trial import Failure
 
 
@@ -25,8 +26,8 @@ class Say(Protocol):
 
 def apart(work: Callable[[Say], Any], seconds: float) -> Any:
     """What `work` gives in a forked child; it is handed a function that says which stage it is at. A child that dies,
-    or that says nothing for so many seconds, or that is interrupted, is a Failure of that stage. RuntimeError with the
-    text of what else it raises."""
+    or that says nothing for so many seconds, or that is interrupted, is a Failure of that stage. MemoryError where it
+    lacks memory, MXNetError for what it refuses; RuntimeError with the text of what else it raises."""
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -55,6 +56,10 @@ def apart(work: Callable[[Say], Any], seconds: float) -> Any:
                     return found
                 if kind == "interrupt":
                     return Failure("crash", stage, found, f"it raises {found}")
+                if kind == "memory":
+                    raise MemoryError(found)
+                if kind == "refused":
+                    raise MXNetError(found)
                 if kind == "error":
                     raise RuntimeError(found)
     finally:
@@ -110,6 +115,10 @@ def _work(work: Callable[[Say], Any], pipe: int) -> None:
         say("answer", work(lambda stage, seconds=0.0: say("stage", (stage, seconds))))
     except KeyboardInterrupt as problem:  # of a pass: Ctrl-C ends whoever waits
         say("interrupt", type(problem).__name__)
+    except MemoryError as problem:
+        say("memory", str(problem))
+    except MXNetError as problem:
+        say("refused", str(problem))
     except BaseException:
         say("error", traceback.format_exc())
     finally:

@@ -343,3 +343,30 @@ def test_passes_that_end_the_process_or_give_nothing(capsys, here: Path) -> None
         assert "M2: pass own_forgetting gives no program: a NoneType is not IR" in err
     finally:
         del PASSES["own_leaving"], PASSES["own_forgetting"]
+
+
+def test_programs_that_need_too_much_memory_are_no_internal_error(capsys, here: Path) -> None:
+    (here / "h.sir").write_text(SIR.replace("f32[3]", "f32[40000000000,6]"))
+    for words in (
+        ["run"],
+        ["run", "--backend=ref"],
+        ["run", "--nan-guard"],
+        ["numdiff"],
+        ["bisect"],
+        ["opt", "--check"],
+    ):
+        err = ran(capsys, words[0], "h.sir", *words[1:], code=5)[1]
+        assert "of memory, but there are" in err and "f32[40000000000,6]" in err
+
+
+def test_a_child_without_memory_or_with_a_refusal_says_so() -> None:
+    from symc.base import MXNetError
+    from symc.debug.apart import apart
+
+    for kind in (MemoryError, MXNetError):
+
+        def work(say, kind=kind):
+            raise kind("not so")
+
+        with pytest.raises(kind, match="not so"):
+            apart(work, 10)

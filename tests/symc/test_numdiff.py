@@ -112,7 +112,7 @@ def test_passes_that_fail_are_named_with_their_line(files, capsys) -> None:
     found = told(files, capsys, "--insert", "inline+raising", code=6)
     assert found["verdict"] == "crash" and found["pass"] == "raising"
     assert "ValueError: not today" in found["message"] and "outside.py:41 in run" in found["message"]
-    found = told(files, capsys, "--insert", "inline+nothing", code=6)
+    found = told(files, capsys, "--insert", "inline+nothing", code=4)
     assert found["pass"] == "nothing" and "NoneType" in found["message"]
 
 
