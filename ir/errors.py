@@ -34,7 +34,7 @@ class ParseError(IRError):
 
     def of_file(self, name: str) -> ParseError:
         """The same error of a file, whose name stands before line and column."""
-        made = ParseError(self.message, self.line, self.column, self.source)
+        made = type(self)(self.message, self.line, self.column, self.source)
         made.args = (
             str(self).replace(f"line {self.line}, column {self.column}", f"{name}:{self.line}:{self.column}", 1),
         )
@@ -52,5 +52,5 @@ class VerifyError(IRError):
         return VerifyError(self.rule, f"{self.message}\n  {where}")
 
 
-class MissingData(IRError):
-    """Text holds an elided constant whose data is not at hand."""
+class MissingData(ParseError):
+    """Text holds an elided constant whose data is not at hand, or calls what nobody has."""

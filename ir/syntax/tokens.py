@@ -253,9 +253,13 @@ class Reader:
             self.at += 1
             key = token[len("dense<sha256:") : -1]
             if key not in self.data:
-                problem = self.error("the data of this constant is not in the text", start)
+                where = self.error("", start)
                 raise MissingData(
-                    f"{problem}\n  it is in the .npz beside the .sir file, as symc dump -o FILE.sir writes it"
+                    "the data of this constant is not in the text: symc dump -o FILE.sir writes it into the .npz beside "
+                    "that",
+                    where.line,
+                    where.column,
+                    where.source,
                 )
             found = np.ascontiguousarray(np.asarray(self.data[key])).reshape(-1)
             if found.size != tensor.size or found.dtype != tensor.dtype.numpy or data_hash(found.tobytes()) != key:

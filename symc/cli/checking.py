@@ -16,7 +16,7 @@ from symc.cli.inputs import Loaded, is_text, load_text, spoken
 from symc.cli.report import BAD, FINE, CliError, StageError
 from symc.cli.values import text_of
 from symc.cli.watching import Texts, difference
-from symc.ir.errors import IRError, ParseError
+from symc.ir.errors import IRError, ParseError, VerifyError
 from symc.ir.text import print_module
 
 #: what stands between the programs of a file
@@ -48,6 +48,8 @@ def load_piece(text: str, source: str) -> Loaded:
         return load_text(text, {}, True)
     except ParseError as problem:
         raise problem.of_file(spoken(source)) from None
+    except VerifyError as problem:
+        raise problem.within(f"in {spoken(source)}") from None
 
 
 def diagnosed(options: argparse.Namespace, run: Callable[[str], object]) -> int:

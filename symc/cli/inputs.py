@@ -12,7 +12,7 @@ from symc.base import MXNetError, those
 from symc.cli.report import INPUT, CliError, some
 from symc.cli.values import arrays_of, text_of
 from symc.extensions import failed, import_file, import_module
-from symc.ir.errors import IRError, ParseError
+from symc.ir.errors import IRError, ParseError, VerifyError
 from symc.ir.types import Array, TensorType, dtype_of
 from symc.passes.edits import active
 from symc.passes.manager.manager import Module, Pass
@@ -46,6 +46,8 @@ def load(text: str, shapes: Shapes | None = None, needs_types: bool = True, veri
             return load_text(text_of(text), arrays_of(str(beside)) if beside.exists() else {}, verify)
         except ParseError as problem:
             raise problem.of_file(spoken(text)) from None
+        except VerifyError as problem:
+            raise problem.within(f"in {spoken(text)}") from None
     symbol = load_symbol(text)
     if not hasattr(symbol, "list_arguments"):
         return Loaded(symbol, level_of(symbol, text))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from symc.extensions import is_own
-from symc.ir.errors import IRError, MissingData, ParseError, VerifyError, message_of
+from symc.ir.errors import IRError, ParseError, VerifyError, message_of
 
 FINE, BAD, USAGE, INPUT, VERIFIER, PASS, INTERNAL = range(7)
 
@@ -63,7 +63,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"symc: {error}", USAGE
     if isinstance(error, PipelineError):
         return f"symc: pipeline: {error}", USAGE
-    if isinstance(error, (ParseError, MissingData, ExtensionError)):
+    if isinstance(error, (ParseError, ExtensionError)):
         return f"symc: {error}", INPUT
     if isinstance(error, VerifyError):
         return f"symc: the verifier rejects the program: {error}", VERIFIER

@@ -370,3 +370,19 @@ def test_a_child_without_memory_or_with_a_refusal_says_so() -> None:
 
         with pytest.raises(kind, match="not so"):
             apart(work, 10)
+
+
+def test_programs_that_are_refused_have_the_name_of_their_file(capsys, here: Path) -> None:
+    constant = SIR.replace("exp(%x)", "add(%x, %c)").replace(
+        "  %y", "  %c: f32[3] = const() {value=[1.0, 2.0, 3.0]} !1\n  %y"
+    )
+    (here / "c.sir").write_text(constant)
+    ran(capsys, "dump", "c.sir", "--elide=1", "-o", "e.sir")
+    assert "y: float32[3]" in ran(capsys, "run", "e.sir", "--inputs=ones")[0]
+    (here / "e.npz").unlink()
+    assert "symc: e.sir:3:31: the data of this constant is not in the text" in ran(capsys, "run", "e.sir", code=3)[1]
+    ran(capsys, "dump", *NET_IN, "--train", "--level=planned", "-o", "p.sir")
+    text = (here / "p.sir").read_text()
+    (here / "p.sir").write_text(text.replace("@A+128", "@A+64"))
+    err = ran(capsys, "dump", "p.sir", code=4)[1]
+    assert "P7: step 1: %fc2.dot at [64, 112) overlaps %relu1" in err and err.endswith("\n  in p.sir\n")
