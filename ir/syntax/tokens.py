@@ -254,13 +254,8 @@ class Reader:
             key = token[len("dense<sha256:") : -1]
             if key not in self.data:
                 where = self.error("", start)
-                raise MissingData(
-                    "the data of this constant is not in the text: symc dump -o FILE.sir writes it into the .npz beside "
-                    "that",
-                    where.line,
-                    where.column,
-                    where.source,
-                )
+                told = "the data of this constant is not in the text: symc dump -o FILE.sir writes it into FILE.npz"
+                raise MissingData(told, where.line, where.column, where.source)
             found = np.ascontiguousarray(np.asarray(self.data[key])).reshape(-1)
             if found.size != tensor.size or found.dtype != tensor.dtype.numpy or data_hash(found.tobytes()) != key:
                 raise self.error(f"the data given for this constant is not the {tensor} that was saved", start)
