@@ -23,6 +23,9 @@ def _history(options: argparse.Namespace) -> History:
 
 
 def _bare(value: str) -> str:
+    if value.startswith("@"):
+        kernels = f"symc dump --level=loop --select '{value}' shows kernels"
+        raise CliError(f"{value} is no value, but may be a kernel: ask for a value that it writes; {kernels}")
     return value.removeprefix("%").strip('"')
 
 

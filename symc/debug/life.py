@@ -10,7 +10,17 @@ from symc.base import those
 from symc.ir.errors import IRError
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.origins import DerivedOrigin, Origin, SymOrigin, symbols_of
-from symc.ir.program.nodes import KernelStep, Program, Result, Step, operands_of, programs_of, results_of
+from symc.ir.program.nodes import (
+    KernelStep,
+    Program,
+    Result,
+    Step,
+    ViewStep,
+    bases_of,
+    operands_of,
+    programs_of,
+    results_of,
+)
 from symc.ir.syntax.printing import graphs_of, value_name
 from symc.ir.tensor.graph import Graph
 from symc.passes.manager.manager import Instrument, Module, Pass
@@ -68,6 +78,7 @@ def life(history: History, value: str) -> list[str]:
     found = [(by, text) for by, module in history.modules for text in [_described(module, value)]]
     if not any(text for _, text in found):
         raise _unknown(history, value)
+    found = [(by, text or _absent(module, value)) for (by, text), (_, module) in zip(found, history.modules)]
     lines = [f"{value_name(value)}{_type(history, value)}"]
     lines += _labelled("from", _chain(history, value))
     lines += _labelled("passes", list(_changes(found)))
@@ -92,9 +103,25 @@ def _changes(found: list[tuple[str, str]]) -> Iterator[str]:
     """A line for every pass after which the value is computed in another way."""
     last = ""
     for by, text in found:
-        if text != last:
-            yield f"{by}: {text or 'no value of its own any more'}"
+        if text != last and (not text.startswith(_ABSENT) or last and not last.startswith(_ABSENT)):
+            yield f"{by}: {text}"
         last = text
+
+
+_ABSENT = "no value of its own any more"
+
+
+def _absent(module: Module, value: str) -> str:
+    """What is said where a module has no value of that name: which ones it has of the Symbol of that name."""
+    if not isinstance(module, Graph):
+        return _ABSENT
+    own = [
+        value_name(name)
+        for graph in graphs_of(module)
+        for node, name in graph.names.items()
+        if isinstance(origin := graph.origins.get(node), SymOrigin) and origin.name == value
+    ]
+    return f"{_ABSENT}; of this Symbol are {those(own, most=6)}" if own else _ABSENT
 
 
 def _unknown(history: History, value: str) -> NoSuchValue:
@@ -203,7 +230,7 @@ def _symbol(symbol: SymOrigin) -> str:
 
 def _origin(module: Module, value: str) -> Origin | None:
     if isinstance(module, SymbolModule):
-        return None
+        return next((node.origin() for node in module.graph.nodes() if node.name == value), None)
     if isinstance(module, Graph):
         graphs = graphs_of(module)
         return next((g.origins.get(n) for g in graphs for n, name in g.names.items() if name == value), None)
@@ -243,9 +270,12 @@ def _lies(result: Result) -> list[str]:
 
 
 def _lives(program: Program, at: int, step: Step, value: str) -> str:
-    readers = [n for n, reader in enumerate(program.steps) if value in operands_of(reader)]
-    kept = [o.name for o in program.outputs if o.value == value]
-    kept += [f"the update of %{u.input}" for u in program.updates if u.value == value]
+    base = bases_of(program)
+    same = {name for name, below in base.items() if below == base[value]}  # read through views, too
+    steps = [(n, reader) for n, reader in enumerate(program.steps) if not isinstance(reader, ViewStep)]
+    readers = [n for n, reader in steps if not same.isdisjoint(operands_of(reader))]
+    kept = [o.name for o in program.outputs if o.value in same]
+    kept += [f"the update of %{u.input}" for u in program.updates if u.value in same]
     begin = f"from step {at} ({step.label}), which writes it"
     if kept:
         return f"{begin}, to the end: it is {', '.join(kept)}"

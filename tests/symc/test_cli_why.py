@@ -151,3 +151,36 @@ def test_the_pipeline_in_order_with_its_properties(capsys) -> None:
     dot, _ = ran(capsys, "passes", "--graph=dot")
     assert dot.startswith("digraph passes {") and "  fuse -> schedule;" in dot
     assert '  own_results -> plan_memory [style=dashed label="owned"];' in dot
+
+
+VIEWED = """
+import symc as mx
+
+data = mx.sym.Variable("data")
+a = mx.sym.exp(data, name="a")
+r = mx.sym.Reshape(a, shape=(6, 4), name="r")
+w = mx.sym.FullyConnected(r, num_hidden=3, name="w")
+x = mx.sym.FullyConnected(w, num_hidden=4, name="x")
+net = mx.sym.broadcast_add(x, mx.sym.sum(r, axis=1, keepdims=True), name="n")
+"""
+
+
+def test_a_value_lives_as_long_as_its_views_are_read(capsys, tmp_path: Path) -> None:
+    (tmp_path / "viewed.py").write_text(VIEWED)
+    given = [f"{tmp_path / 'viewed.py'}:net", "--shapes", "data=4x6"]
+    plan = ran(capsys, "dump", *given, "--level=planned", "--locs=none")[0]
+    steps = [line for line in plan.splitlines() if line.startswith("  %") and " @" in line]
+    last = max(at for at, line in enumerate(steps) if "%r:" in line)
+    assert any("= view(%a)" in line for line in steps)
+    assert f"lives    from step 0 (exp), which writes it, to step {last} " in ran(capsys, "why", "%a", *given)[0]
+
+
+def test_a_symbol_that_becomes_other_values_names_them(capsys, tmp_path: Path) -> None:
+    (tmp_path / "bn.py").write_text(
+        'import symc as mx\n\nnet = mx.sym.relu(mx.sym.BatchNorm(mx.sym.Variable("x"), name="bn"), name="y")\n'
+    )
+    given = [f"{tmp_path / 'bn.py'}:net", "--shapes", "x=2x3"]
+    out, _ = ran(capsys, "why", "%bn", *given)
+    assert 'from     Symbol "bn" (BatchNorm), ' in out and "decompose: no value of its own any more; of this " in out
+    assert out.count("no value of its own") == 1 and "%bn." in out
+    assert "is no value, but may be a kernel" in ran(capsys, "why", "@k0.relu", *given, code=2)[1]
