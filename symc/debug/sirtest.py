@@ -34,7 +34,7 @@ from symc.ir.errors import ParseError
 from symc.ir.parse import parse
 from symc.ir.text import print_module
 from symc.passes.manager.instruments import Counters, Statistics
-from symc.passes.manager.manager import Instrument, Manager
+from symc.passes.manager.manager import Instrument, Manager, Pass
 from symc.passes.pipeline import parse_pipeline
 
 _LINE = re.compile(r"^\s*// (CHECK|CHECK-NOT|CHECK-STATS): ?(.*)$")
@@ -109,9 +109,13 @@ class Outcome:
 
 def run_test(test: SirTest) -> Outcome:
     """Run the passes of a test. ParseError for a RUN line that is not understood; errors of passes pass through."""
-    options = _options(test.command)
     module = parse(test.text, {}, definition)
-    passes = remaining(module) if options.passes == "default" else parse_pipeline(options.passes)
+    passes: list[Pass] = []
+    try:
+        options = _options(test.command)
+        passes = remaining(module) if options.passes == "default" else parse_pipeline(options.passes)
+    except ParseError as problem:
+        raise _of_run_line(test.text, problem) from None
     statistics = Statistics()
     instruments: list[Instrument] = [statistics]
     if options.debug_counter:
@@ -122,14 +126,21 @@ def run_test(test: SirTest) -> Outcome:
     return Outcome(print_module(after, locs=False), statistics, "" if failure is None else str(failure))
 
 
+def _of_run_line(text: str, problem: ParseError) -> ParseError:
+    """An error of a RUN line, or of the pipeline in it, where that stands in the file."""
+    line, source = next((at, line) for at, line in enumerate(text.splitlines(), 1) if _RUN.match(line))
+    column = source.find(problem.source) + problem.column if problem.source else 1
+    return ParseError(problem.message, line, column, source)
+
+
 def _options(command: str) -> argparse.Namespace:
     try:
         words = shlex.split(command)
     except ValueError as problem:
-        raise ParseError(f"RUN: {command!r}: {problem}") from None
+        raise ParseError(f"RUN: {problem}") from None
     words = words[1:] if words[:1] == ["symc"] else words
     if words[:1] != ["opt"]:
-        raise ParseError(f"RUN: {command!r}: expected opt -p PIPELINE, or symc replay FILE")
+        raise ParseError("RUN: expected opt -p PIPELINE, or symc replay FILE")
     parser = argparse.ArgumentParser(prog="RUN: opt", add_help=False, exit_on_error=False)
     parser.add_argument("-p", "--passes", default="")
     parser.add_argument("--debug-counter", default="")
@@ -137,12 +148,12 @@ def _options(command: str) -> argparse.Namespace:
     try:
         options, rest = parser.parse_known_args(words[1:])
     except argparse.ArgumentError as problem:
-        raise ParseError(f"RUN: {command!r}: {problem}") from None
+        raise ParseError(f"RUN: {problem}") from None
     rest = [word for word in rest if not word.endswith(".sir")]
     if not options.passes:
-        raise ParseError(f"RUN: {command!r}: expected -p PIPELINE")
+        raise ParseError("RUN: expected -p PIPELINE")
     if rest:
-        raise ParseError(f"RUN: {command!r}: {rest[0]} is not understood here")
+        raise ParseError(f"RUN: {rest[0]} is not understood here")
     return options
 
 

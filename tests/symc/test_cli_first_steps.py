@@ -291,6 +291,8 @@ def test_determinism_is_of_the_changes_that_happen(capsys, here: Path) -> None:
         ("//CHECK: exp", "it is written // CHECK: ..."),
         ("// RUN: opt -p simplify", "a test has one RUN line"),
         ('// CHECK: exp\n// RUN: opt -p "simplify', "No closing quotation"),
+        ("// CHECK: exp\n// RUN: opt -p inline,simplfy", "t.sir:2:23: unknown pass 'simplfy'; did you mean simplify?"),
+        ("// CHECK: exp\n// RUN: opt --frob -p inline", "t.sir:2:1: RUN: --frob is not understood here"),
     ],
 )
 def test_lines_that_nobody_would_heed_fail(capsys, here: Path, line: str, message: str) -> None:
