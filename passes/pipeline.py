@@ -32,6 +32,9 @@ __all__ = [
 _ITEM = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(\{([^{}]*)\})?\s*(,|$)")
 
 
+_NAME = re.compile(r"\s*([A-Za-z_][\w-]*)?\s*")
+
+
 def few_names(names: Iterable[str], most: int = 6) -> str:
     """The first names, and how many more there are."""
     known = list(names)
@@ -46,7 +49,7 @@ def parse_pipeline(text: str) -> list[Pass]:
     while at < len(text):
         match = _ITEM.match(text, at)
         if match is None:
-            raise ParseError("expected a pass name, options in braces, and a comma", 1, at + 1, text)
+            raise _misspelt(text, at)
         name = match.group(1).replace("-", "_")
         if name not in PASSES:
             close = difflib.get_close_matches(name, PASSES, 1)
@@ -57,6 +60,22 @@ def parse_pipeline(text: str) -> list[Pass]:
         at = match.end()
     check_order(passes)
     return passes
+
+
+def _misspelt(text: str, at: int) -> ParseError:
+    """What is wrong with the item of a pipeline that begins there."""
+    start = _NAME.match(text, at)
+    assert start is not None
+    name, end = start.group(1), start.end()
+    if not name:
+        return ParseError("expected the name of a pass", 1, end + 1, text)
+    body, closed, _ = text[end + 1 :].partition("}") if text[end] == "{" else ("", "}", "")
+    if not closed or "{" in body:
+        wrong = "have braces inside" if closed else "have no closing brace"
+        return ParseError(f"the options of pass {name} {wrong}: {name}{{a=1 b=2}}", 1, end + 1, text)
+    after = end + len(body) + 2 if text[end] == "{" else end
+    told = f"expected a comma behind pass {name}{' or its options in braces' if after == end else ''}"
+    return ParseError(f"{told}, found {text[after:].strip()[0]!r}", 1, after + 1, text)
 
 
 def check_order(passes: Sequence[Pass]) -> None:
@@ -106,7 +125,9 @@ def _parse_options(cls: type[Pass], body: str, offset: int, text: str) -> dict[s
                 values[name] = raw
         except (KeyError, ValueError):
             kind = OPTION_KINDS.get(type(default), type(default).__name__)
-            raise ParseError(f"option {key} of pass {cls.name} must be {kind}, got {raw!r}", 1, column, text) from None
+            hint = "; blanks stand between options" if "," in raw else ""
+            told = f"option {key} of pass {cls.name} must be {kind}, got {raw!r}{hint}"
+            raise ParseError(told, 1, column, text) from None
         problem = option_problem(fields[name], values[name])
         if problem:
             raise ParseError(f"option {key} of pass {cls.name} {problem}", 1, column, text)

@@ -102,8 +102,8 @@ def test_dashes_defaults_and_spaces() -> None:
         ("choose{vector-bytes=24}", "cannot be 24; there are 8, 16, 32", 8),
         ("simplify{without=twise:select}", "cannot be 'twise'; did you mean twice", 10),
         ("fuse{rows=true rows=false}", "option rows of pass fuse is given twice", 16),
-        ("inline simplify", "expected a pass name", 1),
-        ("inline,fuse{", "expected a pass name", 8),
+        ("inline simplify", "expected a comma behind pass inline", 8),
+        ("inline,fuse{", "the options of pass fuse have no closing brace", 12),
     ],
 )
 def test_errors_in_pipeline_text_point_at_it(text: str, message: str, column: int) -> None:

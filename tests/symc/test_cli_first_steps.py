@@ -388,3 +388,21 @@ def test_programs_that_are_refused_have_the_name_of_their_file(capsys, here: Pat
     (here / "p.sir").write_text(text.replace("@A+128", "@A+64"))
     err = ran(capsys, "dump", "p.sir", code=4)[1]
     assert "P7: step 1: %fc2.dot at [64, 112) overlaps %relu1" in err and err.endswith("\n  in p.sir\n")
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "column", "message"),
+    [
+        ("inline,simplify{", 16, "the options of pass simplify have no closing brace: simplify{a=1 b=2}"),
+        ("simplify{rounds{3}}", 9, "the options of pass simplify have braces inside"),
+        ("inline;simplify", 7, "expected a comma behind pass inline or its options in braces, found ';'"),
+        ("inline simplify", 8, "expected a comma behind pass inline or its options in braces, found 's'"),
+        ("simplify{rounds=3}x", 19, "expected a comma behind pass simplify, found 'x'"),
+        ("inline,,simplify", 8, "expected the name of a pass"),
+        ("simplify{rounds=3,without=x}", 10, "must be a whole number, got '3,without=x'; blanks stand between options"),
+    ],
+)
+def test_pipelines_that_are_misspelt(capsys, here: Path, pipeline: str, column: int, message: str) -> None:
+    err = ran(capsys, "opt", "f.sir", "-p", pipeline, code=2)[1]
+    assert f"line 1, column {column}: {message}" in err or f"line 1, column {column}: option" in err and message in err
+    assert err.endswith(f"\n  {pipeline}\n  {' ' * (column - 1)}^\n")
