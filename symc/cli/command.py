@@ -17,6 +17,7 @@ from symc import __version__
 from symc.base import near, those
 from symc.cli.arguments import folder, watching
 from symc.cli.report import INTERNAL, USAGE, explain
+from symc.cli.streams import spoken
 from symc.codegen.target import TARGET_NAMES
 from symc.settings import VARIABLES, whole
 
@@ -31,9 +32,12 @@ INPUT_HELP = "NAME-symbol.json, FILE.py:NAME (a Symbol or a function returning o
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    with spoken():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if sys.stderr is None:  # closed: what is said there must not come out among the results
-        sys.stderr = open(os.devnull, "w")
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:2], "--help"]
     for name, run in (("demo", _demo), ("bench", _bench)):

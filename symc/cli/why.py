@@ -76,7 +76,7 @@ def diff(options: argparse.Namespace) -> int:
             f"{options.one} is {levels[0]} IR, {options.other} {levels[1]} IR: only programs of one level can be like "
             "each other; -p runs passes on both first"
         )
-    width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 160
+    width = max(60, shutil.get_terminal_size((160, 24)).columns) if sys.stdout.isatty() else 160
     rows = side_by_side(*map(lines_of, modules), width)
     if not rows:
         write(f"equal up to names ({levels[0]})", None)

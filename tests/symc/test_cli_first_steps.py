@@ -406,3 +406,17 @@ def test_pipelines_that_are_misspelt(capsys, here: Path, pipeline: str, column: 
     err = ran(capsys, "opt", "f.sir", "-p", pipeline, code=2)[1]
     assert f"line 1, column {column}: {message}" in err or f"line 1, column {column}: option" in err and message in err
     assert err.endswith(f"\n  {pipeline}\n  {' ' * (column - 1)}^\n")
+
+
+def test_warnings_have_no_place_in_the_projects_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    import warnings
+
+    import symc
+    from symc.cli.streams import spoken
+
+    monkeypatch.setattr(sys, "stderr", None)
+    with spoken():
+        assert sys.stderr is not None  # print(file=None) would write among the results
+        told = [warnings.formatwarning("symc: so", UserWarning, f, 2, "") for f in (symc.__file__, "net.py")]
+        sys.stderr.close()
+    assert told == ["symc: so\n", "net.py:2: UserWarning: symc: so\n"]
