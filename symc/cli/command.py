@@ -53,7 +53,7 @@ def _main(argv: Sequence[str] | None) -> int:
             parser.refuse(arguments[0], "; options of a command stand behind its name")
         parsed, unknown = parser.parse_known_args(arguments)
         if unknown:
-            parsed.parser.refuse(unknown[0])
+            parsed.parser.refuse(unknown[0], "; give -- before the command" if parsed.run is _trace else "")
     except SystemExit as end:
         if bisects and end.code == USAGE:
             return UNTESTABLE

@@ -154,8 +154,8 @@ class Job:
             assert isinstance(module, Graph)
             try:
                 module = probed(module, self.probes)
-            except ValueError as pattern:
-                raise CliError(f"--probe: no value and no Symbol matches '{pattern}'") from None
+            except ValueError as problem:
+                raise CliError(f"--probe: {problem}") from None
             passes = passes[at + 1 :]
         made = run_passes(passes, module)[0]
         assert isinstance(made, LoopModule)

@@ -16,10 +16,10 @@ import numpy as np
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.op import Input, Node
-from symc.ir.origins import Origin, SymOrigin, first_symbol, passed
+from symc.ir.origins import Origin, SymOrigin, passed, symbols_of
 from symc.ir.prims.elementwise import Const
 from symc.ir.program.interp import run_program
-from symc.ir.program.nodes import Program, results_of
+from symc.ir.program.nodes import Program, operands_of, origin_of, results_of
 from symc.ir.tensor.graph import Graph
 from symc.ir.tensor.interp import Results, values_of
 from symc.ir.types import Array, TupleType
@@ -88,11 +88,27 @@ def in_module(module: Module, arrays: Mapping[str, Array]) -> NotFinite | None:
         results = run_program(program, arrays, seen=seen.__setitem__)
     if all(map(_finite, [*results.outputs.values(), *results.updates.values()])):
         return None
-    for step in program.steps:
-        for result in results_of(step):
-            if result.name in seen and not _finite(seen[result.name]):
-                return _told(result.name, seen[result.name], step.label, (), step.origin)
-    return None
+    known = {**{p.name: arrays[p.name] for p in program.params if p.name in arrays}, **seen}
+    bad = {name for name, value in known.items() if not _finite(value)}
+    makers = {r.name: (step, number) for step in program.steps for number, r in enumerate(results_of(step))}
+
+    def sources(name: str) -> list[str]:
+        return [o for o in operands_of(makers[name][0]) if o in bad] if name in makers else []
+
+    wanted, todo = set(), [end.value for end in (*program.outputs, *program.updates) if end.value in bad]
+    while todo:
+        name = todo.pop()
+        if name not in wanted:
+            wanted.add(name)
+            todo += sources(name)
+    first = next((name for name in known if name in wanted and not sources(name)), None)
+    if first is None:
+        return None
+    if first not in makers:
+        return replace(_told(first, known[first], "", (), None), blame="the input")
+    step, number = makers[first]
+    operands = tuple(_range(f"%{o}", known[o]) for o in operands_of(step) if o in known)
+    return _told(first, known[first], step.label, operands, origin_of(step, number))
 
 
 def in_graph(graph: Graph, arrays: Mapping[str, Array]) -> NotFinite | None:
@@ -142,7 +158,8 @@ def _where(value: Array) -> tuple[int, ...]:
 def _told(name: str, value: Array, operator: str, operands: tuple[str, ...], origin: Origin | None) -> NotFinite:
     at = _where(value)
     count = int((~np.isfinite(value)).sum())
-    symbol = first_symbol(origin) if origin is not None else None
+    symbols = symbols_of(origin) if origin is not None else []
+    symbol = next((s for s in symbols if s.name == name), symbols[0] if symbols else None)
     backward = origin is not None and passed(origin, "autodiff")
     return NotFinite(
         "your maths", name, at, float(value[at]), count, value.size, operator, operands, symbol, backward
@@ -156,6 +173,10 @@ def _operand(graph: Graph, node: Node, value: Array, user: Node, at: tuple[int, 
     name = f"%{graph.names[node]}"
     if value.shape == user.tensor.shape:
         return f"{name} = {value[at]:.6g}"
+    return _range(name, value)
+
+
+def _range(name: str, value: Array) -> str:
     if not value.size:
         return f"{name} without elements"
     return f"{name} between {value.min():.6g} and {value.max():.6g}"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from symc.ir.op import Input, Node
 from symc.ir.origins import symbols_of
+from symc.ir.syntax.printing import graphs_of
 from symc.ir.tensor.graph import Graph, Output, topological
 from symc.ir.types import TupleType
 
@@ -30,13 +31,18 @@ def matching(graph: Graph, pattern: str) -> list[Node]:
 
 
 def probed(graph: Graph, patterns: Sequence[str]) -> Graph:
-    """The graph with an output more, `probe.NAME`, for every value that one of the patterns matches. ValueError, naming
-    the pattern, where none does."""
+    """The graph with an output more, `probe.NAME`, for every value that one of the patterns matches. ValueError where
+    none does."""
     chosen: dict[Node, None] = {}
     for pattern in patterns:
         found = matching(graph, pattern)
         if not found:
-            raise ValueError(pattern)
+            inner = [g for g in graphs_of(graph) if g is not graph]
+            raise ValueError(
+                f"what matches {pattern!r} is computed in every turn of a loop, or in a branch: it has no value to show"
+                if any(matching(g, pattern) for g in inner)
+                else f"no value and no Symbol matches {pattern!r}"
+            )
         chosen.update(dict.fromkeys(found))
     early = [o.node for o in graph.outputs if o.phase == "forward"]
     early += [u.value for u in graph.updates if u.phase == "forward"]

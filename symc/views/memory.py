@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from symc.ir.errors import IRError
-from symc.ir.origins import Origin, first_symbol
+from symc.ir.origins import Origin, symbols_of
 from symc.ir.program.form import form_text, overwrite_refusal
 from symc.ir.program.nodes import (
     BranchStep,
@@ -63,11 +63,12 @@ class Value:
         return self.offset + self.size
 
 
-def named(origin: Origin | None) -> tuple[str, str]:
-    """The Symbol's name and `file:line` that a value goes back to; empty where unknown."""
-    symbol = first_symbol(origin) if origin is not None else None
-    if symbol is None:
+def named(origin: Origin | None, value: str = "") -> tuple[str, str]:
+    """The Symbol's name and `file:line` that a value goes back to, of several that of its name; empty where unknown."""
+    symbols = symbols_of(origin) if origin is not None else []
+    if not symbols:
         return "", ""
+    symbol = next((s for s in symbols if s.name == value), symbols[0])
     return symbol.name, f"{Path(symbol.file).name}:{symbol.line}" if symbol.file else ""
 
 
@@ -86,7 +87,7 @@ def lifetimes(program: Program) -> list[Value]:
         if isinstance(step, ViewStep):
             continue
         for number, r in enumerate(step.results):
-            symbol, line = named(origin_of(step, number))
+            symbol, line = named(origin_of(step, number), r.name)
             offset = r.place.offset if r.place.kind == "arena" else -1
             value = Value(r.name, r.type.nbytes, at, last.get(r.name, at), symbol, line, offset, r.inplace)
             if offset >= 0 and not r.inplace:
@@ -177,7 +178,7 @@ def _add_rows(rows: list[tuple[str, ...]], program: Program, where: str, base: i
     blocked = {value.name: "; ".join(value.blocked[:2]) for value in lifetimes(program)}
     for at, step in enumerate(program.steps):
         for number, result in enumerate(results_of(step)):
-            name, line = named(origin_of(step, number))
+            name, line = named(origin_of(step, number), result.name)
             place = _place(result, where, base)
             form = form_text(step.form) if isinstance(step, KernelStep) else ""
             size = str(result.type.nbytes)

@@ -127,3 +127,30 @@ def test_nan_guard_looks_at_machine_code(capsys, nets: str, monkeypatch: pytest.
     monkeypatch.setattr(execute, "run_native", lambda loops, values: made)
     out, _ = ran(capsys, "run", nets + "fine", *GIVEN, "--nan-guard", code=1)
     assert out == "machine code: %softmax_output is nan at [0, 1] (1 of 2 elements are not finite)\n"
+
+
+@pytest.mark.parametrize("level", ["tensor", "fused", "planned", "loop"])
+def test_nan_guard_blames_the_input_of_a_program(capsys, nets: str, tmp_path: Path, level: str) -> None:
+    """And names the operands, where the input is not to blame."""
+    path = str(tmp_path / f"{level}.sir")
+    ran(capsys, "dump", f"{nets}maths", "--shapes=data=2x3", f"--level={level}", "-o", path)
+    data = np.ones((2, 3), np.float32)
+    for value, told in (
+        (np.nan, "the input: %data is nan at [1, 2] (1 of 6"),
+        (-5.0, "your maths: %"),
+    ):
+        data[1, 2] = value
+        np.savez(tmp_path / "data.npz", data=data)
+        out, _ = ran(capsys, "run", path, "--inputs", str(tmp_path / "data.npz"), "--nan-guard", code=1)
+        assert out.startswith(told)
+    assert "(%data " in out.partition("operator")[2] and "nets.py:6" in out
+
+
+def test_what_a_loop_computes_cannot_be_probed(capsys, tmp_path: Path) -> None:
+    (tmp_path / "loop.py").write_text(
+        "import symc as mx\n\n\ndef body(x, s):\n    made = mx.sym.tanh(x + s, name='inner')\n    return made, made\n\n"
+        "net = mx.sym.contrib.foreach(body, mx.sym.Variable('x'), mx.sym.Variable('s'))[0]\n"
+    )
+    given = ["run", f"{tmp_path / 'loop.py'}:net", "--shapes", "x=3x2,s=2", "--inputs=ones"]
+    assert "what matches 'inner' is computed in every turn of a loop" in ran(capsys, *given, "--probe=inner", code=2)[1]
+    assert "no value and no Symbol matches 'other'" in ran(capsys, *given, "--probe=other", code=2)[1]
