@@ -90,6 +90,8 @@ def _expected(text: str) -> str:
     """What INPUT may be, told to somebody who wrote something else."""
     if text.startswith("%"):
         return f"the value stands before the input, as in: symc why {text} net.py:net"
+    if Path(text).is_dir():
+        return "it is a folder; expected a -symbol.json or .sir file, FILE.py:NAME, or -"
     if text.rstrip(":").endswith(".py"):
         return f"give the name of a Symbol in it, too, as in {text.rstrip(':')}:net"
     return "expected a -symbol.json or .sir file, FILE.py:NAME, or -"

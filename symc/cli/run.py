@@ -192,6 +192,9 @@ def _bound(
     arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
     missing = [n for n in (*arguments, *states) if n not in given and n not in shapes and not n.endswith("label")]
     if missing and kind is None:
+        if parameters and 2 * len(missing) > len(arguments) + len(states):  # those of another model
+            has, lacks = some(list(parameters), NAMED), some(missing, NAMED)
+            raise CliError(f"--params: the file has nothing for {lacks} of this model; it has {has}", INPUT)
         file = "--params FILE" if len(missing) > 1 or missing[0] in states else ""
         hint = " or ".join(filter(None, [file, f"--input {missing[0]}=FILE.npy", "--inputs seed=0"]))
         raise CliError(f"no values for {some(missing, NAMED)}; give {hint}", INPUT)

@@ -420,3 +420,12 @@ def test_warnings_have_no_place_in_the_projects_code(monkeypatch: pytest.MonkeyP
         told = [warnings.formatwarning("symc: so", UserWarning, f, 2, "") for f in (symc.__file__, "net.py")]
         sys.stderr.close()
     assert told == ["symc: so\n", "net.py:2: UserWarning: symc: so\n"]
+
+
+def test_parameters_of_another_model_are_told_apart(capsys, here: Path) -> None:
+    import symc as mx
+
+    mx.nd.save("other.params", {"arg:alien_weight": mx.nd.ones((2, 2))})
+    err = ran(capsys, "run", *NET_IN, "--params", "other.params", code=3)[1]
+    assert "--params: the file has nothing for fc1_weight" in err and "it has alien_weight" in err
+    assert "it is a folder; expected" in ran(capsys, "dump", ".", code=2)[1]
