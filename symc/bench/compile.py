@@ -72,7 +72,7 @@ print(time.perf_counter() - start)
 _FILE = """
 import sys, time
 import symc as mx, symc.codegen.jit.compile, symc.executor, symc.ndarray
-from symc.cli.command import parse_shapes
+from symc.cli.arguments import parse_shapes
 import llvmlite.binding
 path, shapes, train = sys.argv[1], parse_shapes(sys.argv[2]), sys.argv[3] == "train"
 start = time.perf_counter()

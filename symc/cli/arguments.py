@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
+from symc.base import near, those
+from symc.cli.report import USAGE
 from symc.settings import whole
+
+#: what is said of a word that an option has taken for its own
+_TAKEN = "; it stands behind that option: put it before"
 
 
 def folder(text: str) -> str:
@@ -15,6 +22,69 @@ def folder(text: str) -> str:
     if not above.is_dir():
         raise argparse.ArgumentTypeError(f"{above} is a file; expected a folder")
     return text
+
+
+def trace_file(text: str) -> str:
+    """The type of a file for a trace: a word that stands behind the option by chance is none."""
+    if text and not text.endswith(".json"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no FILE.json{_TAKEN}")
+    return text
+
+
+def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
+    """`data=32x784,label=32` as shapes by name; `key=` is a scalar's shape."""
+    from symc.cli.values import parse_shape
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for item in filter(None, text.split(",")):
+        name, equals, extents = item.partition("=")
+        if not equals or not name:
+            hint = "; extents are joined by x, as in data=1x3x64x64" if item.isdecimal() else ""
+            raise argparse.ArgumentTypeError(f"{item!r} is not NAME=EXTENTxEXTENT...{hint}")
+        shape = parse_shape(extents)
+        if shape is None:
+            raise argparse.ArgumentTypeError(f"{extents!r} is not a shape like 32x784")
+        if shapes.setdefault(name, shape) != shape:
+            raise argparse.ArgumentTypeError(f"{name} has two shapes, {_spelled(shapes[name])} and {_spelled(shape)}")
+    return shapes
+
+
+def _spelled(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+class Shapes(argparse.Action):
+    """Shapes of several options are taken together; a name has one."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        given = dict(getattr(namespace, self.dest))
+        for name, shape in values.items():
+            if given.setdefault(name, shape) != shape:
+                two = f"{_spelled(given[name])} and {_spelled(shape)}"
+                raise argparse.ArgumentError(self, f"{name} has two shapes, {two}")
+        setattr(namespace, self.dest, given)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where all options are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}\n  {self.prog} --help shows what there is\n")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """A word that is none of an argument's choices: what is like it, or some of what there is."""
+        if action.choices is not None and value not in action.choices:
+            told = f"{value!r} is none of {those(map(str, action.choices), str(value), 6)}"
+            raise argparse.ArgumentError(action, told + (_TAKEN if action.nargs == "?" else ""))
+
+    def refuse(self, word: str, hint: str = "") -> NoReturn:
+        """Of a word that nobody takes; `hint` is said where nothing is like it."""
+        name = word.partition("=")[0]
+        known = [option for action in self._actions for option in action.option_strings]
+        close = near(name, known, 3)
+        self.error(f"unknown argument {word}" + (f"; did you mean {' or '.join(close)}?" if close else hint))
 
 
 def watching(parser: argparse.ArgumentParser) -> None:

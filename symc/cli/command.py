@@ -11,11 +11,9 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
 
 from symc import __version__
-from symc.base import near, those
-from symc.cli.arguments import folder, watching
+from symc.cli.arguments import Parser, Shapes, folder, parse_shapes, trace_file, watching
 from symc.cli.report import INTERNAL, USAGE, explain
 from symc.cli.streams import spoken
 from symc.codegen.target import TARGET_NAMES
@@ -27,7 +25,10 @@ Command = Callable[[argparse.Namespace], int]
 UNTESTABLE = 125
 PASS_LEVELS = ("symbol", "tensor", "program", "loop")
 LEVELS = ("symbol", "tensor", "fused", "program", "planned", "schedule", "loop", "llvm", "asm", "all")
-INPUT_HELP = "NAME-symbol.json, FILE.py:NAME (a Symbol or a function returning one), a .sir file, or - (.sir on stdin)"
+INPUT_HELP = (
+    "NAME-symbol.json, FILE.py:NAME or MODULE:NAME (a Symbol or a function returning one), a .sir file, or - (.sir on "
+    "stdin)"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -212,66 +213,9 @@ def _fuzz(options: argparse.Namespace) -> int:
     return fuzz(options)
 
 
-def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
-    """`data=32x784,label=32` as shapes by name; `key=` is a scalar's shape."""
-    from symc.cli.values import parse_shape
-
-    shapes: dict[str, tuple[int, ...]] = {}
-    for item in filter(None, text.split(",")):
-        name, equals, extents = item.partition("=")
-        if not equals or not name:
-            hint = "; extents are joined by x, as in data=1x3x64x64" if item.isdecimal() else ""
-            raise argparse.ArgumentTypeError(f"{item!r} is not NAME=EXTENTxEXTENT...{hint}")
-        shape = parse_shape(extents)
-        if shape is None:
-            raise argparse.ArgumentTypeError(f"{extents!r} is not a shape like 32x784")
-        if shapes.setdefault(name, shape) != shape:
-            raise argparse.ArgumentTypeError(f"{name} has two shapes, {_spelled(shapes[name])} and {_spelled(shape)}")
-    return shapes
-
-
-def _spelled(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
-
-
-class _Shapes(argparse.Action):
-    """Shapes of several options are taken together; a name has one."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        given = dict(getattr(namespace, self.dest))
-        for name, shape in values.items():
-            if given.setdefault(name, shape) != shape:
-                two = f"{_spelled(given[name])} and {_spelled(shape)}"
-                raise argparse.ArgumentError(self, f"{name} has two shapes, {two}")
-        setattr(namespace, self.dest, given)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and where all options are."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message}\n  {self.prog} --help shows what there is\n")
-
-    def _check_value(self, action: argparse.Action, value: object) -> None:
-        """A word that is none of an argument's choices: what is like it, or some of what there is."""
-        if action.choices is not None and value not in action.choices:
-            raise argparse.ArgumentError(
-                action, f"{value!r} is none of {those(map(str, action.choices), str(value), 6)}"
-            )
-
-    def refuse(self, word: str, hint: str = "") -> NoReturn:
-        """Of a word that nobody takes; `hint` is said where nothing is like it."""
-        name = word.partition("=")[0]
-        known = [option for action in self._actions for option in action.option_strings]
-        close = near(name, known, 3)
-        self.error(f"unknown argument {word}" + (f"; did you mean {' or '.join(close)}?" if close else hint))
-
-
-def _parser() -> _Parser:
+def _parser() -> Parser:
     width = max(map(len, VARIABLES))
-    parser = _Parser(
+    parser = Parser(
         prog="symc",
         description="symc: see and run what becomes of a Symbol.",
         epilog="\n".join(["environment:", *(f"  {name:{width}}  {text}" for name, text in VARIABLES.items())]),
@@ -435,7 +379,7 @@ def _parser() -> _Parser:
         help="show inner values, too: those of that name, or of Symbols of that name (repeatable)",
     )  # fmt: skip
     run.add_argument(
-        "--profile", nargs="?", const="", metavar="FILE.json",
+        "--profile", nargs="?", const="", type=trace_file, metavar="FILE.json",
         help="time per Symbol and kernel beside the machine's limits; or write it as a trace for Perfetto",
     )  # fmt: skip
     run.add_argument("--summary", action="store_true", help="layers, shapes, parameters, work, memory; nothing is run")
@@ -487,7 +431,7 @@ def _input(parser: argparse.ArgumentParser) -> None:
 def _given(parser: argparse.ArgumentParser) -> None:
     """What goes with an input."""
     parser.add_argument(
-        "--shapes", type=parse_shapes, action=_Shapes, default={}, metavar="data=32x784,...",
+        "--shapes", type=parse_shapes, action=Shapes, default={}, metavar="data=32x784,...",
         help="shapes of a Symbol's inputs (repeatable)",
     )  # fmt: skip
     parser.add_argument("--train", action="store_true", help="the training program: with gradients of the parameters")

@@ -14,7 +14,7 @@ import pytest
 from commands import NET, SHAPES, ran
 
 from symc.cli import main
-from symc.cli.command import parse_shapes
+from symc.cli.arguments import parse_shapes
 from symc.codegen.target import TARGET_NAMES
 from symc.passes.pipeline import PASSES
 from symc.settings import VARIABLES

@@ -114,6 +114,12 @@ def test_a_module_of_this_folder_is_found(capsys, here: Path, monkeypatch: pytes
         (["dump", "net.py:net", "--shapes=data=4x6", "--shapes=data=5x6"], "data has two shapes, 4x6 and 5x6"),
         (["dump", "net.py:net", "--shapes=data=4x6,data=5x6"], "data has two shapes, 4x6 and 5x6"),
         (["dump", "net.py:net", "--shapes=data=99999999999999999999x6"], "is not a shape like 32x784"),
+        (
+            ["opt", "--print-changed", "net.py:net"],
+            "'net.py:net' is none of diff, diff-quiet, dot; it stands behind that",
+        ),
+        (["run", "--profile", "net.py:net"], "'net.py:net' is no FILE.json; it stands behind that option"),
+        (["trace", "-m", "package"], "unknown argument -m; give -- before the command"),
     ],
 )
 def test_words_that_argparse_would_misread(capsys, here: Path, words: list[str], message: str) -> None:
