@@ -13,7 +13,7 @@ from symc.base import near, those
 from symc.cli.inputs import Loaded, level_of, load, passes_for
 from symc.cli.opt import run_passes, write
 from symc.cli.report import CliError
-from symc.cli.views import names_of, origins_of, select, shorten
+from symc.cli.views import bare, names_of, origins_of, select, shorten
 from symc.ir.loop.schedule_text import schedules_text
 from symc.ir.program.nodes import Program
 from symc.ir.syntax.printing import ELIDE
@@ -58,7 +58,7 @@ def _dump(options: argparse.Namespace) -> int:
     native = level in _NATIVE
     _refuse(options, native)
     if options.select is not None:
-        options.select = options.select.lstrip("%@")  # as the text spells values and kernels
+        options.select = bare(options.select)  # as the text spells values and kernels
     if level == "all":
         return _every_level(options)
     if options.memory and level is None and options.after is None:
@@ -249,10 +249,10 @@ def _drawn(module: Module, options: argparse.Namespace) -> str:
         if not any(box.symbol.startswith(prefix) for box in picture.boxes.values()):
             raise CliError(f"--fold: no Symbol begins with {prefix!r}", 1)
     if options.focus is not None:
-        keys = keys_of(picture, options.focus)
+        keys = keys_of(picture, bare(options.focus))
         if not keys:
             known = [value for box in picture.boxes.values() for value in box.values]
-            close = near(options.focus.lstrip("%"), known, 3)
+            close = near(bare(options.focus), known, 3)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
             raise CliError(f"--focus: no value and no Symbol is called {options.focus!r}{hint}", 1)
         picture = focused(picture, keys, 2 if options.radius is None else options.radius)

@@ -99,7 +99,7 @@ def _dot(passes: Mapping[str, Any]) -> list[str]:
 
 def _label(pass_: Any) -> str:
     words = [f"{word} {', '.join(names)}" for word, names in _properties(pass_)]
-    return json.dumps("\n".join([f"{pass_.name} ({pass_.numerics})", *words]))
+    return json.dumps("\n".join([f"{pass_.name} ({pass_.numerics})", *words]), ensure_ascii=False)
 
 
 def _range(rules: Mapping[str, Any]) -> str:

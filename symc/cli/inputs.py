@@ -113,13 +113,13 @@ def _called(function: Any, where: str, name: str, file: str) -> Any:
 
 def symbol_input(symbol: Any, shapes: Shapes, needs_types: bool = True) -> Loaded:
     """A Symbol with the types of its variables, completed from the given shapes."""
-    outputs = tuple(symbol.list_outputs())
+    from symc.typed import distinct, module_of, roles_of
+
+    outputs = tuple(distinct(symbol.list_outputs()))
     if not needs_types:
         from symc.ir.modules import SymbolModule
 
         return Loaded(SymbolModule(symbol.name or "net", symbol.graph, {}, outputs), "symbol")
-    from symc.typed import module_of, roles_of
-
     types = _types(symbol, shapes)
     module = module_of(symbol, types, roles_of(types, shapes))
     return Loaded(module, "symbol", _parameters(module), len(outputs))

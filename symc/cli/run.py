@@ -16,9 +16,11 @@ from symc.cli.execute import Job, Kind, inputs_of_module, kind_of
 from symc.cli.inputs import Loaded, is_text, level_of, load, load_symbol, passes_for, symbol_input, typed_input
 from symc.cli.report import BAD, FINE, INPUT, CliError, some
 from symc.cli.values import Shape, read_inputs, read_parameters, text_of
+from symc.cli.views import bare
 from symc.debug.nan_guard import report
 from symc.ir.types import Array
 from symc.profiler import document, table
+from symc.typed import distinct
 
 #: names that a message spells out
 NAMED = 6
@@ -69,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     """Run a model or a program once, print its outputs; exit code 1 if `--compare` finds them wrong."""
     _refuse(options)
     kind, arrays = kind_of(options.inputs)
-    options.probe = [pattern.lstrip("%") for pattern in options.probe]  # as texts spell values
+    options.probe = [bare(pattern) for pattern in options.probe]  # as texts spell values
     shapes: dict[str, Shape] = dict(options.shapes)
     if is_text(options.input):
         loaded = load(options.input, options.shapes)
@@ -107,7 +109,7 @@ def _model(
     plain = plain and not (options.probe or options.save_inputs) and set(arrays) <= set(known)
     if plain and options.profile is None:
         outputs = executor.forward(is_train=False)
-        return _show(options, {n: a.asnumpy() for n, a in zip(symbol.list_outputs(), outputs)})
+        return _show(options, {n: a.asnumpy() for n, a in zip(distinct(symbol.list_outputs()), outputs)})
     values = {n: a.asnumpy() for n, a in {**executor.arg_dict, **executor.aux_dict}.items()}
     values = {**arrays, **values}
     named = [*options.shapes, *(n for n in inputs if n not in parameters and n not in arrays)]

@@ -47,6 +47,17 @@ class OriginTable:
         return self.symbols.get(int(loc.group(1)), []) if loc else []
 
 
+def bare(name: str) -> str:
+    """A name, or a pattern, that somebody may have copied from a text: without its % or @ and its quotes."""
+    name = name.lstrip("%@")
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        try:
+            return str(json.loads(name))
+        except ValueError:  # a pattern with a quote on each side
+            return name
+    return name
+
+
 def label(symbols: list[SymOrigin]) -> str:
     """`fc1 mlp.py:5`, and how many more Symbols there are."""
     if not symbols:

@@ -9,6 +9,7 @@ import sys
 from symc.cli.inputs import is_text, load
 from symc.cli.opt import chosen, run_passes, write
 from symc.cli.report import BAD, FINE, CliError
+from symc.cli.views import bare
 from symc.debug.life import History, NoSuchValue, life, why_not
 from symc.debug.structure import amount_of, deltas, lines_of, side_by_side
 from symc.ir.errors import IRError
@@ -26,7 +27,7 @@ def _bare(value: str) -> str:
     if value.startswith("@"):
         kernels = f"symc dump --level=loop --select '{value}' shows kernels"
         raise CliError(f"{value} is no value, but may be a kernel: ask for a value that it writes; {kernels}")
-    return value.removeprefix("%").strip('"')
+    return bare(value)
 
 
 def why(options: argparse.Namespace) -> int:

@@ -9,16 +9,21 @@ from symc.views.layout import LINE, MARGIN, lay_out
 from symc.views.picture import COLOURS, Picture, labels_of
 
 
+def _quoted(text: str) -> str:
+    """A string of Graphviz, which knows no escapes for letters."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def to_dot(picture: Picture, title: str) -> str:
     """Graphviz text."""
     style = 'shape=box style="rounded,filled" fontname="monospace" fontsize=10'
-    lines = [f"digraph {json.dumps(title)} {{", f"  node [{style}];"]
+    lines = [f"digraph {_quoted(title)} {{", f"  node [{style}];"]
     for key, box in picture.boxes.items():
-        text = json.dumps("\n".join(box.lines))
-        lines.append(f"  {json.dumps(key)} [label={text} fillcolor={json.dumps(COLOURS[box.kind])}];")
+        text = _quoted("\n".join(box.lines))
+        lines.append(f"  {_quoted(key)} [label={text} fillcolor={_quoted(COLOURS[box.kind])}];")
     for source, target, label in picture.edges:
-        attribute = f" [label={json.dumps(label)} fontsize=8]" if label else ""
-        lines.append(f"  {json.dumps(source)} -> {json.dumps(target)}{attribute};")
+        attribute = f" [label={_quoted(label)} fontsize=8]" if label else ""
+        lines.append(f"  {_quoted(source)} -> {_quoted(target)}{attribute};")
     return "\n".join([*lines, "}"])
 
 

@@ -435,3 +435,33 @@ def test_parameters_of_another_model_are_told_apart(capsys, here: Path) -> None:
     err = ran(capsys, "run", *NET_IN, "--params", "other.params", code=3)[1]
     assert "--params: the file has nothing for fc1_weight" in err and "it has alien_weight" in err
     assert "it is a folder; expected" in ran(capsys, "dump", ".", code=2)[1]
+
+
+ODD_NAMES = """
+import symc as mx
+
+x = mx.sym.Variable("in put")
+fc = mx.sym.FullyConnected(x, num_hidden=3, name="enc/0 fc")
+net = mx.sym.exp(fc, name="größe")
+twice = mx.sym.Group([mx.sym.exp(x, name="same"), mx.sym.log(x, name="same")])
+"""
+
+
+def test_names_of_any_letters_are_found_as_texts_spell_them(capsys, here: Path) -> None:
+    (here / "odd_names.py").write_text(ODD_NAMES, encoding="utf-8")
+    given = ["odd_names.py:net", "--shapes", "in put=2x4"]
+    for spelled in ("enc/0 fc", '%"enc/0 fc"'):
+        assert '%"enc/0 fc": f32' in ran(capsys, "dump", *given, "--level=tensor", "--select", spelled)[0]
+        assert '"enc/0 fc" [label=' in ran(capsys, "dump", *given, "--format=dot", "--focus", spelled)[0]
+        assert ran(capsys, "why", spelled, *given)[0].startswith('%"enc/0 fc": ')
+        assert "probe.enc/0 fc" in ran(capsys, "run", *given, "--inputs=ones", "--stats", "--probe", spelled)[0]
+    assert 'label="größe\\nexp"' in ran(capsys, "dump", *given, "--format=dot")[0]
+
+
+def test_outputs_of_one_name_are_all_there(capsys, here: Path) -> None:
+    (here / "odd_names.py").write_text(ODD_NAMES, encoding="utf-8")
+    given = ["odd_names.py:twice", "--shapes", "in put=2x4"]
+    for more in ([], ["--backend=ref"]):
+        out = ran(capsys, "run", *given, "--inputs=ones", "--stats", *more)[0]
+        assert "same_output: float32[2, 4]  min 2.71828" in out and "same_output_1: float32[2, 4]  min 0" in out
+    assert ran(capsys, "dump", *given[:1])[0].splitlines()[1] == "graph @net -> (same_output, same_output_1) {"
