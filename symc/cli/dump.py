@@ -126,6 +126,8 @@ def _refuse(options: argparse.Namespace, native: bool) -> None:
         raise CliError(f"--after={options.after} and --level={level} both say where to stop; give one of them")
     if level == "schedule" and (options.memory or options.select is not None or format not in (None, "text")):
         raise CliError("--level=schedule is a line of text for every kernel: neither --memory, --select nor --format")
+    if level == "schedule" and (options.locs is not None or options.elide is not None):
+        raise CliError("--level=schedule has neither origins nor constants: leave --locs and --elide out")
     if native and options.memory:
         raise CliError(f"--memory is the plan of a program; it has no --level={level}")
     if native and format not in (None, "text"):

@@ -172,6 +172,7 @@ NET_IN = ["net.py:net", *SHAPES]
         (["run", "f.sir", "--train", "--backend=ref"], "--train adds the gradients of a Symbol's parameters"),
         (["opt", *NET_IN, "--train", "-p", "decompose"], "--train is for -p default"),
         (["dump", *NET_IN, "--train"], "--train is for what the compiler makes of the input: give a --level"),
+        (["dump", *NET_IN, "--level=schedule", "--locs=none"], "--level=schedule has neither origins nor constants"),
         (["dump", *NET_IN, "--target=avx2"], "--target is for what the compiler makes of the input"),
         (["dump", *NET_IN, "--level=all", "-o", "net.py"], "net.py is a file; --level=all writes a folder"),
         (["passes", "fuse", "--graph"], "NAME and --graph are different questions"),
