@@ -96,8 +96,12 @@ def select(text: str, pattern: str) -> list[str]:
             continue
         end = -1
         for at, line in enumerate(block):
-            if at > end and not line.startswith(("symc ir", "func ", "arena ", "}")) and _matches(line, table, pattern):
-                end = _end(block, at)
+            if at <= end or line.startswith(("symc ir", "func ", "arena ")) or line.lstrip().startswith("}"):
+                continue
+            last = _end(block, at)
+            # a kernel's origin stands behind its body
+            if _matches(line, table, pattern) or " = fuse " in line and _matches(block[last], table, pattern):
+                end = last
                 found += block[at : end + 1]
     return found
 

@@ -19,6 +19,7 @@ from symc.ir.program.nodes import (
     bases_of,
     operands_of,
     programs_of,
+    regions_of_step,
     results_of,
 )
 from symc.ir.syntax.printing import graphs_of, value_name
@@ -163,7 +164,7 @@ def _described(module: Module, value: str) -> str:
                 if name == value:
                     return definition(node, graph.names) if node.inputs else f"an input, {node.type}"
         return ""
-    for program in programs_of(_program(module)):
+    for where, program in _places(_program(module)):
         if value in [p.name for p in program.params]:
             return "a parameter"
         if value in [name for name, _ in program.constants]:
@@ -171,11 +172,19 @@ def _described(module: Module, value: str) -> str:
         for at, step in enumerate(program.steps):
             result = next((r for r in results_of(step) if r.name == value), None)
             if result is not None:
-                return f"written by step {at}, {step.label}{_placed(result)}"
-        inside = [f"{at}, {s.label}" for at, s in _kernels(program) if value in s.body.names.values()]
+                return f"written by step {where}{at}, {step.label}{_placed(result)}"
+        inside = [f"{where}{at}, {s.label}" for at, s in _kernels(program) if value in s.body.names.values()]
         if inside:
             return f"computed inside of step {' and step '.join(inside)}: it needs no memory"
     return ""
+
+
+def _places(program: Program, where: str = "") -> Iterator[tuple[str, Program]]:
+    """A program and those of its loops and branches, and where they are, as in `2.body/`."""
+    yield where, program
+    for at, step in enumerate(program.steps):
+        for region in regions_of_step(step):
+            yield from _places(region.program, f"{where}{at}.{region.name}/")
 
 
 def _placed(result: Result) -> str:
@@ -247,42 +256,44 @@ def _origin(module: Module, value: str) -> Origin | None:
 
 def _memory(program: Program, value: str) -> list[str]:
     """Where the value lies, and from when to when."""
-    for part in programs_of(program):
+    for where, part in _places(program):
         for at, step in enumerate(part.steps):
             result = next((r for r in results_of(step) if r.name == value), None)
             if result is not None:
-                return [*_labelled("memory", _lies(result)), *_labelled("lives", [_lives(part, at, step, value)])]
+                lives = _lives(part, at, step, value, where)
+                return [*_labelled("memory", _lies(result, where)), *_labelled("lives", [lives])]
     return []
 
 
-def _lies(result: Result) -> list[str]:
+def _lies(result: Result, region: str) -> list[str]:
     place = result.place
     if not place.kind:
         return ["not planned yet"]
+    whose = f"the buffer that {region.rstrip('/')} is given for" if region else "the caller's buffer of"
     where = {
-        "arena": f"{place}, in the arena",
+        "arena": f"{place}, in the {'frame of its turns' if region else 'arena'}",
         "kept": f"{place}, kept from run to run",
-        "arg": f"{place}, the caller's buffer of {value_name(place.name)}",
-        "out": f"{place}, the caller's buffer of output {place.offset}",
+        "arg": f"{place}, {whose} {value_name(place.name)}",
+        "out": f"{place}, {whose} output {place.offset}",
     }[place.kind]
     over = f", in place over {value_name(result.inplace)}" if result.inplace else ""
     return [f"{where}, {result.type.nbytes} bytes{over}"]
 
 
-def _lives(program: Program, at: int, step: Step, value: str) -> str:
+def _lives(program: Program, at: int, step: Step, value: str, where: str) -> str:
     base = bases_of(program)
     same = {name for name, below in base.items() if below == base[value]}  # read through views, too
     steps = [(n, reader) for n, reader in enumerate(program.steps) if not isinstance(reader, ViewStep)]
     readers = [n for n, reader in steps if not same.isdisjoint(operands_of(reader))]
     kept = [o.name for o in program.outputs if o.value in same]
     kept += [f"the update of %{u.input}" for u in program.updates if u.value in same]
-    begin = f"from step {at} ({step.label}), which writes it"
+    begin = f"from step {where}{at} ({step.label}), which writes it"
     if kept:
-        return f"{begin}, to the end: it is {', '.join(kept)}"
+        return f"{begin}, to the end{' of a turn' if where else ''}: it is {', '.join(kept)}"
     if not readers:
         return f"{begin}; nobody reads it"
     last = readers[-1]
-    return f"{begin}, to step {last} ({program.steps[last].label}), the last of {len(readers)} that read it"
+    return f"{begin}, to step {where}{last} ({program.steps[last].label}), the last of {len(readers)} that read it"
 
 
 # --------------------------------------------------------------------------------------------- why not
@@ -315,7 +326,12 @@ def why_not(history: History, name: str, value: str, other: str = "") -> list[st
 
 def _not_joined(stage: Stage, value: str, other: str) -> str:
     assert isinstance(stage.pass_, Fuse)
-    found = explain_join(stage.before, value, other, stage.pass_)
+    parts = graphs_of(stage.before) if isinstance(stage.before, Graph) else []
+    both = [part for part in parts if {value, other} <= set(part.names.values())]
+    if parts and not both:
+        pair = f"{value_name(value)} and {value_name(other)}"
+        return f"fuse: {pair} are not of one program: what a loop's turn or a branch computes is fused by itself"
+    found = explain_join(both[0] if both else stage.before, value, other, stage.pass_)
     names = f"{value_name(value)} and {value_name(other)}"
     if found is None:
         return f"fuse: {names} are computed by one kernel"

@@ -184,3 +184,33 @@ def test_a_symbol_that_becomes_other_values_names_them(capsys, tmp_path: Path) -
     assert 'from     Symbol "bn" (BatchNorm), ' in out and "decompose: no value of its own any more; of this " in out
     assert out.count("no value of its own") == 1 and "%bn." in out
     assert "is no value, but may be a kernel" in ran(capsys, "why", "@k0.relu", *given, code=2)[1]
+
+
+LOOP = """
+import symc as mx
+
+
+def body(x, s):
+    made = mx.sym.tanh(mx.sym.dot(x, mx.sym.Variable("w"), name="product") + s, name="inner")
+    return made, made
+
+
+net = mx.sym.contrib.foreach(body, mx.sym.Variable("x"), mx.sym.Variable("s"))[0]
+"""
+
+
+def test_values_of_a_loops_turn_say_where_they_are(capsys, tmp_path: Path) -> None:
+    (tmp_path / "loop.py").write_text(LOOP)
+    given = [f"{tmp_path / 'loop.py'}:net", "--shapes", "x=5x3x4,s=3x4,w=4x4"]
+    out, _ = ran(capsys, "why", "%inner", *given)
+    assert (
+        "plan_memory: written by step 0.body/0, dot_tanh" in out
+        and "the buffer that 0.body is given for output 0" in out
+    )
+    assert "lives    from step 0.body/0 (dot_tanh), which writes it, to the end of a turn" in out
+    assert "are computed by one kernel" in ran(capsys, "why-not", "fuse", "%inner", "%product", *given)[0]
+    assert "are not of one program" in ran(capsys, "why-not", "fuse", "%inner", "%x", *given)[0]
+    picked, _ = ran(capsys, "dump", *given, "--level=planned", "--locs=none", "--select=product")
+    lines = picked.splitlines()
+    assert lines[0].lstrip().startswith("%inner: ") and lines[-1].strip() == "}"  # the whole kernel, and only that
+    assert sum(line.strip() == "}" for line in lines) == picked.count(" = fuse ")
