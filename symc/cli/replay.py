@@ -15,10 +15,11 @@ import symc
 from symc.cli.inputs import load_text
 from symc.cli.judge import exit_code
 from symc.cli.report import BAD, FINE, INPUT, CliError
-from symc.cli.values import arrays_of
+from symc.cli.values import arrays_of, text_of
 from symc.codegen.errors import CompileError
 from symc.codegen.jit.compile import assembly
 from symc.codegen.target import host_target
+from symc.compile import remaining
 from symc.debug.apart import Say, apart
 from symc.debug.checks import check
 from symc.debug.files import is_trial, loads_of, read_text, write
@@ -38,7 +39,7 @@ assert custom.NAME  # nets of `symc fuzz` have it
 def read(path: Path) -> tuple[Trial, tuple[str, str, str] | None, list[str]]:
     """The trial of a file, what it expects to fail, and the files that it loads. A file without a trial has a RUN line
     of `symc opt`, whose passes it is about. CliError if it has neither."""
-    text = path.read_text(encoding="utf-8")
+    text = text_of(str(path))
     loads = loads_of(text, path.parent)
     load_extensions(loads)
     beside = path.with_suffix(".npz")
@@ -48,11 +49,15 @@ def read(path: Path) -> tuple[Trial, tuple[str, str, str] | None, list[str]]:
             return (*read_text(text, constants), loads)
         except ParseError as problem:
             raise problem.of_file(str(path)) from None
-    run = re.search(r"// RUN: symc opt .*?(?:-p|--passes)[ =](\"[^\"]*\"|'[^']*'|\S+)", text)
+    run = re.search(r"// RUN: (?:symc )?opt .*?(?:-p|--passes)[ =](\"[^\"]*\"|'[^']*'|\S+)", text)
     if run is None:
         raise CliError(f"{path} has neither a trial nor a RUN line of symc opt: nothing says what fails", INPUT)
-    loaded = load_text(text, constants, False)
-    passes = parse_pipeline(run[1].strip("\"'"))
+    try:
+        loaded = load_text(text, constants, False)
+        named = run[1].strip("\"'")
+        passes = remaining(loaded.module) if named == "default" else parse_pipeline(named)
+    except ParseError as problem:
+        raise problem.of_file(str(path)) from None
     return Trial(loaded.module, tuple(passes), 0, refusable=False, bound=False), None, loads
 
 

@@ -466,3 +466,11 @@ def test_outputs_of_one_name_are_all_there(capsys, here: Path) -> None:
         out = ran(capsys, "run", *given, "--inputs=ones", "--stats", *more)[0]
         assert "same_output: float32[2, 4]  min 2.71828" in out and "same_output_1: float32[2, 4]  min 0" in out
     assert ran(capsys, "dump", *given[:1])[0].splitlines()[1] == "graph @net -> (same_output, same_output_1) {"
+
+
+def test_a_test_can_be_replayed(capsys, here: Path) -> None:
+    for number, words in enumerate(("opt -p simplify", "symc opt -p 'simplify'", "opt -p default")):
+        (here / f"{number}.sir").write_text(f"// RUN: {words}\n{SIR}")
+        ran(capsys, "replay", f"{number}.sir")
+    (here / "odd.sir").write_bytes(b"\xff\xfe")
+    assert "odd.sir is not a text" in ran(capsys, "replay", "odd.sir", code=3)[1]
