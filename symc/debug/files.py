@@ -91,17 +91,23 @@ def read_text(text: str, constants: Mapping[str, Array] | None = None) -> tuple[
     facts: dict[str, Any] | None = None
     expected: tuple[str, str, str] | None = None
     given = {}
-    for line in text.splitlines():
-        if line.startswith(_TRIAL):
-            facts = json.loads(line[len(_TRIAL) :])
-        elif line.startswith(_FAILURE):
-            check, where, rule = json.loads(line[len(_FAILURE) :])
-            expected = check, where, rule
-        elif line.startswith(_VALUE):
-            name, dtype, shape, flat = json.loads(line[len(_VALUE) :])
-            given[name] = np.array(flat, dtype).reshape(shape)
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            if line.startswith(_TRIAL):
+                facts = dict(json.loads(line[len(_TRIAL) :]))
+            elif line.startswith(_FAILURE):
+                check, where, rule = json.loads(line[len(_FAILURE) :])
+                expected = check, where, rule
+            elif line.startswith(_VALUE):
+                name, dtype, shape, flat = json.loads(line[len(_VALUE) :])
+                given[name] = np.array(flat, dtype).reshape(shape)
+        except (TypeError, ValueError) as problem:
+            raise ParseError(f"the line is damaged: {problem}", number, 1, line[:100]) from None
     if facts is None:
         raise ParseError(f"no line begins with {_TRIAL!r}: this is no file of symc fuzz")
+    lacking = [name for name in ("passes", "requests", "seed") if name not in facts]
+    if lacking:
+        raise ParseError(f"the line of the trial is damaged: it says nothing of {lacking[0]}")
     passes = tuple(parse_pipeline(facts.pop("passes")))
     unknown = [name for name in facts if name not in {*_PLAIN, "requests"}]
     if unknown:

@@ -474,3 +474,19 @@ def test_a_test_can_be_replayed(capsys, here: Path) -> None:
         ran(capsys, "replay", f"{number}.sir")
     (here / "odd.sir").write_bytes(b"\xff\xfe")
     assert "odd.sir is not a text" in ran(capsys, "replay", "odd.sir", code=3)[1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("// trial: {bad", "d.sir:2:1: the line is damaged: Expecting property name"),
+        ('// trial: {"seed": 0}', "the line of the trial is damaged: it says nothing of passes"),
+        ("// fails: nonsense", "d.sir:2:1: the line is damaged: Expecting value"),
+        ('// fails: ["one"]', "d.sir:2:1: the line is damaged: not enough values to unpack"),
+    ],
+)
+def test_damaged_reproducers_are_no_internal_error(capsys, here: Path, lines: str, message: str) -> None:
+    good = '// trial: {"passes": "simplify", "requests": {}, "seed": 0}\n' if "trial" not in lines else ""
+    (here / "d.sir").write_text(f"// RUN: symc replay d.sir\n{lines}\n{good}{SIR}")
+    assert message in ran(capsys, "replay", "d.sir", code=3)[1]
+    assert message in ran(capsys, "test", "d.sir", code=1)[0]
