@@ -50,7 +50,7 @@ PLANTED = {
     "no_origins": ("mlp", "inline", "verifier", ""),
     "outputs_exchanged": ("mlp", "inline", "differs", "softmax"),
     "raising": ("mlp", "simplify", "crash", ""),
-    "nothing": ("mlp", "simplify", "crash", ""),
+    "nothing": ("mlp", "simplify", "verifier", ""),
     "endless": ("mlp", "simplify", "crash", ""),
     "fighting": ("mlp", "simplify", "crash", ""),
     "fusion_reads_wrong_operand": ("mlp", "fuse", "differs", "relu1"),
