@@ -41,6 +41,12 @@ def symbols_of(origin: Origin) -> list[SymOrigin]:
     return list(dict.fromkeys(_symbols(origin)))
 
 
+def named_symbol(origin: Origin | None, value: str) -> SymOrigin | None:
+    """The Symbol whose value this is: of several that of the value's name, else the first; None where unknown."""
+    symbols = symbols_of(origin) if origin is not None else []
+    return next((s for s in symbols if s.name == value), symbols[0] if symbols else None)
+
+
 def first_symbol(origin: Origin) -> SymOrigin | None:
     """The first of the Symbols an origin goes back to."""
     return next(_symbols(origin), None)

@@ -29,6 +29,15 @@ number = 3
 """
 SHAPES = ["--shapes", "data=4x6"]
 
+#: a program in text form
+SIR = """symc ir 1 level=tensor
+func @f(%x: f32[3] data) -> (y: f32[3]) {
+  %y: f32[3] = exp(%x) !1
+  return %y
+}
+!1 = sym "y" exp
+"""
+
 
 def ran(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
     """Standard output and error of a command that must end with `code`."""

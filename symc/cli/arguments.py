@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,13 +43,14 @@ def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
         shape = parse_shape(extents)
         if shape is None:
             raise argparse.ArgumentTypeError(f"{extents!r} is not a shape like 32x784")
-        if shapes.setdefault(name, shape) != shape:
-            raise argparse.ArgumentTypeError(f"{name} has two shapes, {_spelled(shapes[name])} and {_spelled(shape)}")
+        _add(shapes, name, shape)
     return shapes
 
 
-def _spelled(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
+def _add(shapes: dict[str, tuple[int, ...]], name: str, shape: tuple[int, ...]) -> None:
+    if shapes.setdefault(name, shape) != shape:
+        one, other = ("x".join(map(str, extents)) for extents in (shapes[name], shape))
+        raise argparse.ArgumentTypeError(f"{name} has two shapes, {one} and {other}")
 
 
 class Shapes(argparse.Action):
@@ -60,10 +60,11 @@ class Shapes(argparse.Action):
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         given = dict(getattr(namespace, self.dest))
-        for name, shape in values.items():
-            if given.setdefault(name, shape) != shape:
-                two = f"{_spelled(given[name])} and {_spelled(shape)}"
-                raise argparse.ArgumentError(self, f"{name} has two shapes, {two}")
+        try:
+            for name, shape in values.items():
+                _add(given, name, shape)
+        except argparse.ArgumentTypeError as problem:
+            raise argparse.ArgumentError(self, str(problem)) from None
         setattr(namespace, self.dest, given)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from symc.ir.loop.interp import run_loop_module
 from symc.ir.modules import LoopModule, SymbolModule
 from symc.ir.op import Input, Node
-from symc.ir.origins import Origin, SymOrigin, passed, symbols_of
+from symc.ir.origins import Origin, SymOrigin, named_symbol, passed
 from symc.ir.prims.elementwise import Const
 from symc.ir.program.interp import run_program
 from symc.ir.program.nodes import Program, operands_of, origin_of, results_of
@@ -158,8 +158,7 @@ def _where(value: Array) -> tuple[int, ...]:
 def _told(name: str, value: Array, operator: str, operands: tuple[str, ...], origin: Origin | None) -> NotFinite:
     at = _where(value)
     count = int((~np.isfinite(value)).sum())
-    symbols = symbols_of(origin) if origin is not None else []
-    symbol = next((s for s in symbols if s.name == name), symbols[0] if symbols else None)
+    symbol = named_symbol(origin, name)
     backward = origin is not None and passed(origin, "autodiff")
     return NotFinite(
         "your maths", name, at, float(value[at]), count, value.size, operator, operands, symbol, backward

@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from symc.ir.errors import IRError
-from symc.ir.origins import Origin, symbols_of
+from symc.ir.origins import Origin, named_symbol
 from symc.ir.program.form import form_text, overwrite_refusal
 from symc.ir.program.nodes import (
     BranchStep,
@@ -65,10 +65,9 @@ class Value:
 
 def named(origin: Origin | None, value: str = "") -> tuple[str, str]:
     """The Symbol's name and `file:line` that a value goes back to, of several that of its name; empty where unknown."""
-    symbols = symbols_of(origin) if origin is not None else []
-    if not symbols:
+    symbol = named_symbol(origin, value)
+    if symbol is None:
         return "", ""
-    symbol = next((s for s in symbols if s.name == value), symbols[0])
     return symbol.name, f"{Path(symbol.file).name}:{symbol.line}" if symbol.file else ""
 
 

@@ -7,17 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from commands import NET, SHAPES, ran
+from commands import NET, SHAPES, SIR, ran
 
 from symc.passes.manager.manager import PASSES, Pass, register_pass
-
-GOOD = """symc ir 1 level=tensor
-func @f(%x: f32[3] data) -> (y: f32[3]) {
-  %y: f32[3] = exp(%x) !1
-  return %y
-}
-!1 = sym "y" exp
-"""
 
 
 @pytest.fixture
@@ -26,7 +18,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_programs_of_one_file_run_one_by_one(capsys, file: Path) -> None:
-    file.write_text(f"{GOOD}// -----\n{GOOD.replace('@f', '@g')}")
+    file.write_text(f"{SIR}// -----\n{SIR.replace('@f', '@g')}")
     out, _ = ran(capsys, "opt", str(file), "-p", "fuse", "--split-input-file")
     one, other = out.split("// -----\n")
     assert "func @f(" in one and "func @g(" in other and out.count("fuse map[3]") == 2
@@ -34,7 +26,7 @@ def test_programs_of_one_file_run_one_by_one(capsys, file: Path) -> None:
 
 
 def test_errors_that_are_announced(capsys, file: Path) -> None:
-    bad = GOOD.replace(
+    bad = SIR.replace(
         "  %y: f32[3] = exp(%x)", "  // expected-error@below {{unknown value '%z'}}\n  %y: f32[3] = exp(%z)"
     )
     file.write_text(bad)
@@ -46,7 +38,7 @@ def test_errors_that_are_announced(capsys, file: Path) -> None:
 
 def test_errors_of_passes_and_errors_that_do_not_come(capsys, file: Path) -> None:
     told = "// expected-error {{autodiff}}\n"
-    file.write_text(f"{told}{GOOD}// -----\n{told}{GOOD.replace('data)', 'arg)').replace('%x', '%w')}")
+    file.write_text(f"{told}{SIR}// -----\n{told}{SIR.replace('data)', 'arg)').replace('%x', '%w')}")
     arguments = ["opt", str(file), "-p", "autodiff{wrt=w}", "--verify-diagnostics", "--split-input-file"]
     _, err = ran(capsys, *arguments, code=1)
     assert "(program 1): line 9: the expected error did not come: autodiff" in err and "program 0" not in err
@@ -76,6 +68,6 @@ def counting() -> Iterator[None]:
 
 
 def test_a_pass_that_gives_something_else_each_time_is_named(capsys, file: Path, counting: None) -> None:
-    file.write_text(GOOD)
+    file.write_text(SIR)
     _, err = ran(capsys, "opt", str(file), "-p", "simplify,counting", "--check-determinism", code=1)
     assert "pass counting is not deterministic: a second run gives another program" in err and "+func @f2(" in err

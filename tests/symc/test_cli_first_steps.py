@@ -7,19 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import NET, SHAPES, ran
+from commands import NET, SHAPES, SIR, ran
 
 from symc.base import near, those
 from symc.cli import main
 from symc.passes.pipeline import PASSES
-
-SIR = """symc ir 1 level=tensor
-func @f(%x: f32[3] data) -> (y: f32[3]) {
-  %y: f32[3] = exp(%x) !1
-  return %y
-}
-!1 = sym "y" exp
-"""
 
 
 @pytest.fixture
